@@ -1,0 +1,163 @@
+"""The same verbs without a browser: `quantlab compare`, `quantlab precisions`, `quantlab models`, `quantlab serve`."""
+
+import argparse
+import json
+import sys
+import threading
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from quantlab.errors import BadInput, QuantlabError
+from quantlab.records import Placement, Settings
+
+if TYPE_CHECKING:
+    from quantlab.records import Comparison
+
+DEFAULT_PRECISIONS = "fp32,bf16,int8,nf4,nf4-dq,fp4"
+DEFAULT_PROMPT = "Tell me a story about Mira Toll."
+#: Exit codes: some column failed; nothing could run at all; stopped by the user.
+SOME_FAILED, REFUSED, INTERRUPTED = 1, 2, 130
+
+
+def parser() -> argparse.ArgumentParser:
+    top = argparse.ArgumentParser(
+        prog="quantlab", description="One language model at several precisions, side by side."
+    )
+    verbs = top.add_subparsers(dest="verb", required=True)
+    _add_compare(verbs)
+    offered = verbs.add_parser("precisions", help="list what can run here, its memory, and why the rest cannot")
+    offered.add_argument("--model", default="demo")
+    _add_placement(offered)
+    verbs.add_parser("models", help="list the models that need no download")
+    verbs.add_parser("serve", help="open the page (settings: QUANTLAB_* and PORT in the environment)")
+    return top
+
+
+def _add_compare(verbs) -> None:
+    compare = verbs.add_parser("compare", help="run one prompt through several precisions")
+    compare.add_argument("--model", default="demo", help="demo, a folder, a Hub id with @revision, or shape:NAME")
+    compare.add_argument(
+        "--precisions", default=DEFAULT_PRECISIONS, help=f"comma-separated (default {DEFAULT_PRECISIONS})"
+    )
+    compare.add_argument("--prompt", default=DEFAULT_PROMPT, help="the text, or - for standard input")
+    compare.add_argument("--max-new-tokens", type=int, default=64)
+    compare.add_argument("--reference", help="the precision that the others are compared with")
+    compare.add_argument("--raw", action="store_true", help="no chat template")
+    compare.add_argument("--sample", action="store_true", help="draw tokens instead of taking the likeliest")
+    compare.add_argument("--temperature", type=float, default=Settings.temperature)
+    compare.add_argument("--top-k", type=int, default=Settings.top_k)
+    compare.add_argument("--top-p", type=float, default=Settings.top_p)
+    compare.add_argument("--seed", type=int, default=Settings.seed)
+    compare.add_argument("--race", action="store_true", help="run all at once; the timings then do not count")
+    compare.add_argument(
+        "--json", metavar="FILE", help="write the comparison as JSON to a file, or - for standard output"
+    )
+    _add_placement(compare)
+
+
+def _add_placement(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    verb.add_argument(
+        "--compute-dtype", help="float32, bfloat16 or float16 for quantized methods (default: the device's)"
+    )
+    verb.add_argument("--device-map", help='auto, a JSON object such as {"": "cpu"}, or a file with one')
+
+
+def _placement(args: argparse.Namespace) -> Placement:
+    from quantlab.runtime.placement import parse_device_map
+
+    return Placement(args.device, args.compute_dtype, parse_device_map(args.device_map))
+
+
+def _settings(args: argparse.Namespace) -> Settings:
+    return Settings(
+        max_new_tokens=args.max_new_tokens,
+        sample=args.sample,
+        temperature=args.temperature,
+        top_k=args.top_k,
+        top_p=args.top_p,
+        seed=args.seed,
+        reference=args.reference,
+        raw=args.raw,
+        race=args.race,
+        placement=_placement(args),
+    )
+
+
+def _compare(args: argparse.Namespace) -> int:
+    from quantlab import terminal
+    from quantlab.comparison import compare
+    from quantlab.export import comparison_data
+
+    prompt = sys.stdin.read() if args.prompt == "-" else args.prompt
+    names = [name.strip() for name in args.precisions.split(",") if name.strip()]
+    if args.json and args.json != "-" and not Path(args.json).absolute().parent.is_dir():
+        raise BadInput(f"There is no folder for {args.json}.", "Create it, or name another file.")
+    stop = threading.Event()
+    with closing(compare(args.model, names, prompt, _settings(args), stop=stop)) as events:
+        comparison = terminal.follow(events, stop)
+    if args.json == "-":
+        print(json.dumps(comparison_data(comparison), allow_nan=False))
+    else:
+        terminal.show(comparison)
+        if args.json:
+            Path(args.json).write_text(json.dumps(comparison_data(comparison), allow_nan=False, indent=1))
+    return _exit_code(comparison, stop)
+
+
+def _exit_code(comparison: "Comparison", stop: threading.Event) -> int:
+    if stop.is_set():
+        return INTERRUPTED
+    return SOME_FAILED if any(run.error for run in comparison.runs) else 0
+
+
+def _precisions(args: argparse.Namespace) -> int:
+    from quantlab import models, terminal
+    from quantlab.offers import offers
+    from quantlab.settings import app_settings
+
+    model = models.resolve(args.model, app_settings())
+    terminal.show_offers(offers(model, _placement(args)))
+    return 0
+
+
+def _models(_args: argparse.Namespace) -> int:
+    from quantlab import models, terminal
+    from quantlab.settings import app_settings
+
+    terminal.show_models(models.known_models(app_settings()))
+    return 0
+
+
+def _serve(_args: argparse.Namespace) -> int:
+    from quantlab.settings import app_settings
+    from quantlab.ui.launch import serve
+
+    serve(app_settings())
+    return 0
+
+
+VERBS = {"compare": _compare, "precisions": _precisions, "models": _models, "serve": _serve}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line. Errors a user can act on go to standard error as two lines; others stay loud."""
+    args = parser().parse_args(arguments)
+    try:
+        return VERBS[args.verb](args)
+    except QuantlabError as error:
+        print(f"quantlab: {error.what}", file=sys.stderr)
+        if error.advice:
+            print(f"  {error.advice}", file=sys.stderr)
+        return REFUSED
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        sys.stderr.close()
+        return SOME_FAILED
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

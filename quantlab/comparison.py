@@ -1,0 +1,266 @@
+"""The main job: one prompt through several precisions, side by side, as a stream of events."""
+
+import queue
+import threading
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from functools import cache
+from typing import TYPE_CHECKING
+
+from quantlab import models, offers
+from quantlab.engine.background import in_background
+from quantlab.engine.cache import VariantCache
+from quantlab.errors import QuantlabError, Stopped, Unavailable
+from quantlab.fidelity.divergence import divergence, score_answer, token_differences
+from quantlab.measure.machine import machine, versions
+from quantlab.methods import method_of, precisions
+from quantlab.models.tokenizer import token_texts
+from quantlab.planning import Plan, plan
+from quantlab.records import (
+    Comparison,
+    Done,
+    Event,
+    Finished,
+    Loaded,
+    Loading,
+    Model,
+    Precision,
+    Progress,
+    Run,
+    Settings,
+    Started,
+    Variant,
+)
+from quantlab.running import Answer, Ready, answer, make_ready, texts_of
+from quantlab.runtime import hardware
+from quantlab.runtime.session import LoadedModel
+from quantlab.settings import app_settings
+
+if TYPE_CHECKING:
+    import torch
+
+#: The share of free memory that the cache may take, unless a budget is set.
+BUDGET_SHARE = 0.8
+
+
+def compare(
+    model: str | Model,
+    precisions_asked: Sequence[str],
+    prompt: str,
+    settings: Settings | None = None,
+    *,
+    stop: threading.Event | None = None,
+    variants: VariantCache | None = None,
+) -> Iterator[Event]:
+    """Run one prompt through one model at several precisions.
+
+    Yields `Loading` with an empty precision while a model is fetched, then `Started`, and for each precision, the
+    reference first, `Loading`, `Loaded`, `Token` and `Finished`; at last `Done` with the whole `Comparison`. A
+    precision that fails is a run with an error and takes no other with it. Setting `stop`, or closing the
+    generator, ends the work after the token in progress.
+
+    Raises BadInput or ModelError before `Started` where nothing can run at all.
+    """
+    stop = stop or threading.Event()
+    settings = settings or Settings()
+    app = app_settings()
+    chosen = precisions(list(precisions_asked))
+    if isinstance(model, str):
+        fetch = in_background(lambda progress: models.resolve(model, app, progress), stop)
+        model = yield from _as_loading("", fetch)
+    job = _Job(plan(model, chosen, prompt, settings, app), stop, variants or variant_cache())
+    yield from job.run()
+
+
+@dataclass
+class _Job:
+    """One comparison under way."""
+
+    plan: Plan
+    stop: threading.Event
+    variants: VariantCache
+    runs: dict[str, Run] = field(default_factory=dict)
+    reference_answer: Answer | None = None
+    reference_scores: "torch.Tensor | None" = None
+
+    def run(self) -> Iterator[Event]:
+        plan, question = self.plan, self.plan.question
+        tokens = token_texts(question.tokenizer, question.prompt_ids)
+        yield Started(tuple(p.name for p in plan.order), plan.reference.name, question.prompt_ids, tokens)
+        stages = self._race() if plan.settings.race else self._one_by_one()
+        yield from stages
+        yield Done(
+            Comparison(
+                model=plan.model,
+                prompt=plan.prompt,
+                prompt_token_ids=question.prompt_ids,
+                prompt_tokens=tokens,
+                reference=plan.reference.name,
+                settings=plan.settings,
+                machine=machine(plan.settings.placement.device),
+                versions=versions(),
+                runs=tuple(self.runs[p.name] for p in plan.order),
+            )
+        )
+
+    def _one_by_one(self) -> Iterator[Event]:
+        for chosen in self.plan.order:
+            with ExitStack() as leases:
+                try:
+                    ready = yield from self._ready(chosen, leases)
+                    got = yield from answer(ready, self.plan.question, self._device, self.stop)
+                    yield from self._finish(self._run_of(ready, got))
+                except QuantlabError as error:
+                    yield from self._finish(_failed(chosen, error))
+
+    def _race(self) -> Iterator[Event]:
+        """All variants at once, each in a thread; what they tell comes through one queue."""
+        with ExitStack() as leases:
+            ready: list[Ready] = []
+            for chosen in self.plan.order:
+                try:
+                    ready.append((yield from self._ready(chosen, leases)))
+                except QuantlabError as error:
+                    yield from self._finish(_failed(chosen, error))
+            answers = yield from self._answer_together(ready)
+            for one in ready:
+                try:
+                    outcome = answers[one.precision]
+                    if isinstance(outcome, Exception):
+                        raise outcome
+                    yield from self._finish(self._run_of(one, outcome))
+                except QuantlabError as error:
+                    yield from self._finish(Run(one.precision, str(error.what), error.advice, load=one.load))
+
+    def _answer_together(self, ready: list[Ready]) -> Generator[Event, None, dict[str, Answer | Exception]]:
+        told: queue.Queue = queue.Queue()
+        done: dict[str, Answer | Exception] = {}
+
+        def work(one: Ready) -> None:
+            try:
+                events = answer(one, self.plan.question, self._device, self.stop)
+                while True:
+                    told.put(next(events))
+            except StopIteration as end:
+                done[one.precision] = end.value
+            except Exception as error:  # handed over whole, and raised by the one who waits
+                done[one.precision] = error
+            finally:
+                told.put(None)
+
+        threads = [threading.Thread(target=work, args=(one,), daemon=True) for one in ready]
+        for thread in threads:
+            thread.start()
+        left = len(threads)
+        try:
+            while left:
+                event = told.get()
+                if event is None:
+                    left -= 1
+                else:
+                    yield event
+        except GeneratorExit:
+            self.stop.set()
+            raise
+        finally:
+            for thread in threads:
+                thread.join()
+        return done
+
+    def _ready(self, chosen: Precision, leases: ExitStack) -> Generator[Event, None, Ready]:
+        reason = method_of(chosen).unavailable(self.plan.settings.placement.device)
+        if reason is not None:
+            raise Unavailable(f"{chosen.name} cannot run here: it {reason}.")
+        if self.stop.is_set():
+            raise Stopped
+        variant = Variant(self.plan.model, chosen, self.plan.settings.placement)
+        yield Loading(chosen.name, 0, 0, "")
+        method_of(chosen).prepare()
+
+        def job(progress: Progress) -> Ready:
+            lease = leases.enter_context(self.variants.lease(variant, progress))
+            return make_ready(chosen.name, lease, self.plan.question)
+
+        ready = yield from _as_loading(chosen.name, in_background(job, self.stop))
+        yield Loaded(chosen.name, ready.load)
+        return ready
+
+    @property
+    def _device(self) -> str:
+        return self.plan.settings.placement.device
+
+    def _run_of(self, ready: Ready, got: Answer) -> Run:
+        """The run with its figures; the reference's answer is read by this variant too (teacher-forced)."""
+        tokenizer = self.plan.question.tokenizer
+        is_reference = ready.precision == self.plan.reference.name
+        parted, differences = None, ()
+        if is_reference:
+            self.reference_answer = got
+            if got.token_ids:
+                self.reference_scores = self._scores(ready, got)
+        elif self.reference_answer is not None and got.computed_ids:
+            theirs = self.reference_answer
+            texts = texts_of(tokenizer, (*got.tops, *theirs.tops))
+            parted = divergence(got.token_ids, theirs.token_ids, got.tops, theirs.tops, texts)
+            if self.reference_scores is not None and not self.stop.is_set():
+                tokens = token_texts(tokenizer, theirs.token_ids)
+                scores = self._scores(ready, theirs)
+                differences = token_differences(scores, self.reference_scores, theirs.token_ids, tokens)
+        return Run(
+            precision=ready.precision,
+            text=got.text,
+            token_ids=got.token_ids,
+            tokens=token_texts(tokenizer, got.token_ids),
+            load=ready.load,
+            timing=got.timing,
+            peak=got.peak,
+            kv_cache_bytes=got.kv_cache_bytes,
+            bandwidth_share=got.bandwidth_share,
+            nonfinite=got.nonfinite,
+            first_divergence=parted,
+            differences=differences,
+            timings_count=not self.plan.settings.race,
+            stopped=got.stopped,
+        )
+
+    def _scores(self, ready: Ready, theirs: Answer) -> "torch.Tensor":
+        prompt = self.plan.question.prompt_ids
+        return score_answer(ready.loaded.start(), prompt, theirs.token_ids, ready.loaded.vocabulary_size)
+
+    def _finish(self, run: Run) -> Iterator[Event]:
+        self.runs[run.precision] = run
+        yield Finished(run)
+
+
+def _failed(chosen: Precision, error: QuantlabError) -> Run:
+    if isinstance(error, Stopped):
+        return Run(chosen.name, stopped=True)
+    return Run(chosen.name, error.what, error.advice)
+
+
+def _as_loading(precision: str, work: Generator[tuple[int, int, str], None, object]) -> Generator[Event, None, object]:
+    """Pass the progress of background work on as events; closing this closes the work."""
+    try:
+        while True:
+            yield Loading(precision, *next(work))
+    except StopIteration as end:
+        return end.value
+    finally:
+        work.close()
+
+
+def _load(variant: Variant, progress: Progress) -> LoadedModel:
+    return method_of(variant.precision).load(variant.model, variant.precision, variant.placement, progress)
+
+
+def _budget(device: str, held: int) -> int:
+    """Bytes that all variants on a device may take: the setting, or a share of what is free with them gone."""
+    fixed = app_settings().memory_budget
+    return fixed if fixed is not None else int(BUDGET_SHARE * (hardware.free_bytes(device) + held))
+
+
+@cache
+def variant_cache() -> VariantCache:
+    """The cache that this process shares between all visitors."""
+    return VariantCache(_load, offers.estimated_bytes, _budget)

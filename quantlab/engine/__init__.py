@@ -1,0 +1,1 @@
+"""The decode loop, the sampler and the cache of loaded variants."""

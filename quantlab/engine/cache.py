@@ -1,0 +1,136 @@
+"""Loaded variants, kept until others need their memory.
+
+`lease` pins a variant while it is in use. Two askers of one variant load it once. When a new one does not fit into
+the byte budget, or the device runs out of memory, the least recently used variants without a lease go first.
+"""
+
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from quantlab.errors import OutOfMemory
+from quantlab.records import LoadOrigin, Progress, Variant, silent
+from quantlab.runtime.session import LoadedModel, Storage
+
+Loader = Callable[[Variant, Progress], LoadedModel]
+#: How often an asker who waits for another one's load looks whether it was told to stop.
+_WAIT_S = 0.1
+
+
+@dataclass
+class _Entry:
+    """One variant, loading (`loaded` None) or ready. `stored` was read right after the load."""
+
+    loaded: LoadedModel | None = None
+    stored: Storage | None = None
+    leases: int = 0
+
+
+@dataclass(frozen=True)
+class Lease:
+    """A pinned variant: how it came (`origin`), in how many seconds, and what it stored right after its load."""
+
+    loaded: LoadedModel
+    stored: Storage
+    origin: LoadOrigin
+    load_s: float
+
+
+@dataclass
+class VariantCache:
+    """`load` brings a variant into memory and `estimate` says beforehand how many bytes it will take.
+
+    `budget(device, held)` says how many bytes all variants on a device may take, given that they hold `held` now.
+    """
+
+    load: Loader
+    estimate: Callable[[Variant], int]
+    budget: Callable[[str, int], int]
+    _entries: OrderedDict[Variant, _Entry] = field(default_factory=OrderedDict)
+    _changed: threading.Condition = field(default_factory=threading.Condition)
+
+    @contextmanager
+    def lease(self, variant: Variant, progress: Progress = silent) -> Iterator[Lease]:
+        """Pin a variant, loading it where it is not there yet.
+
+        Raises OutOfMemory where it does not fit beside what is in use, and whatever the load raises.
+        """
+        begun = time.perf_counter()
+        entry, origin = self._acquire(variant, progress)
+        try:
+            yield Lease(entry.loaded, entry.stored, origin, time.perf_counter() - begun)
+        finally:
+            with self._changed:
+                entry.leases -= 1
+                self._changed.notify_all()
+
+    def _acquire(self, variant: Variant, progress: Progress) -> tuple[_Entry, LoadOrigin]:
+        with self._changed:
+            while (entry := self._entries.get(variant)) is not None:
+                if entry.loaded is not None:
+                    entry.leases += 1
+                    self._entries.move_to_end(variant)
+                    return entry, "memory"
+                progress(0, 0, "another visitor loads it already")
+                self._changed.wait(_WAIT_S)
+            entry = self._entries[variant] = _Entry(leases=1)
+        try:
+            loaded = self._load(variant, progress)
+            stored = loaded.storage()
+        except BaseException:
+            with self._changed:
+                del self._entries[variant]
+                self._changed.notify_all()
+            raise
+        with self._changed:
+            entry.stored, entry.loaded = stored, loaded
+            self._changed.notify_all()
+        return entry, "built"
+
+    def _load(self, variant: Variant, progress: Progress) -> LoadedModel:
+        self._make_room(variant.placement.device, self.estimate(variant))
+        try:
+            return self.load(variant, progress)
+        except OutOfMemory:
+            if not self.drop_unused():
+                raise
+        return self.load(variant, progress)
+
+    def _make_room(self, device: str, needed: int) -> None:
+        """Drop least recently used variants until `needed` bytes fit. Raises OutOfMemory where they never will."""
+        while (free := self.budget(device, self.held_bytes(device)) - self.held_bytes(device)) < needed:
+            if not self._drop_oldest():
+                raise OutOfMemory(
+                    f"This needs about {needed / 1e6:,.0f} MB, and {max(0, free) / 1e6:,.0f} MB are free for it.",
+                    "Choose fewer bits or a smaller model, wait until others are done, or free some memory.",
+                )
+
+    def held_bytes(self, device: str) -> int:
+        """Bytes that the variants on a device took when they were loaded."""
+        with self._changed:
+            entries = self._entries.items()
+            return sum(e.stored.total for v, e in entries if e.stored and v.placement.device == device)
+
+    def drop_unused(self) -> int:
+        """Drop every variant without a lease. Returns how many went."""
+        dropped = 0
+        while self._drop_oldest():
+            dropped += 1
+        return dropped
+
+    def _drop_oldest(self) -> bool:
+        with self._changed:
+            idle = (variant for variant, entry in self._entries.items() if entry.loaded and not entry.leases)
+            oldest = next(idle, None)
+            entry = self._entries.pop(oldest) if oldest is not None else None
+        if entry is None:
+            return False
+        entry.loaded.close()
+        return True
+
+    def __contains__(self, variant: Variant) -> bool:
+        entry = self._entries.get(variant)
+        return entry is not None and entry.loaded is not None

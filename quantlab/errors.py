@@ -1,0 +1,47 @@
+"""Errors a user can be told: what happened and what to do. Anything else is a defect and stays loud."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class QuantlabError(Exception):
+    """A message fit for a user's eyes. `advice` says what to do about it."""
+
+    def __init__(self, what: str, advice: str = "") -> None:
+        super().__init__(what)
+        self.what = what
+        self.advice = advice
+
+    def __str__(self) -> str:
+        return f"{self.what} {self.advice}".strip()
+
+
+class BadInput(QuantlabError):
+    """What was asked for cannot be: an unknown name, a prompt too long, a value out of range."""
+
+
+class ModelError(QuantlabError):
+    """A model cannot be found, read or trusted."""
+
+
+class Unavailable(QuantlabError):
+    """This machine lacks what a precision or a source needs."""
+
+
+class OutOfMemory(QuantlabError):
+    """A variant does not fit, also after everything unused was dropped."""
+
+
+class Stopped(QuantlabError):
+    """The user asked to stop. Not a failure, but the end of the run."""
+
+    def __init__(self) -> None:
+        super().__init__("Stopped.")
+
+
+def unknown(kind: str, name: str, valid: Iterable[str]) -> BadInput:
+    """The error for a name that is none of `valid`: the near ones first, then all of them."""
+    names = list(valid)
+    near = difflib.get_close_matches(name, names, n=1)
+    hint = f"Did you mean {near[0]}? " if near else ""
+    return BadInput(f"Unknown {kind} {name!r}.", f"{hint}Choose from: {', '.join(names)}.")

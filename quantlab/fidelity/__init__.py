@@ -1,0 +1,1 @@
+"""How far a variant is from the reference. Definitions: docs/measurement.md."""

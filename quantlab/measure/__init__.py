@@ -1,0 +1,1 @@
+"""Memory, time and the machine they were measured on. Definitions: docs/measurement.md."""

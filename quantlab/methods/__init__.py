@@ -1,0 +1,41 @@
+"""How weights are stored and multiplied. A new method is one module and one line in `METHODS`."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from quantlab.errors import BadInput, unknown
+from quantlab.methods.base import Method
+from quantlab.methods.bitsandbytes import BITSANDBYTES
+from quantlab.methods.dense import DENSE
+from quantlab.methods.rtn import RTN
+from quantlab.records import Precision
+
+METHODS: Mapping[str, Method] = MappingProxyType({m.name: m for m in (DENSE, BITSANDBYTES, RTN)})
+PRECISIONS: Mapping[str, Precision] = MappingProxyType({p.name: p for m in METHODS.values() for p in m.precisions})
+
+
+def precision(name: str) -> Precision:
+    """The precision of that name. Raises BadInput with the valid names."""
+    if name not in PRECISIONS:
+        raise unknown("precision", name, PRECISIONS)
+    return PRECISIONS[name]
+
+
+def precisions(names: list[str] | tuple[str, ...]) -> tuple[Precision, ...]:
+    """The precisions of these names, in the order given. Raises BadInput for none, an unknown or a repeated one."""
+    if not names:
+        raise BadInput("No precision was chosen.", f"Choose from: {', '.join(PRECISIONS)}.")
+    repeated = sorted({name for name in names if list(names).count(name) > 1})
+    if repeated:
+        raise BadInput(f"Chosen more than once: {', '.join(repeated)}.", "Name each precision once.")
+    return tuple(precision(name) for name in names)
+
+
+def method_of(chosen: Precision) -> Method:
+    return METHODS[chosen.method]
+
+
+def most_precise(chosen: tuple[Precision, ...]) -> Precision:
+    """The one with the most bits; among equals the one that its table names first."""
+    order = list(PRECISIONS)
+    return max(chosen, key=lambda p: (p.bits, -order.index(p.name)))

@@ -1,0 +1,136 @@
+"""bitsandbytes: 8-bit with outlier decomposition (LLM.int8) and 4-bit data types (QLoRA), on CUDA and CPU."""
+
+import logging
+from dataclasses import dataclass
+from importlib import import_module
+
+from quantlab.methods.base import DTYPE_BYTES, missing_package
+from quantlab.records import Model, Placement, Precision, Progress
+from quantlab.runtime.session import LoadedModel
+
+#: Weights that share one absmax in the 4-bit types, and absmax values that share one scale when quantized again.
+BLOCK, NESTED_BLOCK = 64, 256
+#: bitsandbytes' 4-bit CPU kernel crashes on layers whose outputs or inputs are no multiple of these.
+OUTPUT_MULTIPLE, INPUT_MULTIPLE = 32, 64
+#: Codebook sizes (float32) that come with every layer: 16 values, and 256 plus an offset for quantized absmax.
+CODEBOOK, NESTED_CODEBOOK = 16 * 4, 256 * 4 + 4
+
+
+@dataclass(frozen=True)
+class BitsAndBytesPrecision(Precision):
+    """`quant_type` is nf4, fp4 or int8. `threshold` is LLM.int8's: activations above it are multiplied in 16 bits."""
+
+    quant_type: str
+    double: bool = False
+    threshold: float = 0.0
+
+
+def _four_bit(name: str, quant_type: str, double: bool, summary: str) -> BitsAndBytesPrecision:
+    # An absmax per block costs 32 bits, or 8 and a share of its own scale when it is quantized again.
+    overhead = (8 + 32 / NESTED_BLOCK) / BLOCK if double else 32 / BLOCK
+    return BitsAndBytesPrecision(name, "bitsandbytes", 4 + overhead, summary, quant_type, double)
+
+
+class BitsAndBytes:
+    """int8, int8-plain, nf4, nf4-dq, fp4, fp4-dq."""
+
+    name = "bitsandbytes"
+    precisions = (
+        BitsAndBytesPrecision(
+            "int8", name, 8, "8-bit integers, outlier columns in 16 bits (LLM.int8)", "int8", threshold=6.0
+        ),
+        BitsAndBytesPrecision("int8-plain", name, 8, "8-bit integers, outliers included (threshold 0)", "int8"),
+        _four_bit("nf4", "nf4", False, "4-bit normal float, made for bell-shaped weights"),
+        _four_bit("nf4-dq", "nf4", True, "nf4 with its scales quantized again (double quantization)"),
+        _four_bit("fp4", "fp4", False, "4-bit floating point"),
+        _four_bit("fp4-dq", "fp4", True, "fp4 with its scales quantized again (double quantization)"),
+    )
+
+    def unavailable(self, device: str) -> str | None:
+        if missing_package("bitsandbytes"):
+            return "needs the package bitsandbytes: pip install bitsandbytes"
+        if missing_package("accelerate"):
+            return "needs the package accelerate: pip install accelerate"
+        return None
+
+    def prepare(self) -> None:
+        from quantlab.methods import transformers_loading
+
+        quiet_bitsandbytes()
+        transformers_loading.prepare()
+        import_module("bitsandbytes")
+
+    def weight_bytes(self, precision: BitsAndBytesPrecision, rows: int, columns: int) -> int:
+        count = rows * columns
+        if precision.quant_type == "int8":
+            return count + 4 * rows
+        if rows % OUTPUT_MULTIPLE or columns % INPUT_MULTIPLE:
+            return count * DTYPE_BYTES["float32"]
+        blocks = -(-count // BLOCK)
+        absmax = blocks + 4 * -(-blocks // NESTED_BLOCK) + NESTED_CODEBOOK if precision.double else 4 * blocks
+        return count // 2 + absmax + CODEBOOK
+
+    def dtype(self, precision: Precision, placement: Placement) -> str:
+        return placement.compute_dtype
+
+    def load(
+        self, model: Model, precision: BitsAndBytesPrecision, placement: Placement, progress: Progress
+    ) -> LoadedModel:
+        from quantlab.methods import transformers_loading as loading
+
+        skipped = [] if precision.quant_type == "int8" else _awkward_layers(model)
+        config = _quantization_config(precision, placement.compute_dtype, skipped)
+        network = loading.load(model, placement, placement.compute_dtype, progress, config)
+        notes = [f"kept un-quantized, because the kernel needs other sizes: {', '.join(skipped)}"] if skipped else []
+        dtype, kernel = _what_runs(precision, placement)
+        return loading.finish(network, placement, dtype, kernel, notes)
+
+
+def _quantization_config(precision: BitsAndBytesPrecision, compute_dtype: str, skipped: list[str]):
+    import torch
+    from transformers import BitsAndBytesConfig
+
+    # Naming modules replaces the library's own list, so its usual exception has to be named too.
+    skip = ["lm_head", *skipped] if skipped else None
+    if precision.quant_type == "int8":
+        return BitsAndBytesConfig(load_in_8bit=True, llm_int8_threshold=precision.threshold, llm_int8_skip_modules=skip)
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type=precision.quant_type,
+        bnb_4bit_use_double_quant=precision.double,
+        bnb_4bit_compute_dtype=getattr(torch, compute_dtype),
+        llm_int8_skip_modules=skip,
+    )
+
+
+def _awkward_layers(model: Model) -> list[str]:
+    """Names of the linear layers whose sizes the 4-bit CPU kernel cannot take."""
+    from quantlab.methods.transformers_loading import linear_layers, skeleton
+
+    return [
+        name
+        for name, outputs, inputs in linear_layers(skeleton(model))
+        if outputs % OUTPUT_MULTIPLE or inputs % INPUT_MULTIPLE
+    ]
+
+
+def _what_runs(precision: BitsAndBytesPrecision, placement: Placement) -> tuple[str, str]:
+    """The type that products are really computed in, and the kernel, as bitsandbytes chooses them."""
+    from bitsandbytes.functional import has_avx512bf16
+
+    on_cpu = placement.device == "cpu"
+    if precision.quant_type == "int8":
+        return "float16 activations, int8 products", f"bitsandbytes LLM.int8 ({'CPU' if on_cpu else 'CUDA'})"
+    if on_cpu and has_avx512bf16():
+        return "bfloat16", "bitsandbytes gemv_4bit (CPU, avx512_bf16)"
+    if on_cpu:
+        return placement.compute_dtype, "bitsandbytes dequantize_4bit + torch matmul (CPU)"
+    return placement.compute_dtype, "bitsandbytes gemv_4bit (CUDA)"
+
+
+def quiet_bitsandbytes() -> None:
+    """Keep it from the terminal: on CPU it repeats a cast warning for every product, and a note about `kernels`."""
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+
+
+BITSANDBYTES = BitsAndBytes()

@@ -1,0 +1,66 @@
+"""Round to nearest: plain integers with a scale and a zero point per group, the baseline for cleverer methods."""
+
+from dataclasses import dataclass
+from importlib import import_module
+
+from quantlab.methods.rtn.layout import GROUP_SIZE, packed_columns, padded
+from quantlab.records import Model, Placement, Precision, Progress
+from quantlab.runtime.session import LoadedModel
+
+_NAMES = {8: "eight", 4: "four", 3: "three", 2: "two"}
+
+
+@dataclass(frozen=True)
+class RtnPrecision(Precision):
+    """`weight_bits` are those of one integer; `symmetric` drops the zero point and centres the integers on zero."""
+
+    weight_bits: int
+    group_size: int = GROUP_SIZE
+    symmetric: bool = False
+
+
+def rtn_precision(bits: int, group_size: int = GROUP_SIZE, symmetric: bool = False) -> RtnPrecision:
+    """A precision of this method. A group costs 16 bits for its scale and 8 for its zero point, if it has one."""
+    name = f"rtn-{bits}" + f"-g{group_size}" * (group_size != GROUP_SIZE) + "-sym" * symmetric
+    overhead = (16 if symmetric else 24) / group_size
+    summary = f"plain rounding to {_NAMES[bits]} bits, groups of {group_size}" + ", no zero point" * symmetric
+    return RtnPrecision(name, "rtn", bits + overhead, summary, bits, group_size, symmetric)
+
+
+class Rtn:
+    """rtn-8, rtn-4, rtn-3 and rtn-2, each with a zero point or (-sym) without."""
+
+    name = "rtn"
+    precisions = (
+        *(rtn_precision(bits) for bits in (8, 4, 3, 2)),
+        *(rtn_precision(bits, symmetric=True) for bits in (8, 4, 3, 2)),
+    )
+
+    def unavailable(self, device: str) -> str | None:
+        return None
+
+    def prepare(self) -> None:
+        from quantlab.methods import transformers_loading
+
+        transformers_loading.prepare()
+        import_module("quantlab.methods.rtn.quantizer")
+
+    def weight_bytes(self, precision: RtnPrecision, rows: int, columns: int) -> int:
+        groups = padded(columns, precision.group_size) // precision.group_size
+        per_group = 2 if precision.symmetric else 3
+        return rows * (packed_columns(columns, precision.weight_bits, precision.group_size) + groups * per_group)
+
+    def dtype(self, precision: Precision, placement: Placement) -> str:
+        return placement.compute_dtype
+
+    def load(self, model: Model, precision: RtnPrecision, placement: Placement, progress: Progress) -> LoadedModel:
+        from quantlab.methods import transformers_loading as loading
+        from quantlab.methods.rtn.quantizer import RtnConfig
+
+        config = RtnConfig(precision.weight_bits, precision.group_size, precision.symmetric)
+        dtype = placement.compute_dtype
+        network = loading.load(model, placement, dtype, progress, config)
+        return loading.finish(network, placement, dtype, "unpack + torch matmul")
+
+
+RTN = Rtn()

@@ -1,0 +1,93 @@
+"""Quantize, pack, unpack: the arithmetic of round-to-nearest, and the linear layer that lives on it."""
+
+import torch
+
+from quantlab.methods.rtn.layout import PLANES, packed_columns, padded
+
+
+def quantize(
+    weight: torch.Tensor, bits: int, group_size: int, symmetric: bool
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
+    """Round a weight `[rows, columns]` to integers.
+
+    Returns codes `[rows, padded columns]` (uint8, below 2**bits), scales `[rows, groups]` (float16) and zero points
+    `[rows, groups]` (uint8; None when symmetric, where the middle code stands for zero). The weight is
+    `(code - zero_point) * scale`: uniform affine quantization, Jacob et al. 2018, arXiv:1712.05877, eq. 1. The
+    codes are computed with the scale as stored, so its own rounding costs nothing more.
+    """
+    rows, columns = weight.shape
+    grouped = torch.nn.functional.pad(weight.float(), (0, padded(columns, group_size) - columns))
+    grouped = grouped.view(rows, -1, group_size)
+    top = 2**bits - 1
+    if symmetric:
+        span, steps = grouped.abs().amax(-1), top // 2
+    else:
+        # Zero always lies in the range, so that it stays exactly zero.
+        low, high = grouped.amin(-1).clamp(max=0), grouped.amax(-1).clamp(min=0)
+        span, steps = high - low, top
+    tiny = torch.finfo(torch.float16).smallest_normal
+    scale = (span / steps).clamp(min=tiny).to(torch.float16)
+    step = scale.float().unsqueeze(-1)
+    zero = (top + 1) // 2 if symmetric else (-low.unsqueeze(-1) / step).round().clamp(0, top)
+    codes = ((grouped / step).round() + zero).clamp(0, top).to(torch.uint8).view(rows, -1)
+    return codes, scale, None if symmetric else zero.squeeze(-1).to(torch.uint8)
+
+
+def pack(codes: torch.Tensor, bits: int) -> torch.Tensor:
+    """Codes `[rows, columns]` to bytes `[rows, columns * bits / 8]`, the planes of `PLANES` side by side."""
+    planes, shift = [], bits
+    for width in PLANES[bits]:
+        shift -= width
+        plane = ((codes >> shift) & (2**width - 1)).view(codes.shape[0], -1, 8 // width)
+        offsets = torch.arange(0, 8, width, device=codes.device, dtype=torch.uint8)
+        planes.append((plane << offsets).sum(-1, dtype=torch.uint8))
+    return torch.cat(planes, dim=-1)
+
+
+def unpack(packed: torch.Tensor, bits: int) -> torch.Tensor:
+    """The inverse of `pack`."""
+    rows, columns = packed.shape[0], packed.shape[1] * 8 // bits
+    codes, first = None, 0
+    for width in PLANES[bits]:
+        last = first + columns * width // 8
+        offsets = torch.arange(0, 8, width, device=packed.device, dtype=torch.uint8)
+        plane = packed[:, first:last].unsqueeze(-1).bitwise_right_shift(offsets)
+        plane = plane.bitwise_and_(2**width - 1).view(rows, columns)
+        codes = plane if codes is None else codes.bitwise_left_shift_(width).bitwise_or_(plane)
+        first = last
+    return codes
+
+
+class RtnLinear(torch.nn.Module):
+    """A linear layer whose weight is kept as packed integers and unpacked for each product.
+
+    Buffers: `weight` (packed, uint8), `scale` (float16) and, unless symmetric, `zero_point` (uint8); `bias` in the
+    model's own type.
+    """
+
+    def __init__(
+        self, in_features: int, out_features: int, bias: bool, bits: int, group_size: int, symmetric: bool
+    ) -> None:
+        super().__init__()
+        self.in_features, self.out_features = in_features, out_features
+        self.bits, self.group_size, self.symmetric = bits, group_size, symmetric
+        groups = padded(in_features, group_size) // group_size
+        packed = torch.empty(out_features, packed_columns(in_features, bits, group_size), dtype=torch.uint8)
+        self.register_buffer("weight", packed)
+        self.register_buffer("scale", torch.empty(out_features, groups, dtype=torch.float16))
+        zero_point = None if symmetric else torch.empty(out_features, groups, dtype=torch.uint8)
+        self.register_buffer("zero_point", zero_point)
+        self.bias = torch.nn.Parameter(torch.empty(out_features), requires_grad=False) if bias else None
+
+    def dequantize(self, dtype: torch.dtype) -> torch.Tensor:
+        """The weight `[out_features, in_features]` that the integers stand for."""
+        codes = unpack(self.weight, self.bits).view(self.out_features, -1, self.group_size).to(dtype)
+        zero = 2 ** (self.bits - 1) if self.symmetric else self.zero_point.unsqueeze(-1).to(dtype)
+        weight = codes.sub_(zero).mul_(self.scale.unsqueeze(-1).to(dtype))
+        return weight.view(self.out_features, -1)[:, : self.in_features]
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.nn.functional.linear(x, self.dequantize(x.dtype), self.bias)
+
+    def extra_repr(self) -> str:
+        return f"{self.in_features}, {self.out_features}, bits={self.bits}, group_size={self.group_size}"

@@ -1,0 +1,196 @@
+"""The loader that all methods over transformers share: `from_pretrained`, watched tensor by tensor."""
+
+import re
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+
+from quantlab import models
+from quantlab.errors import ModelError, OutOfMemory, Stopped
+from quantlab.records import Model, Placement, Progress
+from quantlab.runtime.session import Facts
+from quantlab.runtime.torch_session import TorchModel, release_memory
+
+#: The progress hook of transformers is one per process, so one model loads at a time.
+_LOADING = threading.Lock()
+_OUT_OF_MEMORY = re.compile(r"out of memory|can't allocate memory|not enough memory", re.IGNORECASE)
+
+
+class _Watched:
+    """Stands in for tqdm: tells `progress` of every tensor, which may raise `Stopped` to end the load."""
+
+    def __init__(self, iterable, progress: Progress, total: int | None) -> None:
+        self._items = list(iterable) if iterable is not None else None
+        self._progress = progress
+        self._total = total if total is not None else len(self._items or ())
+
+    def __iter__(self) -> Iterator:
+        for done, item in enumerate(self._items or ()):
+            name = item[0] if isinstance(item, tuple) and isinstance(item[0], str) else ""
+            self._progress(done, self._total, name)
+            yield item
+        self._progress(self._total, self._total, "")
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        return None
+
+    def __getattr__(self, _name):
+        return lambda *_args, **_kwargs: None
+
+
+@contextmanager
+def _watching(progress: Progress) -> Iterator[None]:
+    from transformers.utils import logging
+
+    def watched(_factory, args, kwargs):
+        iterable = args[0] if args else kwargs.get("iterable")
+        return _Watched(iterable, progress, kwargs.get("total"))
+
+    verbosity = logging.get_verbosity()
+    previous = logging.set_tqdm_hook(watched)
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_tqdm_hook(previous)
+        logging.set_verbosity(verbosity)
+
+
+def prepare() -> None:
+    """Import the parts of transformers that it would otherwise import at the first load."""
+    import accelerate  # noqa: F401 - imported ahead of time
+    from transformers import AutoModelForCausalLM  # noqa: F401 - imported ahead of time
+
+
+def skeleton(model: Model) -> torch.nn.Module:
+    """The model on the `meta` device: its modules and shapes, no weights."""
+    from transformers import AutoModelForCausalLM
+
+    with torch.device("meta"):
+        return AutoModelForCausalLM.from_config(_config(model))
+
+
+def linear_layers(network: torch.nn.Module) -> Iterator[tuple[str, int, int]]:
+    """Name, outputs and inputs of every layer that methods quantize: all linear ones but the output head."""
+    from transformers.pytorch_utils import Conv1D
+
+    head = network.get_output_embeddings()
+    for name, module in network.named_modules():
+        if module is head:
+            continue
+        if isinstance(module, torch.nn.Linear):
+            yield name, module.out_features, module.in_features
+        elif isinstance(module, Conv1D):
+            yield name, module.weight.shape[1], module.weight.shape[0]
+
+
+def _config(model: Model):
+    from transformers import AutoConfig
+
+    values = models.config(model)
+    kind = values.pop("model_type", None)
+    try:
+        return AutoConfig.for_model(kind, **values)
+    except (ValueError, TypeError, KeyError) as error:
+        raise ModelError(
+            f"transformers cannot build {model.name} (model_type {kind!r}): {str(error).splitlines()[0]}",
+            "Choose a causal language model of a kind that transformers knows.",
+        ) from error
+
+
+def _class_for(config) -> type:
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
+
+    return MODEL_FOR_CAUSAL_LM_MAPPING[type(config)]
+
+
+def load(
+    model: Model,
+    placement: Placement,
+    dtype: str,
+    progress: Progress,
+    quantization_config: object | None = None,
+) -> torch.nn.Module:
+    """Load with transformers, in evaluation mode, to where `placement` says. Shapes are filled one tensor at a time.
+
+    Raises ModelError where the files do not fit the architecture, OutOfMemory, or Stopped.
+    """
+    config = _config(model)
+    options = {
+        "config": config,
+        "dtype": getattr(torch, dtype),
+        "quantization_config": quantization_config,
+        **_device_options(placement),
+    }
+    source = None if model.folder is None else str(model.folder)
+    if source is None:
+        options["state_dict"] = models.lazy_state_dict(model, dtype)
+    else:
+        options |= {"local_files_only": True, "use_safetensors": True, "trust_remote_code": False}
+    options = {key: value for key, value in options.items() if value is not None}
+    try:
+        with _LOADING, _watching(progress):
+            # Not the Auto class itself: it takes the missing folder of a shape for a mistake.
+            loaded = _class_for(config).from_pretrained(source, output_loading_info=True, **options)
+    except Stopped:
+        release_memory()
+        raise
+    except (torch.OutOfMemoryError, MemoryError, RuntimeError, OSError, ValueError) as error:
+        release_memory()
+        raise translate(error, model) from error
+    network, info = loaded
+    missing = sorted(info["missing_keys"])
+    if missing:
+        raise ModelError(
+            f"{model.name} lacks {len(missing)} weights that its architecture needs, the first {missing[0]}.",
+            "The folder is incomplete, or its config.json belongs to another model.",
+        )
+    return network.eval().requires_grad_(False)
+
+
+def _device_options(placement: Placement) -> dict[str, object]:
+    if placement.device_map is None:
+        return {"device_map": {"": placement.device}}
+    if isinstance(placement.device_map, str):
+        return {"device_map": placement.device_map}
+    device_map = dict(placement.device_map)
+    if "disk" not in device_map.values():
+        return {"device_map": device_map}
+    return {"device_map": device_map, "offload_folder": _offload_folder()}
+
+
+_OFFLOAD: list[TemporaryDirectory] = []
+
+
+def _offload_folder() -> str:
+    """A folder of this process for layers that live on disk; removed when the process ends."""
+    folder = TemporaryDirectory(prefix="quantlab-offload-")
+    _OFFLOAD.append(folder)
+    return str(Path(folder.name))
+
+
+def translate(error: Exception, model: Model) -> Exception:
+    """The error a user can act on, or the same one where it is a defect of ours."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError) or _OUT_OF_MEMORY.search(str(error)):
+        return OutOfMemory(
+            f"{model.name} does not fit into memory.", "Choose fewer bits, a smaller model, or free some memory."
+        )
+    if isinstance(error, OSError | ValueError) or "size mismatch" in str(error):
+        first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        return ModelError(f"{model.name} cannot be loaded: {first_line}", "Check that its files belong together.")
+    return error
+
+
+def finish(network: torch.nn.Module, placement: Placement, facts_dtype: str, kernel: str, notes=()) -> TorchModel:
+    """Wrap a loaded network with how it really runs."""
+    device_map = getattr(network, "hf_device_map", None) or {"": placement.device}
+    facts = Facts(facts_dtype, kernel, {str(k): str(v) for k, v in device_map.items()}, tuple(notes))
+    first = next((d for d in device_map.values() if d not in ("cpu", "disk")), "cpu")
+    return TorchModel(network, str(first) if not isinstance(first, int) else f"cuda:{first}", facts)

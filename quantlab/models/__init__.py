@@ -1,0 +1,85 @@
+"""Where weights come from: the demo, a shape, a local folder, or the Hugging Face Hub.
+
+Nothing here imports torch or transformers before a tokenizer or random weights are asked for.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from quantlab.models import folder as folders
+from quantlab.models import hub, shapes, source
+from quantlab.models.shapes import lazy_state_dict
+from quantlab.records import Model, ModelKind, Progress, TensorInfo, silent
+from quantlab.settings import AppSettings
+
+__all__ = ["Choice", "config", "known_models", "lazy_state_dict", "peek", "resolve", "tensors"]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A model that can be picked from a list. `name` is what `resolve` takes, `description` what its kind means."""
+
+    name: str
+    kind: ModelKind
+    description: str
+
+
+def resolve(name: str, app: AppSettings, progress: Progress = silent) -> Model:
+    """The model that a user named, checked and complete on this disk, so that loading it asks nobody.
+
+    `progress` is told bytes of a download and may raise `Stopped`. Raises BadInput for a name that means nothing,
+    ModelError for a model that cannot be found, read or trusted.
+    """
+    found = source.parse(name, app)
+    if found.kind == "hub":
+        folder, commit = hub.download(found.name, found.revision, progress)
+        return Model(found.name, "hub", folder, commit)
+    if found.folder is not None:
+        folders.check(found.folder, found.name)
+    return Model(found.name, found.kind, found.folder)
+
+
+def peek(name: str, app: AppSettings) -> tuple[dict[str, Any], dict[str, TensorInfo]]:
+    """Configuration and tensors of the model that a user named, without a download of its weights.
+
+    For estimates before anything loads. Raises as `resolve` does.
+    """
+    found = source.parse(name, app)
+    if found.kind == "hub":
+        return hub.peek(found.name, found.revision)
+    model = resolve(name, app)
+    return config(model), tensors(model)
+
+
+def tensors(model: Model) -> dict[str, TensorInfo]:
+    """Shape and stored type of each tensor, by name. Tied weights appear once."""
+    if model.folder is None:
+        return shapes.shape_tensors(config(model))
+    return folders.read_tensors(model.folder, model.name)
+
+
+def config(model: Model) -> dict[str, Any]:
+    """The model's config.json."""
+    if model.folder is None:
+        return shapes.shape_config(shapes.canonical(model.name))
+    return folders.read_config(model.folder, model.name)
+
+
+def known_models(app: AppSettings) -> tuple[Choice, ...]:
+    """What a list of models offers: the demo and the shapes; in public the allowed ones and no others.
+
+    Raises ModelError where the public allow-list is wrong.
+    """
+    names = app.allowed_models if app.public else source.offline_names()
+    found = source.allowed(app) if app.public else tuple(source.parse(name, app) for name in names)
+    return tuple(Choice(each.name, each.kind, _describe(each)) for each in found)
+
+
+def _describe(found: source.Source) -> str:
+    if found.kind == "demo":
+        return "bundled: small, trained, answers in words"
+    if found.kind == "shape":
+        weights = shapes.count(shapes.shape_config(shapes.canonical(found.name)))
+        size = f"{weights / 1e9:.1f} billion" if weights >= 1e9 else f"{weights / 1e6:.0f} million"
+        return f"{size} random weights: for memory and speed only, its text means nothing"
+    return f"from the Hugging Face Hub, revision {(found.revision or 'main')[:7]}"

@@ -1,0 +1,114 @@
+"""What a user typed, read as a source of a model.
+
+In public a name is only looked up among the allowed ones, so that no answer tells what lies on the server's disk.
+"""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from quantlab.errors import BadInput, ModelError, unknown
+from quantlab.models import shapes
+from quantlab.records import ModelKind
+from quantlab.settings import ASSETS, AppSettings
+
+DEMO = "demo"
+DEMO_FOLDER = ASSETS / "demo-model"
+_HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?", re.ASCII)
+_REVISION = re.compile(r"\w[\w./-]*", re.ASCII)
+COMMIT = re.compile(r"[0-9a-f]{40}")
+#: What can only be meant as a path: it starts like one, or has the separators of one.
+_PATH = re.compile(r"[/~.]|[A-Za-z]:|.*\\|[^/]*/[^/]*/|.*/$", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a model comes from. `name` can be typed again; `folder` is None unless the weights lie on this disk."""
+
+    kind: ModelKind
+    name: str
+    folder: Path | None = None
+    revision: str | None = None
+
+
+def parse(typed: str, app: AppSettings) -> Source:
+    """The source meant by `typed`. Raises BadInput for a name that cannot be one, ModelError for a missing folder."""
+    name = typed.strip()
+    if app.public:
+        return _allowed(name, app)
+    found = _bundled(name) or _folder(name) or _hub(name)
+    if found is None:
+        raise unknown("model", typed, [*offline_names(), "a local folder", "owner/name of the Hugging Face Hub"])
+    return found
+
+
+def offline_names() -> tuple[str, ...]:
+    """The models that need no download."""
+    return (DEMO, *(shapes.PREFIX + name for name in shapes.names()))
+
+
+def allowed(app: AppSettings) -> tuple[Source, ...]:
+    """The models of the public allow-list. Raises ModelError where the setting itself is wrong."""
+    return tuple(_allowed_source(name) for name in app.allowed_models)
+
+
+def _allowed(name: str, app: AppSettings) -> Source:
+    for source in allowed(app):
+        pinned = f"{source.name}@{source.revision}"
+        if name == pinned or name.casefold() == source.name.casefold():
+            return source
+    # Neither the typed name nor a near miss of it is looked at any further: no path, no Hub.
+    raise unknown("model", name[:100], [source.name for source in allowed(app)])
+
+
+def _allowed_source(name: str) -> Source:
+    try:
+        source = _bundled(name) or _hub(name)
+    except BadInput as error:
+        raise ModelError(
+            f"QUANTLAB_ALLOWED_MODELS names a model that does not exist: {error.what}", error.advice
+        ) from None
+    if source is None:
+        raise ModelError(
+            f"QUANTLAB_ALLOWED_MODELS names {name!r}, which is no demo, shape or Hub id.", "In public no path is read."
+        )
+    if source.kind == "hub" and not (source.revision and COMMIT.fullmatch(source.revision)):
+        raise ModelError(
+            f"QUANTLAB_ALLOWED_MODELS names {name!r} without a fixed revision.",
+            "Pin it: owner/name@ followed by the 40-digit commit of the revision that you looked at.",
+        )
+    return source
+
+
+def _bundled(name: str) -> Source | None:
+    if name.casefold() == DEMO:
+        return Source("demo", DEMO, DEMO_FOLDER)
+    if name.casefold().startswith(shapes.PREFIX):
+        return Source("shape", shapes.PREFIX + shapes.canonical(name))
+    return None
+
+
+def _folder(name: str) -> Source | None:
+    if not name:
+        return None
+    try:
+        path = Path(name).expanduser()
+        if path.is_dir():
+            return Source("folder", name, path.resolve())
+        is_file = path.is_file()
+    except (OSError, RuntimeError, ValueError) as error:
+        raise ModelError(
+            f"The folder {name[:200]!r} cannot be read ({error}).", "Check its name and its rights."
+        ) from None
+    if is_file:
+        raise ModelError(f"{name!r} is a file.", "Give the folder that holds config.json and the weights.")
+    if _PATH.match(name.partition("@")[0]):
+        raise ModelError(f"There is no folder {name!r}.", "Check its name; a Hub id has the form owner/name.")
+    return None
+
+
+def _hub(name: str) -> Source | None:
+    repo, _, revision = name.partition("@")
+    if not _HUB_ID.fullmatch(repo) or ".." in name or ("@" in name and not _REVISION.fullmatch(revision)):
+        return None
+    return Source("hub", repo, revision=revision or None)

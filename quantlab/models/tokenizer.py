@@ -1,0 +1,129 @@
+"""One tokenizer for all precisions of a model, and the three things asked of it: load, encode a prompt, show tokens."""
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from quantlab.errors import BadInput, ModelError
+from quantlab.models import source
+from quantlab.records import Model
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+#: What a decoder shows for bytes that are no whole character yet.
+_INCOMPLETE = "\ufffd"
+
+
+def load_tokenizer(model: Model) -> "PreTrainedTokenizerBase":
+    """The tokenizer of `model`; a shape has none, so it takes the demo's, whose ids every vocabulary holds.
+
+    Raises ModelError where transformers cannot read it.
+    """
+    from transformers import AutoTokenizer
+
+    folder = model.folder or source.DEMO_FOLDER
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True, use_fast=True)
+    except Exception as error:  # each tokenizer class has its own ways to fail, and the user can mend none of them here
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise ModelError(
+            f"The tokenizer of {model.name!r} cannot be read ({reason}).", "Copy its files again."
+        ) from error
+    if not tokenizer.is_fast:
+        raise ModelError(
+            f"{model.name!r} has no tokenizer.json.", "Save it once with a transformers that can convert it."
+        )
+    return tokenizer
+
+
+def encode_prompt(tokenizer: "PreTrainedTokenizerBase", prompt: str, raw: bool) -> list[int]:
+    """Token ids of a prompt, BOS exactly once where the tokenizer or its chat template wants it.
+
+    The chat template, where there is one, is applied to one user message unless `raw`. Raises BadInput for an empty
+    prompt, ModelError for a template that fails.
+    """
+    chat = bool(tokenizer.chat_template) and not raw
+    prefix = _prefix(tokenizer)
+    # A typed BOS beside the one that is put there anyway would be a second one.
+    text = _without_bos(tokenizer, prompt) if chat or tokenizer.bos_token_id in prefix else prompt
+    if not text.strip():
+        raise BadInput("The prompt is empty.", "Type what the models should go on from.")
+    if not chat:
+        return prefix + tokenizer.encode(text, add_special_tokens=False)
+    try:
+        rendered = tokenizer.apply_chat_template(
+            [{"role": "user", "content": text}], add_generation_prompt=True, tokenize=False
+        )
+    except Exception as error:  # a template is a program of the model's author and may raise anything
+        raise ModelError(
+            f"The model's chat template failed ({error}).", "Turn the template off (raw prompt)."
+        ) from error
+    ids = tokenizer.encode(rendered, add_special_tokens=False)
+    while len(ids) > 1 and ids[0] == ids[1] == tokenizer.bos_token_id:
+        ids = ids[1:]
+    return ids
+
+
+def token_texts(tokenizer: "PreTrainedTokenizerBase", ids: Sequence[int]) -> tuple[str, ...]:
+    """The text of each token, special tokens as they are written; joined they are the whole decoded text.
+
+    Where a character is spread over several tokens, the one that completes it gets it and the others are ''.
+    """
+    whole = _decode(tokenizer, ids)
+    pieces = _grown(tokenizer, ids)
+    return tuple(pieces if "".join(pieces) == whole else _prefixes(tokenizer, ids, whole))
+
+
+def _grown(tokenizer: "PreTrainedTokenizerBase", ids: Sequence[int]) -> list[str]:
+    """What each token adds, seen from the last complete piece before it.
+
+    A token's text depends on its neighbour (a leading space is dropped at the start of a text), hence the pair.
+    """
+    pieces = []
+    start = shown = 0
+    for end in range(1, len(ids) + 1):
+        before, after = _decode(tokenizer, ids[start:shown]), _decode(tokenizer, ids[start:end])
+        if after.endswith(_INCOMPLETE) and end < len(ids):
+            pieces.append("")
+            continue
+        pieces.append(after[len(before) :])
+        start, shown = shown, end
+    return pieces
+
+
+def _prefixes(tokenizer: "PreTrainedTokenizerBase", ids: Sequence[int], whole: str) -> list[str]:
+    """The same from the beginning each time, which is slow and holds for every decoder.
+
+    Some take back what they showed: with byte fallback one stray byte turns the valid ones before it into marks too.
+    """
+    pieces, shown = [], 0
+    for end in range(1, len(ids) + 1):
+        text = _decode(tokenizer, ids[:end])
+        settled = whole.startswith(text) and (end == len(ids) or not text.endswith(_INCOMPLETE))
+        pieces.append(text[shown:] if settled else "")
+        shown = max(shown, len(text)) if settled else shown
+    return pieces
+
+
+def _decode(tokenizer: "PreTrainedTokenizerBase", ids: Iterable[int]) -> str:
+    return tokenizer.decode(list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False)
+
+
+def _prefix(tokenizer: "PreTrainedTokenizerBase") -> list[int]:
+    """The ids that this tokenizer wants in front of any text: BOS for most, none for some.
+
+    What it would put behind (an end-of-text token) is left out: a prompt is there to be continued.
+    """
+    bare = tokenizer.encode("a", add_special_tokens=False)
+    whole = tokenizer.encode("a")
+    start = next((i for i in range(len(whole)) if whole[i : i + len(bare)] == bare), 0)
+    prefix, bos = whole[:start], tokenizer.bos_token_id
+    if getattr(tokenizer, "add_bos_token", False) and bos is not None and bos not in prefix:
+        prefix = [bos, *prefix]
+    return prefix
+
+
+def _without_bos(tokenizer: "PreTrainedTokenizerBase", text: str) -> str:
+    while tokenizer.bos_token and text.lstrip().startswith(tokenizer.bos_token):
+        text = text.lstrip().removeprefix(tokenizer.bos_token)
+    return text

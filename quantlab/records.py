@@ -1,0 +1,322 @@
+"""The frozen records that every layer speaks. Nothing here imports torch, gradio or another room.
+
+Bytes are exact integers, times are seconds, probabilities lie in [0, 1], divergences are in nats. A figure that
+was not measured is None, never zero. What each figure means is defined in docs/measurement.md.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal
+
+ModelKind = Literal["demo", "folder", "hub", "shape"]
+LoadOrigin = Literal["built", "disk", "memory"]
+
+#: The names under which `stored_bytes` is split; see docs/measurement.md.
+PARTS = ("embeddings", "attention", "mlp", "norms", "output_head", "quantization", "other")
+
+
+#: Told how far a long job is: done, total (0 while unknown), what. It may raise `Stopped` to end the job.
+Progress = Callable[[int, int, str], None]
+
+
+def silent(done: int, total: int, what: str) -> None:
+    """A `Progress` for callers who do not watch."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """Weights, tokenizer and configuration from one source. `folder` is None for a shape, which has no weights."""
+
+    name: str
+    kind: ModelKind
+    folder: Path | None
+    revision: str | None = None
+
+    @property
+    def meaningless(self) -> bool:
+        """True where the weights are random, so that the text says nothing about quality."""
+        return self.kind == "shape"
+
+
+@dataclass(frozen=True)
+class Precision:
+    """One setting of a method: what a user ticks. Methods derive their own with the options they need.
+
+    `bits` are those stored for one weight of a quantized layer, scales and zero points included; they order the
+    precisions and choose the reference.
+    """
+
+    name: str
+    method: str
+    bits: float
+    summary: str
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where a variant is to lie and in what type its un-quantized parts compute.
+
+    `compute_dtype` None means the method's own default for the device. `device_map` is "auto" (accelerate spreads
+    the layers), or pairs of module name and device, or None for everything on `device`.
+    """
+
+    device: str = "cpu"
+    compute_dtype: str | None = None
+    device_map: str | tuple[tuple[str, str], ...] | None = None
+
+
+@dataclass(frozen=True)
+class Variant:
+    """Model x precision x placement: what is loaded and cached."""
+
+    model: Model
+    precision: Precision
+    placement: Placement
+
+
+@dataclass(frozen=True)
+class TensorInfo:
+    """Shape and stored type (safetensors' name: F32, BF16 ...) of one tensor of a checkpoint, known before it is read."""
+
+    shape: tuple[int, ...]
+    dtype: str
+
+
+@dataclass(frozen=True)
+class Offer:
+    """A precision as offered before anything loads. `unavailable` says why it cannot run here, else None.
+
+    `estimated_bytes` is the planner's `stored_bytes`; `fits` compares it with `free_bytes` of the device.
+    """
+
+    precision: Precision
+    unavailable: str | None
+    estimated_bytes: int | None
+    free_bytes: int
+
+    @property
+    def fits(self) -> bool | None:
+        return None if self.estimated_bytes is None else self.estimated_bytes <= self.free_bytes
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a comparison runs. The same for every variant, so that they differ by their weights alone."""
+
+    max_new_tokens: int = 64
+    sample: bool = False
+    temperature: float = 0.8
+    top_k: int = 50
+    top_p: float = 0.95
+    seed: int = 0
+    reference: str | None = None
+    raw: bool = False
+    race: bool = False
+    placement: Placement = field(default_factory=Placement)
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One token among the most likely ones at a position."""
+
+    token_id: int
+    text: str
+    probability: float
+
+
+@dataclass(frozen=True)
+class Divergence:
+    """Where a run's tokens first differ from the reference's, and the five likeliest tokens of both there."""
+
+    index: int
+    ours: tuple[Candidate, ...]
+    reference: tuple[Candidate, ...]
+
+
+@dataclass(frozen=True)
+class TokenDifference:
+    """One position of the reference's answer, read by this variant and by the reference (teacher-forced).
+
+    `probability` is what each gives to the token that follows; `same_top` whether both have the same most likely
+    token; `rank` the place (1 is best) of this variant's most likely token in the reference's order; `kld` in nats.
+    """
+
+    token: str
+    probability: float
+    reference_probability: float
+    same_top: bool
+    rank: int
+    kld: float
+
+
+@dataclass(frozen=True)
+class Peak:
+    """Most memory in use while one prompt ran. On CPU `resident` is an estimate; CUDA has three figures."""
+
+    resident: int | None = None
+    allocated: int | None = None
+    reserved: int | None = None
+    process: int | None = None
+
+    @property
+    def bytes(self) -> int | None:
+        """The one figure to show: allocated on CUDA, resident on CPU."""
+        return self.allocated if self.allocated is not None else self.resident
+
+    @property
+    def estimate(self) -> bool:
+        return self.allocated is None
+
+
+@dataclass(frozen=True)
+class Load:
+    """What loading a variant gave: its time, origin and bytes. `parts` add up to `stored_bytes`."""
+
+    load_s: float
+    load_origin: LoadOrigin
+    stored_bytes: int
+    running_bytes: int
+    parts: Mapping[str, int]
+    bits_per_weight: float
+    bits_per_quantized_weight: float | None
+    compute_dtype: str
+    kernel: str
+    device_map: Mapping[str, str]
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Raw samples of one run; see docs/measurement.md. `warmup_ttft_s` is the first pass, which counts for nothing."""
+
+    warmup_ttft_s: float | None
+    ttft_s: float
+    itl_s: tuple[float, ...]
+    prompt_tokens: int
+
+    @property
+    def decode_tokens_per_s(self) -> float | None:
+        """(n - 1) / (time of last token - time of first token)."""
+        return len(self.itl_s) / sum(self.itl_s) if self.itl_s else None
+
+    @property
+    def prefill_tokens_per_s(self) -> float:
+        return self.prompt_tokens / self.ttft_s
+
+
+@dataclass(frozen=True)
+class Run:
+    """One variant's answer to one prompt with its measurements, or its error.
+
+    `token_ids`, `tokens` and `text` end at end-of-text; `timing` covers every token that was computed. Where
+    `timings_count` is False (a race), the times were spoilt by other variants. `stopped` marks a partial answer.
+    """
+
+    precision: str
+    error: str | None = None
+    advice: str = ""
+    text: str = ""
+    token_ids: tuple[int, ...] = ()
+    tokens: tuple[str, ...] = ()
+    load: Load | None = None
+    timing: Timing | None = None
+    peak: Peak | None = None
+    kv_cache_bytes: int | None = None
+    bandwidth_share: float | None = None
+    nonfinite: int = 0
+    first_divergence: Divergence | None = None
+    differences: tuple[TokenDifference, ...] = ()
+    timings_count: bool = True
+    stopped: bool = False
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What the figures were measured on. Bandwidth in bytes per second, read once per process; None if not measured."""
+
+    cpu: str
+    cores: int
+    memory_bytes: int
+    device: str
+    device_memory_bytes: int
+    system: str
+    bandwidth: float | None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The runs for one prompt, with the machine and the versions they ran on."""
+
+    model: Model
+    prompt: str
+    prompt_token_ids: tuple[int, ...]
+    prompt_tokens: tuple[str, ...]
+    reference: str
+    settings: Settings
+    machine: Machine
+    versions: Mapping[str, str]
+    runs: tuple[Run, ...]
+    started: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+    def run(self, precision: str) -> Run:
+        """The run of one precision. Raises KeyError where there is none."""
+        for run in self.runs:
+            if run.precision == precision:
+                return run
+        raise KeyError(precision)
+
+
+# Events, in the order in which compare() yields them. Every consumer sees the same ones.
+
+
+@dataclass(frozen=True)
+class Started:
+    """The prompt is read and the columns are known, in the order in which they will run (the reference first)."""
+
+    precisions: tuple[str, ...]
+    reference: str
+    prompt_token_ids: tuple[int, ...]
+    prompt_tokens: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Loading:
+    """A variant is being loaded: `done` of `total` tensors (total 0 while unknown)."""
+
+    precision: str
+    done: int
+    total: int
+    what: str
+
+
+@dataclass(frozen=True)
+class Loaded:
+    precision: str
+    load: Load
+
+
+@dataclass(frozen=True)
+class Token:
+    """A new token. `text` is the whole answer so far, `index` counts the new tokens from 0."""
+
+    precision: str
+    index: int
+    token_id: int
+    text: str
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A variant's run is complete, has failed or was stopped."""
+
+    run: Run
+
+
+@dataclass(frozen=True)
+class Done:
+    comparison: Comparison
+
+
+Event = Started | Loading | Loaded | Token | Finished | Done

@@ -1,0 +1,151 @@
+"""One variant and one prompt, in three stages: get it ready, let it answer, read the reference's answer with it."""
+
+import threading
+import time
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import TYPE_CHECKING
+
+from quantlab.engine.cache import Lease
+from quantlab.engine.decode import decode
+from quantlab.engine.sampling import sampler
+from quantlab.fidelity.divergence import TopTokens, nonfinite, top_tokens
+from quantlab.measure.machine import read_bandwidth
+from quantlab.measure.memory import PeakMemory
+from quantlab.measure.timing import Stopwatch
+from quantlab.models.tokenizer import token_texts
+from quantlab.records import Load, Peak, Settings, Timing, Token
+from quantlab.runtime.session import LoadedModel
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+
+@dataclass(frozen=True)
+class Question:
+    """What every variant is asked: the same token ids, tokenizer, end-of-text ids and settings."""
+
+    prompt_ids: tuple[int, ...]
+    tokenizer: "PreTrainedTokenizerBase"
+    eos_ids: frozenset[int]
+    settings: Settings
+
+
+@dataclass(frozen=True)
+class Ready:
+    """A variant loaded and warmed up. `warmup_ttft_s` is the time of its first pass."""
+
+    precision: str
+    loaded: LoadedModel
+    load: Load
+    warmup_ttft_s: float
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Everything the decode loop gave. `computed_ids` go on past end-of-text, `token_ids` end with it."""
+
+    computed_ids: tuple[int, ...]
+    token_ids: tuple[int, ...]
+    text: str
+    tops: tuple[TopTokens, ...]
+    timing: Timing | None
+    peak: Peak
+    kv_cache_bytes: int
+    bandwidth_share: float | None
+    nonfinite: int
+    stopped: bool
+
+
+def make_ready(precision: str, lease: Lease, question: Question) -> Ready:
+    """One pass over the prompt and two tokens that count for nothing: kernels repack and caches fill meanwhile."""
+    session = lease.loaded.start()
+    begun = time.perf_counter()
+    token = int(session.feed(question.prompt_ids).argmax())
+    warmup_ttft_s = time.perf_counter() - begun
+    for _ in range(2):
+        token = int(session.feed([token]).argmax())
+    stored, facts = lease.stored, lease.loaded.facts
+    running = lease.loaded.stored_bytes()
+    load = Load(
+        load_s=lease.load_s,
+        load_origin=lease.origin,
+        stored_bytes=stored.total,
+        running_bytes=running,
+        parts=stored.parts,
+        bits_per_weight=stored.bits_per_weight,
+        bits_per_quantized_weight=stored.bits_per_quantized_weight,
+        compute_dtype=facts.compute_dtype,
+        kernel=facts.kernel,
+        device_map=facts.device_map,
+        notes=facts.notes + _repacking_note(stored.total, running),
+    )
+    return Ready(precision, lease.loaded, load, warmup_ttft_s)
+
+
+def _repacking_note(stored: int, running: int) -> tuple[str, ...]:
+    if stored == running:
+        return ()
+    return (f"the kernel changed what it keeps at the first product: {stored:,} bytes became {running:,}",)
+
+
+def answer(ready: Ready, question: Question, device: str, stop: threading.Event) -> Generator[Token, None, Answer]:
+    """Let the variant answer. Yields a `Token` each; returns the answer, partial where `stop` was set."""
+    from quantlab.runtime.torch_session import synchronize
+
+    session = ready.loaded.start()
+    steps = decode(session, question.prompt_ids, question.settings.max_new_tokens, sampler(question.settings))
+    watch = Stopwatch(lambda: synchronize(device))
+    ids: list[int] = []
+    tops: list[TopTokens] = []
+    bad, end, text = 0, None, ""
+    with PeakMemory(device, ready.load.running_bytes) as peak:
+        for step in watch.watch(steps):
+            ids.append(step.token_id)
+            tops.append(top_tokens(step.logits))
+            bad += nonfinite(step.logits)
+            if end is None:
+                text = question.tokenizer.decode(ids, skip_special_tokens=True)
+                end = len(ids) if step.token_id in question.eos_ids else None
+            yield Token(ready.precision, len(ids) - 1, step.token_id, text)
+            if stop.is_set():
+                break
+        result = peak.result()
+    timing = watch.timing(len(question.prompt_ids), ready.warmup_ttft_s) if ids else None
+    kv_bytes = session.kv_cache_bytes()
+    return Answer(
+        computed_ids=tuple(ids),
+        token_ids=tuple(ids[:end]),
+        text=text,
+        tops=tuple(tops),
+        timing=timing,
+        peak=result,
+        kv_cache_bytes=kv_bytes,
+        bandwidth_share=_bandwidth_share(ready.load, timing, kv_bytes, device),
+        nonfinite=bad,
+        stopped=len(ids) < question.settings.max_new_tokens,
+    )
+
+
+def _bandwidth_share(load: Load, timing: Timing | None, kv_bytes: int, device: str) -> float | None:
+    """Bytes that must be read per decoded token, over the median gap, over what the memory can deliver.
+
+    Of an embedding table one row is read, unless it serves as the output head too. The keys and values grow over
+    the run, so their mean counts. None without gaps, or where layers lie on several devices.
+    """
+    if timing is None or not timing.itl_s or len(set(load.device_map.values())) > 1:
+        return None
+    untied = load.parts["output_head"] > 0
+    weights = load.running_bytes - (load.parts["embeddings"] if untied else 0)
+    new = len(timing.itl_s)
+    mean_kv = kv_bytes * (timing.prompt_tokens + (new + 1) / 2) / (timing.prompt_tokens + new)
+    return (weights + mean_kv) / median(timing.itl_s) / read_bandwidth(device)
+
+
+def texts_of(tokenizer: "PreTrainedTokenizerBase", tops: Sequence[TopTokens]) -> dict[int, str]:
+    """The text of every token in these tables, each by itself."""
+    ids = {token_id for top in tops for token_id in top.token_ids}
+    return {
+        token_id: token_texts(tokenizer, [token_id])[0] or tokenizer.convert_ids_to_tokens(token_id) for token_id in ids
+    }

@@ -1,0 +1,1 @@
+"""Devices, and the session protocol with its torch implementation."""

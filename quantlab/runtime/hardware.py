@@ -1,0 +1,111 @@
+"""What this machine has, found out without torch, so that the page can answer before torch is imported."""
+
+import os
+import platform
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import psutil
+
+CPUINFO = Path("/proc/cpuinfo")
+#: Instruction sets with which a CPU multiplies bfloat16 by itself.
+BF16_FLAGS = {"avx512_bf16", "amx_bf16"}
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """One CUDA device as NVML sees it. Memory in bytes."""
+
+    index: int
+    name: str
+    total_bytes: int
+    free_bytes: int
+    capability: tuple[int, int]
+
+
+@cache
+def _cpuinfo() -> dict[str, str]:
+    """The first processor's entry; empty where the system has no such file."""
+    try:
+        entry = CPUINFO.read_text().split("\n\n")[0]
+    except OSError:
+        return {}
+    return {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in entry.splitlines())}
+
+
+def cpu_name() -> str:
+    return _cpuinfo().get("model name") or platform.processor() or platform.machine()
+
+
+def cpu_flags() -> set[str]:
+    return set(_cpuinfo().get("flags", "").split())
+
+
+def _torch_has_cuda() -> bool:
+    """False for a CPU-only build of torch, told by its version, without importing it."""
+    try:
+        return "+cpu" not in version("torch")
+    except PackageNotFoundError:
+        return False
+
+
+def gpus() -> tuple[Gpu, ...]:
+    """The visible CUDA devices; empty without a driver, with a CPU build of torch or where all are hidden."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible == "" or not _torch_has_cuda():
+        return ()
+    import pynvml
+
+    try:
+        pynvml.nvmlInit()
+        found = [_gpu(pynvml, i) for i in range(pynvml.nvmlDeviceGetCount())]
+    except pynvml.NVMLError:
+        return ()
+    if visible and all(part.strip().isdigit() for part in visible.split(",")):
+        order = [int(part) for part in visible.split(",")]
+        found = [found[i] for i in order if i < len(found)]
+    return tuple(found)
+
+
+def _gpu(pynvml, index: int) -> Gpu:
+    handle = pynvml.nvmlDeviceGetHandleByIndex(index)
+    memory = pynvml.nvmlDeviceGetMemoryInfo(handle)
+    capability = tuple(pynvml.nvmlDeviceGetCudaComputeCapability(handle))
+    return Gpu(index, pynvml.nvmlDeviceGetName(handle), memory.total, memory.free, capability)
+
+
+@cache
+def default_device() -> str:
+    """`cuda` where there is a usable GPU, else `cpu`."""
+    return "cuda" if gpus() else "cpu"
+
+
+def gpu_of(device: str) -> Gpu:
+    """The GPU that a device string (`cuda`, `cuda:1`) names. Raises LookupError where it does not exist."""
+    index = int(device.partition(":")[2] or 0)
+    found = gpus()
+    if index >= len(found):
+        raise LookupError(device)
+    return found[index]
+
+
+def computes_bfloat16(device: str) -> bool:
+    """Whether the device multiplies bfloat16 natively: CUDA capability 8.0 and up, or a CPU with `BF16_FLAGS`."""
+    if device.startswith("cuda"):
+        return gpu_of(device).capability >= (8, 0)
+    return bool(cpu_flags() & BF16_FLAGS)
+
+
+def free_bytes(device: str) -> int:
+    """Memory that a new variant could take on the device, in bytes."""
+    return gpu_of(device).free_bytes if device.startswith("cuda") else psutil.virtual_memory().available
+
+
+def total_bytes(device: str) -> int:
+    return gpu_of(device).total_bytes if device.startswith("cuda") else psutil.virtual_memory().total
+
+
+def device_name(device: str) -> str:
+    return gpu_of(device).name if device.startswith("cuda") else cpu_name()

@@ -1,0 +1,60 @@
+"""From what a user asked for to a placement that exists: device, compute dtype, device map."""
+
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+
+from quantlab.errors import BadInput, unknown
+from quantlab.records import Placement
+from quantlab.runtime import hardware
+
+#: Types in which products of de-quantized weights can be computed.
+COMPUTE_DTYPES = ("float32", "bfloat16", "float16")
+_INTEGER_ADVICE = (
+    "Weights are stored as integers but multiplied as floating point: choose float32, bfloat16 or float16. "
+    "(int8 activations are what the precision int8 does by itself.)"
+)
+
+
+def resolve(placement: Placement) -> Placement:
+    """Fill the defaults in and refuse what does not exist.
+
+    Raises BadInput for an unknown device or dtype, with the valid names.
+    """
+    device = placement.device
+    if device == "auto":
+        device = hardware.default_device()
+    if not re.fullmatch(r"cpu|cuda(:\d+)?", device):
+        raise unknown("device", device, ("auto", "cpu", "cuda", "cuda:0"))
+    if device.startswith("cuda"):
+        try:
+            hardware.gpu_of(device)
+        except LookupError:
+            raise BadInput(f"There is no device {device!r} here.", "Choose cpu, or auto.") from None
+    return replace(placement, device=device, compute_dtype=compute_dtype(placement.compute_dtype, device))
+
+
+def compute_dtype(name: str | None, device: str) -> str:
+    """The compute dtype asked for, or the default: bfloat16 where the device has it natively, else float32."""
+    if name is None:
+        return "bfloat16" if hardware.computes_bfloat16(device) else "float32"
+    if re.fullmatch(r"u?int\d+", name):
+        raise BadInput(f"{name} cannot be a compute dtype.", _INTEGER_ADVICE)
+    if name not in COMPUTE_DTYPES:
+        raise unknown("compute dtype", name, COMPUTE_DTYPES)
+    return name
+
+
+def parse_device_map(text: str | None) -> str | tuple[tuple[str, str], ...] | None:
+    """`auto`, a JSON object of module name to device, or a file holding one. Raises BadInput for anything else."""
+    if text is None or text == "auto":
+        return text
+    try:
+        source = text if text.lstrip().startswith("{") else Path(text).read_text()
+        entries = json.loads(source)
+    except (OSError, ValueError) as error:
+        raise BadInput(f"Cannot read the device map: {error}.", 'Give "auto", a JSON object or a JSON file.') from error
+    if not isinstance(entries, dict) or not entries:
+        raise BadInput("A device map is a JSON object.", 'For example {"model.embed_tokens": "cpu", ...}.')
+    return tuple((str(module), str(device)) for module, device in entries.items())

@@ -1,0 +1,90 @@
+"""The two protocols that every back end implements, so that one decode loop and one sampler serve them all."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True)
+class Storage:
+    """What a walk over the tensors found: exact bytes. `parts` add up to `total`.
+
+    `weights` counts the weights of the un-quantized model, `quantized_weights` those inside quantized layers, whose
+    codes, scales and codebooks take `quantized_bytes`.
+    """
+
+    total: int
+    parts: Mapping[str, int]
+    weights: int
+    quantized_weights: int
+    quantized_bytes: int
+
+    @property
+    def bits_per_weight(self) -> float:
+        return 8 * self.total / self.weights
+
+    @property
+    def bits_per_quantized_weight(self) -> float | None:
+        return 8 * self.quantized_bytes / self.quantized_weights if self.quantized_weights else None
+
+
+@dataclass(frozen=True)
+class Facts:
+    """How a variant really runs: the type it computes in, the kernel, where its layers lie, what to know of it."""
+
+    compute_dtype: str
+    kernel: str
+    device_map: Mapping[str, str]
+    notes: tuple[str, ...] = ()
+
+
+class Session(Protocol):
+    """One key-value cache of one loaded model. Not for use by two threads at once."""
+
+    @property
+    def length(self) -> int:
+        """Tokens in the cache."""
+        ...
+
+    def feed(self, token_ids: Sequence[int]) -> "torch.Tensor":
+        """Append tokens to the cache. Returns the logits `[vocabulary]` of the next token, left on the device."""
+        ...
+
+    def score(self, token_ids: Sequence[int], start: int = 1, block: int = 128) -> "Iterator[torch.Tensor]":
+        """Log-probabilities for positions `start` up to the last, given what stands before each.
+
+        Yields float32 `[tokens, vocabulary]` in order, at most `block` positions each, left on the device. The
+        session must be empty, `1 <= start < len(token_ids)`.
+        """
+        ...
+
+    def kv_cache_bytes(self) -> int:
+        """Bytes of the keys and values held now."""
+        ...
+
+
+class LoadedModel(Protocol):
+    """A variant in memory."""
+
+    facts: Facts
+    context_length: int
+    vocabulary_size: int
+
+    def start(self) -> Session:
+        """A session with an empty cache."""
+        ...
+
+    def storage(self) -> Storage:
+        """Walk the tensors that exist now. Kernels may repack them, so it can change after the first run."""
+        ...
+
+    def stored_bytes(self) -> int:
+        """`storage().total`."""
+        ...
+
+    def close(self) -> None:
+        """Give all memory back. The model cannot be used afterwards."""
+        ...

@@ -1,0 +1,113 @@
+"""The session over a transformers model: its own forward pass and key-value cache, nothing in between."""
+
+import ctypes
+import gc
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+
+import torch
+
+from quantlab.runtime import storage
+from quantlab.runtime.session import Facts, Storage
+
+
+class TorchSession:
+    """One `DynamicCache` over one model; implements `Session`."""
+
+    def __init__(self, model: torch.nn.Module, device: torch.device) -> None:
+        from transformers import DynamicCache
+
+        self._model = model
+        self._device = device
+        self._cache = DynamicCache(config=model.config)
+
+    @property
+    def length(self) -> int:
+        return self._cache.get_seq_length()
+
+    @torch.inference_mode()
+    def feed(self, token_ids: Sequence[int]) -> torch.Tensor:
+        return self._logits(token_ids, keep=1)[-1]
+
+    def score(self, token_ids: Sequence[int], start: int = 1, block: int = 128) -> Iterator[torch.Tensor]:
+        if self.length or not 1 <= start < len(token_ids):
+            raise ValueError(f"needs an empty session and 1 <= start < {len(token_ids)}, got start={start}")
+        yield self._log_probabilities(token_ids[:start], keep=1)
+        for first in range(start, len(token_ids) - 1, block):
+            chunk = token_ids[first : min(first + block, len(token_ids) - 1)]
+            yield self._log_probabilities(chunk, keep=len(chunk))
+
+    @torch.inference_mode()
+    def _log_probabilities(self, token_ids: Sequence[int], keep: int) -> torch.Tensor:
+        return torch.log_softmax(self._logits(token_ids, keep).float(), dim=-1)
+
+    def _logits(self, token_ids: Sequence[int], keep: int) -> torch.Tensor:
+        """The logits `[keep, vocabulary]` of the last `keep` tokens."""
+        ids = torch.tensor([token_ids], device=self._device)
+        output = self._model(input_ids=ids, past_key_values=self._cache, use_cache=True, logits_to_keep=keep)
+        return output.logits[0]
+
+    def kv_cache_bytes(self) -> int:
+        layers = (layer for layer in self._cache.layers if layer.is_initialized)
+        return sum(layer.keys.nbytes + layer.values.nbytes for layer in layers)
+
+
+class TorchModel:
+    """A transformers model in memory; implements `LoadedModel`."""
+
+    def __init__(self, model: torch.nn.Module, device: str, facts: Facts) -> None:
+        config = model.config.get_text_config()
+        self.facts = facts
+        self.context_length = config.max_position_embeddings
+        self.vocabulary_size = config.vocab_size
+        self._model: torch.nn.Module | None = model
+        self._device = torch.device(device)
+
+    @property
+    def module(self) -> torch.nn.Module:
+        """The transformers model itself. Raises RuntimeError after `close`."""
+        if self._model is None:
+            raise RuntimeError("this model was closed")
+        return self._model
+
+    def start(self) -> TorchSession:
+        return TorchSession(self.module, self._device)
+
+    def storage(self) -> Storage:
+        return storage.measure(self.module)
+
+    def stored_bytes(self) -> int:
+        return self.storage().total
+
+    def close(self) -> None:
+        model, self._model = self._model, None
+        if model is None:
+            return
+        if hasattr(model, "_hf_hook"):
+            from accelerate.hooks import remove_hook_from_submodules
+
+            remove_hook_from_submodules(model)
+        # bitsandbytes parameters point back at their module: break the cycles instead of waiting for the collector.
+        for module in model.modules():
+            module._parameters.clear()
+            module._buffers.clear()
+        del model
+        release_memory()
+
+
+def release_memory() -> None:
+    """Hand freed memory back to the device and to the system, so that dropping a variant shows at once."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    if sys.platform == "linux":
+        # glibc keeps freed pages otherwise, and resident memory grows with every variant that came and went.
+        with suppress(OSError, AttributeError):
+            ctypes.CDLL("libc.so.6").malloc_trim(0)
+
+
+def synchronize(device: str) -> None:
+    """Wait until the device has done all that was asked of it; the CPU always has."""
+    if device.startswith("cuda"):
+        torch.cuda.synchronize(device)

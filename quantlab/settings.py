@@ -1,0 +1,48 @@
+"""What the environment says, typed. Every setting is read here and nowhere else."""
+
+import os
+from functools import cache
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+_HERE = Path(__file__).resolve().parent
+#: Inside the package in a wheel, beside it in a checkout.
+ASSETS = _HERE / "assets" if (_HERE / "assets").is_dir() else _HERE.parent / "assets"
+PUBLIC_MODELS = ("demo", "shape:bench-100m", "shape:SmolLM2-135M")
+
+
+class AppSettings(BaseSettings):
+    """Settings of the app and the command line; `QUANTLAB_<NAME>` in the environment changes one.
+
+    `public` is on by itself on Hugging Face Spaces. In public only `allowed_models` can be chosen (Hub ids with a
+    40-digit revision), and the limits hold on the server whatever a browser sends.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="QUANTLAB_", extra="ignore", populate_by_name=True)
+
+    public: bool = Field(default_factory=lambda: bool(os.environ.get("SPACE_ID")))
+    zero_gpu: bool = Field(default_factory=lambda: bool(os.environ.get("SPACES_ZERO_GPU")))
+    host: str = "127.0.0.1"
+    port: int = Field(default_factory=lambda: int(os.environ.get("PORT", "7860")), ge=0, le=65_535)
+    device: str | None = None
+    memory_budget: int | None = Field(None, ge=0, description="bytes of the variant cache; None: 80 % of what is free")
+    allowed_models: Annotated[tuple[str, ...], NoDecode] = PUBLIC_MODELS
+    max_columns: int = Field(6, ge=1)
+    max_new_tokens: int = Field(512, ge=1, description="the most new tokens a visitor may ask for")
+    max_prompt_tokens: int = Field(1_024, ge=1, description="the longest prompt in public, in tokens")
+    max_seconds: float = Field(120.0, gt=0, description="wall-clock limit of one comparison in public")
+    queue_size: int = Field(16, ge=1)
+
+    @field_validator("allowed_models", mode="before")
+    @classmethod
+    def _comma_separated(cls, value: object) -> object:
+        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+
+@cache
+def app_settings() -> AppSettings:
+    """The settings of this process."""
+    return AppSettings()

@@ -1,0 +1,141 @@
+"""The command line's screen: progress on standard error while a comparison runs, tables afterwards."""
+
+import threading
+from collections.abc import Iterable, Iterator
+from statistics import median
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.table import Table
+
+from quantlab.charts import units
+from quantlab.errors import Stopped
+from quantlab.records import Comparison, Done, Event, Finished, Loading, Offer, Run, Started, Token
+
+if TYPE_CHECKING:
+    from quantlab.models import Choice
+
+
+def follow(events: Iterator[Event], stop: threading.Event) -> Comparison:
+    """Show the events as they come and return the comparison. Ctrl-C sets `stop`; what is finished is kept.
+
+    Raises Stopped where nothing had begun yet.
+    """
+    columns = (
+        TextColumn("{task.description:<14}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[what]}"),
+    )
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        task = progress.add_task("reading", total=None, what="")
+        while True:
+            try:
+                event = next(events)
+            except KeyboardInterrupt:
+                if stop.is_set():
+                    raise
+                stop.set()
+                continue
+            except StopIteration:
+                raise Stopped from None
+            match event:
+                case Started(precisions=names):
+                    progress.update(task, description=f"{len(names)} precisions")
+                case Loading(precision=name, done=done, total=total, what=what):
+                    label = f"load {name}" if name else "download"
+                    progress.update(
+                        task, description=label, completed=done, total=total or None, what=escape(what[-40:])
+                    )
+                case Token(precision=name, index=index):
+                    progress.update(task, description=name, completed=index + 1, total=None, what="tokens")
+                case Finished(run=run):
+                    progress.update(task, description=run.precision, what="failed" if run.error else "done")
+                case Done(comparison=comparison):
+                    return comparison
+
+
+def show(comparison: Comparison, console: Console | None = None) -> None:
+    """The answers, then a table of their figures, then what to know of them."""
+    console = console or Console()
+    if comparison.model.meaningless:
+        console.print("[yellow]Random weights: the text means nothing, memory and speed do.[/]\n")
+    for run in comparison.runs:
+        console.print(f"[bold]{escape(run.precision)}[/]{' (reference)' * (run.precision == comparison.reference)}")
+        console.print(_answer(run), end="\n\n")
+    for table in _tables(comparison):
+        console.print(table)
+    for run in comparison.runs:
+        for note in run.load.notes if run.load else ():
+            console.print(f"{escape(run.precision)}: {escape(note)}", style="dim")
+    machine = comparison.machine
+    bandwidth = f", memory read at {machine.bandwidth / 1e9:.1f} GB/s" if machine.bandwidth else ""
+    console.print(f"{escape(machine.device)}, {machine.cores} cores{bandwidth}", style="dim")
+    if comparison.settings.race:
+        console.print("[yellow]All ran at once: these timings do not count.[/]")
+
+
+def _answer(run: Run) -> str:
+    if run.error:
+        return f"[red]{escape(run.error)}[/] {escape(run.advice)}"
+    parted = run.first_divergence
+    where = f"\n[dim]parts from the reference at token {parted.index}[/]" if parted else ""
+    return f"{escape(run.text)}{' [yellow](stopped)[/]' * run.stopped}{where}"
+
+
+def _tables(comparison: Comparison) -> Iterator[Table]:
+    """Two narrow tables instead of a wide one: a terminal has 80 columns."""
+    title = f"{escape(comparison.model.name)}, reference {escape(comparison.reference)}"
+    for headings, cells in ((_MEMORY, _memory_cells), (_SPEED, _speed_cells)):
+        table = Table(title=title, title_justify="left")
+        table.add_column("precision", no_wrap=True)
+        for heading in headings:
+            table.add_column(heading, justify="right", no_wrap=True)
+        for run in comparison.runs:
+            table.add_row(escape(run.precision), *cells(run))
+        yield table
+        title = None
+
+
+_MEMORY = ("stored", "bits/weight", "peak", "KV cache", "load")
+_SPEED = ("first token", "gap", "tokens/s", "same top", "KLD (nats)")
+
+
+def _memory_cells(run: Run) -> Iterator[str]:
+    load = run.load
+    yield units.size(load and load.stored_bytes)
+    yield units.number(load and load.bits_per_weight)
+    yield ("~" if run.peak and run.peak.estimate else "") + units.size(run.peak and run.peak.bytes)
+    yield units.size(run.kv_cache_bytes)
+    yield f"{units.seconds(load.load_s)} ({load.load_origin})" if load else units.NONE
+
+
+def _speed_cells(run: Run) -> Iterator[str]:
+    timing, differences = run.timing, run.differences
+    yield units.seconds(timing and timing.ttft_s)
+    yield units.seconds(median(timing.itl_s) if timing and timing.itl_s else None)
+    yield units.number(timing and timing.decode_tokens_per_s)
+    yield units.percent(sum(d.same_top for d in differences) / len(differences) if differences else None)
+    yield units.number(sum(d.kld for d in differences) / len(differences) if differences else None)
+
+
+def show_offers(offers: Iterable[Offer], console: Console | None = None) -> None:
+    """What can run here, with its estimated memory, and why the rest cannot."""
+    table = Table(title="precisions", title_justify="left")
+    for heading in ("precision", "bits", "memory", "fits", "what it is"):
+        table.add_column(heading, justify="right" if heading in ("bits", "memory") else "left")
+    for offer in offers:
+        fits = f"no: {offer.unavailable}" if offer.unavailable else {True: "yes", False: "no", None: "?"}[offer.fits]
+        cells = (offer.precision.name, units.number(offer.precision.bits), units.size(offer.estimated_bytes), fits)
+        table.add_row(*(escape(cell) for cell in (*cells, offer.precision.summary)))
+    (console or Console()).print(table)
+
+
+def show_models(choices: "Iterable[Choice]", console: Console | None = None) -> None:
+    """The models that can be named without a download."""
+    table = Table("model", "what it is", title="models", title_justify="left")
+    for choice in choices:
+        table.add_row(escape(choice.name), escape(choice.description))
+    (console or Console()).print(table)

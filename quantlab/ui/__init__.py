@@ -1,0 +1,7 @@
+"""The page. Gradio lives here and in app.py, nowhere else."""
+
+import os
+
+# Gradio reads it when it is imported, and asks the network for its newest version unless it says no.
+os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")

@@ -1,0 +1,112 @@
+"""What a visitor has chosen on the page, and the limits it is held to on the server."""
+
+from dataclasses import dataclass, fields
+
+from quantlab.errors import BadInput, unknown
+from quantlab.records import Placement, Settings
+from quantlab.settings import AppSettings
+
+DEFAULT_MODEL = "demo"
+DEFAULT_TICKS = ("fp32", "bf16", "int8", "nf4", "nf4-dq", "fp4")
+#: "default" leaves the type to the method and the device.
+COMPUTE_DTYPES = ("default", "float32", "bfloat16", "float16")
+#: The reference is the most precise one ticked unless a name is chosen.
+MOST_PRECISE = "most precise"
+#: No prompt is longer, in characters; the limit in tokens is held where there is a tokenizer.
+MAX_PROMPT_CHARACTERS = 200_000
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The state of the inputs. Field for field what the page shows, in the order of its components."""
+
+    model: str = DEFAULT_MODEL
+    precisions: tuple[str, ...] = DEFAULT_TICKS
+    prompt: str = ""
+    max_new_tokens: int = 64
+    sample: bool = False
+    temperature: float = 0.8
+    top_k: int = 50
+    top_p: float = 0.95
+    seed: int = 0
+    reference: str = MOST_PRECISE
+    compute_dtype: str = COMPUTE_DTYPES[0]
+    raw: bool = False
+    race: bool = False
+
+
+FIELDS = tuple(field.name for field in fields(Choice))
+
+
+def from_inputs(*values: object) -> Choice:
+    """The choice that the components hold. Raises BadInput for a value of another kind than its field's."""
+    named = dict(zip(FIELDS, values, strict=True))
+    try:
+        return Choice(
+            model=str(named["model"] or "").strip(),
+            precisions=tuple(str(name) for name in named["precisions"] or ()),
+            prompt=str(named["prompt"] or ""),
+            max_new_tokens=int(named["max_new_tokens"]),
+            sample=bool(named["sample"]),
+            temperature=float(named["temperature"]),
+            top_k=int(named["top_k"]),
+            top_p=float(named["top_p"]),
+            seed=int(named["seed"]),
+            reference=str(named["reference"] or MOST_PRECISE),
+            compute_dtype=str(named["compute_dtype"] or COMPUTE_DTYPES[0]),
+            raw=bool(named["raw"]),
+            race=bool(named["race"]),
+        )
+    except (TypeError, ValueError, OverflowError) as error:
+        raise BadInput("A setting is not a number.", "Fill the empty fields under Settings.") from error
+
+
+def placement(choice: Choice, app: AppSettings) -> Placement:
+    """Where and in what type the chosen variants are to lie."""
+    dtype = None if choice.compute_dtype == COMPUTE_DTYPES[0] else choice.compute_dtype
+    return Placement(device=app.device or "auto", compute_dtype=dtype)
+
+
+def settings(choice: Choice, app: AppSettings) -> Settings:
+    """The run's settings. A reference that is not among the ticked ones is left to be found."""
+    return Settings(
+        max_new_tokens=choice.max_new_tokens,
+        sample=choice.sample,
+        temperature=choice.temperature,
+        top_k=choice.top_k,
+        top_p=choice.top_p,
+        seed=choice.seed,
+        reference=choice.reference if choice.reference in choice.precisions else None,
+        raw=choice.raw,
+        race=choice.race,
+        placement=placement(choice, app),
+    )
+
+
+def check(choice: Choice, app: AppSettings) -> None:
+    """Hold a choice to the page's limits, whatever sent it. Raises BadInput with what to change."""
+    check_model(choice.model, app)
+    if not choice.precisions:
+        raise BadInput("No precision is ticked.", "Tick at least one; two or more make a comparison.")
+    if len(set(choice.precisions)) != len(choice.precisions):
+        raise BadInput("A precision is named twice.", "Name each one once.")
+    if len(choice.precisions) > app.max_columns:
+        raise BadInput(
+            f"{len(choice.precisions)} precisions are ticked.", f"At most {app.max_columns} run side by side."
+        )
+    if not choice.prompt.strip():
+        raise BadInput("The prompt is empty.", "Type one, or take one of the examples beside it.")
+    if len(choice.prompt) > MAX_PROMPT_CHARACTERS:
+        raise BadInput("The prompt is too long.", f"The most is {MAX_PROMPT_CHARACTERS:,} characters.")
+    if not 1 <= choice.max_new_tokens <= app.max_new_tokens:
+        raise BadInput(f"{choice.max_new_tokens} new tokens were asked for.", f"Ask for 1 to {app.max_new_tokens}.")
+    if choice.compute_dtype not in COMPUTE_DTYPES:
+        raise unknown("compute dtype", choice.compute_dtype, COMPUTE_DTYPES)
+
+
+def check_model(name: str, app: AppSettings) -> None:
+    """Hold a model's name to the allow-list in public. Raises BadInput."""
+    if not name:
+        raise BadInput("No model is chosen.", "Pick one from the list.")
+    if app.public and name not in app.allowed_models:
+        raise unknown("model", name, app.allowed_models)

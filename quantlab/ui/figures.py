@@ -1,0 +1,152 @@
+"""A run's figures as rows of text: the name for people, the field's term, the value with its unit, the exact value."""
+
+from dataclasses import dataclass
+
+from quantlab.charts import units
+from quantlab.measure.statistics import mean, median, percentile
+from quantlab.records import Load, Run, Timing
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One row. `exact` is shown on hover; `text` True marks words, which are not aligned like numbers."""
+
+    name: str
+    value: str
+    term: str = ""
+    exact: str = ""
+    text: bool = False
+
+
+NOT_YET = units.NONE
+
+
+def headline(run: Run | None, load: Load | None, reference: str) -> tuple[Figure, ...]:
+    """The figures that a comparison is about, always the same rows: a dash for each that is not known yet."""
+    return (
+        _rate(run.timing if run else None),
+        _first_token(run.timing if run else None),
+        _bytes("Weights stored", load.stored_bytes if load else None, "stored_bytes"),
+        _bits("Bits per weight", load.bits_per_weight if load else None, "whole model"),
+        *_fidelity(run, reference),
+    )
+
+
+def details(run: Run | None, load: Load | None) -> tuple[Figure, ...]:
+    """Every other figure that was measured; what was not is left out."""
+    rows: list[Figure] = []
+    if run and run.timing:
+        rows += _times(run.timing)
+    if run and run.bandwidth_share is not None:
+        share = run.bandwidth_share
+        rows.append(Figure("Memory bandwidth used", units.percent(share), "bandwidth share", f"{share!r}"))
+    if load:
+        rows += _memory(load)
+    if run and run.peak and run.peak.bytes is not None:
+        label = "Peak (estimate)" if run.peak.estimate else "Peak"
+        rows.append(_bytes(label, run.peak.bytes, _peak_term(run)))
+    if run and run.kv_cache_bytes is not None:
+        rows.append(_bytes("KV cache", run.kv_cache_bytes, "keys and values at the end of the run"))
+    if load:
+        rows += _loading(load)
+    if run and run.nonfinite:
+        rows.append(Figure("Broken logits", f"{run.nonfinite:,}", "not finite: NaN or infinity"))
+    return tuple(rows)
+
+
+def remarks(run: Run | None, load: Load | None) -> tuple[str, ...]:
+    """Sentences that belong to the figures: why memory changed, that a race's times do not count."""
+    found = list(load.notes) if load else []
+    if run and run.timing and not run.timings_count:
+        found.append("Ran in a race: its times do not count.")
+    return tuple(found)
+
+
+def _rate(timing: Timing | None) -> Figure:
+    rate = timing.decode_tokens_per_s if timing else None
+    if rate is None:
+        return Figure("Speed", NOT_YET, "decode tokens per second")
+    return Figure("Speed", units.rate(rate), "decode tokens per second", f"{rate!r} tokens/s")
+
+
+def _first_token(timing: Timing | None) -> Figure:
+    name, term = "First token after", "time to first token (TTFT)"
+    if timing is None:
+        return Figure(name, NOT_YET, term)
+    return Figure(name, units.seconds(timing.ttft_s), term, units.exact_seconds(timing.ttft_s))
+
+
+def _fidelity(run: Run | None, reference: str) -> tuple[Figure, Figure]:
+    """How near a variant stays to the reference when it reads the reference's answer."""
+    same_name, kld_name = "Same likeliest token", "Distance (KLD)"
+    same_term = f"same_top: share of positions of {reference}'s answer where both have the same most likely token"
+    kld_term = f"mean Kullback-Leibler divergence from {reference} over its answer"
+    if run is None or not run.differences:
+        return Figure(same_name, NOT_YET, same_term), Figure(kld_name, NOT_YET, kld_term)
+    count = len(run.differences)
+    same = sum(it.same_top for it in run.differences)
+    kld = mean([it.kld for it in run.differences])
+    return (
+        Figure(same_name, units.percent(same / count), same_term, f"{same} of {count} tokens"),
+        Figure(kld_name, units.nats(kld), kld_term, f"{kld!r} nats"),
+    )
+
+
+def _times(timing: Timing) -> list[Figure]:
+    rows = []
+    if timing.itl_s:
+        middle, late = median(timing.itl_s), percentile(timing.itl_s, 95)
+        rows.append(
+            Figure(
+                "Between tokens, median",
+                units.seconds(middle),
+                "inter-token latency (ITL)",
+                units.exact_seconds(middle),
+            )
+        )
+        rows.append(
+            Figure("Between tokens, 95 %", units.seconds(late), "95th percentile of the ITL", units.exact_seconds(late))
+        )
+    rate = timing.prefill_tokens_per_s
+    rows.append(Figure("Reading the prompt", units.rate(rate), "prefill tokens per second", f"{rate!r} tokens/s"))
+    return rows
+
+
+def _memory(load: Load) -> list[Figure]:
+    rows = []
+    if load.running_bytes != load.stored_bytes:
+        rows.append(_bytes("Weights while running", load.running_bytes, "running_bytes: kernels repack"))
+    if load.bits_per_quantized_weight is not None:
+        rows.append(_bits("Bits, quantized layers", load.bits_per_quantized_weight, "quantized layers alone"))
+    return rows
+
+
+def _loading(load: Load) -> list[Figure]:
+    origin = {"built": "read and quantized", "disk": "read already quantized", "memory": "was in memory"}
+    where = sorted(set(load.device_map.values()))
+    return [
+        Figure("Load", units.seconds(load.load_s), "from asking to being ready", units.exact_seconds(load.load_s)),
+        Figure("Load was", origin[load.load_origin], f"load_origin: {load.load_origin}", text=True),
+        Figure("Computes in", load.compute_dtype, "compute dtype that really ran", text=True),
+        Figure("Kernel", load.kernel, "kernel that really ran", text=True),
+        *([Figure("Lies on", ", ".join(where), "device map", text=True)] if where else []),
+    ]
+
+
+def _peak_term(run: Run) -> str:
+    peak = run.peak
+    parts = (("reserved", peak.reserved), ("whole process", peak.process))
+    more = [f"{name} {units.size(value)}" for name, value in parts if value is not None]
+    return "; ".join(["most memory in use while the prompt ran", *more])
+
+
+def _bytes(name: str, count: int | None, term: str) -> Figure:
+    if count is None:
+        return Figure(name, NOT_YET, term)
+    return Figure(name, units.size(count), term, units.exact_bytes(count))
+
+
+def _bits(name: str, bits: float | None, term: str) -> Figure:
+    if bits is None:
+        return Figure(name, NOT_YET, term)
+    return Figure(name, units.number(bits), term, f"{bits!r} bits")

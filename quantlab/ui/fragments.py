@@ -1,0 +1,111 @@
+"""The small pieces of HTML around the columns. Whatever is not written here is escaped."""
+
+from html import escape
+
+from quantlab.ui.view import Column, Problem, View
+
+HEADER = (
+    '<div class="masthead"><h1>quantlab</h1><p>One model at several precisions, one prompt through each: '
+    "see what the missing bits cost in memory, time and words.</p>"
+    '<button type="button" id="theme-switch" aria-label="Switch between light and dark">'
+    '<span aria-hidden="true">◐</span></button></div>'
+)
+EMPTY = (
+    '<div class="empty"><p><b>Press Compare.</b> Each ticked precision answers the prompt in a column of its own, '
+    "one after the other so that the timings are true.</p><p>Then you see which words changed, where each answer "
+    "first parts from the most precise one, and what it took in memory and time.</p></div>"
+)
+RACE_WARNING = (
+    '<p class="caution"><span aria-hidden="true">⚠</span> A race runs all variants at once. They slow each other '
+    "down, so their timings do not count.</p>"
+)
+
+
+def about_model(description: str, kind: str) -> str:
+    first = f"<b>{escape(description[:1].upper() + description[1:])}.</b> " if description else ""
+    return f'<p class="about-model">{first}<span class="faint">{escape(kind)}</span></p>'
+
+
+def problem(found: Problem | None) -> str:
+    """One clear card for an error of the whole comparison; empty without one."""
+    if found is None:
+        return ""
+    advice = f'<p class="advice">{escape(found.advice)}</p>' if found.advice else ""
+    return (
+        f'<div class="fault banner" role="alert"><p class="fault-what"><span aria-hidden="true">✕</span> '
+        f"{escape(found.what)}</p>{advice}</div>"
+    )
+
+
+def status(view: View, *, running: bool) -> str:
+    """One line on the whole comparison. It changes with states, not with tokens: it is read aloud."""
+    notice = f" {escape(view.notice)}" if view.notice else ""
+    return f'<p class="status" role="status">{escape(_status(view, running))}{notice}</p>'
+
+
+def _status(view: View, running: bool) -> str:
+    total, ended = len(view.columns), len(view.ended)
+    if running:
+        if not view.columns:
+            return "Reading the prompt …"
+        if not view.active:
+            return f"{ended} of {total} have answered."
+        names = ", ".join(column.precision for column in view.active)
+        return f"{_doing(view.active[0])} {names} ({min(ended + 1, total)} of {total})."
+    if view.problem is not None or not view.columns:
+        return ""
+    failed = sum(column.state == "failed" for column in view.columns)
+    if any(column.state == "stopped" for column in view.columns):
+        return "Stopped. What was written so far stays."
+    return f"{total - failed} of {total} have answered." if failed else f"All {total} have answered."
+
+
+def _doing(column: Column) -> str:
+    return {"loading": "Loading", "warming": "Warming up"}.get(column.state, "Writing:")
+
+
+def waiting() -> str:
+    return '<p class="status" role="status">Waiting for a free place: one comparison runs at a time.</p>'
+
+
+def stopping() -> str:
+    return '<p class="status" role="status">Stopping …</p>'
+
+
+def said(text: str) -> str:
+    return f'<p class="status" role="status">{escape(text)}</p>'
+
+
+def prompt_tokens(view: View) -> str:
+    """The prompt as the model reads it, token by token, folded away. Its line is there as soon as there are columns."""
+    if not view.columns:
+        return ""
+    pieces = zip(view.prompt_tokens, view.prompt_token_ids, strict=True)
+    items = "".join(
+        f"<li><code>{escape(text) or '&nbsp;'}</code><small>{number}</small></li>" for text, number in pieces
+    )
+    count = f"{len(view.prompt_token_ids)} tokens" if view.prompt_token_ids else "…"
+    return (
+        f'<details class="prompt-tokens"><summary>The prompt as the model reads it: {count}</summary>'
+        f'<ol aria-label="tokens of the prompt with their ids">{items}</ol></details>'
+    )
+
+
+def legend(view: View) -> str:
+    """What the marks in the columns mean. It stands from the start, so that nothing moves when the marks come."""
+    if not view.columns:
+        return ""
+    meaningless = (
+        '<p class="caution"><span aria-hidden="true">⚠</span> The weights are random: the text means nothing, '
+        "and neither do differences in it. Memory and speed are true.</p>"
+        if view.meaningless
+        else ""
+    )
+    if len(view.columns) < 2:
+        return meaningless
+    name = escape(view.reference) or "the reference"
+    return (
+        f'{meaningless}<div class="legend"><span><ins>only here</ins></span>'
+        f"<span><del><span>only in {name}</span></del></span>"
+        f'<label class="tick"><input type="checkbox" id="show-theirs"> show what {name} says instead</label></div>'
+    )

@@ -1,0 +1,224 @@
+"""What the events of the first tab do: one call each, its result handed to the components."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import astuple
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+
+from quantlab.errors import QuantlabError
+from quantlab.records import Offer
+from quantlab.settings import AppSettings
+from quantlab.ui import choice as choices
+from quantlab.ui import column, fragments, models, panels, picker, runner, share
+from quantlab.ui.choice import DEFAULT_TICKS, Choice
+from quantlab.ui.services import Services
+from quantlab.ui.stream import StopEvents
+from quantlab.ui.view import Column, Problem, View
+
+if TYPE_CHECKING:
+    from quantlab.ui.compare_tab import Parts
+
+log = logging.getLogger(__name__)
+Updates = dict[Any, Any]
+
+
+class Handlers:
+    """Bound to one page's components. Which session runs what is kept in `StopEvents`; nothing else is."""
+
+    def __init__(self, parts: Parts, app: AppSettings, services: Services) -> None:
+        self.parts = parts
+        self.app = app
+        self.services = services
+        self.stops = StopEvents()
+
+    def begin(self, request: gr.Request, *values: Any) -> Updates:
+        """The click's answer at once: buttons, waiting columns and the link, before the queue is passed."""
+        self.stops.begin(_session(request))
+        parts = self.parts
+        updates = {
+            parts.compare: gr.update(interactive=False),
+            parts.stop: gr.update(interactive=True),
+            parts.status: fragments.waiting(),
+            parts.problem: "",
+            parts.charts: gr.update(visible=False),
+        }
+        try:
+            choice = choices.from_inputs(*values)
+            choices.check(choice, self.app)
+        except QuantlabError:
+            return updates  # compare() meets it again and says so
+        names = choice.precisions
+        view = View(tuple(map(Column, names)), meaningless=choice.model.startswith("shape:"))
+        return (
+            updates
+            | self._columns(view, choice, {})
+            | {
+                parts.legend: fragments.legend(view),
+                parts.tokens: fragments.prompt_tokens(view),
+                parts.link: share.to_query(choice),
+            }
+        )
+
+    def compare(self, request: gr.Request, *values: Any) -> Iterator[Updates]:
+        """Run the comparison; yield what changed. Ends the run when the visitor leaves."""
+        session = _session(request)
+        stop = self.stops.of(session)
+        shown: dict[Any, str] = {}
+        try:
+            choice = choices.from_inputs(*values)
+        except QuantlabError as error:
+            yield self._ended(View(problem=Problem(error.what, error.advice)), Choice(), shown)
+            return
+        view = View()
+        try:
+            yield {self.parts.stop: gr.update(interactive=True), self.parts.compare: gr.update(interactive=False)}
+            with closing(runner.views(choice, self.app, self.services, stop)) as views:
+                for view in views:
+                    yield self._progress(view, choice, shown) or {self.parts.status: gr.skip()}
+            yield self._ended(view, choice, shown)
+        finally:
+            stop.set()
+            self.stops.end(session, stop)
+
+    def stop(self, request: gr.Request) -> Updates:
+        """Tell this session's run to stop."""
+        self.stops.stop(_session(request))
+        return {self.parts.stop: gr.update(interactive=False), self.parts.status: fragments.stopping()}
+
+    def leave(self, request: gr.Request) -> None:
+        """The tab was closed."""
+        self.stops.stop(_session(request))
+
+    def link(self, *values: Any) -> Updates:
+        """The query that restores the choice."""
+        try:
+            choice = choices.from_inputs(*values)
+        except QuantlabError as error:
+            return {self.parts.link: "", self.parts.status: fragments.said(str(error))}
+        short = len(choice.prompt) <= share.MAX_LINK_PROMPT
+        said = "Link copied." if short else "Link copied, without the prompt: it is too long for a link."
+        return {self.parts.link: share.to_query(choice), self.parts.status: fragments.said(said)}
+
+    def example(self, index: int) -> Callable[[str], str]:
+        """The handler of one example button."""
+
+        def fill(model: str) -> str:
+            return models.examples(str(model or ""), self.services.choices())[index][1]
+
+        return fill
+
+    def race(self, on: bool) -> Any:
+        return gr.update(visible=bool(on))
+
+    def estimate(self, model: str, compute_dtype: str, ticked: list[str]) -> Updates:
+        """What the chosen model takes at each precision; ticks are kept where they can be."""
+        model = str(model or "").strip()
+        offers, problem = self._offers(Choice(model=model, compute_dtype=compute_dtype))
+        return self._offered(model, offers, ticked or DEFAULT_TICKS) | {self.parts.problem: fragments.problem(problem)}
+
+    def restore(self, request: gr.Request) -> Updates:
+        """The choice that the page's address holds; the default where it holds none."""
+        known = self.services.choices()
+        default = Choice(prompt=models.examples(choices.DEFAULT_MODEL, known)[0][1])
+        query = dict(request.query_params)
+        if not set(query) & set(choices.FIELDS):
+            return {self.parts.problem: ""}
+        choice = share.from_query(query, default, self.app)
+        offers, problem = self._offers(choice)
+        updates = dict(zip(self.parts.inputs.listed(), astuple(choice), strict=True))
+        updates |= self._offered(choice.model, offers, choice.precisions)
+        names = [offer.precision.name for offer in offers]
+        reference = choice.reference if choice.reference in names else choices.MOST_PRECISE
+        updates[self.parts.inputs.reference] = gr.update(choices=[choices.MOST_PRECISE, *names], value=reference)
+        return updates | {self.parts.problem: fragments.problem(problem)}
+
+    def _offers(self, choice: Choice) -> tuple[tuple[Offer, ...], Problem | None]:
+        try:
+            choices.check_model(choice.model, self.app)
+            return self.services.offers(choice.model, choices.placement(choice, self.app)), None
+        except QuantlabError as error:
+            return (), Problem(error.what, error.advice)
+        except Exception:
+            log.exception("no estimate for a model")
+            return (), runner.OUR_FAULT
+
+    def _offered(self, model: str, offers: tuple[Offer, ...], wanted: Any) -> Updates:
+        known = self.services.choices()
+        parts, limit = self.parts, self.app.max_columns
+        ticked = picker.default_ticks(offers, wanted, limit)
+        labels = models.examples(model, known)
+        names = [offer.precision.name for offer in offers]
+        return {
+            parts.about: fragments.about_model(*models.about(model, known)),
+            parts.inputs.precisions: gr.update(value=ticked, rows=picker.rows(offers), limit=limit),
+            parts.inputs.reference: gr.update(choices=[choices.MOST_PRECISE, *names], value=choices.MOST_PRECISE),
+            **{button: gr.update(value=label) for button, (label, _) in zip(parts.examples, labels, strict=True)},
+        }
+
+    def _progress(self, view: View, choice: Choice, shown: dict[Any, str]) -> Updates:
+        """Updates for what differs from what was shown last."""
+        updates = {
+            self.parts.status: fragments.status(view, running=True),
+            self.parts.tokens: fragments.prompt_tokens(view),
+            self.parts.legend: fragments.legend(view),
+        }
+        fresh = {part: html for part, html in updates.items() if shown.get(part) != html}
+        shown.update(fresh)
+        return fresh | (self._columns(view, choice, shown) if view.columns else {})
+
+    def _columns(self, view: View, choice: Choice, shown: dict[Any, str]) -> Updates:
+        from quantlab.charts import style
+
+        updates: Updates = (
+            {} if shown.get(self.parts.empty) == "hidden" else {self.parts.empty: gr.update(visible=False)}
+        )
+        shown[self.parts.empty] = "hidden"
+        for index, part in enumerate(self.parts.columns):
+            html = ""
+            if index < len(view.columns):
+                one = view.columns[index]
+                colour = style.colour(one.precision)
+                html = column.render(one, view, colour=colour, new_tokens=choice.max_new_tokens)
+            if shown.get(part) != html:
+                updates[part] = gr.update(value=html, visible=bool(html))
+                shown[part] = html
+        return updates
+
+    def _ended(self, view: View, choice: Choice, shown: dict[Any, str]) -> Updates:
+        updates = self._progress(view, choice, shown)
+        updates |= {
+            self.parts.compare: gr.update(interactive=True),
+            self.parts.stop: gr.update(interactive=False),
+            self.parts.status: fragments.status(view, running=False),
+            self.parts.problem: fragments.problem(view.problem),
+        }
+        if not view.columns:
+            updates |= {part: gr.update(value="", visible=False) for part in self.parts.columns}
+            updates[self.parts.empty] = gr.update(visible=True)
+        return updates | self._charts(view)
+
+    def _charts(self, view: View) -> Updates:
+        """The charts of a comparison that has anything to draw."""
+        comparison = view.comparison
+        if comparison is None or all(run.load is None or run.error for run in comparison.runs):
+            return {self.parts.charts: gr.update(visible=False)}
+        updates: Updates = {self.parts.charts: gr.update(visible=True)}
+        for chart, panel in zip(panels.CHARTS, self.parts.panels, strict=True):
+            try:
+                figures, tables = chart.draw(comparison), chart.tabulate(comparison)
+            except Exception:
+                # A chart that cannot be drawn must not take the answers with it.
+                log.exception("the chart %s failed", chart.key)
+                figures, tables = (None,) * len(chart.parts), None
+            updates |= dict(zip(panel.plots, figures, strict=True))
+            updates[panel.table] = panels.twins(tables)
+        return updates
+
+
+def _session(request: gr.Request) -> str:
+    return request.session_hash or "api"

@@ -1,0 +1,116 @@
+"""The page served: the real services, the look, and what is turned off."""
+
+import logging
+import socket
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import gradio as gr
+
+from quantlab.errors import QuantlabError
+from quantlab.records import Event, Offer, Placement, Settings
+from quantlab.settings import ASSETS, AppSettings
+from quantlab.ui import scripts, zero
+from quantlab.ui.page import build_page
+from quantlab.ui.services import Services
+from quantlab.ui.theme import theme
+
+log = logging.getLogger(__name__)
+
+
+class PortInUse(QuantlabError):
+    """Something else listens where the page should."""
+
+
+def serve(app: AppSettings) -> None:
+    """Serve the page until interrupted; print its address. Raises PortInUse."""
+    page = build_page(app, real_services(app))
+    start(page, app, block=False)
+    print(f"quantlab is at {page.local_url}  (Ctrl+C ends it)", flush=True)
+    threading.Thread(target=_warm_up, name="imports", daemon=True).start()
+    page.block_thread()
+
+
+def start(page: gr.Blocks, app: AppSettings, *, block: bool) -> None:
+    """Launch a page with everything off that watches visitors or publishes files. Raises PortInUse."""
+    if app.port and _taken(app.host, app.port):
+        raise PortInUse(
+            f"Port {app.port} is in use.", f"Stop what runs there, or choose another one: PORT={app.port + 1}."
+        )
+    page.queue(max_size=app.queue_size, api_open=False)
+    page.launch(
+        server_name=app.host,
+        server_port=app.port or None,
+        prevent_thread_lock=not block,
+        inbrowser=False,
+        share=False,
+        quiet=True,
+        show_error=False,
+        enable_monitoring=False,
+        run_history=False,
+        footer_links=[],
+        ssr_mode=False,
+        pwa=False,
+        mcp_server=False,
+        theme=theme(),
+        css_paths=[ASSETS / "style.css"],
+        js=scripts.ON_LOAD,
+    )
+
+
+def real_services(app: AppSettings) -> Services:
+    """The layers below, each imported when it is first called: they bring torch."""
+    return Services(
+        compare=zero.on_lent_gpu(_compare(app), app),
+        offers=lambda name, placement: _offers(name, placement, app),
+        choices=lambda: _choices(app),
+    )
+
+
+def _compare(app: AppSettings):
+    def compare(
+        model: str, precisions: Sequence[str], prompt: str, settings: Settings, *, stop: threading.Event | None = None
+    ) -> Iterator[Event]:
+        from quantlab import comparison
+
+        return comparison.compare(model, precisions, prompt, settings, stop=stop)
+
+    return compare
+
+
+def _offers(name: str, placement: Placement, app: AppSettings) -> tuple[Offer, ...]:
+    from quantlab import models, offers
+
+    return offers.offers(models.resolve(name, app), placement)
+
+
+def _choices(app: AppSettings) -> tuple[tuple[str, str, str], ...]:
+    from quantlab import models
+
+    return tuple((choice.name, choice.kind, choice.description) for choice in models.known_models(app))
+
+
+def _taken(host: str, port: int) -> bool:
+    """Whether something already listens: a server that binds with SO_REUSEADDR would not notice."""
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        if sys.platform != "win32":
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError:
+            return True
+    return False
+
+
+def _warm_up() -> Any:
+    """Import what the first comparison needs while the visitor reads the page."""
+    try:
+        import torch  # noqa: F401
+        import transformers  # noqa: F401
+
+        from quantlab import comparison  # noqa: F401
+        from quantlab.charts import difference, latency, memory  # noqa: F401
+    except Exception:
+        log.exception("imports in the background failed")

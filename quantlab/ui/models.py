@@ -1,0 +1,46 @@
+"""What the page says about a chosen model: what its kind means, and examples that suit it."""
+
+import re
+
+from quantlab.ui.share import HUB_ID
+
+KINDS = {
+    "demo": "Bundled with the app and trained for it: small, and it knows one invented world.",
+    "folder": "A folder on this machine, with safetensors weights and a tokenizer.",
+    "hub": "From the Hugging Face Hub, downloaded once. Add @revision for a certain version.",
+    "shape": "A published architecture filled with random weights: memory and speed are true, the text is meaningless.",
+}
+#: (label, prompt) of the example buttons. Every list has the same length: the buttons are fixed.
+DEMO_EXAMPLES = (
+    ("Story", "Tell me a story about Mira Toll."),
+    ("Fact", "Where does Mira Toll live?"),
+    ("Sum", "What is 27 + 45?"),
+    ("Question", "Who are you?"),
+)
+GENERAL_EXAMPLES = (
+    ("Story", "Tell me a short story about a lighthouse keeper who finds a letter."),
+    ("Fact", "What is the capital of Australia, and why is it not Sydney?"),
+    ("Sum", "What is 27 + 45? Explain step by step."),
+    ("Question", "Why is the sky blue? Answer in two sentences."),
+)
+
+
+def kind_of(name: str, choices: tuple[tuple[str, str, str], ...]) -> str:
+    """The kind of a model by its name, without looking at a disk or a network."""
+    known = {choice_name: kind for choice_name, kind, _ in choices}
+    if name in known:
+        return known[name]
+    if name.startswith("shape:"):
+        return "shape"
+    return "hub" if HUB_ID.fullmatch(name) and not re.match(r"[./~]", name) else "folder"
+
+
+def about(name: str, choices: tuple[tuple[str, str, str], ...]) -> tuple[str, str]:
+    """The line under the model's name: what it is, and what its kind means."""
+    described = {choice_name: description for choice_name, _, description in choices}
+    return described.get(name, ""), KINDS[kind_of(name, choices)]
+
+
+def examples(name: str, choices: tuple[tuple[str, str, str], ...]) -> tuple[tuple[str, str], ...]:
+    """The examples for a model, as (label, prompt)."""
+    return DEMO_EXAMPLES if kind_of(name, choices) == "demo" else GENERAL_EXAMPLES

@@ -1,0 +1,22 @@
+"""The page: header and tabs. A tab is one file with a `build(app, services)`."""
+
+import gradio as gr
+
+from quantlab.settings import AppSettings
+from quantlab.ui import compare_tab, fragments
+from quantlab.ui.services import Services
+
+TITLE = "quantlab: what do the missing bits cost?"
+#: Title of each tab and what builds it, in their order.
+TABS = (("Compare", compare_tab.build),)
+
+
+def build_page(app: AppSettings, services: Services) -> gr.Blocks:
+    """The whole page, wired to `services`, not yet launched."""
+    with gr.Blocks(title=TITLE, analytics_enabled=False, fill_width=True) as page:
+        gr.HTML(fragments.HEADER, elem_id="masthead", apply_default_css=False)
+        with gr.Tabs(elem_id="tabs"):
+            for title, build in TABS:
+                with gr.Tab(title):
+                    build(app, services)
+    return page

@@ -1,0 +1,36 @@
+"""The little JavaScript of the page. It asks nothing from outside and keeps nothing but the choice of light or dark."""
+
+#: Runs once when the page has loaded: the light/dark switch.
+ON_LOAD = """
+() => {
+    const key = 'quantlab-theme';
+    const asked = new URLSearchParams(location.search).get('__theme');
+    let kept = null;
+    try { kept = localStorage.getItem(key); } catch (error) { /* storage may be forbidden */ }
+    if (!asked && kept) document.body.classList.toggle('dark', kept === 'dark');
+    document.addEventListener('click', event => {
+        if (!event.target.closest('#theme-switch')) return;
+        const dark = document.body.classList.toggle('dark');
+        try { localStorage.setItem(key, dark ? 'dark' : 'light'); } catch (error) { /* as above */ }
+    });
+}
+"""
+
+_REPLACE = """
+    const query = new URLSearchParams(link);
+    const theme = new URLSearchParams(location.search).get('__theme');
+    if (theme) query.set('__theme', theme);
+    history.replaceState(null, '', location.pathname + '?' + query);
+"""
+
+#: The address bar follows the choice, so that a reload or a copied address restores it.
+SHOW_LINK = f"(link) => {{ if (!link) return; {_REPLACE} }}"
+
+#: The same, and the address goes to the clipboard. Where that is forbidden the address bar still holds it.
+COPY_LINK = f"""
+async (link) => {{
+    if (!link) return;
+    {_REPLACE}
+    try {{ await navigator.clipboard.writeText(location.href); }} catch (error) {{ /* the address bar has it */ }}
+}}
+"""

@@ -1,0 +1,100 @@
+"""A choice as the query of a link, and back. What comes from outside is checked field by field, or else ignored."""
+
+import math
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from urllib.parse import urlencode
+
+from quantlab.settings import AppSettings
+from quantlab.ui.choice import COMPUTE_DTYPES, FIELDS, Choice
+
+#: Longer prompts make links that mail programs and servers cut.
+MAX_LINK_PROMPT = 1_500
+PRECISION_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,31}", re.IGNORECASE)
+HUB_ID = re.compile(r"[\w-][\w.-]{0,95}/[\w-][\w.-]{0,95}(@[\w.-]{1,64})?", re.ASCII)
+_SWITCHES = {"1": True, "0": False}
+
+
+def to_query(choice: Choice) -> str:
+    """The query that restores a choice: model, precisions and prompt, and those settings that are not the default.
+
+    A prompt over `MAX_LINK_PROMPT` characters is left out, and so is a model that is a folder of this machine.
+    """
+    default = Choice()
+    entries = {}
+    if _link_model(choice.model):
+        entries["model"] = choice.model
+    entries["precisions"] = ",".join(choice.precisions)
+    if len(choice.prompt) <= MAX_LINK_PROMPT:
+        entries["prompt"] = choice.prompt
+    for name in FIELDS[3:]:
+        value = getattr(choice, name)
+        if value != getattr(default, name):
+            entries[name] = str(int(value)) if isinstance(value, bool) else str(value)
+    return urlencode(entries)
+
+
+def from_query(query: Mapping[str, str], default: Choice, app: AppSettings) -> Choice:
+    """`default` with every field that the query names and that holds a valid value."""
+    found = {}
+    for name, read in _readers(app).items():
+        text = query.get(name)
+        if isinstance(text, str):
+            value = read(text)
+            if value is not None:
+                found[name] = value
+    return replace(default, **found)
+
+
+def _readers(app: AppSettings) -> dict[str, Callable[[str], object]]:
+    """For each field a reader that gives None for what is not valid."""
+    return {
+        "model": lambda text: _model(text, app),
+        "precisions": lambda text: _precisions(text, app),
+        "prompt": lambda text: text if 0 < len(text) <= MAX_LINK_PROMPT and "\0" not in text else None,
+        "max_new_tokens": lambda text: _integer(text, 1, app.max_new_tokens),
+        "sample": _SWITCHES.get,
+        "temperature": lambda text: _number(text, 0.1, 2.0),
+        "top_k": lambda text: _integer(text, 0, 200),
+        "top_p": lambda text: _number(text, 0.05, 1.0),
+        "seed": lambda text: _integer(text, 0, 2**31 - 1),
+        "reference": lambda text: text if PRECISION_NAME.fullmatch(text) else None,
+        "compute_dtype": lambda text: text if text in COMPUTE_DTYPES else None,
+        "raw": _SWITCHES.get,
+        "race": _SWITCHES.get,
+    }
+
+
+def _link_model(name: str) -> bool:
+    """Whether a model's name means the same on another machine: not a folder."""
+    return name == "demo" or name.startswith("shape:") or bool(HUB_ID.fullmatch(name) and ".." not in name)
+
+
+def _model(text: str, app: AppSettings) -> str | None:
+    if app.public:
+        return text if text in app.allowed_models else None
+    # A link comes from anybody: it may name a model, but never make this machine read one of its folders.
+    return text if _link_model(text) and len(text) < 200 else None
+
+
+def _precisions(text: str, app: AppSettings) -> tuple[str, ...] | None:
+    if len(text) > 33 * app.max_columns:
+        return None
+    names = tuple(dict.fromkeys(text.split(",")))
+    valid = all(PRECISION_NAME.fullmatch(name) for name in names) and len(names) <= app.max_columns
+    return names if valid else None
+
+
+def _integer(text: str, least: int, most: int) -> int | None:
+    if not re.fullmatch(r"\d{1,10}", text, re.ASCII):
+        return None
+    value = int(text)
+    return value if least <= value <= most else None
+
+
+def _number(text: str, least: float, most: float) -> float | None:
+    if not re.fullmatch(r"\d{1,6}(\.\d{1,6})?", text, re.ASCII):
+        return None
+    value = float(text)
+    return value if math.isfinite(value) and least <= value <= most else None

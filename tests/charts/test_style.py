@@ -1,0 +1,88 @@
+import itertools
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from quantlab.charts import style
+from tests.examples import BITS
+
+ROOT = Path(__file__).resolve().parents[2]
+BACKGROUNDS = ("#ffffff", "#0b0f19", "#27272a")
+TICKED_TOGETHER = ("fp32", "bf16", "int8", "nf4", "nf4-dq", "fp4")
+# Machado, Oliveira and Fernandes 2009, full severity, for linear RGB.
+SIGHT = {
+    "normal": np.eye(3),
+    "protanopia": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
+    "deuteranopia": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]],
+    "tritanopia": [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.303900]],
+}
+# Oklab, Björn Ottosson 2020.
+TO_LMS = [[0.4122214708, 0.5363325363, 0.0514459929], [0.2119034982, 0.6806995451, 0.1073969566],
+          [0.0883024619, 0.2817188376, 0.6299787005]]  # fmt: skip
+TO_LAB = [[0.2104542553, 0.7936177850, -0.0040720468], [1.9779984951, -2.4285922050, 0.4505937099],
+          [0.0259040371, 0.7827717662, -0.8086757660]]  # fmt: skip
+
+
+def seen(colour: str, sight: str) -> np.ndarray:
+    light = np.clip(np.array(SIGHT[sight]) @ style.linear(colour), 0, 1)
+    return np.array(TO_LAB) @ np.cbrt(np.array(TO_LMS) @ light)
+
+
+def nearest(names: tuple[str, ...], sight: str) -> float:
+    colours = [seen(style.colour(name), sight) for name in names]
+    return min(np.linalg.norm(a - b) for a, b in itertools.combinations(colours, 2))
+
+
+@pytest.mark.parametrize("sight", SIGHT)
+def test_colours_stay_apart_also_for_the_colour_blind(sight: str):
+    assert nearest(TICKED_TOGETHER, sight) >= 0.09
+    assert nearest(tuple(BITS), sight) >= 0.04
+
+
+def test_contrast_is_the_standards():
+    assert style.contrast("#ffffff", "#000000") == pytest.approx(21)
+    assert style.contrast("#777777", "#ffffff") == pytest.approx(4.48, abs=0.01)
+
+
+@given(st.one_of(st.sampled_from(sorted(BITS)), st.text(st.characters(exclude_categories=()))))
+def test_every_name_has_a_colour_that_shows_on_light_and_dark(name: str):
+    assert min(style.contrast(style.colour(name), background) for background in BACKGROUNDS) >= 3
+    assert style.look(name) == style.look(name)
+
+
+def test_grey_text_is_as_readable_on_light_as_on_dark():
+    assert min(style.contrast(style.GREY, background) for background in BACKGROUNDS) >= 3.7
+
+
+def test_no_two_precisions_share_a_symbol_or_its_character():
+    looks = [style.look(name) for name in BITS]
+    assert len({it.symbol for it in looks}) == len({it.glyph for it in looks}) == len(BITS)
+
+
+def test_a_new_precision_lies_among_those_of_its_bits():
+    scale = [style.colour(name) for name in BITS]
+
+    def place(name: str) -> int:
+        distances = [np.linalg.norm(seen(style.colour(name), "normal") - seen(c, "normal")) for c in scale]
+        return int(np.argmin(distances))
+
+    eight, four, two = place("fp8"), place("gptq-4"), place("iq2_xs")
+    assert 2 <= eight <= 6 <= four <= 10 <= two
+    assert style.colour("gptq-4") != style.colour("awq-4")
+    assert style.look("gptq-4").symbol not in {style.look(name).symbol for name in BITS}
+
+
+def test_labels_are_no_markup():
+    assert "<img" not in style.label("<img src=x>") and "<b>" not in style.label("x", "<b>1</b>")
+    assert style.label("a-very-long-name-of-a-precision").endswith("…")
+
+
+def test_a_colour_and_a_number_are_had_without_plotly():
+    ask = "import sys; from quantlab.charts import difference_table, style, text, units; print('plotly' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", ask], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout == "False\n", done.stderr

@@ -1,0 +1,71 @@
+"""The environment of every test, what is skipped where, and the browser."""
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+import pytest
+
+# Set before anything imports gradio, huggingface_hub or torch, which read these only then: no request to the outside,
+# no cache of the user's touched, two threads so that timings and rounding do not depend on the machine's cores.
+_FOLDER = tempfile.TemporaryDirectory(prefix="quantlab-tests-", ignore_cleanup_errors=True)
+for _name in [name for name in os.environ if name.startswith(("QUANTLAB_", "HF_", "HUGGING", "SPACE", "GRADIO_"))]:
+    del os.environ[_name]
+os.environ.pop("PORT", None)
+os.environ.update(
+    GRADIO_ANALYTICS_ENABLED="False",
+    GRADIO_TEMP_DIR=str(Path(_FOLDER.name, "gradio")),
+    HF_HOME=str(Path(_FOLDER.name, "huggingface")),
+    HF_HUB_DISABLE_TELEMETRY="1",
+    OMP_NUM_THREADS="2",
+    MKL_NUM_THREADS="2",
+    TOKENIZERS_PARALLELISM="false",
+)
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+# Without --no-sandbox Chromium refuses to run as root; the others keep it from calling home at every start.
+BROWSER_ARGS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if "browser" in getattr(item, "fixturenames", ()):
+            item.add_marker("browser")
+    # Playwright's synchronous interface leaves an event loop running in this thread, in which no later test could
+    # start its own: what drives the browser comes last.
+    items.sort(key=lambda item: item.get_closest_marker("browser") is not None)
+    on_cuda = [item for item in items if item.get_closest_marker("gpu")]
+    if on_cuda:
+        import torch
+
+        if not torch.cuda.is_available():
+            for item in on_cuda:
+                item.add_marker(pytest.mark.skip(reason="no CUDA device here"))
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """A headless Chromium (`playwright.sync_api.Browser`): the system's, else Playwright's own.
+
+    Where there is none its tests are skipped, but under CI they fail: a page nobody looked at is not tested.
+    """
+    from playwright.sync_api import Error, sync_playwright
+
+    found = next(filter(None, map(shutil.which, BROWSERS)), None)
+    with sync_playwright() as playwright:
+        try:
+            chromium = playwright.chromium.launch(executable_path=found, args=list(BROWSER_ARGS))
+        except Error as error:
+            give_up = pytest.fail if found or os.environ.get("CI") else pytest.skip
+            give_up(f"no Chromium to drive; `make browser` says what is missing: {error.message.splitlines()[0]}")
+        yield chromium
+        chromium.close()

@@ -1,0 +1,264 @@
+"""An honest stand-in for `quantlab.comparison.compare`: the same events in the same order, without torch.
+
+Its texts diverge where more bits are missing, its figures have true proportions and add up, it polls `stop`, and
+one precision fails on request. `Script` sets its pace.
+"""
+
+import math
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from quantlab.errors import BadInput, ModelError, OutOfMemory, unknown
+from quantlab.records import (
+    Candidate,
+    Comparison,
+    Divergence,
+    Done,
+    Event,
+    Finished,
+    Load,
+    Loaded,
+    Loading,
+    Machine,
+    Model,
+    Offer,
+    Peak,
+    Placement,
+    Precision,
+    Run,
+    Settings,
+    Started,
+    Timing,
+    Token,
+    TokenDifference,
+)
+from quantlab.ui.services import Services
+
+WEIGHTS = 2_000_000
+FREE = 2_000_000_000
+PRECISIONS = (
+    Precision("fp32", "dense", 32.0, "32-bit floating point, as trained"),
+    Precision("bf16", "dense", 16.0, "16 bits with the range of fp32"),
+    Precision("int8", "bitsandbytes", 8.1, "8-bit integers, outlier columns in 16 bits"),
+    Precision("nf4", "bitsandbytes", 4.5, "4-bit NormalFloat, a scale per 64 weights"),
+    Precision("nf4-dq", "bitsandbytes", 4.13, "nf4 with its scales quantized too"),
+    Precision("fp4", "bitsandbytes", 4.5, "4-bit floating point, a scale per 64 weights"),
+    Precision("rtn-3", "rtn", 3.5, "3-bit integers, a scale and a zero point per 64 weights"),
+    Precision("gptq-4", "gptq", 4.2, "4-bit integers fitted to data"),
+)
+BLOCKED = {"gptq-4": "needs the package gptqmodel: pip install gptqmodel"}
+CHOICES = (
+    ("demo", "demo", "bundled: small, trained, answers in words"),
+    ("shape:bench-100m", "shape", "random weights, 0.1 billion: for memory and speed only, its text means nothing"),
+)
+ANSWER = (
+    "Mira Toll lived in a small house by the river . One morning she found a blue lamp under the old bridge . "
+    "She took it home and asked her friend Oren what it was for . Oren said that it belonged to the keeper of the "
+    "tower , who had lost it in the long rain . So they walked up the hill together and gave it back ."
+).split(" ")
+#: For each precision the word from which it goes its own way, and the words it says there.
+OWN_WAY = {
+    "nf4": (41, "in a storm long ago . They carried it to the tower , and the keeper thanked them .".split(" ")),
+    "nf4-dq": (41, "in a storm long ago . They carried it up the hill , and the keeper thanked them .".split(" ")),
+    "fp4": (18, "in the garden . She kept it , and it shone every night by her window until the spring .".split(" ")),
+    "rtn-3": (4, "the the town of river and river lamp . She she was of the bridge and Oren .".split(" ")),
+}
+
+
+@dataclass
+class Script:
+    """How the fake behaves. `gap_s` is the time of one token; `failing` are precisions that run out of memory."""
+
+    load_s: float = 0.3
+    gap_s: float = 0.02
+    failing: tuple[str, ...] = ()
+    crash: Exception | None = None
+    stops: list[threading.Event] = field(default_factory=list)
+    written: int = 0
+    running: int = 0
+
+
+def precision(name: str) -> Precision:
+    for one in PRECISIONS:
+        if one.name == name:
+            return one
+    raise unknown("precision", name, (one.name for one in PRECISIONS))
+
+
+def stored_bytes(bits: float) -> int:
+    return int(WEIGHTS * (0.75 * bits + 0.25 * min(bits, 16)) / 8)
+
+
+def fake_offers(model: str, placement: Placement) -> tuple[Offer, ...]:
+    """Offers for the fake's models. Raises ModelError for any other."""
+    if model not in {name for name, _, _ in CHOICES}:
+        raise ModelError(f"There is no model {model!r}.", "Pick one from the list.")
+    factor = 50 if model.startswith("shape:") else 1
+    return tuple(Offer(p, BLOCKED.get(p.name), factor * stored_bytes(p.bits), FREE) for p in PRECISIONS)
+
+
+def services(script: Script | None = None) -> Services:
+    """Services for a page that runs on this fake."""
+    script = script or Script()
+
+    def compare(model, precisions, prompt, settings, *, stop=None):
+        return fake_compare(model, precisions, prompt, settings, stop=stop, script=script)
+
+    return Services(compare, fake_offers, lambda: CHOICES)
+
+
+def fake_compare(
+    model: str | Model,
+    precisions: Sequence[str],
+    prompt: str,
+    settings: Settings,
+    *,
+    stop: threading.Event | None = None,
+    script: Script | None = None,
+) -> Iterator[Event]:
+    """The events of a comparison, at the script's pace. Raises BadInput as the real one does."""
+    script, stop = script or Script(), stop or threading.Event()
+    script.stops.append(stop)
+    name = model if isinstance(model, str) else model.name
+    if name not in {known for known, _, _ in CHOICES}:
+        raise unknown("model", name, (known for known, _, _ in CHOICES))
+    chosen = [precision(each) for each in precisions]
+    ids = tuple(range(300, 300 + len(prompt.split())))
+    if len(ids) + settings.max_new_tokens > 1_024:
+        raise BadInput(
+            "The prompt and the new tokens exceed the model's context of 1,024 tokens.", "Shorten the prompt."
+        )
+    reference = settings.reference or max(chosen, key=lambda one: one.bits).name
+    order = sorted(chosen, key=lambda one: one.name != reference)
+    yield Started(tuple(p.name for p in order), reference, ids, _spaced(prompt.split()))
+    if script.crash:
+        raise script.crash
+    script.running += 1
+    runs: list[Run] = []
+    try:
+        for one in order:
+            run = yield from _run(one, reference, runs, settings, stop, script, len(ids))
+            runs.append(run)
+            yield Finished(run)
+    finally:
+        script.running -= 1
+    kind = next(kind for known, kind, _ in CHOICES if known == name)
+    yield Done(
+        Comparison(
+            Model(name, kind, None), prompt, ids, _spaced(prompt.split()), reference, settings,
+            Machine("Fake CPU", 2, 8_000_000_000, "cpu", 8_000_000_000, "Linux", 2.0e10), {"torch": "2.13"}, tuple(runs),
+        )
+    )  # fmt: skip
+
+
+def _run(one, reference, runs, settings, stop, script, prompt_tokens) -> Iterator[Event]:
+    if stop.is_set():
+        return Run(one.name, stopped=True)
+    yield Loading(one.name, 0, 0, "")
+    for done in range(1, 31):
+        time.sleep(script.load_s / 30)
+        if stop.is_set():
+            return Run(one.name, stopped=True)
+        yield Loading(one.name, done, 30, f"model.layers.{done // 10}.mlp.up_proj.weight")
+    if one.name in script.failing:
+        error = OutOfMemory(
+            f"{one.name} does not fit: it needs 14.2 GB and 8.1 GB are free.", "Choose one with fewer bits."
+        )
+        return Run(one.name, error.what, error.advice)
+    load = _load(one, script)
+    yield Loaded(one.name, load)
+    words, gaps = [], []
+    for index, word in enumerate(_words(one.name)[: settings.max_new_tokens]):
+        gap = script.gap_s * (1.0 + 0.15 * math.sin(index))
+        time.sleep(gap)
+        gaps.append(gap)
+        words.append(word)
+        script.written += 1
+        yield Token(one.name, index, _id(word), "".join(_spaced(words)))
+        if stop.is_set():
+            break
+    return _finished(one.name, words, gaps, load, reference, runs, prompt_tokens, stop.is_set())
+
+
+def _finished(name, words, gaps, load, reference, runs, prompt_tokens, stopped) -> Run:
+    theirs = next((run for run in runs if run.precision == reference and run.error is None), None)
+    return Run(
+        precision=name,
+        text="".join(_spaced(words)),
+        token_ids=tuple(map(_id, words)),
+        tokens=_spaced(words),
+        load=load,
+        timing=Timing(0.05, 0.013, tuple(gaps[1:]), prompt_tokens),
+        peak=Peak(resident=int(load.running_bytes * 1.3) + 9_000_000),
+        kv_cache_bytes=(prompt_tokens + len(words) - 1) * 3_072,
+        bandwidth_share=min(1.0, load.running_bytes / 2.0e10 / max(gaps)) if gaps else None,
+        first_divergence=_divergence(words, theirs),
+        differences=_differences(name, theirs),
+        stopped=stopped,
+    )
+
+
+def _load(one: Precision, script: Script) -> Load:
+    stored = stored_bytes(one.bits)
+    quantized = one.bits < 16
+    parts = {"embeddings": stored // 4, "attention": stored // 5, "mlp": stored // 3, "norms": 4_096, "output_head": 0}
+    parts["quantization"] = stored // 9 if quantized else 0
+    parts["other"] = stored - sum(parts.values())
+    repacked = one.name == "nf4-dq"
+    return Load(
+        load_s=script.load_s,
+        load_origin="built",
+        stored_bytes=stored,
+        running_bytes=int(stored * 1.08) if repacked else stored,
+        parts=parts,
+        bits_per_weight=8 * stored / WEIGHTS,
+        bits_per_quantized_weight=one.bits if quantized else None,
+        compute_dtype="float32" if one.name == "fp32" else "bfloat16",
+        kernel="torch.nn.Linear" if not quantized else "bitsandbytes gemv_4bit (CPU)",
+        device_map={"model": "cpu"},
+        notes=("the kernel undoes double quantization at the first product",) if repacked else (),
+    )
+
+
+def _words(name: str) -> list[str]:
+    start, own = OWN_WAY.get(name, (len(ANSWER), []))
+    return [*ANSWER[:start], *own] if own else list(ANSWER)
+
+
+def _spaced(words: Sequence[str]) -> tuple[str, ...]:
+    return tuple(word if i == 0 or word in ".," else f" {word}" for i, word in enumerate(words))
+
+
+def _id(word: str) -> int:
+    return sum(map(ord, word)) % 4_096
+
+
+def _divergence(words: Sequence[str], theirs: Run | None) -> Divergence | None:
+    if theirs is None:
+        return None
+    ours, reference = _spaced(words), theirs.tokens
+    index = next((i for i, (a, b) in enumerate(zip(ours, reference, strict=False)) if a != b), None)
+    if index is None:
+        return None
+    others = (" a", " the", "\n", " <b>")
+    return Divergence(index, _top(ours[index], reference[index], others), _top(reference[index], ours[index], others))
+
+
+def _top(first: str, second: str, others: Sequence[str]) -> tuple[Candidate, ...]:
+    chances = (0.46, 0.31, 0.082, 0.013, 0.0004)
+    return tuple(Candidate(_id(text), text, p) for text, p in zip((first, second, *others), chances, strict=False))
+
+
+def _differences(name: str, theirs: Run | None) -> tuple[TokenDifference, ...]:
+    if theirs is None:
+        return ()
+    harm = {"bf16": 0.001, "int8": 0.004, "nf4": 0.03, "nf4-dq": 0.035, "fp4": 0.08, "rtn-3": 0.5}.get(name, 0.0)
+    found = []
+    for index, token in enumerate(theirs.tokens):
+        sure = 0.55 + 0.4 * math.sin(index * 1.7) ** 2
+        lost = harm * (1 + math.sin(index * 2.3)) * sure
+        same = lost < 0.12
+        found.append(TokenDifference(token, max(0.001, sure - lost), sure, same, 1 if same else 2, harm * lost))
+    return tuple(found)

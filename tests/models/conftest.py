@@ -1,0 +1,132 @@
+"""Small real models, a tokenizer learnt once, and a Hub of our own."""
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy
+import pytest
+from safetensors.numpy import save
+
+from quantlab.models import shapes
+from quantlab.settings import AppSettings
+from tests.models.hub_server import HubServer
+
+REPO = "owner/small"
+WEIGHTS = "model.safetensors"
+CONFIG = {
+    "architectures": ["LlamaForCausalLM"],
+    "model_type": "llama",
+    "hidden_size": 64,
+    "intermediate_size": 128,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "vocab_size": 2048,
+    "max_position_embeddings": 128,
+    "tie_word_embeddings": True,
+    "torch_dtype": "float32",
+}
+
+
+@pytest.fixture(scope="session")
+def learnt_tokenizer():
+    from quantlab.demo.tokenizer import train_tokenizer
+
+    return train_tokenizer()
+
+
+@pytest.fixture(scope="session")
+def tokenizer_files(learnt_tokenizer, tmp_path_factory) -> dict[str, bytes]:
+    folder = tmp_path_factory.mktemp("tokenizer")
+    learnt_tokenizer.save_pretrained(folder)
+    return {file.name: file.read_bytes() for file in folder.iterdir()}
+
+
+def weights(config: dict, part: slice = slice(None)) -> bytes:
+    """Safetensors of the parameters that `config` asks for, or of a part of them."""
+    random = numpy.random.default_rng(0)
+    tensors = list(shapes.shape_tensors(config).items())[part]
+    return save({name: random.normal(0, 0.02, it.shape).astype(numpy.float32) for name, it in tensors})
+
+
+@pytest.fixture(scope="session")
+def model_files(tokenizer_files) -> dict[str, bytes]:
+    """The files of a small complete model."""
+    return {"config.json": json.dumps(CONFIG).encode(), "model.safetensors": weights(CONFIG), **tokenizer_files}
+
+
+@pytest.fixture(scope="session")
+def sharded_files(tokenizer_files) -> dict[str, bytes]:
+    """The same model in two shards."""
+    names = list(shapes.shape_tensors(CONFIG))
+    shards = {"model-00001-of-00002.safetensors": slice(0, 9), "model-00002-of-00002.safetensors": slice(9, None)}
+    weight_map = {name: shard for shard, part in shards.items() for name in names[part]}
+    return {
+        "config.json": json.dumps(CONFIG).encode(),
+        "model.safetensors.index.json": json.dumps({"metadata": {}, "weight_map": weight_map}).encode(),
+        **{shard: weights(CONFIG, part) for shard, part in shards.items()},
+        **tokenizer_files,
+    }
+
+
+@pytest.fixture
+def make_folder(tmp_path: Path) -> Callable[[dict[str, bytes]], Path]:
+    def make(files: dict[str, bytes], name: str = "model") -> Path:
+        folder = tmp_path / name
+        folder.mkdir(parents=True)
+        for file, content in files.items():
+            (folder / file).write_bytes(content)
+        return folder
+
+    return make
+
+
+@pytest.fixture
+def local() -> AppSettings:
+    return AppSettings(public=False)
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[HubServer]:
+    """A Hub without repositories. The library has read its address and cache already, so they are set where it put
+    them.
+    """
+    from huggingface_hub import constants
+    from huggingface_hub.utils._http import close_session
+
+    from quantlab.models import transfer
+
+    server = HubServer()
+    point_to(monkeypatch, server.url)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(transfer, "CHUNK_BYTES", 1 << 16)
+    monkeypatch.setattr(transfer, "PAUSE_S", 0.05)
+    yield server
+    server.close()
+    close_session()
+
+
+@pytest.fixture
+def filled(hub: HubServer, model_files) -> HubServer:
+    """A Hub with one good model, surrounded by what must never be fetched."""
+    hub.repos[REPO] = model_files | {
+        "pytorch_model.bin": b"pickle",
+        "consolidated.safetensors": model_files[WEIGHTS],
+        "onnx/model.safetensors": model_files[WEIGHTS],
+        "modeling_small.py": b"raise SystemExit",
+        "README.md": b"# small",
+    }
+    return hub
+
+
+def partials(cache: Path) -> list[Path]:
+    """The files that are not complete yet."""
+    return list(cache.rglob("*.incomplete"))
+
+
+def point_to(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "ENDPOINT", url)
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", url + "/{repo_id}/resolve/{revision}/{filename}")

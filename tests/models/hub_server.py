@@ -1,0 +1,184 @@
+"""A stand-in for the Hugging Face Hub: the endpoints that quantlab asks, with the Hub's headers and error codes.
+
+Large files are redirected to another origin, as the Hub redirects to its storage. The stand-in can be slow, cut
+connections, refuse and fail, and remembers every request.
+"""
+
+import hashlib
+import json
+import re
+import threading
+import time
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import unquote, urlsplit
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+_API = re.compile(r"/api/models/(?P<repo>.+?)(?:/revision/(?P<revision>.+))?")
+_FILE = re.compile(r"/(?P<repo>.+)/resolve/(?P<revision>[^/]+)/(?P<name>.+)")
+
+
+@dataclass(frozen=True)
+class Request:
+    method: str
+    path: str
+    range: str | None
+    authorization: str | None
+
+
+@dataclass
+class Behaviour:
+    """What goes wrong with large files, and when: the first `cuts` connections are dropped after `cut_after` bytes, all
+    are dropped where they reach `cut_at`, and so on.
+    """
+
+    gated: bool = False
+    cuts: int = 0
+    cut_after: int = 0
+    cut_at: int | None = None
+    stall_after: int | None = None
+    pause_s: float = 0.0
+    failures: int = 0
+    hang_s: float = 0.0
+
+
+@dataclass
+class HubServer:
+    repos: dict[str, dict[str, bytes]] = field(default_factory=dict)
+    behaviour: Behaviour = field(default_factory=Behaviour)
+    requests: list[Request] = field(default_factory=list)
+    commit: str = COMMIT
+
+    def __post_init__(self) -> None:
+        hub = self
+        self.released = threading.Event()
+
+        class Handler(_Handler):
+            server_hub = hub
+
+        self._server = _Server(("127.0.0.1", 0), Handler)
+        self.port = self._server.server_address[1]
+        self.url = f"http://127.0.0.1:{self.port}"
+        threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+
+    def close(self) -> None:
+        self.released.set()
+        self._server.shutdown()
+        self._server.server_close()
+
+    def asked(self, name: str, method: str = "GET") -> list[Request]:
+        return [request for request in self.requests if request.method == method and request.path.endswith(name)]
+
+    def bodies(self) -> list[Request]:
+        """The requests for the content of large files."""
+        return [request for request in self.requests if request.path.startswith("/storage/")]
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Clients hang up in these tests; that is no error of the server."""
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server_hub: HubServer
+
+    def log_message(self, *args: object) -> None:
+        """The tests' output stays readable."""
+
+    def do_HEAD(self) -> None:
+        self.do_GET()
+
+    def do_GET(self) -> None:
+        hub, path = self.server_hub, unquote(urlsplit(self.path).path)
+        hub.requests.append(Request(self.command, path, self.headers.get("Range"), self.headers.get("Authorization")))
+        hub.released.wait(hub.behaviour.hang_s)
+        if path.startswith("/storage/"):
+            return self._storage(path)
+        if found := _API.fullmatch(path):
+            return self._api(**found.groupdict())
+        if found := _FILE.fullmatch(path):
+            return self._file(**found.groupdict())
+        return self._refuse(404, "EntryNotFound")
+
+    def _api(self, repo: str, revision: str | None) -> None:
+        hub = self.server_hub
+        if repo not in hub.repos:
+            return self._refuse(401, "RepoNotFound")
+        if revision not in (None, "main", hub.commit):
+            return self._refuse(404, "RevisionNotFound")
+        siblings = []
+        for name, content in hub.repos[repo].items():
+            blob = hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
+            sibling = {"rfilename": name, "size": len(content), "blobId": blob}
+            if _is_large(name):
+                sha256 = hashlib.sha256(content).hexdigest()
+                sibling["lfs"] = {"size": len(content), "sha256": sha256, "pointerSize": 134}
+            siblings.append(sibling)
+        return self._send(200, json.dumps({"id": repo, "sha": hub.commit, "siblings": siblings}).encode())
+
+    def _file(self, repo: str, revision: str, name: str) -> None:
+        hub = self.server_hub
+        if repo not in hub.repos:
+            return self._refuse(401, "RepoNotFound")
+        if hub.behaviour.gated and self.headers.get("Authorization") != "Bearer hf_allowed":
+            return self._refuse(403 if self.headers.get("Authorization") else 401, "GatedRepo")
+        if name not in hub.repos[repo]:
+            return self._refuse(404, "EntryNotFound")
+        if _is_large(name):
+            storage = f"http://localhost:{hub.port}/storage/{repo}/{name}"
+            return self._send(302, b"", {"Location": storage, "X-Repo-Commit": hub.commit})
+        return self._send(200, hub.repos[repo][name], {"X-Repo-Commit": hub.commit})
+
+    def _storage(self, path: str) -> None:
+        hub, behaviour = self.server_hub, self.server_hub.behaviour
+        repo = next(repo for repo in hub.repos if path.startswith(f"/storage/{repo}/"))
+        content = hub.repos[repo][path.removeprefix(f"/storage/{repo}/")]
+        if behaviour.failures > 0:
+            behaviour.failures -= 1
+            return self._refuse(503, "")
+        first, last = 0, len(content) - 1
+        if wanted := self.headers.get("Range"):
+            start, _, stop = wanted.removeprefix("bytes=").partition("-")
+            first, last = int(start), min(int(stop or last), last)
+        self.send_response(206 if wanted else 200)
+        self.send_header("Content-Length", str(last + 1 - first))
+        self.send_header("Content-Range", f"bytes {first}-{last}/{len(content)}")
+        self.end_headers()
+        try:
+            self._pour(content[first : last + 1], first)
+        except OSError:
+            self.close_connection = True  # the other side has had enough
+
+    def _pour(self, content: bytes, first: int) -> None:
+        behaviour, step = self.server_hub.behaviour, 1 << 16
+        for start in range(0, len(content), step):
+            if behaviour.cut_at is not None and first + start >= behaviour.cut_at:
+                self.close_connection = True
+                return
+            if behaviour.cuts and start >= behaviour.cut_after:
+                behaviour.cuts -= 1
+                self.close_connection = True
+                return
+            if behaviour.stall_after is not None and start >= behaviour.stall_after:
+                self.server_hub.released.wait()
+            self.wfile.write(content[start : start + step])
+            time.sleep(behaviour.pause_s)
+
+    def _refuse(self, status: int, code: str) -> None:
+        self._send(status, b"{}", {"X-Error-Code": code} if code else {})
+
+    def _send(self, status: int, body: bytes, headers: dict[str, str] | None = None) -> None:
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        for name, value in (headers or {}).items():
+            self.send_header(name, value)
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+
+def _is_large(name: str) -> bool:
+    return name.endswith((".safetensors", ".bin"))

@@ -1,0 +1,206 @@
+"""Downloads against a stand-in Hub, over real HTTP."""
+
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from quantlab import models
+from quantlab.errors import ModelError, Stopped
+from quantlab.models import hub as hub_module
+from quantlab.models import transfer
+from tests.models.conftest import REPO, WEIGHTS, partials
+from tests.models.hub_server import COMMIT, Behaviour
+
+
+def stop_after(done_bytes: int):
+    def progress(done: int, total: int, what: str) -> None:
+        if total and done >= done_bytes:
+            raise Stopped
+
+    return progress
+
+
+def test_a_model_is_fetched_with_progress_and_nothing_else_is(filled, local, model_files):
+    filled.behaviour.pause_s = 0.03
+    told = []
+    model = models.resolve(REPO, local, lambda *progress: told.append(progress))
+
+    assert (model.name, model.kind, model.revision) == (REPO, "hub", COMMIT)
+    assert {file.name: file.read_bytes() for file in model.folder.iterdir()} == model_files
+    totals = {total for _, total, _ in told if total}
+    done = [done for done, total, _ in told if total]
+    assert totals == {len(model_files[WEIGHTS])}
+    assert done == sorted(done) and len(set(done)) > 3 and done[-1] == len(model_files[WEIGHTS])
+    assert all(REPO in what for _, _, what in told)
+    for name in ("pytorch_model.bin", "consolidated.safetensors", "onnx/model.safetensors", ".py", "README.md"):
+        assert not [request for request in filled.requests if request.path.endswith(name)]
+    assert models.config(model)["model_type"] == "llama"
+    assert models.tensors(model)["model.embed_tokens.weight"].shape == (2048, 64)
+
+
+def test_the_library_finds_the_files_in_its_own_cache(filled, local):
+    from huggingface_hub import hf_hub_download, scan_cache_dir, try_to_load_from_cache
+
+    model = models.resolve(REPO, local)
+    cache = model.folder.parents[2]
+    assert try_to_load_from_cache(REPO, WEIGHTS, cache_dir=cache) == str(model.folder / WEIGHTS)
+    asked = len(filled.requests)
+    assert hf_hub_download(REPO, WEIGHTS, revision=COMMIT, cache_dir=cache) == str(model.folder / WEIGHTS)
+    assert len(filled.requests) == asked
+    (repo,) = scan_cache_dir(cache).repos
+    (revision,) = repo.revisions
+    assert repo.repo_id == REPO and revision.commit_hash == COMMIT and revision.refs == {"main"}
+
+
+def test_a_pinned_model_in_the_cache_asks_nobody(filled, local):
+    first = models.resolve(f"{REPO}@{COMMIT}", local)
+    filled.requests.clear()
+    assert models.resolve(f"{REPO}@{COMMIT}", local) == first
+    assert filled.requests == []
+
+
+def test_an_unpinned_model_in_the_cache_only_asks_for_the_newest_commit(filled, local):
+    first = models.resolve(REPO, local)
+    filled.requests.clear()
+    assert models.resolve(REPO, local) == first
+    assert [request.path for request in filled.requests] == [f"/api/models/{REPO}"]
+
+
+def test_a_cached_model_works_when_the_hub_is_gone(filled, local, monkeypatch):
+    first = models.resolve(REPO, local)
+    filled.close()
+    assert models.resolve(REPO, local) == first
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    assert models.resolve(REPO, local) == first
+
+
+def test_a_new_commit_is_fetched_but_equal_files_are_not(filled, local, model_files):
+    models.resolve(REPO, local)
+    filled.commit = "f" * 40
+    filled.repos[REPO]["generation_config.json"] = b"{}"
+    filled.requests.clear()
+    model = models.resolve(REPO, local)
+    assert model.revision == "f" * 40
+    assert (model.folder / WEIGHTS).read_bytes() == model_files[WEIGHTS]
+    assert filled.bodies() == []
+    assert filled.asked("generation_config.json")
+
+
+def test_shards_are_those_of_the_index(hub, local, sharded_files, model_files):
+    hub.repos[REPO] = sharded_files | {"consolidated.safetensors": model_files[WEIGHTS]}
+    model = models.resolve(REPO, local)
+    assert set(models.tensors(model)) == set(models.shapes.shape_tensors(models.config(model)))
+    assert not hub.asked("consolidated.safetensors")
+
+
+def test_stopping_ends_the_download_at_once_and_it_goes_on_later(filled, local, model_files, tmp_path):
+    size = len(model_files[WEIGHTS])
+    filled.behaviour = Behaviour(pause_s=0.05)
+    started = time.monotonic()
+    with pytest.raises(Stopped):
+        models.resolve(REPO, local, stop_after(size // 2))
+    assert time.monotonic() - started < 3
+    (partial,) = partials(tmp_path)
+    assert partial.stat().st_size >= size // 2
+
+    filled.behaviour = Behaviour()
+    filled.requests.clear()
+    model = models.resolve(REPO, local)
+    (body,) = filled.bodies()
+    first = int(body.range.removeprefix("bytes=").removesuffix("-"))
+    assert size // 2 <= first < size
+    assert (model.folder / WEIGHTS).read_bytes() == model_files[WEIGHTS]
+    assert partials(tmp_path) == []
+
+
+def test_stopping_does_not_wait_for_a_server_that_sends_nothing(filled, local):
+    filled.behaviour = Behaviour(stall_after=1 << 17)
+    stalled = []
+
+    def progress(done: int, total: int, what: str) -> None:
+        stalled.append(total > 0 and done >= 1 << 17)
+        if sum(stalled) > 3:
+            raise Stopped
+
+    started = time.monotonic()
+    with pytest.raises(Stopped):
+        models.resolve(REPO, local, progress)
+    assert time.monotonic() - started < transfer.TIMEOUT_S / 2
+
+
+def test_a_cut_connection_is_taken_up_where_it_broke(filled, local, model_files):
+    filled.behaviour = Behaviour(cuts=2, cut_after=1 << 17)
+    model = models.resolve(REPO, local)
+    assert [body.range for body in filled.bodies()] == [None, f"bytes={1 << 17}-", f"bytes={1 << 18}-"]
+    assert (model.folder / WEIGHTS).read_bytes() == model_files[WEIGHTS]
+
+
+def test_a_connection_that_stays_cut_is_told_and_resumed_by_the_next_call(filled, local, model_files):
+    filled.behaviour = Behaviour(cut_at=1 << 18)
+    with pytest.raises(ModelError, match="out of reach"):
+        models.resolve(REPO, local)
+    assert [body.range for body in filled.bodies()] == [None] + [f"bytes={1 << 18}-"] * (transfer.ATTEMPTS - 1)
+    filled.behaviour = Behaviour()
+    filled.requests.clear()
+    model = models.resolve(REPO, local)
+    assert [body.range for body in filled.bodies()] == [f"bytes={1 << 18}-"]
+    assert (model.folder / WEIGHTS).read_bytes() == model_files[WEIGHTS]
+
+
+def test_a_busy_server_is_asked_again(filled, local):
+    filled.behaviour = Behaviour(failures=2)
+    models.resolve(REPO, local)
+    assert len(filled.bodies()) == 3
+
+
+def test_a_server_that_stays_busy_is_told(filled, local):
+    filled.behaviour = Behaviour(failures=100)
+    with pytest.raises(ModelError, match="HTTP 503"):
+        models.resolve(REPO, local)
+    assert len(filled.bodies()) == transfer.ATTEMPTS
+
+
+def test_a_resumed_file_with_a_wrong_beginning_is_thrown_away(filled, local, model_files, tmp_path):
+    filled.behaviour = Behaviour(pause_s=0.05)
+    with pytest.raises(Stopped):
+        models.resolve(REPO, local, stop_after(1 << 18))
+    deadline = time.monotonic() + 5
+    while any(thread.name.startswith("quantlab-download") for thread in threading.enumerate()):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    (partial,) = partials(tmp_path)
+    partial.write_bytes(b"x" * partial.stat().st_size)
+    filled.behaviour = Behaviour()
+    with pytest.raises(ModelError, match="not what the Hub lists"):
+        models.resolve(REPO, local)
+    model = models.resolve(REPO, local)
+    assert (model.folder / WEIGHTS).read_bytes() == model_files[WEIGHTS]
+
+
+def test_two_who_ask_at_once_fetch_the_weights_once(filled, local):
+    filled.behaviour.pause_s = 0.02
+    with ThreadPoolExecutor(2) as pool:
+        first, second = pool.map(lambda _: models.resolve(REPO, local), range(2))
+    assert first == second
+    assert len(filled.bodies()) == 1
+
+
+@pytest.mark.parametrize("files", ["model_files", "sharded_files"])
+def test_sizes_are_known_before_the_weights_are_fetched(hub, local, files, request):
+    hub.repos[REPO] = request.getfixturevalue(files)
+    config, tensors = models.peek(REPO, local)
+    assert all(body.range is not None for body in hub.bodies())
+    model = models.resolve(REPO, local)
+    assert (config, tensors) == (models.config(model), models.tensors(model))
+    hub.requests.clear()
+    assert models.peek(f"{REPO}@{COMMIT}", local) == (config, tensors)
+    assert hub.requests == []
+
+
+def test_in_public_an_allowed_model_is_fetched_at_its_revision(filled):
+    app = models.AppSettings(public=True, allowed_models=f"demo,{REPO}@{COMMIT}")
+    assert [choice.name for choice in models.known_models(app)] == ["demo", REPO]
+    assert models.resolve(REPO, app).revision == COMMIT
+    assert hub_module.download(REPO, COMMIT)[1] == COMMIT
