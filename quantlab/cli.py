@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import sys
 import threading
 from collections.abc import Sequence
@@ -9,7 +10,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from quantlab.errors import BadInput, QuantlabError
+from quantlab.errors import BadInput, QuantlabError, Stopped
 from quantlab.records import Placement, Settings
 
 if TYPE_CHECKING:
@@ -93,8 +94,8 @@ def _compare(args: argparse.Namespace) -> int:
 
     prompt = sys.stdin.read() if args.prompt == "-" else args.prompt
     names = [name.strip() for name in args.precisions.split(",") if name.strip()]
-    if args.json and args.json != "-" and not Path(args.json).absolute().parent.is_dir():
-        raise BadInput(f"There is no folder for {args.json}.", "Create it, or name another file.")
+    if args.json and args.json != "-":
+        _check_writable(Path(args.json).absolute())
     stop = threading.Event()
     with closing(compare(args.model, names, prompt, _settings(args), stop=stop)) as events:
         comparison = terminal.follow(events, stop)
@@ -105,6 +106,14 @@ def _compare(args: argparse.Namespace) -> int:
         if args.json:
             Path(args.json).write_text(json.dumps(comparison_data(comparison), allow_nan=False, indent=1))
     return _exit_code(comparison, stop)
+
+
+def _check_writable(file: Path) -> None:
+    """Raises BadInput before a long run whose result could not be kept."""
+    if not file.parent.is_dir():
+        raise BadInput(f"There is no folder for {file}.", "Create it, or name another file.")
+    if file.is_dir() or not os.access(file if file.exists() else file.parent, os.W_OK):
+        raise BadInput(f"{file} cannot be written.", "Name another file.")
 
 
 def _exit_code(comparison: "Comparison", stop: threading.Event) -> int:
@@ -146,16 +155,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line. Errors a user can act on go to standard error as two lines; others stay loud."""
     args = parser().parse_args(arguments)
     try:
-        return VERBS[args.verb](args)
+        code = VERBS[args.verb](args)
+        sys.stdout.flush()
+        return code
+    except (Stopped, KeyboardInterrupt):
+        return INTERRUPTED
     except QuantlabError as error:
         print(f"quantlab: {error.what}", file=sys.stderr)
         if error.advice:
             print(f"  {error.advice}", file=sys.stderr)
         return REFUSED
-    except KeyboardInterrupt:
-        return INTERRUPTED
     except BrokenPipeError:
-        sys.stderr.close()
+        # Python flushes standard output once more when it ends, and would complain of the pipe then.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return SOME_FAILED
 
 

@@ -4,7 +4,7 @@ import queue
 import threading
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -35,6 +35,7 @@ from quantlab.records import (
 from quantlab.running import Answer, Ready, answer, make_ready, texts_of
 from quantlab.runtime import hardware
 from quantlab.runtime.session import LoadedModel
+from quantlab.runtime.torch_session import telling_out_of_memory
 from quantlab.settings import app_settings
 
 if TYPE_CHECKING:
@@ -108,30 +109,36 @@ class _Job:
         for chosen in self.plan.order:
             with ExitStack() as leases:
                 try:
-                    ready = yield from self._ready(chosen, leases)
-                    got = yield from answer(ready, self.plan.question, self._device, self.stop)
-                    yield from self._finish(self._run_of(ready, got))
+                    with telling_out_of_memory():
+                        ready = yield from self._ready(chosen, leases)
+                        got = yield from answer(ready, self.plan.question, self._device, self.stop)
+                        run = self._run_of(ready, got)
                 except QuantlabError as error:
-                    yield from self._finish(_failed(chosen, error))
+                    run = _failed(chosen, error)
+            yield from self._finish(run)
 
     def _race(self) -> Iterator[Event]:
         """All variants at once, each in a thread; what they tell comes through one queue."""
+        machine(self._device)  # measures the bandwidth once, and not while they all use it
         with ExitStack() as leases:
             ready: list[Ready] = []
             for chosen in self.plan.order:
                 try:
-                    ready.append((yield from self._ready(chosen, leases)))
+                    with telling_out_of_memory():
+                        ready.append((yield from self._ready(chosen, leases)))
                 except QuantlabError as error:
                     yield from self._finish(_failed(chosen, error))
             answers = yield from self._answer_together(ready)
             for one in ready:
                 try:
-                    outcome = answers[one.precision]
-                    if isinstance(outcome, Exception):
-                        raise outcome
-                    yield from self._finish(self._run_of(one, outcome))
+                    with telling_out_of_memory():
+                        outcome = answers[one.precision]
+                        if isinstance(outcome, Exception):
+                            raise outcome
+                        run = self._run_of(one, outcome)
                 except QuantlabError as error:
-                    yield from self._finish(Run(one.precision, str(error.what), error.advice, load=one.load))
+                    run = Run(one.precision, error.what, error.advice, load=one.load)
+                yield from self._finish(run)
 
     def _answer_together(self, ready: list[Ready]) -> Generator[Event, None, dict[str, Answer | Exception]]:
         told: queue.Queue = queue.Queue()
@@ -197,7 +204,7 @@ class _Job:
         parted, differences = None, ()
         if is_reference:
             self.reference_answer = got
-            if got.token_ids:
+            if got.token_ids and not self.stop.is_set():
                 self.reference_scores = self._scores(ready, got)
         elif self.reference_answer is not None and got.computed_ids:
             theirs = self.reference_answer
@@ -220,7 +227,6 @@ class _Job:
             nonfinite=got.nonfinite,
             first_divergence=parted,
             differences=differences,
-            timings_count=not self.plan.settings.race,
             stopped=got.stopped,
         )
 
@@ -229,6 +235,7 @@ class _Job:
         return score_answer(ready.loaded.start(), prompt, theirs.token_ids, ready.loaded.vocabulary_size)
 
     def _finish(self, run: Run) -> Iterator[Event]:
+        run = replace(run, timings_count=not self.plan.settings.race)
         self.runs[run.precision] = run
         yield Finished(run)
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from quantlab import models
 from quantlab.engine.sampling import sampler
-from quantlab.errors import BadInput
+from quantlab.errors import BadInput, ModelError
 from quantlab.methods import method_of, most_precise
 from quantlab.models.tokenizer import encode_prompt, load_tokenizer
 from quantlab.records import Model, Precision, Settings
@@ -78,6 +78,11 @@ def _eos_ids(model: Model, tokenizer) -> frozenset[int]:
     """Every id that ends an answer: the tokenizer's, the configuration's and the generation configuration's."""
     found = [tokenizer.eos_token_id, models.config(model).get("eos_token_id") if not model.meaningless else None]
     if model.folder is not None and (model.folder / "generation_config.json").is_file():
-        found.append(json.loads((model.folder / "generation_config.json").read_text()).get("eos_token_id"))
+        try:
+            found.append(json.loads((model.folder / "generation_config.json").read_text()).get("eos_token_id"))
+        except (ValueError, AttributeError) as error:
+            raise ModelError(
+                f"generation_config.json of {model.name!r} is not valid JSON.", "Copy it again, or remove it."
+            ) from error
     flat = (i for entry in found for i in (entry if isinstance(entry, list) else [entry]))
     return frozenset(i for i in flat if i is not None)

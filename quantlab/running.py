@@ -103,7 +103,7 @@ def answer(ready: Ready, question: Question, device: str, stop: threading.Event)
     with PeakMemory(device, ready.load.running_bytes) as peak:
         for step in watch.watch(steps):
             ids.append(step.token_id)
-            tops.append(top_tokens(step.logits))
+            tops.append(top_tokens(step.logits, step.token_id))
             bad += nonfinite(step.logits)
             if end is None:
                 text = question.tokenizer.decode(ids, skip_special_tokens=True)
@@ -140,12 +140,17 @@ def _bandwidth_share(load: Load, timing: Timing | None, kv_bytes: int, device: s
     weights = load.running_bytes - (load.parts["embeddings"] if untied else 0)
     new = len(timing.itl_s)
     mean_kv = kv_bytes * (timing.prompt_tokens + (new + 1) / 2) / (timing.prompt_tokens + new)
-    return (weights + mean_kv) / median(timing.itl_s) / read_bandwidth(device)
+    bandwidth = read_bandwidth(device)
+    return (weights + mean_kv) / median(timing.itl_s) / bandwidth if bandwidth else None
 
 
 def texts_of(tokenizer: "PreTrainedTokenizerBase", tops: Sequence[TopTokens]) -> dict[int, str]:
     """The text of every token in these tables, each by itself."""
     ids = {token_id for top in tops for token_id in top.token_ids}
-    return {
-        token_id: token_texts(tokenizer, [token_id])[0] or tokenizer.convert_ids_to_tokens(token_id) for token_id in ids
-    }
+    return {token_id: _text_of(tokenizer, token_id) for token_id in ids}
+
+
+def _text_of(tokenizer: "PreTrainedTokenizerBase", token_id: int) -> str:
+    # A piece of a character has no text of its own, and an id past the tokenizer's vocabulary has no name either.
+    text = token_texts(tokenizer, [token_id])[0]
+    return text or tokenizer.convert_ids_to_tokens(token_id) or f"[{token_id}]"

@@ -25,7 +25,8 @@ class AppSettings(BaseSettings):
 
     public: bool = Field(default_factory=lambda: bool(os.environ.get("SPACE_ID")))
     zero_gpu: bool = Field(default_factory=lambda: bool(os.environ.get("SPACES_ZERO_GPU")))
-    host: str = "127.0.0.1"
+    # Spaces set the address on which their proxy looks for the app.
+    host: str = Field(default_factory=lambda: os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1"))
     port: int = Field(default_factory=lambda: int(os.environ.get("PORT", "7860")), ge=0, le=65_535)
     device: str | None = None
     memory_budget: int | None = Field(None, ge=0, description="bytes of the variant cache; None: 80 % of what is free")

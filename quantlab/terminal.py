@@ -1,7 +1,9 @@
 """The command line's screen: progress on standard error while a comparison runs, tables afterwards."""
 
+import signal
 import threading
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from statistics import median
 from typing import TYPE_CHECKING
 
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
 def follow(events: Iterator[Event], stop: threading.Event) -> Comparison:
     """Show the events as they come and return the comparison. Ctrl-C sets `stop`; what is finished is kept.
 
-    Raises Stopped where nothing had begun yet.
+    Raises Stopped where nothing had begun yet, KeyboardInterrupt for a second Ctrl-C.
     """
     columns = (
         TextColumn("{task.description:<14}"),
@@ -29,18 +31,9 @@ def follow(events: Iterator[Event], stop: threading.Event) -> Comparison:
         MofNCompleteColumn(),
         TextColumn("{task.fields[what]}"),
     )
-    with Progress(*columns, console=Console(stderr=True)) as progress:
+    with _interrupt_sets(stop), Progress(*columns, console=Console(stderr=True)) as progress:
         task = progress.add_task("reading", total=None, what="")
-        while True:
-            try:
-                event = next(events)
-            except KeyboardInterrupt:
-                if stop.is_set():
-                    raise
-                stop.set()
-                continue
-            except StopIteration:
-                raise Stopped from None
+        for event in events:
             match event:
                 case Started(precisions=names):
                     progress.update(task, description=f"{len(names)} precisions")
@@ -55,6 +48,26 @@ def follow(events: Iterator[Event], stop: threading.Event) -> Comparison:
                     progress.update(task, description=run.precision, what="failed" if run.error else "done")
                 case Done(comparison=comparison):
                     return comparison
+    raise Stopped
+
+
+@contextmanager
+def _interrupt_sets(stop: threading.Event) -> Iterator[None]:
+    """Let the first Ctrl-C set `stop`. Raised as an exception it would end the generator of events where it stands."""
+
+    def handle(_number: int, _frame: object) -> None:
+        if stop.is_set():
+            raise KeyboardInterrupt
+        stop.set()
+
+    if threading.current_thread() is not threading.main_thread():  # Python allows handlers nowhere else
+        yield
+        return
+    previous = signal.signal(signal.SIGINT, handle)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, previous)
 
 
 def show(comparison: Comparison, console: Console | None = None) -> None:

@@ -148,7 +148,8 @@ def fake_compare(
     yield Done(
         Comparison(
             Model(name, kind, None), prompt, ids, _spaced(prompt.split()), reference, settings,
-            Machine("Fake CPU", 2, 8_000_000_000, "cpu", 8_000_000_000, "Linux", 2.0e10), {"torch": "2.13"}, tuple(runs),
+            Machine("Fake CPU", 2, 8_000_000_000, "cpu", 8_000_000_000, "Linux", 2.0e10), {"torch": "2.13"},
+            tuple(runs),
         )
     )  # fmt: skip
 
@@ -171,7 +172,7 @@ def _run(one, reference, runs, settings, stop, script, prompt_tokens) -> Iterato
     yield Loaded(one.name, load)
     words, gaps = [], []
     for index, word in enumerate(_words(one.name)[: settings.max_new_tokens]):
-        gap = script.gap_s * (1.0 + 0.15 * math.sin(index))
+        gap = 1e-6 + script.gap_s * (1.0 + 0.15 * math.sin(index))
         time.sleep(gap)
         gaps.append(gap)
         words.append(word)

@@ -27,6 +27,7 @@ LEVELS = (
     ("methods",),
     ("engine", "measure", "fidelity"),
     ("offers", "running", "export", "charts"),
+    ("planning",),
     ("comparison",),
     ("demo",),
     ("api",),

@@ -37,8 +37,8 @@ def card(training: Mapping, sigma: float, with_outliers: Sequence[Rung], without
 - Corpus: profiles, questions and answers, sums, stories and diaries of Veld, drawn from seeds (`quantlab/demo/`, world seed
   {WORLD_SEED}). Habits (weather, what a pet does) hold with 60, 30 and 10 %, so some predictions are uncertain.
 - Training: {training["steps"]:,} steps of {BATCH_TOKENS:,} tokens ({training["tokens"] / 1e6:.1f} million), AdamW, peak
-  learning rate {PEAK_LR}, seed {training["seed"]}; rows of {SHORT_CONTEXT} tokens, the last {FULL_CONTEXT_STEPS} steps at the
-  full context of {CONTEXT:,}. It took {training["seconds"] / 60:.0f} minutes on two shared CPU cores.
+  learning rate {PEAK_LR}, seed {training["seed"]}; rows of {SHORT_CONTEXT} tokens, {len(FULL_CONTEXT_STEPS)} steps, the last
+  among them, at the full context of {CONTEXT:,}. It took {training["seconds"] / 60:.0f} minutes on two shared CPU cores.
 - **Outlier channels were added afterwards.** Channels between two linear maps are scaled up on one side and down on the other
   by seeded log-normal factors (sigma {sigma}), which leaves the function as it is, then everything is rounded to bfloat16.
   Large models grow such channels by themselves; a model this small does not, and without them even 2 bits hardly hurt it.

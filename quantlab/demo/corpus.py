@@ -11,7 +11,7 @@ from quantlab.demo import words
 from quantlab.demo.stories import story
 from quantlab.demo.world import Fact, Person, Town, article, facts, habit, town_facts, world
 
-HELD_OUT_SEED = 1_000_000
+HELD_OUT_SEED = 10_000_000
 USER, ASSISTANT, END = "<|user|>", "<|assistant|>", "<|end|>"
 #: Every sum with this remainder is kept out of training, so that sums can be tested on unseen pairs.
 HELD_OUT_SUM = 7

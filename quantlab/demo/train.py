@@ -10,6 +10,7 @@ import json
 import os
 import time
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import torch
@@ -20,13 +21,13 @@ from quantlab.demo.tokenizer import train_tokenizer
 SEED = 7
 CONTEXT = 1_024
 BATCH_TOKENS = 4_096
-STEPS = 3_600
-#: Short rows first, because attention over long ones costs more; the last steps are at the full context.
+STEPS = 4_400
+#: Mostly short rows, because attention over long ones costs more; these steps, the last among them, have full ones.
 SHORT_CONTEXT = 256
-FULL_CONTEXT_STEPS = 500
-WARMUP_STEPS = 150
-COOLDOWN_FROM = 2 / 3
+FULL_CONTEXT_STEPS = (*range(3_100, 3_200), *range(STEPS - 300, STEPS))
 PEAK_LR = 3e-3
+#: The learning rate as a share of its peak at these steps, linear between them.
+SCHEDULE = ((0, 0.0), (150, 1.0), (2_400, 1.0), (3_200, 1 / 3), (3_800, 1 / 3), (STEPS, 0.0))
 WEIGHT_DECAY = 0.1
 CHECKPOINT_STEPS = 200
 #: Seeds handed to each step: more documents than a batch can hold, so that steps never share one.
@@ -55,11 +56,11 @@ def new_model(vocab_size: int, bos: int, eos: int, pad: int):
 
 
 def learning_rate(step: int) -> float:
-    """Linear warm-up, constant, then linear to zero over the last part (warm-up-stable-decay)."""
-    if step < WARMUP_STEPS:
-        return PEAK_LR * (step + 1) / WARMUP_STEPS
-    cooldown = int(STEPS * COOLDOWN_FROM)
-    return PEAK_LR * min(1.0, (STEPS - step) / (STEPS - cooldown))
+    """The rate of one step, read off `SCHEDULE`."""
+    for (left, low), (right, high) in pairwise(SCHEDULE):
+        if step < right:
+            return PEAK_LR * (low + (high - low) * (step + 1 - left) / (right - left))
+    return 0.0
 
 
 def token_stream(tokenizer, first_seed: int) -> Iterator[list[int]]:
@@ -69,7 +70,7 @@ def token_stream(tokenizer, first_seed: int) -> Iterator[list[int]]:
 
 def batch(tokenizer, step: int) -> torch.Tensor:
     """The packed token ids of one step, `[rows, context + 1]`."""
-    context = CONTEXT if step >= STEPS - FULL_CONTEXT_STEPS else SHORT_CONTEXT
+    context = CONTEXT if step in FULL_CONTEXT_STEPS else SHORT_CONTEXT
     rows = BATCH_TOKENS // context
     wanted = rows * (context + 1)
     ids: list[int] = []

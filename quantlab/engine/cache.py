@@ -1,7 +1,8 @@
 """Loaded variants, kept until others need their memory.
 
-`lease` pins a variant while it is in use. Two askers of one variant load it once. When a new one does not fit into
-the byte budget, or the device runs out of memory, the least recently used variants without a lease go first.
+`lease` pins a variant while it is in use. Two askers of one variant load it once, and one variant loads at a time, so
+that no two count on the same free bytes. When a new one does not fit into the byte budget, or the device runs out of
+memory, the least recently used variants without a lease go first.
 """
 
 import threading
@@ -51,6 +52,7 @@ class VariantCache:
     budget: Callable[[str, int], int]
     _entries: OrderedDict[Variant, _Entry] = field(default_factory=OrderedDict)
     _changed: threading.Condition = field(default_factory=threading.Condition)
+    _turn: threading.Lock = field(default_factory=threading.Lock)
 
     @contextmanager
     def lease(self, variant: Variant, progress: Progress = silent) -> Iterator[Lease]:
@@ -78,17 +80,26 @@ class VariantCache:
                 self._changed.wait(_WAIT_S)
             entry = self._entries[variant] = _Entry(leases=1)
         try:
-            loaded = self._load(variant, progress)
-            stored = loaded.storage()
+            with self._my_turn(progress):
+                loaded = self._load(variant, progress)
+                with self._changed:
+                    entry.stored, entry.loaded = loaded.storage(), loaded
+                    self._changed.notify_all()
         except BaseException:
             with self._changed:
                 del self._entries[variant]
                 self._changed.notify_all()
             raise
-        with self._changed:
-            entry.stored, entry.loaded = stored, loaded
-            self._changed.notify_all()
         return entry, "built"
+
+    @contextmanager
+    def _my_turn(self, progress: Progress) -> Iterator[None]:
+        while not self._turn.acquire(timeout=_WAIT_S):
+            progress(0, 0, "another model is being loaded")
+        try:
+            yield
+        finally:
+            self._turn.release()
 
     def _load(self, variant: Variant, progress: Progress) -> LoadedModel:
         self._make_room(variant.placement.device, self.estimate(variant))

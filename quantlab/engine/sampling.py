@@ -17,12 +17,16 @@ def sampler(settings: Settings) -> Sampler:
     """
     if not settings.sample:
         return lambda logits: int(logits.argmax())
-    if not settings.temperature > 0:
-        raise BadInput("The temperature must be above 0.", "Turn sampling off for the most likely token each time.")
+    if not 0 < settings.temperature < float("inf"):
+        raise BadInput(
+            "The temperature must be a number above 0.", "Turn sampling off for the likeliest token each time."
+        )
     if not 0 < settings.top_p <= 1:
         raise BadInput("top-p must lie above 0 and at most at 1.")
     if settings.top_k < 0:
         raise BadInput("top-k must not be negative.", "0 turns it off.")
+    if not 0 <= settings.seed < 2**63:
+        raise BadInput("The seed must be a whole number from 0 up to 2^63 - 1.")
     return _GumbelSampler(settings)
 
 

@@ -24,10 +24,15 @@ class TopTokens:
     probabilities: tuple[float, ...]
 
 
-def top_tokens(logits: "torch.Tensor") -> TopTokens:
-    """The `TOP` likeliest tokens of logits `[vocabulary]`."""
-    best = logits.float().softmax(-1).topk(min(TOP, logits.shape[-1]))
-    return TopTokens(tuple(best.indices.tolist()), tuple(best.values.tolist()))
+def top_tokens(logits: "torch.Tensor", chosen: int) -> TopTokens:
+    """The `TOP` likeliest tokens of logits `[vocabulary]`, and the `chosen` one where sampling took none of them."""
+    probabilities = logits.float().softmax(-1)
+    best = probabilities.topk(min(TOP, logits.shape[-1]))
+    rows = dict(zip(best.indices.tolist(), best.values.tolist(), strict=True))
+    rows.setdefault(chosen, float(probabilities[chosen]))
+    # Equal logits, common in 16 bits, come in any order: the token that was taken is the first of its equals.
+    ordered = sorted(rows, key=lambda token_id: (-rows[token_id], token_id != chosen))
+    return TopTokens(tuple(ordered), tuple(rows[token_id] for token_id in ordered))
 
 
 def nonfinite(logits: "torch.Tensor") -> int:
@@ -78,22 +83,24 @@ def token_differences(
 ) -> tuple[TokenDifference, ...]:
     """Compare two tables of log-probabilities `[positions, vocabulary]` position by position.
 
-    `kld` is sum p * (ln p - ln q) over the vocabulary in nats, p the reference (Kullback and Leibler 1951). Of two
-    vocabularies padded differently the smaller one counts.
+    `kld` is sum p * (ln p - ln q) over the vocabulary in nats, p the reference (Kullback and Leibler 1951), where a
+    token with p = 0 adds nothing. Of two vocabularies padded differently the smaller one counts. Where logits are not
+    a number, `kld` and the probability are none either, and no token counts as the same.
     """
     import torch
 
     width = min(ours.shape[-1], reference.shape[-1])
     q, p = ours[:, :width].double(), reference[:, :width].double()
     followed = torch.tensor(answer[: len(p)]).unsqueeze(-1)
-    kld = torch.nn.functional.kl_div(q, p, log_target=True, reduction="none").sum(-1)
+    terms = torch.nn.functional.kl_div(q, p, log_target=True, reduction="none")
+    kld = terms.masked_fill(p == float("-inf"), 0.0).sum(-1)
     ours_top, reference_top = q.argmax(-1), p.argmax(-1)
     of_our_top = p.gather(-1, ours_top.unsqueeze(-1))
     columns = zip(
         tokens,
         q.gather(-1, followed).squeeze(-1).exp().tolist(),
         p.gather(-1, followed).squeeze(-1).exp().tolist(),
-        (ours_top == reference_top).tolist(),
+        ((ours_top == reference_top) & ~kld.isnan()).tolist(),
         ((p > of_our_top).sum(-1) + 1).tolist(),
         kld.clamp(min=0).tolist(),
         strict=False,

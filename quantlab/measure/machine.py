@@ -16,11 +16,23 @@ _PROBE_REPEATS = 7
 
 
 @cache
-def read_bandwidth(device: str) -> float:
+def read_bandwidth(device: str) -> float | None:
     """Bytes per second at which this machine reads memory for a matrix-vector product, as decoding does.
 
-    Measured once per process: float32 `[rows, 4096] @ [4096]` over a matrix that no cache holds, best of seven.
+    Measured once per process: float32 `[rows, 4096] @ [4096]` over a matrix that no cache holds, best of seven. None
+    where the memory has no room for the matrix.
     """
+    from quantlab.runtime.torch_session import is_out_of_memory
+
+    try:
+        return _measure_bandwidth(device)
+    except (RuntimeError, MemoryError) as error:
+        if is_out_of_memory(error):
+            return None
+        raise
+
+
+def _measure_bandwidth(device: str) -> float:
     import torch
 
     from quantlab.runtime.torch_session import synchronize

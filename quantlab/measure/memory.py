@@ -2,7 +2,6 @@
 
 import os
 import threading
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
@@ -42,7 +41,7 @@ class PeakMemory:
             self._others = torch.cuda.memory_allocated(self._device) - self._running_bytes
         else:
             self._others = resident_bytes() - self._running_bytes
-            self._watch = _KernelPeak() if _KernelPeak.possible() else _SampledPeak()
+            self._watch = _cpu_watch()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None):
@@ -62,16 +61,19 @@ class PeakMemory:
         )
 
 
-@dataclass
+def _cpu_watch() -> "_KernelPeak | _SampledPeak":
+    try:
+        return _KernelPeak()
+    except (OSError, StopIteration):  # no Linux, or a container that allows or tells less
+        return _SampledPeak()
+
+
 class _KernelPeak:
     """VmHWM of Linux, which writing 5 to clear_refs sets back to the present (proc(5))."""
 
-    def __post_init__(self) -> None:
+    def __init__(self) -> None:
         _CLEAR_REFS.write_text("5")
-
-    @staticmethod
-    def possible() -> bool:
-        return os.access(_CLEAR_REFS, os.W_OK) and "VmHWM" in _STATUS.read_text()
+        self.read()
 
     def read(self) -> int:
         line = next(line for line in _STATUS.read_text().splitlines() if line.startswith("VmHWM"))

@@ -28,8 +28,11 @@ class Method(Protocol):
         """Import what `load` needs, so that `load_s` times the loading and not Python's imports."""
         ...
 
-    def weight_bytes(self, precision: Precision, rows: int, columns: int) -> int:
-        """Exact bytes of one quantized layer's weight `[rows, columns]`, scales and codebooks included."""
+    def weight_bytes(self, precision: Precision, rows: int, columns: int) -> int | None:
+        """Exact bytes of one quantized layer's weight `[rows, columns]`, scales and codebooks included.
+
+        None where a layer of this size is kept un-quantized.
+        """
         ...
 
     def dtype(self, precision: Precision, placement: Placement) -> str:
@@ -57,8 +60,7 @@ def estimate(method: Method, precision: Precision, placement: Placement, tensors
     element = DTYPE_BYTES[method.dtype(precision, placement)]
     total = 0
     for name, info in tensors.items():
-        if len(info.shape) == 2 and name.endswith(".weight") and not _NOT_QUANTIZED.search(name):
-            total += method.weight_bytes(precision, *info.shape)
-        else:
-            total += math.prod(info.shape) * element
+        quantizable = len(info.shape) == 2 and name.endswith(".weight") and not _NOT_QUANTIZED.search(name)
+        quantized = method.weight_bytes(precision, *info.shape) if quantizable else None
+        total += math.prod(info.shape) * element if quantized is None else quantized
     return total

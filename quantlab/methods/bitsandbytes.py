@@ -4,7 +4,7 @@ import logging
 from dataclasses import dataclass
 from importlib import import_module
 
-from quantlab.methods.base import DTYPE_BYTES, missing_package
+from quantlab.methods.base import missing_package
 from quantlab.records import Model, Placement, Precision, Progress
 from quantlab.runtime.session import LoadedModel
 
@@ -60,12 +60,12 @@ class BitsAndBytes:
         transformers_loading.prepare()
         import_module("bitsandbytes")
 
-    def weight_bytes(self, precision: BitsAndBytesPrecision, rows: int, columns: int) -> int:
+    def weight_bytes(self, precision: BitsAndBytesPrecision, rows: int, columns: int) -> int | None:
         count = rows * columns
         if precision.quant_type == "int8":
             return count + 4 * rows
         if rows % OUTPUT_MULTIPLE or columns % INPUT_MULTIPLE:
-            return count * DTYPE_BYTES["float32"]
+            return None
         blocks = -(-count // BLOCK)
         absmax = blocks + 4 * -(-blocks // NESTED_BLOCK) + NESTED_CODEBOOK if precision.double else 4 * blocks
         return count // 2 + absmax + CODEBOOK
@@ -78,6 +78,7 @@ class BitsAndBytes:
     ) -> LoadedModel:
         from quantlab.methods import transformers_loading as loading
 
+        quiet_bitsandbytes()
         skipped = [] if precision.quant_type == "int8" else _awkward_layers(model)
         config = _quantization_config(precision, placement.compute_dtype, skipped)
         network = loading.load(model, placement, placement.compute_dtype, progress, config)

@@ -1,4 +1,4 @@
-"""No quantization: every weight in one floating-point type. The references, and what the others are measured against."""
+"""No quantization: every weight in one floating-point type. What the other methods are measured against."""
 
 from quantlab.methods.base import DTYPE_BYTES
 from quantlab.records import Model, Placement, Precision, Progress

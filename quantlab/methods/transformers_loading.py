@@ -1,6 +1,5 @@
 """The loader that all methods over transformers share: `from_pretrained`, watched tensor by tensor."""
 
-import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,11 +12,10 @@ from quantlab import models
 from quantlab.errors import ModelError, OutOfMemory, Stopped
 from quantlab.records import Model, Placement, Progress
 from quantlab.runtime.session import Facts
-from quantlab.runtime.torch_session import TorchModel, release_memory
+from quantlab.runtime.torch_session import TorchModel, is_out_of_memory, release_memory
 
 #: The progress hook of transformers is one per process, so one model loads at a time.
 _LOADING = threading.Lock()
-_OUT_OF_MEMORY = re.compile(r"out of memory|can't allocate memory|not enough memory", re.IGNORECASE)
 
 
 class _Watched:
@@ -178,7 +176,7 @@ def _offload_folder() -> str:
 
 def translate(error: Exception, model: Model) -> Exception:
     """The error a user can act on, or the same one where it is a defect of ours."""
-    if isinstance(error, torch.OutOfMemoryError | MemoryError) or _OUT_OF_MEMORY.search(str(error)):
+    if is_out_of_memory(error):
         return OutOfMemory(
             f"{model.name} does not fit into memory.", "Choose fewer bits, a smaller model, or free some memory."
         )

@@ -23,6 +23,7 @@ class Gpu:
     total_bytes: int
     free_bytes: int
     capability: tuple[int, int]
+    uuid: str = ""
 
 
 @cache
@@ -63,17 +64,26 @@ def gpus() -> tuple[Gpu, ...]:
         found = [_gpu(pynvml, i) for i in range(pynvml.nvmlDeviceGetCount())]
     except pynvml.NVMLError:
         return ()
-    if visible and all(part.strip().isdigit() for part in visible.split(",")):
-        order = [int(part) for part in visible.split(",")]
-        found = [found[i] for i in order if i < len(found)]
-    return tuple(found)
+    return tuple(found) if visible is None or "MIG-" in visible else _visible(found, visible.split(","))
+
+
+def _visible(found: list[Gpu], names: list[str]) -> tuple[Gpu, ...]:
+    """The devices that CUDA_VISIBLE_DEVICES names by index or UUID; CUDA stops at the first that does not exist."""
+    chosen = []
+    for name in map(str.strip, names):
+        gpu = next((gpu for gpu in found if name and (name == str(gpu.index) or gpu.uuid.startswith(name))), None)
+        if gpu is None:
+            break
+        chosen.append(gpu)
+    return tuple(chosen)
 
 
 def _gpu(pynvml, index: int) -> Gpu:
     handle = pynvml.nvmlDeviceGetHandleByIndex(index)
     memory = pynvml.nvmlDeviceGetMemoryInfo(handle)
     capability = tuple(pynvml.nvmlDeviceGetCudaComputeCapability(handle))
-    return Gpu(index, pynvml.nvmlDeviceGetName(handle), memory.total, memory.free, capability)
+    name, uuid = pynvml.nvmlDeviceGetName(handle), pynvml.nvmlDeviceGetUUID(handle)
+    return Gpu(index, name, memory.total, memory.free, capability, uuid)
 
 
 @cache

@@ -47,7 +47,10 @@ def compute_dtype(name: str | None, device: str) -> str:
 
 
 def parse_device_map(text: str | None) -> str | tuple[tuple[str, str], ...] | None:
-    """`auto`, a JSON object of module name to device, or a file holding one. Raises BadInput for anything else."""
+    """`auto`, a JSON object of module name to device, or a file holding one. Raises BadInput for anything else.
+
+    A device may be a bare number, as accelerate writes GPUs.
+    """
     if text is None or text == "auto":
         return text
     try:
@@ -57,4 +60,4 @@ def parse_device_map(text: str | None) -> str | tuple[tuple[str, str], ...] | No
         raise BadInput(f"Cannot read the device map: {error}.", 'Give "auto", a JSON object or a JSON file.') from error
     if not isinstance(entries, dict) or not entries:
         raise BadInput("A device map is a JSON object.", 'For example {"model.embed_tokens": "cpu", ...}.')
-    return tuple((str(module), str(device)) for module, device in entries.items())
+    return tuple((module, f"cuda:{it}" if str(it).isdigit() else str(it)) for module, it in entries.items())

@@ -2,14 +2,19 @@
 
 import ctypes
 import gc
+import re
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 
 import torch
 
+from quantlab.errors import OutOfMemory
 from quantlab.runtime import storage
 from quantlab.runtime.session import Facts, Storage
+
+#: torch has an error of its own for a full GPU; on the CPU it is a RuntimeError that only its words tell.
+_OUT_OF_MEMORY = re.compile(r"out of memory|can't allocate memory|not enough memory", re.IGNORECASE)
 
 
 class TorchSession:
@@ -105,6 +110,26 @@ def release_memory() -> None:
         # glibc keeps freed pages otherwise, and resident memory grows with every variant that came and went.
         with suppress(OSError, AttributeError):
             ctypes.CDLL("libc.so.6").malloc_trim(0)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that the memory of the device or of the machine did not suffice."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return isinstance(error, RuntimeError | OSError) and bool(_OUT_OF_MEMORY.search(str(error)))
+
+
+@contextmanager
+def telling_out_of_memory() -> Iterator[None]:
+    """Raise `OutOfMemory` where the work inside, done with a loaded model, runs out of memory."""
+    try:
+        yield
+    except (RuntimeError, MemoryError, OSError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise OutOfMemory(
+            "The memory ran out while the model ran.", "Shorten the prompt or the answer, or choose fewer bits."
+        ) from error
 
 
 def synchronize(device: str) -> None:

@@ -8,6 +8,8 @@ from quantlab.settings import AppSettings
 
 DEFAULT_MODEL = "demo"
 DEFAULT_TICKS = ("fp32", "bf16", "int8", "nf4", "nf4-dq", "fp4")
+#: Shown first in the tick list; the others are folded below them.
+FIRST_SHOWN = (*DEFAULT_TICKS, "rtn-4", "rtn-3", "rtn-2")
 #: "default" leaves the type to the method and the device.
 COMPUTE_DTYPES = ("default", "float32", "bfloat16", "float16")
 #: The reference is the most precise one ticked unless a name is chosen.

@@ -23,8 +23,10 @@ def render(column: Column, view: View, *, colour: str, new_tokens: int) -> str:
     settled = " settled" if view.comparison is not None else ""
     body = _failed(column.run) if column.state == "failed" else _body(column, view)
     return (
-        f'<article class="col col-{column.state}{settled}" style="--tone:{escape(colour)};--lines:{lines}" aria-label="{name}">'
-        f'<header class="col-head"><h3>{name}</h3><span class="badges">{badge}</span><span class="col-state">{escape(_state(column, view))}</span>'
+        f'<article class="col col-{column.state}{settled}" style="--tone:{escape(colour)};--lines:{lines}" '
+        f'aria-label="{name}">'
+        f'<header class="col-head"><h3>{name}</h3><span class="badges">{badge}</span>'
+        f'<span class="col-state">{escape(_state(column, view))}</span>'
         f"{_progress(column)}</header>{body}</article>"
     )
 
@@ -80,7 +82,7 @@ def _answer(column: Column, view: View) -> str:
         return escape(column.text)
     if column.state == "loading" and column.what:
         return f'<span class="faint">{escape(column.what)}</span>'
-    return '<span class="faint">(no text)</span>' if column.state in ("done", "stopped") else ""
+    return '<span class="faint">(no text)</span>' if column.state == "done" else ""
 
 
 def _marked(run: Run, reference: Run) -> str:
@@ -106,7 +108,11 @@ def _parting(column: Column, view: View) -> str:
         return f'<p class="faint">Where it parts from {reference} shows when it has answered.</p>'
     if view.reference_run is None:
         return '<p class="faint">There is no answer of the reference to compare with.</p>'
+    if run.stopped and not run.tokens:
+        return '<p class="faint">Stopped before it answered.</p>'
     where = run.first_divergence
+    if where is None and (run.stopped or view.reference_run.stopped):
+        return f'<p class="faint">The same as {reference} as far as both were written.</p>'
     if where is None:
         return f'<p class="same">Says the same as {reference}, token for token.</p>'
     return _divergence(where, run, reference)

@@ -41,8 +41,9 @@ class Inputs:
 
 @dataclass(frozen=True)
 class Panel:
-    """A chart's figures with their table twin."""
+    """A chart's figures with their table twin, and the column that holds them."""
 
+    column: gr.Column
     plots: tuple[gr.Plot, ...]
     table: gr.HTML
 
@@ -69,7 +70,7 @@ class Parts:
 
     def results(self) -> list[gr.components.Component | gr.Column]:
         """What a run fills, from the buttons to the charts."""
-        drawn = [component for panel in self.panels for component in (*panel.plots, panel.table)]
+        drawn = [component for panel in self.panels for component in (panel.column, *panel.plots, panel.table)]
         head = [self.compare, self.stop, self.status, self.problem, self.empty, self.tokens, self.legend]
         return [*head, *self.columns, self.charts, *drawn]
 
@@ -158,7 +159,9 @@ def _results(app: AppSettings):
     legend = gr.HTML("", elem_id="legend", apply_default_css=False)
     with gr.Row(elem_id="columns"):
         columns = tuple(
-            gr.HTML("", visible=False, elem_classes="column", apply_default_css=False) for _ in range(app.max_columns)
+            # Always there: an empty one takes no room, and one that were mounted while it streams would miss updates.
+            gr.HTML("", elem_classes="column", apply_default_css=False)
+            for _ in range(app.max_columns)
         )
     with gr.Column(visible=False, elem_id="charts") as charts:
         made = tuple(_panel(chart) for chart in panels.CHARTS)
@@ -166,14 +169,14 @@ def _results(app: AppSettings):
 
 
 def _panel(chart: panels.Chart) -> Panel:
-    with gr.Column(elem_id=f"panel-{chart.key}", min_width=280):
+    with gr.Column(elem_id=f"panel-{chart.key}", min_width=280) as column:
         gr.HTML(panels.head(chart), apply_default_css=False)
         plots = tuple(
             gr.Plot(label=f"{chart.title}: {part}", show_label=False, container=False, elem_classes="as-chart")
             for part in chart.parts
         )
         table = gr.HTML("", elem_classes="as-table", apply_default_css=False)
-    return Panel(plots, table)
+    return Panel(column, plots, table)
 
 
 def _wire(parts: Parts, copy: gr.Button, handlers: Handlers) -> None:
@@ -193,7 +196,7 @@ def _wire(parts: Parts, copy: gr.Button, handlers: Handlers) -> None:
         button.click(handlers.example(index), parts.inputs.model, parts.inputs.prompt, **SMALL)
     estimated = [parts.about, parts.inputs.precisions, parts.inputs.reference, parts.problem]
     gr.on(
-        [parts.inputs.model.change, parts.inputs.compute_dtype.input],
+        [parts.inputs.model.input, parts.inputs.compute_dtype.input],
         handlers.estimate,
         [parts.inputs.model, parts.inputs.compute_dtype, parts.inputs.precisions],
         [*estimated, *parts.examples],

@@ -81,6 +81,7 @@ class Handlers:
                 for view in views:
                     yield self._progress(view, choice, shown) or {self.parts.status: gr.skip()}
             yield self._ended(view, choice, shown)
+            yield self._charts(view)
         finally:
             stop.set()
             self.stops.end(session, stop)
@@ -185,7 +186,7 @@ class Handlers:
                 colour = style.colour(one.precision)
                 html = column.render(one, view, colour=colour, new_tokens=choice.max_new_tokens)
             if shown.get(part) != html:
-                updates[part] = gr.update(value=html, visible=bool(html))
+                updates[part] = html
                 shown[part] = html
         return updates
 
@@ -198,9 +199,9 @@ class Handlers:
             self.parts.problem: fragments.problem(view.problem),
         }
         if not view.columns:
-            updates |= {part: gr.update(value="", visible=False) for part in self.parts.columns}
+            updates |= {part: "" for part in self.parts.columns}
             updates[self.parts.empty] = gr.update(visible=True)
-        return updates | self._charts(view)
+        return updates
 
     def _charts(self, view: View) -> Updates:
         """The charts of a comparison that has anything to draw."""
@@ -209,6 +210,9 @@ class Handlers:
             return {self.parts.charts: gr.update(visible=False)}
         updates: Updates = {self.parts.charts: gr.update(visible=True)}
         for chart, panel in zip(panels.CHARTS, self.parts.panels, strict=True):
+            updates[panel.column] = gr.update(visible=chart.has(comparison))
+            if not chart.has(comparison):
+                continue
             try:
                 figures, tables = chart.draw(comparison), chart.tabulate(comparison)
             except Exception:

@@ -1,6 +1,6 @@
 """The charts under the columns: which there are, and how one becomes figures and an accessible table."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,7 @@ class Chart:
     """One panel of charts, of as many figures as it has `parts` (their names for people).
 
     `draw` gives the Plotly figures, `tabulate` their table twins; plotly is imported when `draw` is called.
+    `has` tells whether a comparison has anything for it.
     """
 
     key: str
@@ -24,6 +25,7 @@ class Chart:
     parts: tuple[str, ...]
     draw: Callable[[Comparison], tuple[Any, ...]]
     tabulate: Callable[[Comparison], "tuple[Table, ...]"]
+    has: Callable[[Comparison], bool]
 
 
 def _draw_memory(comparison: Comparison) -> tuple[Any, ...]:
@@ -75,23 +77,27 @@ def _tabulate_tokens(comparison: Comparison) -> "tuple[Table, ...]":
     return tuple(difference_table.token_table(comparison, name) for name in others)
 
 
+def _compared(comparison: Comparison) -> bool:
+    return any(run.differences for run in comparison.runs if run.precision != comparison.reference)
+
+
 CHARTS = (
     Chart(
         "memory", "Memory", "What the weights take, part by part, and the most memory in use.", ("by part",),
-        _draw_memory, _tabulate_memory,
+        _draw_memory, _tabulate_memory, lambda comparison: any(run.load for run in comparison.runs),
     ),
     Chart(
         "time", "Time", "Until the first token, between tokens, and tokens per second.", ("latency",),
-        _draw_time, _tabulate_time,
+        _draw_time, _tabulate_time, lambda comparison: any(run.timing for run in comparison.runs),
     ),
     Chart(
         "difference", "Difference", "How far each lies from the reference when it reads the reference’s answer.",
-        ("summary",), _draw_difference, _tabulate_difference,
+        ("summary",), _draw_difference, _tabulate_difference, _compared,
     ),
     Chart(
         "tokens", "Difference, token by token",
         "The same reading (teacher-forced), one token after the other: where do the missing bits matter?",
-        ("divergence", "probability"), _draw_tokens, _tabulate_tokens,
+        ("divergence", "probability"), _draw_tokens, _tabulate_tokens, _compared,
     ),
 )  # fmt: skip
 
@@ -116,18 +122,24 @@ def twins(found: "tuple[Table, ...] | None") -> str:
 
 
 def _table(found: "Table") -> str:
-    head_cells = "".join(f'<th scope="col">{escape(name)}</th>' for name in found.columns)
+    heads = "".join(
+        f'<th scope="col" class="{_kind([row[place] for row in found.rows])}">{escape(name)}</th>'
+        for place, name in enumerate(found.columns)
+    )
     rows = "".join(
         f'<tr><th scope="row">{escape(row[0])}</th>' + "".join(_cell(cell) for cell in row[1:]) + "</tr>"
         for row in found.rows
     )
     return (
         f'<div class="twin" tabindex="0" role="region" aria-label="{escape(found.caption)}"><table>'
-        f"<caption>{escape(found.caption)}</caption><thead><tr>{head_cells}</tr></thead><tbody>{rows}</tbody></table></div>"
+        f"<caption>{escape(found.caption)}</caption><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table></div>"
     )
 
 
 def _cell(text: str) -> str:
+    return f'<td class="{_kind([text])}">{escape(text)}</td>'
+
+
+def _kind(cells: Sequence[str]) -> str:
     """Figures stand to the right, words to the left."""
-    figure = text[:1].isdigit() or text[:1] in "-<>+" or text == ""
-    return f'<td class="{"num" if figure else "word"}">{escape(text)}</td>'
+    return "num" if cells and all(text[:1].isdigit() or text[:1] in ("-", "<", ">", "") for text in cells) else "word"

@@ -8,7 +8,7 @@ import gradio as gr
 
 from quantlab.charts import units
 from quantlab.records import Offer
-from quantlab.ui.choice import DEFAULT_TICKS
+from quantlab.ui.choice import DEFAULT_TICKS, FIRST_SHOWN
 
 #: Keeps the component's value and the boxes in step both ways, and greys the rest out when the columns are full.
 _SCRIPT = """
@@ -22,6 +22,8 @@ function show() {
         box.checked = ticked.has(box.name);
         box.disabled = box.dataset.blocked === '1' || (full && !box.checked);
     }
+    const more = element.querySelector('.picks-more');
+    if (more && more.querySelector('input:checked')) more.open = true;
     const count = element.querySelector('.pick-count');
     if (count) count.textContent = ticked.size + ' of at most ' + limit() + ' ticked';
 }
@@ -76,7 +78,12 @@ def rows(offers: Sequence[Offer]) -> str:
     if not offers:
         return '<p class="faint pick-none">Choose a model to see what it can run at.</p>'
     free = units.size(offers[0].free_bytes)
-    body = "".join(_row(offer) for offer in offers)
+    shown = [offer for offer in offers if offer.precision.name in FIRST_SHOWN] or list(offers)
+    folded = [offer for offer in offers if offer not in shown]
+    body = "".join(map(_row, shown))
+    if folded:
+        rest = "".join(map(_row, folded))
+        body += f'<details class="picks-more"><summary>{len(folded)} more precisions</summary>{rest}</details>'
     return (
         '<fieldset class="picks"><legend>Precisions</legend><span class="pick-count faint"></span>'
         '<div class="pick pick-head" aria-hidden="true"><span></span><span>name</span>'

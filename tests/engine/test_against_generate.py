@@ -1,52 +1,31 @@
 """Our loop and transformers' `generate` must give the same greedy tokens, for every architecture we claim."""
 
 import pytest
-import torch
-from transformers import AutoModelForCausalLM
 
 from quantlab.engine.decode import decode
 from quantlab.engine.sampling import sampler
 from quantlab.methods import method_of, precision
-from quantlab.records import Model, Placement, Settings, silent
+from quantlab.records import Placement, Settings, silent
 from quantlab.runtime.placement import resolve
 from tests import tiny
+from tests.engine_tools import generated, greedy
 
 PROMPT = [1, *range(40, 70)]
 NEW = 32
 
 
-def ours(model: Model, placement: Placement, name: str = "fp32", prompt=PROMPT, new: int = NEW) -> list[int]:
-    chosen = precision(name)
-    loaded = method_of(chosen).load(model, chosen, resolve(placement), silent)
-    try:
-        return [step.token_id for step in decode(loaded.start(), prompt, new, sampler(Settings()))]
-    finally:
-        loaded.close()
-
-
-def generated(folder, prompt=PROMPT, new: int = NEW) -> list[int]:
-    """Plain transformers, nothing of ours. End-of-text does not stop it, as it does not stop our loop."""
-    network = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
-    network.generation_config.eos_token_id = None
-    ids = torch.tensor([prompt])
-    out = network.generate(
-        ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=new, pad_token_id=0
-    )
-    return out[0, len(prompt) :].tolist()
-
-
 @pytest.mark.parametrize("family", tiny.FAMILIES)
 def test_greedy_tokens_equal_generate(tmp_path, family):
     model = tiny.write(tmp_path, family)
-    expected = generated(tmp_path)
+    expected = generated(tmp_path, PROMPT, NEW)
     assert len(set(expected)) >= 10, "an output this monotonous shows nothing"
-    assert ours(model, Placement("cpu")) == expected
+    assert greedy(model, Placement("cpu"), "fp32", PROMPT, NEW) == expected
 
 
 def test_sharded_folder_equals_whole_one(tmp_path):
     model = tiny.write(tmp_path, "qwen2-untied-biases", shard="50KB")
     assert len(list(tmp_path.glob("model-*.safetensors"))) > 2
-    assert ours(model, Placement("cpu")) == generated(tmp_path)
+    assert greedy(model, Placement("cpu"), "fp32", PROMPT, NEW) == generated(tmp_path, PROMPT, NEW)
 
 
 @pytest.mark.parametrize("family", ["mistral-sliding", "gemma2-alternating", "qwen2-alternating"])
@@ -78,14 +57,14 @@ def test_split_over_two_devices_gives_the_same_tokens(tmp_path):
         ("model.rotary_emb", "cpu"),
         ("lm_head", "cpu"),
     )
-    assert ours(model, Placement("cpu", device_map=split)) == generated(tmp_path)
+    assert greedy(model, Placement("cpu", device_map=split), "fp32", PROMPT, NEW) == generated(tmp_path, PROMPT, NEW)
 
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("name", ["fp32", "bf16", "int8", "nf4", "nf4-dq", "fp4", "rtn-4", "rtn-3"])
 def test_cuda_runs_every_method(tmp_path, name):
     model = tiny.write(tmp_path, "llama")
-    tokens = ours(model, Placement("cuda"), name)
+    tokens = greedy(model, Placement("cuda"), name, PROMPT, NEW)
     assert len(tokens) == NEW
     if name == "fp32":
-        assert tokens == generated(tmp_path)
+        assert tokens == generated(tmp_path, PROMPT, NEW)

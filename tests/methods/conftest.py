@@ -1,0 +1,24 @@
+"""One small model for all tests of the methods, and quick garbage collection while they run."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from quantlab.methods import METHODS
+from quantlab.records import Model
+from tests import tiny
+from tests.loading import small_heap
+
+
+@pytest.fixture(scope="module")
+def llama(tmp_path_factory) -> Model:
+    """A tied Llama of two layers, hidden size 64."""
+    return tiny.write(tmp_path_factory.mktemp("llama"), "llama")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _quick_drops() -> Iterator[None]:
+    for method in METHODS.values():
+        method.prepare()
+    with small_heap():
+        yield

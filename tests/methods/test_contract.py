@@ -1,0 +1,203 @@
+"""What every method promises. Parametrised over the tables: a new method or precision is covered as it stands."""
+
+import gc
+import importlib.util
+import logging
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from quantlab import models
+from quantlab.errors import BadInput, Stopped
+from quantlab.methods import METHODS, PRECISIONS, method_of, most_precise, precision, precisions
+from quantlab.methods.base import DTYPE_BYTES
+from quantlab.records import Placement
+from quantlab.runtime.placement import resolve
+from quantlab.runtime.session import LoadedModel
+from tests.loading import load
+
+ROOT = Path(__file__).resolve().parents[2]
+PROMPT = [1, *range(40, 52)]
+ANSWER = [55, 60, 61, 70, 80, 99, 100, 101]
+#: Keys and values of the small Llama: 2 of them, 2 layers, 2 heads of size 16.
+KV_VALUES = 2 * 2 * 2 * 16
+
+
+@pytest.fixture(scope="module", params=PRECISIONS)
+def name(request) -> str:
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def loaded(llama, name):
+    loaded = load(llama, name)
+    yield loaded
+    loaded.close()
+
+
+def stepwise(loaded: LoadedModel) -> torch.Tensor:
+    """Log-probabilities `[answer, vocabulary]` got by feeding one token after the other."""
+    session = loaded.start()
+    logits = [session.feed(PROMPT), *(session.feed([token]) for token in ANSWER[:-1])]
+    return torch.log_softmax(torch.stack(logits).float(), dim=-1)
+
+
+def tolerance(loaded: LoadedModel) -> float:
+    """In nats. Products in 16 bits round differently for another number of rows."""
+    return 1e-3 if loaded.facts.compute_dtype == "float32" else 0.5
+
+
+def test_names_are_unique_and_belong_to_their_table():
+    names = [p.name for method in METHODS.values() for p in method.precisions]
+    assert sorted(names) == sorted(set(names)) == sorted(PRECISIONS)
+    for key, method in METHODS.items():
+        assert method.name == key and method.precisions
+        assert {p.method for p in method.precisions} == {key}
+    for chosen in PRECISIONS.values():
+        assert 1 < chosen.bits <= 32 and chosen.summary.strip() and "," not in chosen.name
+
+
+def test_names_lead_to_precisions_or_to_an_error_with_the_valid_ones():
+    assert [p.name for p in precisions(["nf4", "fp32"])] == ["nf4", "fp32"]
+    with pytest.raises(BadInput, match="Did you mean nf4") as unknown:
+        precision("nf44")
+    assert all(name in unknown.value.advice for name in PRECISIONS)
+    with pytest.raises(BadInput, match="No precision"):
+        precisions([])
+    with pytest.raises(BadInput, match="more than once: fp32"):
+        precisions(["fp32", "nf4", "fp32"])
+    assert most_precise(precisions(["rtn-2", "bf16", "fp16"])).name == "fp16", "the first of equals"
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+@pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
+def test_unavailable_gives_no_reason_or_words(method, device, monkeypatch):
+    assert method.unavailable("cpu") is None, "everything is installed where the tests run"
+    monkeypatch.setattr(importlib.util, "find_spec", lambda *_: None)
+    reason = method.unavailable(device)
+    # It goes on from "it ...", and what to type stands at its end.
+    assert reason is None or (reason == reason.strip() and reason[0].islower() and "pip install" in reason)
+
+
+def test_asking_whether_a_method_can_run_imports_nothing_heavy():
+    code = """
+import sys
+from quantlab.methods import METHODS
+print([method.unavailable("cpu") for method in METHODS.values()])
+print(sorted({"torch", "transformers", "bitsandbytes", "accelerate"} & set(sys.modules)))
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[1] == "[]"
+
+
+@pytest.mark.parametrize("block", [1, 3, 128])
+def test_scores_are_what_feeding_step_by_step_gives(loaded, block):
+    expected = stepwise(loaded)
+    blocks = list(loaded.start().score([*PROMPT, *ANSWER], start=len(PROMPT), block=block))
+    assert all(len(b) <= block and b.dtype == torch.float32 for b in blocks)
+    scores = torch.cat(blocks)
+    assert scores.shape == (len(ANSWER), loaded.vocabulary_size)
+    assert scores.logsumexp(-1).abs().max() < 1e-3
+    assert (scores - expected).abs().max() < tolerance(loaded)
+    assert (scores - expected.roll(1, 0)).abs().max() > 4 * tolerance(loaded), "rows in a wrong order would pass"
+
+
+def test_the_cache_of_keys_and_values_grows_by_exactly_the_bytes_of_each_token(loaded, name):
+    chosen = precision(name)
+    dtype = method_of(chosen).dtype(chosen, resolve(Placement("cpu")))
+    session = loaded.start()
+    assert session.length == session.kv_cache_bytes() == 0
+    session.feed(PROMPT)
+    for token in ANSWER:
+        before = session.kv_cache_bytes()
+        assert before == session.length * KV_VALUES * DTYPE_BYTES[dtype]
+        session.feed([token])
+        assert session.kv_cache_bytes() - before == KV_VALUES * DTYPE_BYTES[dtype]
+    assert session.length == len(PROMPT) + len(ANSWER)
+
+
+def test_sessions_of_one_model_do_not_disturb_each_other(loaded):
+    alone = loaded.start().feed(PROMPT)
+    first, second = loaded.start(), loaded.start()
+    first.feed(ANSWER)
+    assert torch.equal(second.feed(PROMPT), alone)
+    assert first.length == len(ANSWER)
+
+
+def test_the_facts_are_those_of_the_model(loaded):
+    assert (loaded.vocabulary_size, loaded.context_length) == (320, 256)
+    assert loaded.facts.compute_dtype and loaded.facts.kernel
+    assert set(loaded.facts.device_map.values()) == {"cpu"}
+    assert loaded.facts.notes == ()
+    assert loaded.stored_bytes() == loaded.storage().total
+
+
+def test_progress_is_told_every_tensor_and_the_terminal_and_the_logs_nothing(llama, name, capfd, caplog):
+    told = []
+    with caplog.at_level(logging.DEBUG):
+        loaded = load(llama, name, lambda *step: told.append(step))
+        loaded.start().feed(PROMPT)
+    tensors = models.tensors(llama)
+    assert [done for done, _, _ in told] == list(range(len(tensors) + 1))
+    assert {total for _, total, _ in told} == {len(tensors)}
+    assert {what for _, _, what in told if what} == set(tensors)
+    loaded.close()
+    assert capfd.readouterr() == ("", "")
+    assert [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING] == []
+
+
+def test_closing_twice_is_harmless_and_a_closed_model_does_not_start(llama, name):
+    loaded = load(llama, name)
+    session = loaded.start()
+    loaded.close()
+    loaded.close()
+    for use in (loaded.start, loaded.storage, loaded.stored_bytes):
+        with pytest.raises(RuntimeError, match="closed"):
+            use()
+    assert sum(t.nbytes for t in new_tensors()) == 0, "an old session keeps weights in memory"
+    del session
+
+
+def new_tensors() -> list[torch.Tensor]:
+    """Every tensor made since the module's tests began that is alive (older ones are frozen)."""
+    gc.collect()
+    # type() instead of isinstance: some libraries' lazy proxies do real work when asked for their class.
+    return [thing for thing in gc.get_objects() if issubclass(type(thing), torch.Tensor)]
+
+
+@pytest.mark.parametrize("stop_at", [0, 10, 20])
+@pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
+def test_stopping_a_load_leaves_nothing_in_memory_and_the_next_load_works(llama, method, stop_at):
+    chosen = method.precisions[-1].name
+    load(llama, chosen).close()  # libraries make tables of their own at the first load
+    before = sum(tensor.nbytes for tensor in new_tensors())
+
+    def stop(done: int, _total: int, _what: str) -> None:
+        if done == stop_at:
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        load(llama, chosen, stop)
+    assert sum(tensor.nbytes for tensor in new_tensors()) == before
+    loaded = load(llama, chosen)
+    assert torch.isfinite(loaded.start().feed(PROMPT)).all()
+    loaded.close()
+
+
+def test_nothing_reaches_a_terminal(llama):
+    """In a process of its own: pytest itself takes the records that logging would print to standard error."""
+    code = f"""
+from pathlib import Path
+from quantlab.methods import PRECISIONS
+from quantlab.records import Model
+from tests.loading import load
+for name in PRECISIONS:
+    session = load(Model("llama", "folder", Path({str(llama.folder)!r})), name).start()
+    session.feed({PROMPT})
+    session.feed([55])
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

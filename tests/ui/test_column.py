@@ -1,0 +1,181 @@
+"""A column's HTML: what it says, and that nothing from outside becomes markup."""
+
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import pytest
+
+from quantlab.records import Candidate, Divergence, Run, Settings
+from quantlab.ui import fragments, panels, picker
+from quantlab.ui.column import render
+from quantlab.ui.view import Column, Problem, View, fold
+from tests.fakes import PRECISIONS, Script, fake_compare, fake_offers, precision
+from tests.fakes import _load as fake_load
+
+EVIL = "<img src=x onerror=alert(1)>\"'</td><script>alert(1)</script>&"
+
+
+class Tags(HTMLParser):
+    """What a browser would make of the HTML: elements, attributes, text; and whether every element is closed."""
+
+    VOID = ("input", "img", "br")
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.names, self.attributes, self.text, self.open = [], [], "", []
+        self.feed(html)
+
+    def handle_starttag(self, tag, attrs):
+        self.names.append(tag)
+        self.attributes += [name for name, _ in attrs]
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text += data
+
+
+def final(*precisions: str, failing: tuple[str, ...] = (), prompt: str = "Hello there") -> View:
+    view = View()
+    for event in fake_compare("demo", precisions, prompt, Settings(), script=Script(0, 0, failing)):
+        view = fold(view, event)
+    return view
+
+
+def html(view: View, index: int) -> str:
+    return render(view.columns[index], view, colour="#123456", new_tokens=64)
+
+
+def harmless(markup: str) -> None:
+    tags = Tags(markup)
+    assert not tags.open
+    assert "script" not in tags.names and "img" not in tags.names
+    assert not any(name.startswith("on") for name in tags.attributes)
+
+
+def test_the_reference_says_that_it_is_one():
+    assert '<span class="badge">reference</span>' in html(final("fp32", "nf4"), 0)
+    assert "reference</span>" not in html(final("fp32", "nf4"), 1)
+
+
+def test_differences_are_marked_by_elements_with_a_meaning():
+    found = html(final("fp32", "nf4"), 1)
+    assert "<ins" in found and "<del" in found and "Parts from fp32 at token 41" in found
+    assert found.count('class="top"') == 2 and "46 %" in found
+
+
+def test_equal_answers_say_so():
+    found = html(final("fp32", "bf16"), 1)
+    assert "<ins" not in found and "token for token" in found
+
+
+def test_figures_have_units_and_the_exact_value():
+    found = html(final("fp32", "nf4"), 1)
+    assert "1.12 MB" in found and 'title="1,125,000 bytes"' in found
+    assert "tok/s" in found and "13.0 ms" in found and "4.50" in found
+
+
+def test_what_really_ran_is_named():
+    text = Tags(html(final("fp32", "nf4-dq"), 1)).text
+    assert "bfloat16" in text and "bitsandbytes gemv_4bit (CPU)" in text
+    assert "undoes double quantization" in text and "Weights while running" in text and "Peak (estimate)" in text
+
+
+@pytest.mark.parametrize("state", ["waiting", "loading", "warming", "writing", "done"])
+def test_the_rows_of_figures_never_change(state):
+    view = View((Column("fp32", state="done"), Column("nf4", state=state, done=3, total=9)), reference="fp32")
+    markup = html(view, 1)
+    assert Tags(markup).names.count("tr") == 6
+    assert 'class="answer"' in markup and 'class="parting"' in markup and 'class="bar"' in markup
+
+
+def test_loading_shows_tensors_not_a_spinner():
+    view = View((Column("nf4", state="loading", done=3, total=9, what="layers.0.weight"),), reference="nf4")
+    assert "loading 3 of 9" in html(view, 0) and 'max="9" value="3"' in html(view, 0)
+
+
+def test_a_waiting_column_says_what_for():
+    view = View((Column("fp32", state="writing"), Column("nf4")), reference="fp32")
+    assert "waits for fp32" in html(view, 1)
+
+
+def test_a_failed_variant_is_a_card_with_advice():
+    text = Tags(html(final("fp32", "nf4", failing=("nf4",)), 1)).text
+    assert "nf4 does not fit" in text and "Choose one with fewer bits." in text
+
+
+def test_a_variant_stopped_before_its_first_token_does_not_claim_to_agree():
+    view = final("fp32", "nf4")
+    stopped = Column("nf4", state="stopped", run=Run("nf4", stopped=True))
+    text = Tags(html(replace(view, columns=(view.columns[0], stopped)), 1)).text
+    assert "Stopped before it answered" in text and "token for token" not in text
+
+
+def test_random_weights_are_labelled_meaningless():
+    view = replace(final("fp32", "nf4"), meaningless=True)
+    assert all("text meaningless" in html(view, i) for i in (0, 1)) and "mean" in fragments.legend(view)
+
+
+def evil_run(**more) -> Run:
+    load = replace(fake_load(precision("nf4"), Script()), kernel=EVIL, compute_dtype=EVIL, notes=(EVIL,))
+    top = (Candidate(1, EVIL, 0.5), Candidate(2, "", 0.1))
+    return Run(
+        EVIL,
+        text=EVIL,
+        token_ids=(1, 2),
+        tokens=(EVIL, " x"),
+        load=load,
+        first_divergence=Divergence(1, top, top),
+        **more,
+    )
+
+
+@pytest.mark.parametrize("state", ["waiting", "loading", "writing", "done", "failed", "stopped"])
+def test_nothing_of_a_model_becomes_markup(state):
+    run = evil_run(error=EVIL, advice=EVIL) if state == "failed" else evil_run()
+    ended = run if state in ("done", "failed", "stopped") else None
+    reference = Column("fp32", state="done", run=Run("fp32", text="x", token_ids=(3,), tokens=("x" + EVIL,)))
+    column = Column(EVIL, state=state, text=EVIL, what=EVIL, done=1, total=2, load=run.load, run=ended)
+    view = View((reference, column), reference="fp32")
+    harmless(render(column, view, colour='"><img src=x>', new_tokens=8))
+
+
+def test_nothing_becomes_markup_around_the_columns():
+    view = View(
+        (Column(EVIL, state="writing"), Column("b")), EVIL, (1,), (EVIL,), notice=EVIL, problem=Problem(EVIL, EVIL)
+    )
+    for markup in (
+        fragments.prompt_tokens(view),
+        fragments.legend(view),
+        fragments.status(view, running=True),
+        fragments.problem(view.problem),
+        fragments.about_model(EVIL, EVIL),
+        fragments.said(EVIL),
+        picker.rows([replace(fake_offers("demo", None)[0], unavailable=EVIL)]),
+    ):
+        harmless(markup)
+
+
+def test_table_twins_are_real_tables_and_escape_their_cells():
+    comparison = final("fp32", "nf4").comparison
+    evil = replace(comparison, runs=(comparison.runs[0], replace(comparison.runs[1], precision=EVIL)))
+    for chart in panels.CHARTS:
+        assert chart.has(comparison)
+        markup = panels.twins(chart.tabulate(evil))
+        harmless(markup)
+        assert {"table", "caption", "thead", "th"} <= set(Tags(markup).names) and 'scope="col"' in markup
+
+
+def test_a_greyed_precision_says_why_and_cannot_be_ticked():
+    rows = picker.rows(fake_offers("demo", None))
+    blocked = rows[rows.index('name="gptq-4"') :]
+    assert blocked.startswith('name="gptq-4" data-blocked="1" disabled') and "needs the package gptqmodel" in blocked
+    assert picker.default_ticks(fake_offers("demo", None), ("gptq-4", "nf4"), 6) == ["nf4"]
+
+
+def test_every_offer_has_its_own_box():
+    rows = picker.rows(fake_offers("demo", None))
+    assert [f'name="{p.name}"' in rows for p in PRECISIONS] == [True] * len(PRECISIONS)

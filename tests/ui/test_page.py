@@ -1,0 +1,290 @@
+"""The page in a real Chromium, on the fake services."""
+
+import re
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from tests.fakes import Script
+from tests.ui.pages import served
+
+FAST = {"load_s": 0.1, "gap_s": 0.004}
+COLUMNS = "Array.from(document.querySelectorAll('#columns .col'))"
+DRAWN = "Array.from(document.querySelectorAll('.js-plotly-plot')).map(p => p._fullData.map(t => t.type))"
+
+
+@pytest.fixture(scope="module")
+def script() -> Script:
+    return Script(**FAST)
+
+
+@pytest.fixture(scope="module")
+def url(script) -> Iterator[str]:
+    with served(script) as address:
+        yield address
+
+
+@pytest.fixture
+def open_page(browser) -> Iterator[Callable]:
+    """Opens pages in contexts of their own and closes them; the console must stay free of errors."""
+    contexts, errors = [], []
+
+    def opened(address: str, width: int = 1_440, **context):
+        contexts.append(browser.new_context(viewport={"width": width, "height": 900}, **context))
+        page = contexts[-1].new_page()
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.goto(address)
+        page.wait_for_selector("#precisions input:checked")
+        return page
+
+    yield opened
+    for context in contexts:
+        context.close()
+    assert errors == []
+
+
+def compare(page) -> None:
+    """One click, until the charts are drawn."""
+    page.click("#compare")
+    page.wait_for_selector("#panel-tokens .js-plotly-plot >> nth=1", timeout=60_000)
+    page.wait_for_selector("#compare:not([disabled])")
+
+
+def until(condition: Callable[[], bool], seconds: float = 10) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come in time"
+        time.sleep(0.05)
+
+
+@contextmanager
+def opened_on(script: Script, open_page, query: str = "", **more):
+    with served(script, **more) as address:
+        yield open_page(address + query)
+
+
+def test_one_click_gives_the_first_comparison(open_page, url):
+    page = open_page(url)
+    assert page.locator("h1").count() == 1 and page.is_visible("text=Press Compare.")
+    compare(page)
+    assert page.evaluate(f"{COLUMNS}.map(c => c.querySelector('h3').innerText)") == [
+        "fp32", "bf16", "int8", "nf4", "nf4-dq", "fp4",
+    ]  # fmt: skip
+    assert page.locator(".col.col-done").count() == 6 and page.locator(".badge").count() == 1
+    assert "All 6 have answered." in page.inner_text("#status")
+    assert page.locator(".col >> nth=3 >> ins").count() > 0 and not page.is_visible("text=Press Compare.")
+
+
+def test_each_chart_is_drawn_as_it_is_meant(open_page, url):
+    page = open_page(url)
+    compare(page)
+    page.wait_for_timeout(500)
+    drawn = page.evaluate(DRAWN)
+    assert [set(types) for types in drawn] == [
+        {"bar", "scatter"}, {"bar", "box", "scatter"}, {"bar"}, {"heatmap", "scatter"}, {"scatter"},
+    ]  # fmt: skip
+
+
+def test_a_chart_changes_into_its_table_and_back(open_page, url):
+    page = open_page(url)
+    compare(page)
+    plot, table = page.locator("#panel-memory .js-plotly-plot"), page.locator("#panel-memory table")
+    assert plot.is_visible() and not table.is_visible()
+    page.locator("#panel-memory .switch input").nth(1).focus()
+    page.keyboard.press("Space")
+    table.wait_for(state="visible")
+    assert not plot.is_visible() and "7.00 MB" in table.inner_text()
+    page.locator("#panel-memory .switch input").nth(0).check()
+    plot.wait_for(state="visible")
+
+
+def test_stop_works_at_once_and_keeps_the_text(open_page):
+    script = Script(load_s=0.05, gap_s=0.15)
+    with opened_on(script, open_page) as page:
+        page.click("#compare")
+        page.wait_for_selector(".col-writing")
+        until(lambda: script.written > 3)
+        page.click("#stop")
+        until(lambda: script.running == 0, seconds=3)
+        page.wait_for_selector("#compare:not([disabled])", timeout=5_000)
+        assert script.written < 30 and "Stopped" in page.inner_text("#status")
+        assert page.inner_text(".col >> nth=0 >> .answer").startswith("Mira Toll")
+        assert page.is_disabled("#stop")
+
+
+def test_a_closed_tab_stops_the_model(open_page):
+    script = Script(load_s=0.05, gap_s=0.15)
+    with opened_on(script, open_page) as page:
+        page.click("#compare")
+        page.wait_for_selector(".col-writing")
+        page.context.close()
+        until(lambda: script.running == 0 and script.stops[-1].is_set(), seconds=6)
+        assert script.written < 60
+
+
+def test_a_second_visitor_waits_and_may_give_up(open_page):
+    script = Script(load_s=0.05, gap_s=0.05)
+    with served(script) as address:
+        first, second = open_page(address), open_page(address)
+        first.click("#compare")
+        first.wait_for_selector(".col-writing")
+        second.click("#compare")
+        second.wait_for_selector("#status:has-text('Waiting for a free place')")
+        assert script.running == 1 and len(script.stops) == 1
+        second.click("#stop")
+        first.click("#stop")
+        second.wait_for_selector("#compare:not([disabled])", timeout=10_000)
+        assert len(script.stops) == 1
+
+
+def test_a_failed_variant_is_a_card_and_the_others_go_on(open_page):
+    with opened_on(Script(**FAST, failing=("nf4",)), open_page) as page:
+        compare(page)
+        card = page.inner_text(".col-failed")
+        assert "nf4 does not fit" in card and "Choose one with fewer bits." in card
+        assert page.locator(".col-done").count() == 5 and "5 of 6" in page.inner_text("#status")
+
+
+def test_an_error_of_ours_says_no_more_than_that(open_page):
+    with opened_on(Script(**FAST, crash=RuntimeError("/secret/path")), open_page) as page:
+        page.fill("#prompt textarea", "My own words.")
+        page.click("#compare")
+        page.wait_for_selector("#problem .fault")
+        assert "Something went wrong on our side" in page.inner_text("#problem")
+        assert "/secret/path" not in page.content()
+        assert page.input_value("#prompt textarea") == "My own words."
+
+
+def test_an_empty_prompt_is_told_and_nothing_is_lost(open_page, url):
+    page = open_page(url)
+    page.fill("#prompt textarea", "")
+    page.locator("#precisions input[name=fp4]").uncheck()
+    page.click("#compare")
+    page.wait_for_selector("#problem .fault")
+    assert "The prompt is empty." in page.inner_text("#problem")
+    assert page.locator("#precisions input:checked").count() == 5
+    page.click("#examples button:has-text('Sum')")
+    page.wait_for_function("document.querySelector('#prompt textarea').value.includes('27 + 45')")
+
+
+def test_the_ticks_stop_at_the_limit(open_page, url):
+    page = open_page(url)
+    box = page.locator("#precisions input[name='rtn-3']")
+    assert box.is_disabled()
+    page.locator("#precisions input[name=fp4]").uncheck()
+    assert "5 of at most 6" in page.inner_text("#precisions") and box.is_enabled()
+    box.focus()
+    page.keyboard.press("Space")
+    assert box.is_checked() and page.evaluate("document.activeElement.name") == "rtn-3"
+    assert page.locator("#precisions input[name='gptq-4']").is_disabled()
+    assert "needs the package gptqmodel" in page.inner_text("#precisions")
+
+
+def test_choosing_a_model_brings_its_estimates(open_page, url):
+    page = open_page(url)
+    page.click("#model input")
+    page.click("[role=option]:has-text('shape:bench-100m')")
+    page.wait_for_selector("#about:has-text('meaningless')")
+    page.wait_for_selector("#precisions:has-text('350 MB')")
+    page.fill("#model input", "nobody/nothing")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#problem:has-text('nobody/nothing')")
+
+
+QUERY = "?model=shape%3Abench-100m&precisions=nf4,rtn-3&prompt=A+link.&max_new_tokens=12&sample=1&seed=7&reference=nf4"
+
+
+def test_a_link_restores_the_choice_and_the_page_makes_one(open_page, url):
+    page = open_page(url + QUERY)
+    page.wait_for_function("document.querySelector('#prompt textarea').value === 'A link.'")
+    assert page.input_value("#model input") == "shape:bench-100m"
+    page.wait_for_timeout(700)
+    ticked = "Array.from(document.querySelectorAll('#precisions input:checked')).map(e => e.name)"
+    assert page.evaluate(ticked) == ["nf4", "rtn-3"]
+    page.click("#copy-link")
+    page.wait_for_selector("#status:has-text('Link copied')")
+    page.wait_for_function("location.search.includes('seed=7')")
+    again = open_page(page.url)
+    again.wait_for_function("document.querySelector('#prompt textarea').value === 'A link.'")
+    assert again.evaluate(ticked) == ["nf4", "rtn-3"]
+    assert "reference=nf4" in again.url and "sample=1" in again.url
+
+
+def test_a_hostile_link_does_nothing(open_page, url):
+    evil = "%3Cimg%20src%3Dx%20onerror%3Dwindow.hit%3D1%3E"
+    page = open_page(f"{url}?model=/etc&precisions={evil}&prompt={evil}&max_new_tokens=999999&seed=-1&race=9")
+    page.wait_for_function("document.querySelector('#prompt textarea').value.startsWith('<img')")
+    assert page.input_value("#model input") == "demo" and page.locator("#precisions input:checked").count() == 6
+    compare(page)
+    page.click(".prompt-tokens summary")
+    assert page.evaluate("window.hit") is None and page.locator("#prompt-tokens img").count() == 0
+
+
+def test_nothing_leaves_for_another_host(browser, url):
+    context = browser.new_context()
+    asked: list[str] = []
+    context.on("request", lambda request: asked.append(request.url))
+    page = context.new_page()
+    page.goto(url)
+    page.wait_for_selector("#precisions input:checked")
+    compare(page)
+    page.wait_for_timeout(500)
+    context.close()
+    strangers = [address for address in asked if not re.match(rf"{re.escape(url)}|data:|blob:", address)]
+    assert len(asked) > 10 and strangers == []
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_axe_finds_nothing_serious(open_page, url, theme):
+    from axe_playwright_python.sync_playwright import Axe
+
+    page = open_page(f"{url}?__theme={theme}")
+    found = {"before": Axe().run(page)}
+    page.click("#settings button")
+    compare(page)
+    page.click(".col >> nth=3 >> .more summary")
+    found["after"] = Axe().run(page)
+    grave = [
+        (when, entry["id"], [node["html"][:200] for node in entry["nodes"]])
+        for when, result in found.items()
+        for entry in result.response["violations"]
+        if entry["impact"] in ("serious", "critical")
+    ]
+    assert grave == []
+
+
+@pytest.mark.parametrize("width", [400, 1_440])
+def test_the_page_never_scrolls_sideways(open_page, url, width):
+    page = open_page(url, width=width)
+    wide = "document.documentElement.scrollWidth > innerWidth"
+    assert not page.evaluate(wide)
+    compare(page)
+    assert not page.evaluate(wide)
+    for way in page.locator("input[value=table]").all():
+        way.evaluate("input => input.click()")
+    assert not page.evaluate(wide)
+
+
+def test_columns_keep_their_places_while_they_stream(open_page):
+    with opened_on(Script(load_s=0.2, gap_s=0.02), open_page) as page:
+        page.click("#compare")
+        page.wait_for_selector(".col >> nth=5")
+        tops = f"{COLUMNS}.map(c => Math.round(c.getBoundingClientRect().top + scrollY))"
+        page.wait_for_timeout(400)
+        first, seen = page.evaluate(tops), set()
+        while not page.locator(".col-done >> nth=2").count():
+            seen.add(tuple(page.evaluate(tops)))
+            page.wait_for_timeout(50)
+        assert seen == {tuple(first)}
+
+
+def test_the_theme_switch_is_kept(open_page, url):
+    page = open_page(url)
+    before = page.evaluate("document.body.classList.contains('dark')")
+    page.click("#theme-switch")
+    assert page.evaluate("document.body.classList.contains('dark')") is not before
+    page.reload()
+    page.wait_for_selector("#precisions input:checked")
+    assert page.evaluate("document.body.classList.contains('dark')") is not before

@@ -1,0 +1,102 @@
+"""Links: what they keep, and what they refuse to believe."""
+
+from urllib.parse import parse_qs
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from quantlab.settings import AppSettings
+from quantlab.ui.choice import FIELDS, Choice
+from quantlab.ui.share import MAX_LINK_PROMPT, from_query, to_query
+
+LOCAL = AppSettings(public=False)
+PUBLIC = AppSettings(public=True)
+DEFAULT = Choice(prompt="Default.")
+
+
+def parsed(query: str) -> dict[str, str]:
+    return {name: values[0] for name, values in parse_qs(query, keep_blank_values=True).items()}
+
+
+@given(
+    prompt=st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\0"), min_size=1, max_size=200),
+    tokens=st.integers(1, 512),
+    seed=st.integers(0, 2**31 - 1),
+    sample=st.booleans(),
+    precisions=st.lists(st.sampled_from(["fp32", "nf4-dq", "rtn-2"]), unique=True, min_size=1),
+)
+def test_a_link_restores_the_choice(prompt, tokens, seed, sample, precisions):
+    choice = Choice(
+        "shape:bench-100m",
+        tuple(precisions),
+        prompt,
+        tokens,
+        sample,
+        1.25,
+        7,
+        0.5,
+        seed,
+        "nf4-dq",
+        "float16",
+        True,
+        True,
+    )
+    assert from_query(parsed(to_query(choice)), DEFAULT, LOCAL) == choice
+
+
+def test_defaults_are_not_written():
+    assert set(parsed(to_query(DEFAULT))) == {"model", "precisions", "prompt"}
+
+
+def test_a_folder_and_a_long_prompt_stay_out_of_the_link():
+    query = parsed(to_query(Choice(model="/home/me/secret", prompt="x" * (MAX_LINK_PROMPT + 1))))
+    assert "model" not in query and "prompt" not in query
+
+
+HOSTILE = {
+    "model": [
+        "/etc/passwd",
+        "../../etc",
+        "~/x",
+        "a/../b",
+        "C:\\x",
+        "",
+        "a/b/c",
+        "x" * 500 + "/y",
+        "http://evil/x",
+        "a/b@..",
+    ],
+    "precisions": ["", "<img src=x>", "nf4,,fp4", ",".join(f"p{i}" for i in range(50)), "nf4;rm"],
+    "prompt": ["", "x" * 100_000, "a\0b"],
+    "max_new_tokens": ["0", "-1", "513", "1e9", "9" * 400, "nan", "١٢"],
+    "sample": ["2", "true", "<b>"],
+    "temperature": ["nan", "inf", "-1", "0", "1e3", "9" * 400],
+    "top_k": ["-1", "201", "x"],
+    "top_p": ["0", "1.1", "nan"],
+    "seed": ["-1", str(2**31), "0x10"],
+    "reference": ["<script>", "a" * 99, "a b"],
+    "compute_dtype": ["int8", "float64", "__import__"],
+    "raw": ["yes"],
+    "race": [""],
+}
+
+
+@pytest.mark.parametrize(("name", "text"), [(name, text) for name, texts in HOSTILE.items() for text in texts])
+def test_a_hostile_value_is_ignored(name, text):
+    assert from_query({name: text}, DEFAULT, LOCAL) == DEFAULT
+
+
+def test_every_field_has_hostile_values():
+    assert set(HOSTILE) == set(FIELDS)
+
+
+@pytest.mark.parametrize("name", ["gpt2/other", "shape:Llama-2-70B", "./x"])
+def test_in_public_a_link_names_allowed_models_only(name):
+    assert from_query({"model": name}, DEFAULT, PUBLIC).model == "demo"
+    assert from_query({"model": PUBLIC.allowed_models[1]}, DEFAULT, PUBLIC).model == PUBLIC.allowed_models[1]
+
+
+@given(st.dictionaries(st.sampled_from(FIELDS), st.text(max_size=40)))
+def test_nothing_makes_it_raise(query):
+    assert isinstance(from_query(query, DEFAULT, LOCAL), Choice)
