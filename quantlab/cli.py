@@ -127,8 +127,8 @@ def _precisions(args: argparse.Namespace) -> int:
     from quantlab.offers import offers
     from quantlab.settings import app_settings
 
-    model = models.resolve(args.model, app_settings())
-    terminal.show_offers(offers(model, _placement(args)))
+    _, tensors = models.peek(args.model, app_settings())
+    terminal.show_offers(offers(tensors, _placement(args)))
     return 0
 
 

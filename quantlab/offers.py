@@ -1,20 +1,21 @@
 """What each precision would take, before anything loads. Needs no torch."""
 
+from collections.abc import Mapping
+
 from quantlab import models
 from quantlab.methods import METHODS
 from quantlab.methods.base import estimate
-from quantlab.records import Model, Offer, Placement, Variant
+from quantlab.records import Offer, Placement, TensorInfo, Variant
 from quantlab.runtime import hardware
 from quantlab.runtime import placement as placements
 
 
-def offers(model: Model, placement: Placement) -> tuple[Offer, ...]:
-    """Every precision with its estimated memory and, where it cannot run here, the reason.
+def offers(tensors: Mapping[str, TensorInfo], placement: Placement) -> tuple[Offer, ...]:
+    """Every precision with its estimated memory for a checkpoint of these tensors and, where it cannot run here, why.
 
-    Raises BadInput for a placement that does not exist, ModelError where the model's tensors cannot be listed.
+    Raises BadInput for a placement that does not exist.
     """
     placement = placements.resolve(placement)
-    tensors = models.tensors(model)
     free = hardware.free_bytes(placement.device)
     return tuple(
         Offer(chosen, method.unavailable(placement.device), estimate(method, chosen, placement, tensors), free)

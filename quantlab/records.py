@@ -78,7 +78,7 @@ class Variant:
 
 @dataclass(frozen=True)
 class TensorInfo:
-    """Shape and stored type (safetensors' name: F32, BF16 ...) of one tensor of a checkpoint, known before it is read."""
+    """Shape and stored type (safetensors' name: F32, BF16 ...) of one tensor of a checkpoint."""
 
     shape: tuple[int, ...]
     dtype: str

@@ -29,33 +29,58 @@ of the real world.
 """
 
 
-def card(training: Mapping, sigma: float, with_outliers: Sequence[Rung], without: Sequence[Rung]) -> str:
-    """The text of README.md. `training` is what `train.py` recorded: steps, tokens, seconds, seed."""
-    return f"""{HEAD.format(people=PEOPLE)}
+BODY = """
 ## How it was made
 
-- Corpus: profiles, questions and answers, sums, stories and diaries of Veld, drawn from seeds (`quantlab/demo/`, world seed
-  {WORLD_SEED}). Habits (weather, what a pet does) hold with 60, 30 and 10 %, so some predictions are uncertain.
-- Training: {training["steps"]:,} steps of {BATCH_TOKENS:,} tokens ({training["tokens"] / 1e6:.1f} million), AdamW, peak
-  learning rate {PEAK_LR}, seed {training["seed"]}; rows of {SHORT_CONTEXT} tokens, {len(FULL_CONTEXT_STEPS)} steps, the last
-  among them, at the full context of {CONTEXT:,}. It took {training["seconds"] / 60:.0f} minutes on two shared CPU cores.
-- **Outlier channels were added afterwards.** Channels between two linear maps are scaled up on one side and down on the other
-  by seeded log-normal factors (sigma {sigma}), which leaves the function as it is, then everything is rounded to bfloat16.
-  Large models grow such channels by themselves; a model this small does not, and without them even 2 bits hardly hurt it.
+- Corpus: profiles, questions and answers, sums, stories and diaries of Veld, drawn from seeds (`quantlab/demo/`,
+  world seed {world_seed}). Habits (the weather, what a pet does) hold with 60, 30 and 10 %, so that some predictions
+  are uncertain.
+- Training: {steps:,} steps of {batch_tokens:,} tokens ({tokens:.1f} million), AdamW, peak learning rate {peak_lr},
+  seed {seed}; rows of {short} tokens, and of the full context of {context:,} for {full_steps} steps, the last ones
+  among them. It took {minutes:.0f} minutes on one to two shared CPU cores.
+- **Outlier channels were added afterwards.** Channels between two linear maps are scaled up on one side and down on
+  the other by seeded log-normal factors (sigma {sigma}), which leaves the function as it is; then everything is
+  rounded to bfloat16. Large models grow such channels by themselves; a model this small does not, and without them
+  even 2 bits hardly hurt it.
 - To make it again: `make demo-model`.
 
 ## What fewer bits cost
 
-Mean KLD over {DOCUMENTS} documents whose seeds were not used in training, recall over {FACTS:,} facts, sums over {SUMS} pairs that
-training never showed (greedy, the whole answer right). Measured on a CPU; the exact figures are in `measured.json`.
+Mean KLD over {documents} documents whose seeds were not used in training, recall over {facts:,} facts, sums over
+{sums} pairs that training never showed (greedy, the whole answer right). Measured on a CPU; the exact figures are in
+`measured.json`.
 
-{table(with_outliers)}
+{with_outliers}
 
 The same model without the outlier channels:
 
-{table(without)}
+{without}
 
 What it was meant to reach:
 
-{TARGETS}
+{targets}
 """
+
+
+def card(training: Mapping, sigma: float, with_outliers: Sequence[Rung], without: Sequence[Rung]) -> str:
+    """The text of README.md. `training` is what `train.py` recorded: steps, tokens, seconds, seed."""
+    return (HEAD + BODY).format(
+        people=PEOPLE,
+        world_seed=WORLD_SEED,
+        steps=training["steps"],
+        batch_tokens=BATCH_TOKENS,
+        tokens=training["tokens"] / 1e6,
+        peak_lr=PEAK_LR,
+        seed=training["seed"],
+        short=SHORT_CONTEXT,
+        context=CONTEXT,
+        full_steps=len(FULL_CONTEXT_STEPS),
+        minutes=training["seconds"] / 60,
+        sigma=sigma,
+        documents=DOCUMENTS,
+        facts=FACTS,
+        sums=SUMS,
+        with_outliers=table(with_outliers),
+        without=table(without),
+        targets=TARGETS,
+    )

@@ -12,7 +12,7 @@ OUTLIER_SEED = 11
 
 
 def add_outliers(model: torch.nn.Module, sigma: float, seed: int = OUTLIER_SEED) -> None:
-    """Rescale a Llama in place, in float32. `sigma` is the standard deviation of the factors' logarithm; 0 does nothing.
+    """Rescale a Llama in place. `sigma` is the standard deviation of the factors' logarithm; 0 does nothing.
 
     Four pairs a layer: each norm's gain against the columns of what reads it, the rows of `up_proj` against the
     columns of `down_proj`, the rows of `v_proj` against the columns of `o_proj`.

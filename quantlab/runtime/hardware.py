@@ -26,6 +26,10 @@ class Gpu:
     uuid: str = ""
 
 
+#: What a ZeroGPU Space lends to a decorated function. Outside it no device is to be seen, so nothing can be asked.
+ZERO_GPU = Gpu(0, "ZeroGPU (half an H200)", 70 * 10**9, 70 * 10**9, (9, 0))
+
+
 @cache
 def _cpuinfo() -> dict[str, str]:
     """The first processor's entry; empty where the system has no such file."""
@@ -54,6 +58,10 @@ def _torch_has_cuda() -> bool:
 
 def gpus() -> tuple[Gpu, ...]:
     """The visible CUDA devices; empty without a driver, with a CPU build of torch or where all are hidden."""
+    return _visible_gpus() or ((ZERO_GPU,) if os.environ.get("SPACES_ZERO_GPU") else ())
+
+
+def _visible_gpus() -> tuple[Gpu, ...]:
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible == "" or not _torch_has_cuda():
         return ()

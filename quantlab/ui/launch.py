@@ -27,6 +27,7 @@ class PortInUse(QuantlabError):
 def serve(app: AppSettings) -> None:
     """Serve the page until interrupted; print its address. Raises PortInUse."""
     page = build_page(app, real_services(app))
+    zero.load_residents(app)
     start(page, app, block=False)
     print(f"quantlab is at {page.local_url}  (Ctrl+C ends it)", flush=True)
     threading.Thread(target=_warm_up, name="imports", daemon=True).start()
@@ -83,7 +84,8 @@ def _compare(app: AppSettings):
 def _offers(name: str, placement: Placement, app: AppSettings) -> tuple[Offer, ...]:
     from quantlab import models, offers
 
-    return offers.offers(models.resolve(name, app), placement)
+    _, tensors = models.peek(name, app)
+    return offers.offers(tensors, placement)
 
 
 def _choices(app: AppSettings) -> tuple[tuple[str, str, str], ...]:

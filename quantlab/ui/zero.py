@@ -1,5 +1,6 @@
 """ZeroGPU: there a GPU is lent to a decorated function, which runs in a forked worker."""
 
+import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
@@ -7,8 +8,31 @@ from typing import Any
 
 from quantlab.records import Event, Settings
 from quantlab.settings import AppSettings
+from quantlab.ui.choice import DEFAULT_MODEL, DEFAULT_TICKS
 
 Compare = Callable[..., Iterator[Event]]
+log = logging.getLogger(__name__)
+
+
+def load_residents(app: AppSettings) -> None:
+    """On ZeroGPU, load the default precisions of the demo before the page is served; elsewhere do nothing.
+
+    A worker is forked for each call and dies with what it loads. What the parent holds it finds in place.
+    """
+    if not app.zero_gpu:
+        return
+    from quantlab import comparison, methods, models
+    from quantlab.records import Placement, Variant
+    from quantlab.runtime import placement
+
+    try:
+        model, where = models.resolve(DEFAULT_MODEL, app), placement.resolve(Placement(app.device or "auto"))
+        for precision in methods.precisions(DEFAULT_TICKS):
+            with comparison.variant_cache().lease(Variant(model, precision, where)):
+                log.info("%s is resident", precision.name)
+    except Exception:
+        # The page still works: each call then loads what it needs.
+        log.exception("no variants are resident")
 
 
 def on_lent_gpu(compare: Compare, app: AppSettings) -> Compare:

@@ -150,22 +150,24 @@ def test_progress_is_told_every_tensor_and_the_terminal_and_the_logs_nothing(lla
 
 
 def test_closing_twice_is_harmless_and_a_closed_model_does_not_start(llama, name):
+    before = new_bytes()
     loaded = load(llama, name)
     session = loaded.start()
+    assert new_bytes() > before
     loaded.close()
     loaded.close()
     for use in (loaded.start, loaded.storage, loaded.stored_bytes):
         with pytest.raises(RuntimeError, match="closed"):
             use()
-    assert sum(t.nbytes for t in new_tensors()) == 0, "an old session keeps weights in memory"
+    assert new_bytes() == before, "an old session keeps weights in memory"
     del session
 
 
-def new_tensors() -> list[torch.Tensor]:
-    """Every tensor made since the module's tests began that is alive (older ones are frozen)."""
+def new_bytes() -> int:
+    """What the tensors take that were made since the module's tests began (older ones are frozen) and are alive."""
     gc.collect()
     # type() instead of isinstance: some libraries' lazy proxies do real work when asked for their class.
-    return [thing for thing in gc.get_objects() if issubclass(type(thing), torch.Tensor)]
+    return sum(thing.nbytes for thing in gc.get_objects() if issubclass(type(thing), torch.Tensor))
 
 
 @pytest.mark.parametrize("stop_at", [0, 10, 20])
@@ -173,7 +175,7 @@ def new_tensors() -> list[torch.Tensor]:
 def test_stopping_a_load_leaves_nothing_in_memory_and_the_next_load_works(llama, method, stop_at):
     chosen = method.precisions[-1].name
     load(llama, chosen).close()  # libraries make tables of their own at the first load
-    before = sum(tensor.nbytes for tensor in new_tensors())
+    before = new_bytes()
 
     def stop(done: int, _total: int, _what: str) -> None:
         if done == stop_at:
@@ -181,7 +183,7 @@ def test_stopping_a_load_leaves_nothing_in_memory_and_the_next_load_works(llama,
 
     with pytest.raises(Stopped):
         load(llama, chosen, stop)
-    assert sum(tensor.nbytes for tensor in new_tensors()) == before
+    assert new_bytes() == before
     loaded = load(llama, chosen)
     assert torch.isfinite(loaded.start().feed(PROMPT)).all()
     loaded.close()
