@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from quantlab.records import Comparison
 
 DEFAULT_PRECISIONS = "fp32,bf16,int8,nf4,nf4-dq,fp4"
-DEFAULT_PROMPT = "Tell me a story about Mira Toll."
+DEFAULT_PROMPT = "Tell me a story about Sanna Corsa."
 #: Exit codes: some column failed; nothing could run at all; stopped by the user.
 SOME_FAILED, REFUSED, INTERRUPTED = 1, 2, 130
 

@@ -14,7 +14,7 @@ from quantlab.runtime import storage
 from quantlab.runtime.session import Facts, Storage
 
 #: torch has an error of its own for a full GPU; on the CPU it is a RuntimeError that only its words tell.
-_OUT_OF_MEMORY = re.compile(r"out of memory|can't allocate memory|not enough memory", re.IGNORECASE)
+_OUT_OF_MEMORY = re.compile(r"out of memory|(can't|cannot) allocate memory|not enough memory", re.IGNORECASE)
 
 
 class TorchSession:
@@ -93,10 +93,10 @@ class TorchModel:
             from accelerate.hooks import remove_hook_from_submodules
 
             remove_hook_from_submodules(model)
-        # bitsandbytes parameters point back at their module: break the cycles instead of waiting for the collector.
-        for module in model.modules():
-            module._parameters.clear()
-            module._buffers.clear()
+        # bitsandbytes parameters point back at their module, and modules at the quantization state: break the cycles
+        # instead of waiting for the collector, and keep nothing for a session that someone still holds.
+        for module in list(model.modules()):
+            vars(module).clear()
         del model
         release_memory()
 

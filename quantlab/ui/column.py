@@ -87,7 +87,7 @@ def _answer(column: Column, view: View) -> str:
 
 def _marked(run: Run, reference: Run) -> str:
     html = []
-    for text, mark in diff(run.tokens, reference.tokens):
+    for text, mark in diff(_said(run), _said(reference)):
         if mark is None:
             html.append(escape(text))
         elif mark == OURS:
@@ -97,6 +97,11 @@ def _marked(run: Run, reference: Run) -> str:
             said = escape(f"{reference.precision} says here: {text.strip()}")
             html.append(f'<del title="{said}"><span>{escape(text)}</span></del>')
     return "".join(html)
+
+
+def _said(run: Run) -> tuple[str, ...]:
+    """A run's tokens without the end-of-text token, which its text leaves out."""
+    return run.tokens[:-1] if "".join(run.tokens[:-1]).strip() == run.text.strip() else run.tokens
 
 
 def _parting(column: Column, view: View) -> str:
@@ -159,9 +164,9 @@ def _percent(probability: float) -> str:
 def _figures(run: Run | None, column: Column, view: View) -> str:
     more = figures.details(run, column.load)
     notes = "".join(f'<p class="note">{escape(text)}</p>' for text in figures.remarks(run, column.load))
-    folded = (
-        f'<details class="more"><summary>All figures</summary>{_table(more)}{notes}</details>' if more and run else ""
-    )
+    # The line is there from the start, so that nothing moves when it gets its figures.
+    later = '<p class="more-later">All figures</p>'
+    folded = f'<details class="more"><summary>All figures</summary>{_table(more)}{notes}</details>' if run else later
     return _table(figures.headline(run, column.load, view.reference)) + folded
 
 

@@ -122,7 +122,7 @@ def _model_inputs(start: Choice, offers, app: AppSettings, services: Services):
 
 def _prompt_inputs(start: Choice, services: Services):
     prompt = gr.Textbox(
-        start.prompt, label="Prompt", lines=6, max_lines=14, elem_id="prompt", placeholder="What shall they answer?"
+        start.prompt, label="Prompt", lines=9, max_lines=14, elem_id="prompt", placeholder="What shall they answer?"
     )
     with gr.Row(elem_id="examples"):
         gr.HTML('<span class="faint" id="examples-label">Examples</span>', apply_default_css=False)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from quantlab.errors import QuantlabError
+from quantlab.errors import BadInput, QuantlabError
 from quantlab.records import Offer
 from quantlab.settings import AppSettings
 from quantlab.ui import choice as choices
@@ -69,19 +69,18 @@ class Handlers:
         session = _session(request)
         stop = self.stops.of(session)
         shown: dict[Any, str] = {}
-        try:
-            choice = choices.from_inputs(*values)
-        except QuantlabError as error:
-            yield self._ended(View(problem=Problem(error.what, error.advice)), Choice(), shown)
-            return
         view = View()
         try:
+            choice = choices.from_inputs(*values)
             yield {self.parts.stop: gr.update(interactive=True), self.parts.compare: gr.update(interactive=False)}
             with closing(runner.views(choice, self.app, self.services, stop)) as views:
                 for view in views:
                     yield self._progress(view, choice, shown) or {self.parts.status: gr.skip()}
             yield self._ended(view, choice, shown)
-            yield self._charts(view)
+            # Whole, with what was sent before: the last update is all that a client of the API gets.
+            yield self._ended(view, choice, {}) | self._charts(view)
+        except BadInput as error:
+            yield self._ended(View(problem=Problem(error.what, error.advice)), Choice(), shown)
         finally:
             stop.set()
             self.stops.end(session, stop)

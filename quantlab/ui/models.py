@@ -12,8 +12,8 @@ KINDS = {
 }
 #: (label, prompt) of the example buttons. Every list has the same length: the buttons are fixed.
 DEMO_EXAMPLES = (
-    ("Story", "Tell me a story about Mira Toll."),
-    ("Fact", "Where does Mira Toll live?"),
+    ("Story", "Tell me a story about Sanna Corsa."),
+    ("Fact", "What pet does Sanna Corsa have?"),
     ("Sum", "What is 27 + 45?"),
     ("Question", "Who are you?"),
 )

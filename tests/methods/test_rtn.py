@@ -11,6 +11,7 @@ from quantlab.methods import METHODS, PRECISIONS
 from quantlab.methods.rtn import rtn_precision
 from quantlab.methods.rtn.layout import packed_columns
 from quantlab.methods.rtn.linear import RtnLinear, pack, quantize, unpack
+from quantlab.records import Placement
 from tests import tiny
 from tests.loading import load
 
@@ -174,7 +175,8 @@ def test_a_load_keeps_what_the_arithmetic_says(llama, bits, symmetric):
 
 def test_gpt2_whose_weights_lie_the_other_way_round(tmp_path):
     model = tiny.write(tmp_path, "gpt2")
-    dense, rounded, coarse = (load(model, name) for name in ("fp32", "rtn-8", "rtn-2"))
+    placement = Placement("cpu", "float32")
+    dense, rounded, coarse = (load(model, name, placement=placement) for name in ("fp32", "rtn-8", "rtn-2"))
     conv = dense.module.get_submodule("transformer.h.0.mlp.c_fc")
     made = rounded.module.get_submodule("transformer.h.0.mlp.c_fc")
     assert (made.out_features, made.in_features) == tuple(conv.weight.shape[::-1]) == (256, 64)

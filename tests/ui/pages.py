@@ -1,4 +1,4 @@
-"""A page on the fake services, served for a test."""
+"""Pages on the fake services, served and driven for a test."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,6 +7,9 @@ from quantlab.settings import AppSettings
 from quantlab.ui.launch import start
 from quantlab.ui.page import build_page
 from tests.fakes import Script, services
+
+FAST = {"load_s": 0.1, "gap_s": 0.004}
+COLUMNS = "Array.from(document.querySelectorAll('#columns .col'))"
 
 
 @contextmanager
@@ -19,3 +22,10 @@ def served(script: Script, **more: object) -> Iterator[str]:
         yield page.local_url
     finally:
         page.close(verbose=False)
+
+
+def compare(page) -> None:
+    """One click, until the charts are drawn."""
+    page.click("#compare")
+    page.wait_for_selector("#panel-tokens .js-plotly-plot >> nth=1", timeout=60_000)
+    page.wait_for_selector("#compare:not([disabled])")

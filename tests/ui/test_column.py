@@ -72,6 +72,14 @@ def test_equal_answers_say_so():
     assert "<ins" not in found and "token for token" in found
 
 
+def test_the_end_of_text_token_is_no_difference():
+    view = final("fp32", "bf16")
+    runs = [replace(c.run, tokens=(*c.run.tokens, "<|end|>")) for c in view.columns]
+    ended = [replace(c, run=run) for c, run in zip(view.columns, (view.columns[0].run, runs[1]), strict=True)]
+    found = html(replace(view, columns=tuple(ended)), 1)
+    assert "end|" not in found and "<ins" not in found
+
+
 def test_figures_have_units_and_the_exact_value():
     found = html(final("fp32", "nf4"), 1)
     assert "1.12 MB" in found and 'title="1,125,000 bytes"' in found

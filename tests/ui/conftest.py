@@ -1,0 +1,53 @@
+"""Pages in a real Chromium, on the fake services."""
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tests.fakes import Script
+from tests.ui.pages import FAST, compare, served
+
+
+@pytest.fixture(scope="module")
+def script() -> Script:
+    return Script(**FAST)
+
+
+@pytest.fixture(scope="module")
+def url(script) -> Iterator[str]:
+    with served(script) as address:
+        yield address
+
+
+@pytest.fixture
+def open_page(browser) -> Iterator[Callable]:
+    """Opens pages in contexts of their own and closes them; the console must stay free of errors."""
+    contexts, errors = [], []
+
+    def opened(address: str, width: int = 1_440, **context):
+        contexts.append(browser.new_context(viewport={"width": width, "height": 900}, **context))
+        page = contexts[-1].new_page()
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.goto(address)
+        page.wait_for_selector("#precisions input:checked")
+        return page
+
+    yield opened
+    for context in contexts:
+        context.close()
+    assert errors == []
+
+
+@pytest.fixture(scope="module")
+def compared(browser, url) -> Iterator:
+    """A page with a finished comparison, for tests that only look. `asked` holds every address it requested."""
+    context = browser.new_context(viewport={"width": 1_440, "height": 900})
+    page = context.new_page()
+    page.asked = []
+    context.on("request", lambda request: page.asked.append(request.url))
+    page.goto(url)
+    page.wait_for_selector("#precisions input:checked")
+    compare(page)
+    page.wait_for_timeout(500)
+    yield page
+    context.close()

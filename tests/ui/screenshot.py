@@ -1,0 +1,106 @@
+"""Pictures of the real page: `python -m tests.ui.screenshot [OUT_DIR] [--all]`.
+
+Makes assets/screenshot.png, the one in the README: light, a finished comparison. With --all also light, dark,
+400 pixels wide, mid-run and an error card, each as a whole page, into OUT_DIR (default: screenshots). Needs the demo
+model and a Chromium; asks nothing from outside.
+"""
+
+import argparse
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from quantlab.settings import ASSETS, AppSettings, app_settings
+from quantlab.ui.launch import real_services, start
+from quantlab.ui.page import build_page
+from tests.conftest import BROWSER_ARGS, BROWSERS
+
+#: Of these fp32 does not fit a small budget, as long as nothing is in the cache yet.
+TOO_LARGE = "?precisions=fp32,bf16,nf4,fp4&reference=bf16"
+WIDTH, HEIGHT = 1_440, 1_760
+PATIENCE_MS = 180_000
+
+
+def main() -> None:
+    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    arguments.add_argument("out", nargs="?", type=Path, default=Path("screenshots"))
+    arguments.add_argument("--all", action="store_true", help="also the whole pages, into OUT_DIR")
+    given = arguments.parse_args()
+    with sync_playwright() as playwright, served() as url:
+        found = next(filter(None, map(shutil.which, BROWSERS)), None)
+        browser = playwright.chromium.launch(executable_path=found, args=list(BROWSER_ARGS))
+        if given.all:
+            given.out.mkdir(parents=True, exist_ok=True)
+            whole_pages(browser, url, given.out)
+        finished(opened(browser, url)).screenshot(path=ASSETS / "screenshot.png")
+        browser.close()
+
+
+def whole_pages(browser: Browser, url: str, out: Path) -> None:
+    def keep(page: Page, name: str) -> None:
+        page.screenshot(path=out / f"{name}.png", full_page=True)
+        page.context.close()
+
+    with a_budget(6_000_000):
+        keep(finished(opened(browser, url + TOO_LARGE)), "error-card")
+    keep(opened(browser, url), "first")
+    keep(finished(opened(browser, url)), "light")
+    keep(finished(opened(browser, url + "?__theme=dark")), "dark")
+    keep(finished(opened(browser, url, width=400)), "phone")
+    keep(half_way(opened(browser, url)), "mid-run")
+
+
+@contextmanager
+def served() -> Iterator[str]:
+    app = AppSettings(public=False, port=0)
+    page = build_page(app, real_services(app))
+    start(page, app, block=False)
+    try:
+        yield page.local_url
+    finally:
+        page.close(verbose=False)
+
+
+@contextmanager
+def a_budget(size: int) -> Iterator[None]:
+    """So little memory for variants that the first one does not fit, which gives a true error card."""
+    os.environ["QUANTLAB_MEMORY_BUDGET"] = str(size)
+    app_settings.cache_clear()
+    try:
+        yield
+    finally:
+        del os.environ["QUANTLAB_MEMORY_BUDGET"]
+        app_settings.cache_clear()
+
+
+def opened(browser: Browser, url: str, width: int = WIDTH) -> Page:
+    page = browser.new_context(viewport={"width": width, "height": HEIGHT}).new_page()
+    page.goto(url)
+    page.wait_for_selector("#precisions input:checked")
+    page.wait_for_timeout(500)
+    return page
+
+
+def finished(page: Page) -> Page:
+    page.click("#compare")
+    page.wait_for_selector("#panel-time .js-plotly-plot", timeout=PATIENCE_MS)
+    page.wait_for_timeout(2_500)
+    page.mouse.move(2, 2)
+    return page
+
+
+def half_way(page: Page) -> Page:
+    """While the fourth variant writes."""
+    page.click("#compare")
+    page.wait_for_function("document.querySelectorAll('.col-done').length >= 3", timeout=PATIENCE_MS)
+    page.wait_for_selector(".col-writing", timeout=PATIENCE_MS)
+    page.wait_for_timeout(150)
+    return page
+
+
+if __name__ == "__main__":
+    main()

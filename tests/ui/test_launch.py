@@ -1,0 +1,119 @@
+"""The page as served: what is off, what the server refuses whatever a client sends, and a port in use."""
+
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from gradio_client import Client
+from gradio_client.exceptions import AppError
+
+from quantlab.settings import AppSettings
+from quantlab.ui.choice import FIELDS, Choice
+from quantlab.ui.launch import PortInUse, start
+from quantlab.ui.page import build_page
+from tests.fakes import Script, services
+from tests.ui.pages import served
+
+ROOT = Path(__file__).parents[2]
+GOOD = Choice(precisions=("fp32", "nf4"), prompt="Hello there", max_new_tokens=8)
+
+
+@pytest.fixture(scope="module")
+def script() -> Script:
+    return Script(0, 0)
+
+
+@pytest.fixture(scope="module")
+def url(script) -> Iterator[str]:
+    with served(script, public=True, max_new_tokens=128, queue_size=3) as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def client(url) -> Client:
+    return Client(url, verbose=False, download_files=False)
+
+
+def ask(client: Client, **changes: object) -> str:
+    """What the page would show after `compare` with a good choice but for `changes`."""
+    values = {**GOOD.__dict__, **changes}
+    arguments = [list(v) if isinstance(v, tuple) else v for v in (values[name] for name in FIELDS)]
+    return str(client.predict(*arguments, api_name="/compare"))
+
+
+def test_the_api_runs_a_comparison(client, script):
+    before = len(script.stops)
+    found = ask(client)
+    assert "Mira Toll" in found and "col-done" in found and len(script.stops) == before + 1
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("model", "/etc"),
+        ("model", "../../etc/passwd"),
+        ("model", "openai/gpt"),
+        ("model", "shape:Llama-2-70B"),
+        ("precisions", []),
+        ("precisions", ["fp32", "fp32"]),
+        ("precisions", [f"p{i}" for i in range(7)]),
+        ("precisions", "fp32"),
+        ("precisions", [{"a": 1}]),
+        ("prompt", " "),
+        ("prompt", "word " * 2_000),
+        ("max_new_tokens", 129),
+        ("max_new_tokens", 0),
+        ("compute_dtype", "int8"),
+        ("seed", None),
+    ],
+)
+def test_the_server_refuses_what_a_page_would_not_send(client, script, name, value):
+    written = script.written
+    try:
+        found = ask(client, **{name: value})
+    except AppError:
+        found = "fault"  # refused by the component itself
+    assert "fault" in found and "Mira Toll" not in found
+    assert script.written == written and "Traceback" not in found
+
+
+def test_a_model_in_public_is_picked_from_the_list_only(url):
+    config = httpx.get(f"{url}config").json()
+    (model,) = [c["props"] for c in config["components"] if c["props"].get("elem_id") == "model"]
+    assert model["allow_custom_value"] is False and "/etc" not in str(model["choices"])
+
+
+def test_what_watches_or_publishes_is_off(url):
+    assert httpx.get(f"{url}monitoring", follow_redirects=True).status_code >= 400
+    config = httpx.get(f"{url}config").json()
+    assert config["analytics_enabled"] is False and config.get("run_history") is False
+    assert config["show_error"] is False and config["footer_links"] == []
+    assert httpx.get(f"{url}gradio_api/file={ROOT / 'pyproject.toml'}").status_code in (403, 404)
+    assert httpx.get(f"{url}gradio_api/file=/etc/passwd").status_code in (403, 404)
+
+
+def test_a_port_in_use_says_what_to_do():
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        app = AppSettings(port=port, public=False)
+        with pytest.raises(PortInUse, match=rf"Port {port} is in use. .*PORT={port + 1}"):
+            start(build_page(app, services()), app, block=False)
+
+
+def test_the_page_is_built_without_the_heavy_packages():
+    code = """
+import sys
+from quantlab.settings import AppSettings
+from quantlab.ui.launch import real_services
+from quantlab.ui.page import build_page
+build_page(AppSettings(public=False), real_services(AppSettings(public=False)))
+print(*({"torch", "transformers", "plotly", "bitsandbytes", "accelerate"} & set(sys.modules)))
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stdout.split()) == (0, []), done.stderr[-2_000:]
