@@ -1,9 +1,10 @@
 """The main job: one prompt through several precisions, side by side, as a stream of events."""
 
+import logging
 import queue
 import threading
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import TYPE_CHECKING
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING
 from quantlab import models, offers
 from quantlab.engine.background import in_background
 from quantlab.engine.cache import VariantCache
-from quantlab.errors import QuantlabError, Stopped, Unavailable
+from quantlab.errors import Broken, QuantlabError, Stopped, Unavailable
 from quantlab.fidelity.divergence import divergence, score_answer, token_differences
 from quantlab.measure.machine import machine, versions
 from quantlab.methods import method_of, precisions
@@ -41,6 +42,7 @@ from quantlab.settings import app_settings
 if TYPE_CHECKING:
     import torch
 
+log = logging.getLogger(__name__)
 #: The share of free memory that the cache may take, unless a budget is set.
 BUDGET_SHARE = 0.8
 
@@ -109,7 +111,7 @@ class _Job:
         for chosen in self.plan.order:
             with ExitStack() as leases:
                 try:
-                    with telling_out_of_memory():
+                    with _telling(chosen.name):
                         ready = yield from self._ready(chosen, leases)
                         got = yield from answer(ready, self.plan.question, self._device, self.stop)
                         run = self._run_of(ready, got)
@@ -124,14 +126,14 @@ class _Job:
             ready: list[Ready] = []
             for chosen in self.plan.order:
                 try:
-                    with telling_out_of_memory():
+                    with _telling(chosen.name):
                         ready.append((yield from self._ready(chosen, leases)))
                 except QuantlabError as error:
                     yield from self._finish(_failed(chosen, error))
             answers = yield from self._answer_together(ready)
             for one in ready:
                 try:
-                    with telling_out_of_memory():
+                    with _telling(one.precision):
                         outcome = answers[one.precision]
                         if isinstance(outcome, Exception):
                             raise outcome
@@ -238,6 +240,21 @@ class _Job:
         run = replace(run, timings_count=not self.plan.settings.race)
         self.runs[run.precision] = run
         yield Finished(run)
+
+
+@contextmanager
+def _telling(precision: str) -> Iterator[None]:
+    """Turn whatever goes wrong with one variant into an error that its column can show; a defect is logged whole."""
+    try:
+        with telling_out_of_memory():
+            yield
+    except QuantlabError:
+        raise
+    except Exception as error:
+        log.exception("%s broke", precision)
+        raise Broken(
+            f"{precision} broke: {type(error).__name__}.", "A defect, not your doing; the log has its traceback."
+        ) from error
 
 
 def _failed(chosen: Precision, error: QuantlabError) -> Run:

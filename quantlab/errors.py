@@ -1,4 +1,8 @@
-"""Errors a user can be told: what happened and what to do. Anything else is a defect and stays loud."""
+"""Errors a user can be told: what happened and what to do. Anything else is a defect and stays loud.
+
+A defect in one variant must not take the others with it: it becomes that column's `Broken`, and its traceback goes to
+the log.
+"""
 
 import difflib
 from collections.abc import Iterable
@@ -30,6 +34,10 @@ class Unavailable(QuantlabError):
 
 class OutOfMemory(QuantlabError):
     """A variant does not fit, also after everything unused was dropped."""
+
+
+class Broken(QuantlabError):
+    """A defect, ours or a library's, met while one variant ran. Its cause is in the log."""
 
 
 class Stopped(QuantlabError):

@@ -164,11 +164,13 @@ def test_without_the_reference_the_others_still_answer(llama):
         assert is_complete(run) and run.differences == () and run.first_divergence is None
 
 
-def test_a_defect_is_not_taken_for_a_column_that_failed(llama):
+def test_a_defect_costs_its_own_column_and_goes_to_the_log(llama, caplog):
     variants = Loader({"nf4": fails(AttributeError("'NoneType' object has no attribute 'shape'"))}).cache()
-    with pytest.raises(AttributeError, match="shape"):
-        list(events(llama, FOUR, variants=variants))
-    assert variants.drop_unused() == 1 and not variants._entries
+    result = compared(llama, FOUR, variants=variants)
+    assert result.run("nf4").error == "nf4 broke: AttributeError."
+    assert all(is_complete(result.run(name)) for name in FOUR if name != "nf4")
+    (record,) = caplog.records
+    assert "has no attribute 'shape'" in record.exc_text
 
 
 def test_a_precision_whose_package_is_missing_is_one_column_with_the_reason(llama, monkeypatch):
