@@ -12,19 +12,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from quantlab.comparison import compare
     from quantlab.errors import BadInput, ModelError, OutOfMemory, QuantlabError, Stopped, Unavailable
-    from quantlab.records import (
-        Comparison,
-        Done,
-        Event,
-        Finished,
-        Loaded,
-        Loading,
-        Placement,
-        Run,
-        Settings,
-        Started,
-        Token,
-    )
+    from quantlab.events import Done, Event, Finished, Loaded, Loading, Started, Token
+    from quantlab.records import Comparison, Placement, Run, Settings
 
     __version__: str
 
@@ -49,6 +38,7 @@ __all__ = [
     "compare",
 ]
 
+_EVENTS = {"Done", "Event", "Finished", "Loaded", "Loading", "Started", "Token"}
 _ERRORS = {"BadInput", "ModelError", "OutOfMemory", "QuantlabError", "Stopped", "Unavailable"}
 #: The version of a checkout that was not installed.
 _SOURCE_VERSION = "0.1.0+source"
@@ -63,12 +53,17 @@ def __getattr__(name: str) -> Any:
         except PackageNotFoundError:
             value = _SOURCE_VERSION
     elif name in __all__:
-        room = "comparison" if name == "compare" else "errors" if name in _ERRORS else "records"
-        value = getattr(importlib.import_module(f"quantlab.{room}"), name)
+        value = getattr(importlib.import_module(f"quantlab.{_room_of(name)}"), name)
     else:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     globals()[name] = value
     return value
+
+
+def _room_of(name: str) -> str:
+    if name == "compare":
+        return "comparison"
+    return "errors" if name in _ERRORS else "events" if name in _EVENTS else "records"
 
 
 def __dir__() -> list[str]:

@@ -13,26 +13,13 @@ from quantlab import models, offers
 from quantlab.engine.background import in_background
 from quantlab.engine.cache import VariantCache
 from quantlab.errors import Broken, QuantlabError, Stopped, Unavailable
+from quantlab.events import Done, Event, Finished, Loaded, Loading, Started
 from quantlab.fidelity.divergence import divergence, score_answer, token_differences
 from quantlab.measure.machine import machine, versions
 from quantlab.methods import method_of, precisions
 from quantlab.models.tokenizer import token_texts
 from quantlab.planning import Plan, plan
-from quantlab.records import (
-    Comparison,
-    Done,
-    Event,
-    Finished,
-    Loaded,
-    Loading,
-    Model,
-    Precision,
-    Progress,
-    Run,
-    Settings,
-    Started,
-    Variant,
-)
+from quantlab.records import Comparison, Model, Precision, Progress, Run, Settings, Variant
 from quantlab.running import Answer, Ready, answer, make_ready, texts_of
 from quantlab.runtime import hardware
 from quantlab.runtime.session import LoadedModel

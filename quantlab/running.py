@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING
 from quantlab.engine.cache import Lease
 from quantlab.engine.decode import decode
 from quantlab.engine.sampling import sampler
+from quantlab.events import Token
 from quantlab.fidelity.divergence import TopTokens, nonfinite, top_tokens
 from quantlab.measure.machine import read_bandwidth
 from quantlab.measure.memory import PeakMemory
 from quantlab.measure.timing import Stopwatch
 from quantlab.models.tokenizer import token_texts
-from quantlab.records import Load, Peak, Settings, Timing, Token
+from quantlab.records import Load, Peak, Settings, Timing
 from quantlab.runtime.session import LoadedModel
 
 if TYPE_CHECKING:

@@ -14,7 +14,8 @@ from rich.table import Table
 
 from quantlab.charts import units
 from quantlab.errors import Stopped
-from quantlab.records import Comparison, Done, Event, Finished, Loading, Offer, Run, Started, Token
+from quantlab.events import Done, Event, Finished, Loading, Started, Token
+from quantlab.records import Comparison, Offer, Run
 
 if TYPE_CHECKING:
     from quantlab.models import Choice

@@ -6,19 +6,8 @@ from dataclasses import dataclass, field
 
 from quantlab import comparison, offers
 from quantlab.engine.cache import VariantCache
-from quantlab.records import (
-    Comparison,
-    Done,
-    Event,
-    Finished,
-    Model,
-    Placement,
-    Progress,
-    Run,
-    Settings,
-    Token,
-    Variant,
-)
+from quantlab.events import Done, Event, Finished, Token
+from quantlab.records import Comparison, Model, Placement, Progress, Run, Settings, Variant
 from quantlab.runtime.session import LoadedModel, Session
 
 PROMPT = "Once upon a time"

@@ -11,16 +11,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from quantlab.errors import BadInput, ModelError, OutOfMemory, unknown
+from quantlab.events import Done, Event, Finished, Loaded, Loading, Started, Token
 from quantlab.records import (
     Candidate,
     Comparison,
     Divergence,
-    Done,
-    Event,
-    Finished,
     Load,
-    Loaded,
-    Loading,
     Machine,
     Model,
     Offer,
@@ -29,9 +25,7 @@ from quantlab.records import (
     Precision,
     Run,
     Settings,
-    Started,
     Timing,
-    Token,
     TokenDifference,
 )
 from quantlab.ui.services import Services

@@ -22,6 +22,7 @@ EVERYTHING = PRODUCT + sorted(p.relative_to(ROOT).as_posix() for p in ROOT.glob(
 PURE_DEMO = ("demo.words", "demo.world", "demo.stories", "demo.corpus")
 LEVELS = (
     ("records", "errors", "settings"),
+    ("events",),
     PURE_DEMO,
     ("models", "runtime"),
     ("methods",),
@@ -42,7 +43,7 @@ CHARTS_MAY_MODULES = ("quantlab.measure.statistics",)
 PURE_DEMO_READERS = ("fidelity", "ui", "demo", *PURE_DEMO)
 CONFINED = {"gradio": ("quantlab/ui/", "app.py"), "spaces": ("quantlab/ui/", "app.py"), "plotly": ("quantlab/charts/",)}
 HEAVY = ("torch", "transformers", "accelerate", "bitsandbytes", "huggingface_hub")
-LIGHT_ROOMS = ("api", "records", "errors", "settings", "offers", "charts", "ui", "terminal", "cli", "app")
+LIGHT_ROOMS = ("api", "records", "events", "errors", "settings", "offers", "charts", "ui", "terminal", "cli", "app")
 #: What every installation has. Any other package that a method imports is that method's own, and may be missing.
 CORE = ("torch", "transformers", "accelerate", "safetensors", "numpy", *sys.stdlib_module_names)
 METHOD_MODULE = {"bitsandbytes": "quantlab/methods/bitsandbytes"}

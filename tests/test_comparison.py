@@ -9,9 +9,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from quantlab.events import Done, Event, Finished, Loaded, Loading, Started, Token
 from quantlab.export import comparison_data
 from quantlab.models.tokenizer import load_tokenizer
-from quantlab.records import Comparison, Done, Event, Finished, Loaded, Loading, Model, Started, Token
+from quantlab.records import Comparison, Model
 from tests import tiny
 from tests.comparing import PROMPT, Loader, compared, done, events, is_complete, tokens_of
 from tests.loading import small_heap

@@ -9,7 +9,8 @@ import torch
 
 from quantlab import comparison
 from quantlab.errors import BadInput, ModelError, OutOfMemory, QuantlabError, Stopped
-from quantlab.records import Finished, Loaded, Loading, Model, Placement, Started, Token
+from quantlab.events import Finished, Loaded, Loading, Started, Token
+from quantlab.records import Model, Placement
 from quantlab.settings import AppSettings
 from tests import tiny
 from tests.comparing import Loader, compared, done, events, fails, fails_while_running, is_complete, tokens_of

@@ -12,7 +12,8 @@ from rich.console import Console
 
 from quantlab import terminal
 from quantlab.errors import Stopped
-from quantlab.records import Comparison, Done, Event, Finished, Loading, Model, Offer, Precision, Started, Token
+from quantlab.events import Done, Event, Finished, Loading, Started, Token
+from quantlab.records import Comparison, Model, Offer, Precision
 from tests.examples import example_comparison
 
 

@@ -10,7 +10,8 @@ from typing import Any
 import gradio as gr
 
 from quantlab.errors import QuantlabError
-from quantlab.records import Event, Offer, Placement, Settings
+from quantlab.events import Event
+from quantlab.records import Offer, Placement, Settings
 from quantlab.settings import ASSETS, AppSettings
 from quantlab.ui import scripts, zero
 from quantlab.ui.page import build_page

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from threading import Event as StopEvent
 from typing import Protocol
 
-from quantlab.records import Event, Offer, Placement, Settings
+from quantlab.events import Event
+from quantlab.records import Offer, Placement, Settings
 
 
 class Compare(Protocol):

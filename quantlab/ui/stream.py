@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 
-from quantlab.records import Event
+from quantlab.events import Event
 
 #: A screen shows no more than this, in seconds between two updates.
 INTERVAL_S = 0.08

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from quantlab import records
+from quantlab import events
 from quantlab.records import Comparison, Load, Run
 
 State = Literal["waiting", "loading", "warming", "writing", "done", "failed", "stopped"]
@@ -67,10 +67,10 @@ class View:
         return None
 
 
-def fold(view: View, event: records.Event) -> View:
+def fold(view: View, event: events.Event) -> View:
     """The view after one more event. Raises TypeError for an event it does not know."""
     match event:
-        case records.Started():
+        case events.Started():
             return replace(
                 view,
                 columns=tuple(Column(precision) for precision in event.precisions),
@@ -78,15 +78,15 @@ def fold(view: View, event: records.Event) -> View:
                 prompt_token_ids=event.prompt_token_ids,
                 prompt_tokens=event.prompt_tokens,
             )
-        case records.Loading():
+        case events.Loading():
             return _with(view, event.precision, state="loading", done=event.done, total=event.total, what=event.what)
-        case records.Loaded():
+        case events.Loaded():
             return _with(view, event.precision, state="warming", load=event.load)
-        case records.Token():
+        case events.Token():
             return _with(view, event.precision, state="writing", text=event.text, tokens=event.index + 1)
-        case records.Finished():
+        case events.Finished():
             return _finish(view, event.run)
-        case records.Done():
+        case events.Done():
             for run in event.comparison.runs:
                 view = _finish(view, run)
             return replace(view, comparison=event.comparison, reference=event.comparison.reference)

@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from typing import Any
 
-from quantlab.records import Event, Settings
+from quantlab.events import Event
+from quantlab.records import Settings
 from quantlab.settings import AppSettings
 from quantlab.ui.choice import DEFAULT_MODEL, DEFAULT_TICKS
 

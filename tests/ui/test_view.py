@@ -2,7 +2,8 @@
 
 import pytest
 
-from quantlab.records import Finished, Run, Settings, Started
+from quantlab.events import Finished, Started
+from quantlab.records import Run, Settings
 from quantlab.ui.view import Problem, View, fold, halt
 from tests.fakes import Script, fake_compare
 
