@@ -60,12 +60,12 @@ class Answer:
 
 
 def make_ready(precision: str, lease: Lease, question: Question) -> Ready:
-    """One pass over the prompt and two tokens that count for nothing: kernels repack and caches fill meanwhile."""
+    """One pass over the prompt and up to two tokens that count for nothing: kernels repack and caches fill."""
     session = lease.loaded.start()
     begun = time.perf_counter()
     token = int(session.feed(question.prompt_ids).argmax())
     warmup_ttft_s = time.perf_counter() - begun
-    for _ in range(2):
+    for _ in range(min(2, question.settings.max_new_tokens - 1)):
         token = int(session.feed([token]).argmax())
     stored, facts = lease.stored, lease.loaded.facts
     running = lease.loaded.stored_bytes()

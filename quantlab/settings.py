@@ -10,7 +10,8 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 _HERE = Path(__file__).resolve().parent
 #: Inside the package in a wheel, beside it in a checkout.
-ASSETS = _HERE / "assets" if (_HERE / "assets").is_dir() else _HERE.parent / "assets"
+_DATA = _HERE if (_HERE / "assets").is_dir() else _HERE.parent
+ASSETS, DOCS = _DATA / "assets", _DATA / "docs"
 PUBLIC_MODELS = ("demo", "shape:bench-100m", "shape:SmolLM2-135M")
 
 

@@ -62,7 +62,7 @@ def test_the_wheel_holds_every_package():
     sources = [path.relative_to(ROOT) for path in ROOT.glob("quantlab/**/*.py")]
     folders = {".".join(path.parent.parts) for path in sources}
     assert folders == {".".join(path.parent.parts) for path in sources if path.name == "__init__.py"}
-    assert set(listed) == folders | {"quantlab.assets"}
+    assert set(listed) == folders | {"quantlab.assets", "quantlab.docs"}
 
 
 def test_the_public_names_are_there():

@@ -172,12 +172,18 @@ def _figures(run: Run | None, column: Column, view: View) -> str:
 
 def _table(rows: tuple[Figure, ...]) -> str:
     body = "".join(
-        f'<tr><th scope="row" title="{escape(row.term)}">{escape(row.name)}</th>'
+        f'<tr><th scope="row" title="{escape(row.term)}">{_name(row)}</th>'
         f'<td class="{"word" if row.text else "num"}" title="{escape(row.exact or row.term)}">'
         f"{escape(row.value)}</td></tr>"
         for row in rows
     )
     return f'<table class="figures"><tbody>{body}</tbody></table>'
+
+
+def _name(row: Figure) -> str:
+    """The figure's name, leading to its definition at the foot of the page."""
+    name = escape(row.name)
+    return f'<a class="define" href="#{row.anchor}">{name}</a>' if row.anchor else name
 
 
 def _failed(run: Run | None) -> str:

@@ -9,13 +9,17 @@ from quantlab.records import Load, Run, Timing
 
 @dataclass(frozen=True)
 class Figure:
-    """One row. `exact` is shown on hover; `text` True marks words, which are not aligned like numbers."""
+    """One row. `exact` is shown on hover; `text` True marks words, which are not aligned like numbers.
+
+    `anchor` names the definition in docs/measurement.md; a row without one has no name in the field.
+    """
 
     name: str
     value: str
     term: str = ""
     exact: str = ""
     text: bool = False
+    anchor: str = ""
 
 
 NOT_YET = units.NONE
@@ -26,7 +30,7 @@ def headline(run: Run | None, load: Load | None, reference: str) -> tuple[Figure
     return (
         _rate(run.timing if run else None),
         _first_token(run.timing if run else None),
-        _bytes("Weights stored", load.stored_bytes if load else None, "stored_bytes"),
+        _bytes("Weights stored", load.stored_bytes if load else None, "stored_bytes", "stored_bytes"),
         _bits("Bits per weight", load.bits_per_weight if load else None, "whole model"),
         *_fidelity(run, reference),
     )
@@ -39,18 +43,22 @@ def details(run: Run | None, load: Load | None) -> tuple[Figure, ...]:
         rows += _times(run.timing)
     if run and run.bandwidth_share is not None:
         share = run.bandwidth_share
-        rows.append(Figure("Memory bandwidth used", units.percent(share), "bandwidth share", f"{share!r}"))
+        rows.append(
+            Figure(
+                "Memory bandwidth used", units.percent(share), "bandwidth share", f"{share!r}", anchor="bandwidth_share"
+            )
+        )
     if load:
         rows += _memory(load)
     if run and run.peak and run.peak.bytes is not None:
         label = "Peak (estimate)" if run.peak.estimate else "Peak"
-        rows.append(_bytes(label, run.peak.bytes, _peak_term(run)))
+        rows.append(_bytes(label, run.peak.bytes, _peak_term(run), "peak_bytes"))
     if run and run.kv_cache_bytes is not None:
-        rows.append(_bytes("KV cache", run.kv_cache_bytes, "keys and values at the end of the run"))
+        rows.append(_bytes("KV cache", run.kv_cache_bytes, "keys and values at the end of the run", "kv_cache_bytes"))
     if load:
         rows += _loading(load)
     if run and run.nonfinite:
-        rows.append(Figure("Broken logits", f"{run.nonfinite:,}", "not finite: NaN or infinity"))
+        rows.append(Figure("Broken logits", f"{run.nonfinite:,}", "not finite: NaN or infinity", anchor="nonfinite"))
     return tuple(rows)
 
 
@@ -65,15 +73,18 @@ def remarks(run: Run | None, load: Load | None) -> tuple[str, ...]:
 def _rate(timing: Timing | None) -> Figure:
     rate = timing.decode_tokens_per_s if timing else None
     if rate is None:
-        return Figure("Speed", NOT_YET, "decode tokens per second")
-    return Figure("Speed", units.rate(rate), "decode tokens per second", f"{rate!r} tokens/s")
+        return Figure("Speed", NOT_YET, "decode tokens per second", anchor="decode_tokens_per_s")
+    return Figure(
+        "Speed", units.rate(rate), "decode tokens per second", f"{rate!r} tokens/s", anchor="decode_tokens_per_s"
+    )
 
 
 def _first_token(timing: Timing | None) -> Figure:
     name, term = "First token after", "time to first token (TTFT)"
     if timing is None:
-        return Figure(name, NOT_YET, term)
-    return Figure(name, units.seconds(timing.ttft_s), term, units.exact_seconds(timing.ttft_s))
+        return Figure(name, NOT_YET, term, anchor="ttft_s")
+    exact = units.exact_seconds(timing.ttft_s)
+    return Figure(name, units.seconds(timing.ttft_s), term, exact, anchor="ttft_s")
 
 
 def _fidelity(run: Run | None, reference: str) -> tuple[Figure, Figure]:
@@ -82,13 +93,16 @@ def _fidelity(run: Run | None, reference: str) -> tuple[Figure, Figure]:
     same_term = f"same_top: share of positions of {reference}'s answer where both have the same most likely token"
     kld_term = f"mean Kullback-Leibler divergence from {reference} over its answer"
     if run is None or not run.differences:
-        return Figure(same_name, NOT_YET, same_term), Figure(kld_name, NOT_YET, kld_term)
+        return (
+            Figure(same_name, NOT_YET, same_term, anchor="same_top"),
+            Figure(kld_name, NOT_YET, kld_term, anchor="kld"),
+        )
     count = len(run.differences)
     same = sum(it.same_top for it in run.differences)
     kld = mean([it.kld for it in run.differences])
     return (
-        Figure(same_name, units.percent(same / count), same_term, f"{same} of {count} tokens"),
-        Figure(kld_name, units.nats(kld), kld_term, f"{kld!r} nats"),
+        Figure(same_name, units.percent(same / count), same_term, f"{same} of {count} tokens", anchor="same_top"),
+        Figure(kld_name, units.nats(kld), kld_term, f"{kld!r} nats", anchor="kld"),
     )
 
 
@@ -102,20 +116,37 @@ def _times(timing: Timing) -> list[Figure]:
                 units.seconds(middle),
                 "inter-token latency (ITL)",
                 units.exact_seconds(middle),
+                anchor="itl_s",
             )
         )
         rows.append(
-            Figure("Between tokens, 95 %", units.seconds(late), "95th percentile of the ITL", units.exact_seconds(late))
+            Figure(
+                "Between tokens, 95 %",
+                units.seconds(late),
+                "95th percentile of the ITL",
+                units.exact_seconds(late),
+                anchor="itl_s",
+            )
         )
     rate = timing.prefill_tokens_per_s
-    rows.append(Figure("Reading the prompt", units.rate(rate), "prefill tokens per second", f"{rate!r} tokens/s"))
+    rows.append(
+        Figure(
+            "Reading the prompt",
+            units.rate(rate),
+            "prefill tokens per second",
+            f"{rate!r} tokens/s",
+            anchor="prefill_tokens_per_s",
+        )
+    )
     return rows
 
 
 def _memory(load: Load) -> list[Figure]:
     rows = []
     if load.running_bytes != load.stored_bytes:
-        rows.append(_bytes("Weights while running", load.running_bytes, "running_bytes: kernels repack"))
+        rows.append(
+            _bytes("Weights while running", load.running_bytes, "running_bytes: kernels repack", "running_bytes")
+        )
     if load.bits_per_quantized_weight is not None:
         rows.append(_bits("Bits, quantized layers", load.bits_per_quantized_weight, "quantized layers alone"))
     return rows
@@ -125,7 +156,13 @@ def _loading(load: Load) -> list[Figure]:
     origin = {"built": "read and quantized", "disk": "read already quantized", "memory": "was in memory"}
     where = sorted(set(load.device_map.values()))
     return [
-        Figure("Load", units.seconds(load.load_s), "from asking to being ready", units.exact_seconds(load.load_s)),
+        Figure(
+            "Load",
+            units.seconds(load.load_s),
+            "from asking to being ready",
+            units.exact_seconds(load.load_s),
+            anchor="load_s",
+        ),
         Figure("Load was", origin[load.load_origin], f"load_origin: {load.load_origin}", text=True),
         Figure("Computes in", load.compute_dtype, "compute dtype that really ran", text=True),
         Figure("Kernel", load.kernel, "kernel that really ran", text=True),
@@ -140,13 +177,13 @@ def _peak_term(run: Run) -> str:
     return "; ".join(["most memory in use while the prompt ran", *more])
 
 
-def _bytes(name: str, count: int | None, term: str) -> Figure:
+def _bytes(name: str, count: int | None, term: str, anchor: str) -> Figure:
     if count is None:
-        return Figure(name, NOT_YET, term)
-    return Figure(name, units.size(count), term, units.exact_bytes(count))
+        return Figure(name, NOT_YET, term, anchor=anchor)
+    return Figure(name, units.size(count), term, units.exact_bytes(count), anchor=anchor)
 
 
 def _bits(name: str, bits: float | None, term: str) -> Figure:
     if bits is None:
-        return Figure(name, NOT_YET, term)
-    return Figure(name, units.number(bits), term, f"{bits!r} bits")
+        return Figure(name, NOT_YET, term, anchor="bits_per_weight")
+    return Figure(name, units.number(bits), term, f"{bits!r} bits", anchor="bits_per_weight")

@@ -1,7 +1,10 @@
 """The small pieces of HTML around the columns. Whatever is not written here is escaped."""
 
+import re
+from functools import cache
 from html import escape
 
+from quantlab.settings import DOCS
 from quantlab.ui.view import Column, Problem, View
 
 HEADER = (
@@ -19,6 +22,18 @@ RACE_WARNING = (
     '<p class="caution"><span aria-hidden="true">⚠</span> A race runs all variants at once. They slow each other '
     "down, so their timings do not count.</p>"
 )
+
+
+@cache
+def definitions() -> str:
+    """docs/measurement.md, folded, at the foot of the page; the figures' names lead to its anchors."""
+    from markdown_it import MarkdownIt
+
+    text = (DOCS / "measurement.md").read_text(encoding="utf-8")
+    # The page has a first heading of its own.
+    lower = re.sub(r"^#", "##", text.partition("\n")[2], flags=re.MULTILINE)
+    body = MarkdownIt("commonmark").enable("table").render(lower)
+    return f'<details class="definitions"><summary>What each number means</summary>{body}</details>'
 
 
 def about_model(description: str, kind: str) -> str:

@@ -19,4 +19,5 @@ def build_page(app: AppSettings, services: Services) -> gr.Blocks:
             for title, build in TABS:
                 with gr.Tab(title):
                     build(app, services)
+        gr.HTML(fragments.definitions(), elem_id="definitions", apply_default_css=False)
     return page

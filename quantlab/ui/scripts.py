@@ -1,6 +1,6 @@
 """The little JavaScript of the page. It asks nothing from outside and keeps nothing but the choice of light or dark."""
 
-#: Runs once when the page has loaded: the light/dark switch.
+#: Runs once when the page has loaded: the light/dark switch, and the links from a figure to its definition.
 ON_LOAD = """
 () => {
     const key = 'quantlab-theme';
@@ -8,6 +8,17 @@ ON_LOAD = """
     let kept = null;
     try { kept = localStorage.getItem(key); } catch (error) { /* storage may be forbidden */ }
     if (!asked && kept) document.body.classList.toggle('dark', kept === 'dark');
+    document.addEventListener('click', event => {
+        const link = event.target.closest('a.define');
+        const definition = link && document.getElementById(link.hash.slice(1));
+        if (!definition) return;
+        event.preventDefault();
+        definition.closest('details').open = true;
+        const row = definition.closest('tr') || definition;
+        row.scrollIntoView({block: 'center'});
+        document.querySelectorAll('.defined').forEach(old => old.classList.remove('defined'));
+        row.classList.add('defined');
+    });
     document.addEventListener('click', event => {
         if (!event.target.closest('#theme-switch')) return;
         const dark = document.body.classList.toggle('dark');

@@ -1,5 +1,6 @@
 """A column's HTML: what it says, and that nothing from outside becomes markup."""
 
+import re
 from dataclasses import replace
 from html.parser import HTMLParser
 
@@ -187,3 +188,13 @@ def test_a_greyed_precision_says_why_and_cannot_be_ticked():
 def test_every_offer_has_its_own_box():
     rows = picker.rows(fake_offers("demo", None))
     assert [f'name="{p.name}"' in rows for p in PRECISIONS] == [True] * len(PRECISIONS)
+
+
+def test_every_link_to_a_definition_has_one():
+    view = View()
+    for event in fake_compare("demo", PRECISIONS[:3], "Hello", Settings(max_new_tokens=4)):
+        view = fold(view, event)
+    html = "".join(render(column, view, colour="#000000", new_tokens=4) for column in view.columns)
+    anchors = set(re.findall(r'class="define" href="#([^"]+)"', html))
+    assert len(anchors) >= 10
+    assert not anchors - set(re.findall(r'<a id="([^"]+)">', fragments.definitions()))

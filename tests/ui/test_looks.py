@@ -73,3 +73,12 @@ def test_the_theme_switch_is_kept(open_page, url):
     page.reload()
     page.wait_for_selector("#precisions input:checked")
     assert page.evaluate("document.body.classList.contains('dark')") is not before
+
+
+def test_a_figures_name_leads_to_its_definition(compared):
+    compared.evaluate("document.querySelector('.definitions').open = false")
+    compared.click("a.define[href='#decode_tokens_per_s'] >> nth=0")
+    row = compared.locator("#definitions tr.defined")
+    assert "decode_tokens_per_s" in row.inner_text()
+    box, height = row.bounding_box(), compared.viewport_size["height"]
+    assert 0 <= box["y"] < height
