@@ -34,25 +34,30 @@ def quantize(
 
 
 def pack(codes: torch.Tensor, bits: int) -> torch.Tensor:
-    """Codes `[rows, columns]` to bytes `[rows, columns * bits / 8]`, the planes of `PLANES` side by side."""
+    """Codes `[rows, columns]` to bytes `[rows, columns * bits / 8]`, the planes of `PLANES` side by side.
+
+    A byte of a plane holds codes that lie far apart (the first half of the row in the low bits, the second in the
+    high ones, when it holds two), so that unpacking writes whole stretches and not every second column.
+    """
     planes, shift = [], bits
     for width in PLANES[bits]:
         shift -= width
-        plane = ((codes >> shift) & (2**width - 1)).view(codes.shape[0], -1, 8 // width)
-        offsets = torch.arange(0, 8, width, device=codes.device, dtype=torch.uint8)
-        planes.append((plane << offsets).sum(-1, dtype=torch.uint8))
+        stretches = ((codes >> shift) & (2**width - 1)).chunk(8 // width, dim=-1)
+        plane = torch.zeros_like(stretches[0])
+        for index, stretch in enumerate(stretches):
+            plane |= stretch << (index * width)
+        planes.append(plane)
     return torch.cat(planes, dim=-1)
 
 
 def unpack(packed: torch.Tensor, bits: int) -> torch.Tensor:
     """The inverse of `pack`."""
-    rows, columns = packed.shape[0], packed.shape[1] * 8 // bits
+    columns = packed.shape[1] * 8 // bits
     codes, first = None, 0
     for width in PLANES[bits]:
         last = first + columns * width // 8
-        offsets = torch.arange(0, 8, width, device=packed.device, dtype=torch.uint8)
-        plane = packed[:, first:last].unsqueeze(-1).bitwise_right_shift(offsets)
-        plane = plane.bitwise_and_(2**width - 1).view(rows, columns)
+        part = packed[:, first:last]
+        plane = torch.cat([(part >> offset) & (2**width - 1) for offset in range(0, 8, width)], dim=-1)
         codes = plane if codes is None else codes.bitwise_left_shift_(width).bitwise_or_(plane)
         first = last
     return codes
