@@ -82,13 +82,22 @@ def show(comparison: Comparison, console: Console | None = None) -> None:
     for table in _tables(comparison):
         console.print(table)
     for run in comparison.runs:
-        for note in run.load.notes if run.load else ():
+        for note in _notes(run):
             console.print(f"{escape(run.precision)}: {escape(note)}", style="dim")
     machine = comparison.machine
     bandwidth = f", memory read at {machine.bandwidth / 1e9:.1f} GB/s" if machine.bandwidth else ""
     console.print(f"{escape(machine.device)}, {machine.cores} cores{bandwidth}", style="dim")
     if comparison.settings.race:
         console.print("[yellow]All ran at once: these timings do not count.[/]")
+
+
+def _notes(run: Run) -> tuple[str, ...]:
+    """What to know of a loaded variant; where its layers lie, if not all in one place."""
+    if run.load is None:
+        return ()
+    places = run.load.device_map
+    spread = "; ".join(f"{name}: {device}" for name, device in places.items())
+    return (*run.load.notes, *([spread] if len(set(places.values())) > 1 else []))
 
 
 def _answer(run: Run) -> str:

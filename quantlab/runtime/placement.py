@@ -32,6 +32,8 @@ def resolve(placement: Placement) -> Placement:
             hardware.gpu_of(device)
         except LookupError:
             raise BadInput(f"There is no device {device!r} here.", "Choose cpu, or auto.") from None
+    # Two names of one device would be two variants in the cache.
+    device = "cuda" if device == "cuda:0" else device
     return replace(placement, device=device, compute_dtype=compute_dtype(placement.compute_dtype, device))
 
 

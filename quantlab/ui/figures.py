@@ -166,8 +166,13 @@ def _loading(load: Load) -> list[Figure]:
         Figure("Load was", origin[load.load_origin], f"load_origin: {load.load_origin}", text=True),
         Figure("Computes in", load.compute_dtype, "compute dtype that really ran", text=True),
         Figure("Kernel", load.kernel, "kernel that really ran", text=True),
-        *([Figure("Lies on", ", ".join(where), "device map", text=True)] if where else []),
+        *([Figure("Lies on", ", ".join(where), _layers(load), text=True)] if where else []),
     ]
+
+
+def _layers(load: Load) -> str:
+    """Which layer lies where; the empty name of a device map is the whole model."""
+    return "; ".join(f"{name or 'everything'}: {device}" for name, device in load.device_map.items())
 
 
 def _peak_term(run: Run) -> str:

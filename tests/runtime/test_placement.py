@@ -94,7 +94,7 @@ def test_without_a_gpu_everything_is_on_the_cpu(machine_with):
 
 def test_with_a_gpu_auto_takes_it(machine_with):
     machine_with(T4, A100)
-    assert resolve(Placement("auto")).device == "cuda"
+    assert resolve(Placement("auto")).device == resolve(Placement("cuda:0")).device == "cuda"
     assert hardware.device_name("cuda") == "Tesla T4" and hardware.device_name("cuda:1") == "A100"
     assert (hardware.free_bytes("cuda:1"), hardware.total_bytes("cuda")) == (20 * GB, 80 * GB)
     with pytest.raises(BadInput, match="no device 'cuda:2' here") as error:
