@@ -12,13 +12,13 @@ from quantlab.settings import app_settings
 
 
 def main() -> None:
-    settings = app_settings()
-    if settings.zero_gpu:
-        import spaces  # noqa: F401 - it patches torch, so it comes before anything that may touch CUDA
-
-    from quantlab.ui.launch import serve
-
     try:
+        settings = app_settings()
+        if settings.zero_gpu:
+            import spaces  # noqa: F401 - it patches torch, so it comes before anything that may touch CUDA
+
+        from quantlab.ui.launch import serve
+
         serve(settings)
     except QuantlabError as error:
         sys.exit(f"quantlab: {error}")

@@ -104,7 +104,7 @@ def _compare(args: argparse.Namespace) -> int:
     else:
         terminal.show(comparison)
         if args.json:
-            Path(args.json).write_text(json.dumps(comparison_data(comparison), allow_nan=False, indent=1))
+            _write(Path(args.json), json.dumps(comparison_data(comparison), allow_nan=False, indent=1))
     return _exit_code(comparison, stop)
 
 
@@ -114,6 +114,13 @@ def _check_writable(file: Path) -> None:
         raise BadInput(f"There is no folder for {file}.", "Create it, or name another file.")
     if file.is_dir() or not os.access(file if file.exists() else file.parent, os.W_OK):
         raise BadInput(f"{file} cannot be written.", "Name another file.")
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.write_text(text)
+    except OSError as error:
+        raise BadInput(f"Cannot write {path}: {error.strerror}.", "Name another file.") from error
 
 
 def _exit_code(comparison: "Comparison", stop: threading.Event) -> int:

@@ -21,7 +21,6 @@ from quantlab.models.tokenizer import token_texts
 from quantlab.planning import Plan, plan
 from quantlab.records import Comparison, Model, Precision, Progress, Run, Settings, Variant
 from quantlab.running import Answer, Ready, answer, make_ready, texts_of
-from quantlab.runtime import hardware
 from quantlab.runtime.session import LoadedModel
 from quantlab.runtime.torch_session import telling_out_of_memory
 from quantlab.settings import app_settings
@@ -30,8 +29,6 @@ if TYPE_CHECKING:
     import torch
 
 log = logging.getLogger(__name__)
-#: The share of free memory that the cache may take, unless a budget is set.
-BUDGET_SHARE = 0.8
 
 
 def compare(
@@ -265,13 +262,7 @@ def _load(variant: Variant, progress: Progress) -> LoadedModel:
     return method_of(variant.precision).load(variant.model, variant.precision, variant.placement, progress)
 
 
-def _budget(device: str, held: int) -> int:
-    """Bytes that all variants on a device may take: the setting, or a share of what is free with them gone."""
-    fixed = app_settings().memory_budget
-    return fixed if fixed is not None else int(BUDGET_SHARE * (hardware.free_bytes(device) + held))
-
-
 @cache
 def variant_cache() -> VariantCache:
     """The cache that this process shares between all visitors."""
-    return VariantCache(_load, offers.estimated_bytes, _budget)
+    return VariantCache(_load, offers.estimated_bytes, offers.budget)

@@ -5,8 +5,10 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from quantlab.errors import BadInput
 
 _HERE = Path(__file__).resolve().parent
 #: Inside the package in a wheel, beside it in a checkout.
@@ -46,5 +48,13 @@ class AppSettings(BaseSettings):
 
 @cache
 def app_settings() -> AppSettings:
-    """The settings of this process."""
-    return AppSettings()
+    """The settings of this process. Raises BadInput for a value in the environment that cannot be."""
+    try:
+        return AppSettings()
+    except ValidationError as error:
+        wrong = "; ".join(f"{'.'.join(map(str, it['loc'])) or 'value'}: {it['msg']}" for it in error.errors())
+        raise BadInput(
+            f"A setting in the environment is wrong ({wrong}).", "See the settings in the README."
+        ) from error
+    except ValueError as error:
+        raise BadInput(f"PORT is no number ({error}).", "Set it to a free port, such as 7861.") from error

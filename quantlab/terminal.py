@@ -44,7 +44,9 @@ def follow(events: Iterator[Event], stop: threading.Event) -> Comparison:
                         task, description=label, completed=done, total=total or None, what=escape(what[-40:])
                     )
                 case Token(precision=name, index=index):
-                    progress.update(task, description=name, completed=index + 1, total=None, what="tokens")
+                    if index == 0:
+                        progress.reset(task, total=None)
+                    progress.update(task, description=name, completed=index + 1, what="tokens")
                 case Finished(run=run):
                     progress.update(task, description=run.precision, what="failed" if run.error else "done")
                 case Done(comparison=comparison):

@@ -47,7 +47,8 @@ def figure(comparison: Comparison) -> go.Figure:
     drawn.add_trace(_other_top(runs))
     if any(_parting(run) for run in runs):
         drawn.add_trace(_partings(runs))
-    style.laid_out(drawn, 160 + 36 * len(names))
+    # One row alone would leave less than the legend and the colour bar take, and plotly then gives up.
+    style.laid_out(drawn, 160 + 36 * max(len(names), 3))
     return drawn.update_layout(
         xaxis=style.axis(title_text=f"token of {escaped(comparison.reference)}'s answer", showgrid=False,
                          range=[-0.5, width - 0.5], nticks=10),

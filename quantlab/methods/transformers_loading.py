@@ -2,6 +2,7 @@
 
 import os
 import threading
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -158,11 +159,11 @@ def load(
         with _LOADING, _watching(progress), _in_turn(placement):
             # Not the Auto class itself: it takes the missing folder of a shape for a mistake.
             loaded = _class_for(config).from_pretrained(source, output_loading_info=True, **options)
-    except Stopped:
-        release_memory()
+    except Stopped as stopped:
+        _let_go(stopped)
         raise
     except (torch.OutOfMemoryError, MemoryError, RuntimeError, OSError, ValueError) as error:
-        release_memory()
+        _let_go(error)
         raise translate(error, model) from error
     network, info = loaded
     missing = sorted(info["missing_keys"])
@@ -172,6 +173,12 @@ def load(
             "The folder is incomplete, or its config.json belongs to another model.",
         )
     return network.eval().requires_grad_(False)
+
+
+def _let_go(error: Exception) -> None:
+    """Free what was loaded so far: the frames of the error's traceback hold the half-built model."""
+    traceback.clear_frames(error.__traceback__)
+    release_memory()
 
 
 def _device_options(placement: Placement) -> dict[str, object]:

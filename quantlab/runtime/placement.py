@@ -27,14 +27,21 @@ def resolve(placement: Placement) -> Placement:
         device = hardware.default_device()
     if not re.fullmatch(r"cpu|cuda(:\d+)?", device):
         raise unknown("device", device, ("auto", "cpu", "cuda", "cuda:0"))
-    if device.startswith("cuda"):
-        try:
-            hardware.gpu_of(device)
-        except LookupError:
-            raise BadInput(f"There is no device {device!r} here.", "Choose cpu, or auto.") from None
+    mapped = [] if isinstance(placement.device_map, str | None) else [where for _, where in placement.device_map]
+    for wanted in (device, *mapped):
+        _must_exist(wanted)
     # Two names of one device would be two variants in the cache.
     device = "cuda" if device == "cuda:0" else device
     return replace(placement, device=device, compute_dtype=compute_dtype(placement.compute_dtype, device))
+
+
+def _must_exist(device: str) -> None:
+    if not device.startswith("cuda"):
+        return
+    try:
+        hardware.gpu_of(device)
+    except LookupError:
+        raise BadInput(f"There is no device {device!r} here.", "Choose cpu, or auto.") from None
 
 
 def compute_dtype(name: str | None, device: str) -> str:

@@ -72,6 +72,10 @@ class Handlers:
         view = View()
         try:
             choice = choices.from_inputs(*values)
+            if not choice.precisions and (problem := self._offers(choice)[1]):
+                # Nothing can be ticked for a model that cannot be read: that is what went wrong.
+                yield self._ended(View(problem=problem), choice, shown)
+                return
             yield {self.parts.stop: gr.update(interactive=True), self.parts.compare: gr.update(interactive=False)}
             with closing(runner.views(choice, self.app, self.services, stop)) as views:
                 for view in views:

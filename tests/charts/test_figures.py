@@ -258,3 +258,12 @@ def test_probability_lines_and_token_table_agree(comparison: Comparison):
     assert difference.token_table(comparison, "int8").caption.endswith(" ".join(ERRORS["int8"]))
     with pytest.raises(KeyError):
         difference.token_table(comparison, "nf5")
+
+
+def test_two_columns_leave_the_heat_map_room():
+    """With one row the legend and the colour bar once left no room, and plotly drew nothing."""
+    one, three = (
+        difference.figure(example_comparison(precisions=names, errors={}, stopped=None))
+        for names in (("fp32", "nf4"), ("fp32", "nf4", "fp4", "int8"))
+    )
+    assert one.layout.height == three.layout.height >= 260

@@ -204,3 +204,18 @@ for name in PRECISIONS:
 """
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+@pytest.mark.parametrize("stop_at", [5, 18])
+def test_a_stopped_load_leaves_nothing_while_its_error_lives(llama, stop_at):
+    """Whoever holds the error (a column, a thread's outcome) holds its traceback, and must not hold the model by it."""
+
+    def stop(done: int, _total: int, _what: str) -> None:
+        if done == stop_at:
+            raise Stopped
+
+    load(llama, "fp32").close()
+    before = new_bytes()
+    with pytest.raises(Stopped) as stopped:
+        load(llama, "fp32", stop)
+    assert stopped.value.__traceback__ is not None and new_bytes() == before

@@ -216,3 +216,9 @@ def test_what_is_said_without_torch_is_what_torch_says():
     assert hardware.default_device() == "cuda"
     native = torch.cuda.get_device_capability(0) >= (8, 0)
     assert resolve(Placement("auto")).compute_dtype == ("bfloat16" if native else "float32")
+
+
+def test_a_device_map_names_only_what_is_here(monkeypatch):
+    monkeypatch.setattr(hardware, "gpus", lambda: ())
+    with pytest.raises(BadInput, match="no device 'cuda:1'"):
+        resolve(Placement("cpu", device_map=(("model.layers.0", "cpu"), ("model.layers.1", "cuda:1"))))
