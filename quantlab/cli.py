@@ -134,8 +134,7 @@ def _precisions(args: argparse.Namespace) -> int:
     from quantlab.offers import offers
     from quantlab.settings import app_settings
 
-    _, tensors = models.peek(args.model, app_settings())
-    terminal.show_offers(offers(tensors, _placement(args)))
+    terminal.show_offers(offers(models.peek(args.model, app_settings()), _placement(args)))
     return 0
 
 

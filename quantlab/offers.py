@@ -1,11 +1,8 @@
 """What each precision would take, before anything loads. Needs no torch."""
 
-from collections.abc import Mapping
-
 from quantlab import models
-from quantlab.methods import METHODS
-from quantlab.methods.base import estimate
-from quantlab.records import Offer, Placement, TensorInfo, Variant
+from quantlab.methods import METHODS, method_of
+from quantlab.records import Checkpoint, Offer, Placement, Precision, Variant
 from quantlab.runtime import hardware
 from quantlab.runtime import placement as placements
 from quantlab.settings import app_settings
@@ -14,18 +11,21 @@ from quantlab.settings import app_settings
 BUDGET_SHARE = 0.8
 
 
-def offers(tensors: Mapping[str, TensorInfo], placement: Placement) -> tuple[Offer, ...]:
-    """Every precision with its estimated memory for a checkpoint of these tensors and, where it cannot run here, why.
+def offers(checkpoint: Checkpoint, placement: Placement) -> tuple[Offer, ...]:
+    """Every precision with its estimated memory for a checkpoint and, where it cannot be had here, why.
 
     Raises BadInput for a placement that does not exist.
     """
     placement = placements.resolve(placement)
-    free = budget(placement.device)
-    return tuple(
-        Offer(chosen, method.unavailable(placement.device), estimate(method, chosen, placement, tensors), free)
-        for method in METHODS.values()
-        for chosen in method.precisions
-    )
+    return tuple(offer(chosen, checkpoint, placement) for method in METHODS.values() for chosen in method.precisions)
+
+
+def offer(chosen: Precision, checkpoint: Checkpoint, placement: Placement) -> Offer:
+    """One precision as `offers` gives it. `placement` is resolved."""
+    method = method_of(chosen)
+    reason = method.unavailable(placement.device) or method.refuses(chosen, checkpoint, placement.device)
+    planned = None if checkpoint.stored_as and reason else method.estimate(chosen, placement, checkpoint)
+    return Offer(chosen, reason, planned, budget(placement.device), method.title)
 
 
 def budget(device: str, held: int = 0) -> int:
@@ -36,5 +36,5 @@ def budget(device: str, held: int = 0) -> int:
 
 def estimated_bytes(variant: Variant) -> int:
     """The planned `stored_bytes` of one variant, whose placement is resolved."""
-    method = METHODS[variant.precision.method]
-    return estimate(method, variant.precision, variant.placement, models.tensors(variant.model))
+    method = method_of(variant.precision)
+    return method.estimate(variant.precision, variant.placement, models.checkpoint(variant.model))

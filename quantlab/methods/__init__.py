@@ -15,10 +15,11 @@ PRECISIONS: Mapping[str, Precision] = MappingProxyType({p.name: p for m in METHO
 
 
 def precision(name: str) -> Precision:
-    """The precision of that name. Raises BadInput with the valid names."""
-    if name not in PRECISIONS:
+    """The precision of that name, which may carry options (rtn-4-g128). Raises BadInput with the valid names."""
+    found = next(filter(None, (method.parse(name) for method in METHODS.values())), None)
+    if found is None:
         raise unknown("precision", name, PRECISIONS)
-    return PRECISIONS[name]
+    return found
 
 
 def precisions(names: list[str] | tuple[str, ...]) -> tuple[Precision, ...]:
@@ -38,4 +39,4 @@ def method_of(chosen: Precision) -> Method:
 def most_precise(chosen: tuple[Precision, ...]) -> Precision:
     """The one with the most bits; among equals the one that its table names first."""
     order = list(PRECISIONS)
-    return max(chosen, key=lambda p: (p.bits, -order.index(p.name)))
+    return max(chosen, key=lambda p: (p.bits, -order.index(p.name) if p.name in PRECISIONS else -len(order)))

@@ -3,9 +3,10 @@
 import logging
 from dataclasses import dataclass
 from importlib import import_module
+from pathlib import Path
 
-from quantlab.methods.base import missing_package
-from quantlab.records import Model, Placement, Precision, Progress
+from quantlab.methods.base import Method, missing_package
+from quantlab.records import Model, Placement, Precision, Progress, Variant
 from quantlab.runtime.session import LoadedModel
 
 #: Weights that share one absmax in the 4-bit types, and absmax values that share one scale when quantized again.
@@ -31,10 +32,12 @@ def _four_bit(name: str, quant_type: str, double: bool, summary: str) -> BitsAnd
     return BitsAndBytesPrecision(name, "bitsandbytes", 4 + overhead, summary, quant_type, double)
 
 
-class BitsAndBytes:
+class BitsAndBytes(Method):
     """int8, int8-plain, nf4, nf4-dq, fp4, fp4-dq."""
 
     name = "bitsandbytes"
+    title = "bitsandbytes"
+    packages = ("transformers", "bitsandbytes")
     precisions = (
         BitsAndBytesPrecision(
             "int8", name, 8, "8-bit integers, outlier columns in 16 bits (LLM.int8)", "int8", threshold=6.0
@@ -70,9 +73,6 @@ class BitsAndBytes:
         absmax = blocks + 4 * -(-blocks // NESTED_BLOCK) + NESTED_CODEBOOK if precision.double else 4 * blocks
         return count // 2 + absmax + CODEBOOK
 
-    def dtype(self, precision: Precision, placement: Placement) -> str:
-        return placement.compute_dtype
-
     def load(
         self, model: Model, precision: BitsAndBytesPrecision, placement: Placement, progress: Progress
     ) -> LoadedModel:
@@ -85,6 +85,12 @@ class BitsAndBytes:
         notes = [f"kept un-quantized, because the kernel needs other sizes: {', '.join(skipped)}"] if skipped else []
         dtype, kernel = _what_runs(precision, placement)
         return loading.finish(network, placement, dtype, kernel, notes)
+
+    def build(self, variant: Variant, folder: Path, progress: Progress) -> None:
+        from quantlab.methods import transformers_loading as loading
+
+        # Straight after the load: the first product on a CPU rounds the scales to bfloat16.
+        loading.save(self, variant, folder, progress)
 
 
 def _quantization_config(precision: BitsAndBytesPrecision, compute_dtype: str, skipped: list[str]):

@@ -1,41 +1,52 @@
 """No quantization: every weight in one floating-point type. What the other methods are measured against."""
 
-from quantlab.methods.base import DTYPE_BYTES
-from quantlab.records import Model, Placement, Precision, Progress
+from dataclasses import dataclass
+from pathlib import Path
+
+from quantlab.methods.base import DTYPE_BYTES, Method
+from quantlab.records import Model, Placement, Precision, Progress, Variant
 from quantlab.runtime.session import LoadedModel
 
-_DTYPES = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
+
+@dataclass(frozen=True)
+class DensePrecision(Precision):
+    """`dtype` is torch's name of the type."""
+
+    dtype: str
 
 
-class Dense:
+class Dense(Method):
     """fp32, fp16 and bf16."""
 
     name = "dense"
+    title = "Floating point"
     precisions = (
-        Precision("fp32", "dense", 32, "32-bit floating point, full precision"),
-        Precision("fp16", "dense", 16, "16-bit floating point, narrow range"),
-        Precision("bf16", "dense", 16, "16-bit floating point, as most models are published"),
+        DensePrecision("fp32", name, 32, "32-bit floating point, full precision", "float32"),
+        DensePrecision("fp16", name, 16, "16-bit floating point, narrow range", "float16"),
+        DensePrecision("bf16", name, 16, "16-bit floating point, as most models are published", "bfloat16"),
     )
-
-    def unavailable(self, device: str) -> str | None:
-        return None
 
     def prepare(self) -> None:
         from quantlab.methods import transformers_loading
 
         transformers_loading.prepare()
 
-    def weight_bytes(self, precision: Precision, rows: int, columns: int) -> int:
-        return rows * columns * DTYPE_BYTES[_DTYPES[precision.name]]
+    def weight_bytes(self, precision: DensePrecision, rows: int, columns: int) -> int:
+        return rows * columns * DTYPE_BYTES[precision.dtype]
 
-    def dtype(self, precision: Precision, placement: Placement) -> str:
-        return _DTYPES[precision.name]
+    def dtype(self, precision: DensePrecision, placement: Placement) -> str:
+        return precision.dtype
 
-    def load(self, model: Model, precision: Precision, placement: Placement, progress: Progress) -> LoadedModel:
+    def load(self, model: Model, precision: DensePrecision, placement: Placement, progress: Progress) -> LoadedModel:
         from quantlab.methods import transformers_loading as loading
 
-        dtype = _DTYPES[precision.name]
+        dtype = precision.dtype
         return loading.finish(loading.load(model, placement, dtype, progress), placement, dtype, f"torch ({dtype})")
+
+    def build(self, variant: Variant, folder: Path, progress: Progress) -> None:
+        from quantlab.methods import transformers_loading as loading
+
+        loading.save(self, variant, folder, progress)
 
 
 DENSE = Dense()

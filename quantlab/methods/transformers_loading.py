@@ -12,7 +12,8 @@ import torch
 
 from quantlab import models
 from quantlab.errors import ModelError, OutOfMemory, Stopped
-from quantlab.records import Model, Placement, Progress
+from quantlab.methods.base import Method
+from quantlab.records import Model, Placement, Progress, Variant
 from quantlab.runtime.session import Facts
 from quantlab.runtime.torch_session import TorchModel, is_out_of_memory, release_memory
 
@@ -220,3 +221,13 @@ def finish(network: torch.nn.Module, placement: Placement, facts_dtype: str, ker
     facts = Facts(facts_dtype, kernel, {str(k): str(v) for k, v in device_map.items()}, tuple(notes))
     first = next((d for d in device_map.values() if d not in ("cpu", "disk")), "cpu")
     return TorchModel(network, str(first) if not isinstance(first, int) else f"cuda:{first}", facts)
+
+
+def save(method: Method, variant: Variant, folder: Path, progress: Progress) -> None:
+    """Load a variant and write it, with its tokenizer, as a checkpoint that transformers loads."""
+    loaded = method.load(variant.model, variant.precision, variant.placement, progress)
+    try:
+        loaded.module.save_pretrained(folder)
+    finally:
+        loaded.close()
+    models.copy_tokenizer(variant.model, folder)

@@ -3,16 +3,29 @@
 Nothing here imports torch or transformers before a tokenizer or random weights are asked for.
 """
 
+import math
+import shutil
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from quantlab.models import folder as folders
 from quantlab.models import hub, shapes, source
 from quantlab.models.shapes import lazy_state_dict
-from quantlab.records import Model, ModelKind, Progress, TensorInfo, silent
+from quantlab.records import Checkpoint, Model, ModelKind, Progress, TensorInfo, silent
 from quantlab.settings import AppSettings
 
-__all__ = ["Choice", "config", "known_models", "lazy_state_dict", "peek", "resolve", "tensors"]
+__all__ = [
+    "Choice",
+    "checkpoint",
+    "config",
+    "copy_tokenizer",
+    "known_models",
+    "lazy_state_dict",
+    "peek",
+    "resolve",
+    "tensors",
+]
 
 
 @dataclass(frozen=True)
@@ -39,16 +52,25 @@ def resolve(name: str, app: AppSettings, progress: Progress = silent) -> Model:
     return Model(found.name, found.kind, found.folder)
 
 
-def peek(name: str, app: AppSettings) -> tuple[dict[str, Any], dict[str, TensorInfo]]:
-    """Configuration and tensors of the model that a user named, without a download of its weights.
+def peek(name: str, app: AppSettings) -> Checkpoint:
+    """What is known of the model that a user named without a download of its weights.
 
     For estimates before anything loads. Raises as `resolve` does.
     """
     found = source.parse(name, app)
     if found.kind == "hub":
-        return hub.peek(found.name, found.revision)
-    model = resolve(name, app)
-    return config(model), tensors(model)
+        return _checkpoint(*hub.peek(found.name, found.revision))
+    return checkpoint(resolve(name, app))
+
+
+def checkpoint(model: Model) -> Checkpoint:
+    """What is known of a model on this disk without reading its weights. Raises ModelError."""
+    return _checkpoint(config(model), tensors(model))
+
+
+def _checkpoint(config: dict[str, Any], tensors: dict[str, TensorInfo]) -> Checkpoint:
+    nbytes = sum(math.prod(it.shape) * folders.DTYPE_BITS[it.dtype] // 8 for it in tensors.values())
+    return Checkpoint(config, tensors, nbytes, folders.stored_as(config))
 
 
 def tensors(model: Model) -> dict[str, TensorInfo]:
@@ -63,6 +85,14 @@ def config(model: Model) -> dict[str, Any]:
     if model.folder is None:
         return shapes.shape_config(shapes.canonical(model.name))
     return folders.read_config(model.folder, model.name)
+
+
+def copy_tokenizer(model: Model, folder: Path) -> None:
+    """Put the tokenizer's files of a model, and what tells how it ends an answer, beside a checkpoint made of it."""
+    origin = model.folder or source.DEMO_FOLDER
+    for name in (*folders.TOKENIZER_FILES, "generation_config.json"):
+        if (origin / name).is_file() and not (folder / name).exists():
+            shutil.copyfile(origin / name, folder / name)
 
 
 def known_models(app: AppSettings) -> tuple[Choice, ...]:

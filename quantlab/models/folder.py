@@ -15,6 +15,15 @@ from quantlab.records import TensorInfo
 
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json")
+#: All that a tokenizer may consist of.
+TOKENIZER_FILES = (
+    *TOKENIZERS,
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "merges.txt",
+    "chat_template.jinja",
+)
 PICKLES = (".bin", ".pt", ".pth", ".ckpt")
 #: Bits of one element, by safetensors' name of its type.
 DTYPE_BITS = {
@@ -50,7 +59,7 @@ def check(folder: Path, name: str) -> None:
 
 
 def check_config(folder: Path, name: str) -> dict[str, Any]:
-    """The folder's config.json, refused where it asks for code of its own or holds weights already quantized."""
+    """The folder's config.json, refused where it asks for code of its own."""
     config = read_config(folder, name)
     if not isinstance(config.get("model_type"), str):
         raise ModelError(f"config.json of {name!r} has no model_type.", "It must be a transformers configuration.")
@@ -64,12 +73,15 @@ def check_config(folder: Path, name: str) -> dict[str, Any]:
                 f"{what} of {name!r} asks for Python code of its own (auto_map), which quantlab never runs.",
                 "Choose a model whose architecture is part of the transformers library.",
             )
-    if _holds(config, "quantization_config") or _holds(config, "compression_config"):
-        raise ModelError(
-            f"The weights of {name!r} are quantized already (quantization_config in config.json).",
-            "Choose the original model: quantlab does the quantizing, so that its precisions can be compared.",
-        )
     return config
+
+
+def stored_as(config: dict[str, Any]) -> str | None:
+    """How the weights of a folder are quantized already, by the name that its config.json gives; None: they are not."""
+    for key in ("quantization_config", "compression_config"):
+        if isinstance(found := config.get(key), dict) and found:
+            return str(found.get("quant_method") or key)
+    return None
 
 
 def read_config(folder: Path, name: str) -> dict[str, Any]:

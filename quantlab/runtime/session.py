@@ -1,7 +1,7 @@
 """The two protocols that every back end implements, so that one decode loop and one sampler serve them all."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -33,12 +33,16 @@ class Storage:
 
 @dataclass(frozen=True)
 class Facts:
-    """How a variant really runs: the type it computes in, the kernel, where its layers lie, what to know of it."""
+    """How a variant really runs: the type it computes in, the kernel, where its layers lie, what to know of it.
+
+    `details` is what was really stored: file, group size, tensor types.
+    """
 
     compute_dtype: str
     kernel: str
     device_map: Mapping[str, str]
     notes: tuple[str, ...] = ()
+    details: Mapping[str, str] = field(default_factory=dict)
 
 
 class Session(Protocol):
@@ -62,7 +66,7 @@ class Session(Protocol):
         ...
 
     def kv_cache_bytes(self) -> int:
-        """Bytes of the keys and values held now."""
+        """Bytes of the keys and values held now; of those reserved, where a back end reserves them all at once."""
         ...
 
 
@@ -73,8 +77,19 @@ class LoadedModel(Protocol):
     context_length: int
     vocabulary_size: int
 
-    def start(self) -> Session:
-        """A session with an empty cache."""
+    def start(self, capacity: int | None = None) -> Session:
+        """A session with an empty cache.
+
+        `capacity` is how many tokens it will have to hold, for back ends that reserve memory for them; None is the
+        whole context.
+        """
+        ...
+
+    def tokenize(self, text: str) -> tuple[int, ...] | None:
+        """The ids that the checkpoint's own tokenizer gives, special tokens recognized and none added.
+
+        None where it has no other tokenizer than its model's.
+        """
         ...
 
     def storage(self) -> Storage:

@@ -76,8 +76,11 @@ class TorchModel:
             raise RuntimeError("this model was closed")
         return self._model
 
-    def start(self) -> TorchSession:
+    def start(self, capacity: int | None = None) -> TorchSession:
         return TorchSession(self.module, self._device)
+
+    def tokenize(self, text: str) -> tuple[int, ...] | None:
+        return None
 
     def storage(self) -> Storage:
         return storage.measure(self.module)

@@ -85,8 +85,7 @@ def _compare(app: AppSettings):
 def _offers(name: str, placement: Placement, app: AppSettings) -> tuple[Offer, ...]:
     from quantlab import models, offers
 
-    _, tensors = models.peek(name, app)
-    return offers.offers(tensors, placement)
+    return offers.offers(models.peek(name, app), placement)
 
 
 def _choices(app: AppSettings) -> tuple[tuple[str, str, str], ...]:

@@ -1,8 +1,11 @@
 """Round to nearest: plain integers with a scale and a zero point per group, the baseline for cleverer methods."""
 
+import re
 from dataclasses import dataclass
 from importlib import import_module
 
+from quantlab.errors import BadInput
+from quantlab.methods.base import Method
 from quantlab.methods.rtn.layout import GROUP_SIZE, packed_columns, padded
 from quantlab.records import Model, Placement, Precision, Progress
 from quantlab.runtime.session import LoadedModel
@@ -27,17 +30,25 @@ def rtn_precision(bits: int, group_size: int = GROUP_SIZE, symmetric: bool = Fal
     return RtnPrecision(name, "rtn", bits + overhead, summary, bits, group_size, symmetric)
 
 
-class Rtn:
+class Rtn(Method):
     """rtn-8, rtn-4, rtn-3 and rtn-2, each with a zero point or (-sym) without."""
 
     name = "rtn"
+    title = "Round to nearest"
     precisions = (
         *(rtn_precision(bits) for bits in (8, 4, 3, 2)),
         *(rtn_precision(bits, symmetric=True) for bits in (8, 4, 3, 2)),
     )
 
-    def unavailable(self, device: str) -> str | None:
-        return None
+    def parse(self, name: str) -> RtnPrecision | None:
+        """`rtn-4`, with a group size `rtn-4-g128`, without zero points `rtn-4-sym`, or both."""
+        found = re.fullmatch(r"rtn-(8|4|3|2)(?:-g(\d+))?(-sym)?", name)
+        if found is None:
+            return None
+        group_size = int(found[2] or GROUP_SIZE)
+        if group_size % 8 or not 8 <= group_size <= 1024:
+            raise BadInput(f"{name}: the group size cannot be {group_size}.", "Choose a multiple of 8 up to 1024.")
+        return rtn_precision(int(found[1]), group_size, found[3] is not None)
 
     def prepare(self) -> None:
         from quantlab.methods import transformers_loading
@@ -49,9 +60,6 @@ class Rtn:
         groups = padded(columns, precision.group_size) // precision.group_size
         per_group = 2 if precision.symmetric else 3
         return rows * (packed_columns(columns, precision.weight_bits, precision.group_size) + groups * per_group)
-
-    def dtype(self, precision: Precision, placement: Placement) -> str:
-        return placement.compute_dtype
 
     def load(self, model: Model, precision: RtnPrecision, placement: Placement, progress: Progress) -> LoadedModel:
         from quantlab.methods import transformers_loading as loading

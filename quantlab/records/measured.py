@@ -1,120 +1,16 @@
-"""The frozen records that every layer speaks. Nothing here imports torch, gradio or another room.
+"""What was measured: runs, their loads and times, and the comparison they make up."""
 
-Bytes are exact integers, times are seconds, probabilities lie in [0, 1], divergences are in nats. A figure that
-was not measured is None, never zero. What each figure means is defined in docs/measurement.md.
-"""
-
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Literal
 
-ModelKind = Literal["demo", "folder", "hub", "shape"]
+from quantlab.records.asked import Model, Settings
+
 LoadOrigin = Literal["built", "disk", "memory"]
 
 #: The names under which `stored_bytes` is split; see docs/measurement.md.
 PARTS = ("embeddings", "attention", "mlp", "norms", "output_head", "quantization", "other")
-
-
-#: Told how far a long job is: done, total (0 while unknown), what. It may raise `Stopped` to end the job.
-Progress = Callable[[int, int, str], None]
-
-
-def silent(done: int, total: int, what: str) -> None:
-    """A `Progress` for callers who do not watch."""
-
-
-@dataclass(frozen=True)
-class Model:
-    """Weights, tokenizer and configuration from one source. `folder` is None for a shape, which has no weights."""
-
-    name: str
-    kind: ModelKind
-    folder: Path | None
-    revision: str | None = None
-
-    @property
-    def meaningless(self) -> bool:
-        """True where the weights are random, so that the text says nothing about quality."""
-        return self.kind == "shape"
-
-
-@dataclass(frozen=True)
-class Precision:
-    """One setting of a method: what a user ticks. Methods derive their own with the options they need.
-
-    `bits` are those stored for one weight of a quantized layer, scales and zero points included; they order the
-    precisions and choose the reference.
-    """
-
-    name: str
-    method: str
-    bits: float
-    summary: str
-
-
-@dataclass(frozen=True)
-class Placement:
-    """Where a variant is to lie and in what type its un-quantized parts compute.
-
-    `compute_dtype` None means the method's own default for the device. `device_map` is "auto" (accelerate spreads
-    the layers), or pairs of module name and device, or None for everything on `device`.
-    """
-
-    device: str = "cpu"
-    compute_dtype: str | None = None
-    device_map: str | tuple[tuple[str, str], ...] | None = None
-
-
-@dataclass(frozen=True)
-class Variant:
-    """Model x precision x placement: what is loaded and cached."""
-
-    model: Model
-    precision: Precision
-    placement: Placement
-
-
-@dataclass(frozen=True)
-class TensorInfo:
-    """Shape and stored type (safetensors' name: F32, BF16 ...) of one tensor of a checkpoint."""
-
-    shape: tuple[int, ...]
-    dtype: str
-
-
-@dataclass(frozen=True)
-class Offer:
-    """A precision as offered before anything loads. `unavailable` says why it cannot run here, else None.
-
-    `estimated_bytes` is the planner's `stored_bytes`; `fits` compares it with `free_bytes` of the device.
-    """
-
-    precision: Precision
-    unavailable: str | None
-    estimated_bytes: int | None
-    free_bytes: int
-
-    @property
-    def fits(self) -> bool | None:
-        return None if self.estimated_bytes is None else self.estimated_bytes <= self.free_bytes
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How a comparison runs. The same for every variant, so that they differ by their weights alone."""
-
-    max_new_tokens: int = 64
-    sample: bool = False
-    temperature: float = 0.8
-    top_k: int = 50
-    top_p: float = 0.95
-    seed: int = 0
-    reference: str | None = None
-    raw: bool = False
-    race: bool = False
-    placement: Placement = field(default_factory=Placement)
 
 
 @dataclass(frozen=True)
@@ -172,7 +68,12 @@ class Peak:
 
 @dataclass(frozen=True)
 class Load:
-    """What loading a variant gave: its time, origin and bytes. `parts` add up to `stored_bytes`."""
+    """What loading a variant gave: its time, origin and bytes. `parts` add up to `stored_bytes`.
+
+    `build_s` is how long it took to quantize, for a variant kept on disk (it was built now or earlier, see
+    `load_origin`); None where loading quantizes. `details` says what was really stored: file, revision, group size,
+    tensor types.
+    """
 
     load_s: float
     load_origin: LoadOrigin
@@ -185,6 +86,8 @@ class Load:
     kernel: str
     device_map: Mapping[str, str]
     notes: tuple[str, ...] = ()
+    build_s: float | None = None
+    details: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

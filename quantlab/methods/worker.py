@@ -1,0 +1,205 @@
+"""Long work of a foreign library in a process of its own.
+
+What quantizes for minutes must be stoppable in the middle, must keep its banners from the terminal, and must not take
+the page with it when the system ends it for memory or a kernel aborts. A process gives all three.
+
+`python -m quantlab.methods.worker MODULE:FUNCTION` reads keyword arguments as JSON from standard input and calls
+`FUNCTION(progress, **arguments)`; it tells progress and errors as lines of JSON through the pipe in `PIPE`.
+"""
+
+import importlib
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import Any
+
+from quantlab import errors
+from quantlab.errors import ModelError, OutOfMemory, QuantlabError, Unavailable
+from quantlab.records import Progress
+
+PIPE = "QUANTLAB_WORKER_PIPE"
+#: How often the parent asks its progress whether to go on.
+_POLL_S = 0.1
+#: Lines of the child's output that go to the log when it breaks.
+_TAIL = 40
+#: Progress below this share gives no honest forecast.
+_FORECAST_FROM = 0.05
+_ROOT = Path(__file__).resolve().parents[2]
+log = logging.getLogger(__name__)
+
+
+def run(
+    task: str, arguments: Mapping[str, Any], progress: Progress, environment: Mapping[str, str] | None = None
+) -> None:
+    """Call `task` ("module:function") in a process of its own; `arguments` must be plain JSON.
+
+    `progress` is asked ten times a second and may raise `Stopped`, which ends the process. Raises what the task
+    raised, if that is a QuantlabError, OutOfMemory where the system killed it, RuntimeError for a defect.
+    """
+    read_end, write_end = os.pipe()
+    output: list[str] = []
+    with os.fdopen(read_end) as told:
+        try:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "quantlab.methods.worker", task],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                errors="replace",
+                pass_fds=(write_end,),
+                start_new_session=True,
+                env=os.environ | _import_path() | dict(environment or {}) | {PIPE: str(write_end)},
+            )
+        finally:
+            os.close(write_end)
+        messages: SimpleQueue = SimpleQueue()
+        readers = [
+            threading.Thread(target=_read_messages, args=(told, messages), daemon=True),
+            threading.Thread(target=_read_output, args=(process, output), daemon=True),
+        ]
+        for reader in readers:
+            reader.start()
+        try:
+            _send(process, arguments)
+            error = _follow(messages, progress)
+            code = process.wait()
+        finally:
+            _end(process)
+            for reader in readers:
+                reader.join()
+    if error is not None:
+        raise error
+    if code:
+        _explain(task, code, output)
+
+
+def _import_path() -> dict[str, str]:
+    """The child finds this package wherever it was started from."""
+    known = os.environ.get("PYTHONPATH")
+    return {"PYTHONPATH": f"{_ROOT}{os.pathsep}{known}" if known else str(_ROOT)}
+
+
+def _send(process: subprocess.Popen, arguments: Mapping[str, Any]) -> None:
+    with suppress(BrokenPipeError):  # it ended before it read them; its exit code tells why
+        process.stdin.write(json.dumps(dict(arguments)))
+        process.stdin.close()
+
+
+def _read_messages(told, messages: SimpleQueue) -> None:
+    for line in told:
+        messages.put(json.loads(line))
+    messages.put(None)
+
+
+def _read_output(process: subprocess.Popen, output: list[str]) -> None:
+    for line in process.stdout:
+        output.append(line)
+        del output[:-_TAIL]
+
+
+def _follow(messages: SimpleQueue, progress: Progress) -> QuantlabError | None:
+    """Pass progress on until the child closes its pipe; the error that it told, if any."""
+    last, begun = (0, 0, "starting"), time.monotonic()
+    while True:
+        try:
+            message = messages.get(timeout=_POLL_S)
+        except Empty:
+            progress(*last)
+            continue
+        if message is None:
+            return None
+        if "error" in message:
+            return _rebuilt(**message["error"])
+        done, total, what = message["progress"]
+        last = (done, total, what + _time_left(done, total, time.monotonic() - begun))
+        progress(*last)
+
+
+def _time_left(done: int, total: int, passed: float) -> str:
+    if not total or not _FORECAST_FROM <= done / total < 1:
+        return ""
+    left = passed * (total - done) / done
+    return f", about {left:.0f} s left" if left < 100 else f", about {left / 60:.0f} min left"
+
+
+def _rebuilt(kind: str, what: str, advice: str) -> QuantlabError:
+    known = getattr(errors, kind, QuantlabError)
+    return known() if known is errors.Stopped else known(what, advice)
+
+
+def _end(process: subprocess.Popen) -> None:
+    """End the process and whatever it started."""
+    if process.poll() is None:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def _explain(task: str, code: int, output: list[str]) -> None:
+    log.error("%s ended with %s:\n%s", task, code, "".join(output))
+    if code == -signal.SIGKILL:
+        raise OutOfMemory(
+            "The system ended the quantizing, most likely for want of memory.",
+            "Choose a smaller model or fewer calibration samples, or free some memory.",
+        )
+    raise RuntimeError(f"{task} ended with {code}: {output[-1].strip() if output else 'no output'}")
+
+
+class _Teller:
+    """The child's side of the pipe; its `progress` is what the task is given."""
+
+    def __init__(self) -> None:
+        self._pipe = os.fdopen(int(os.environ.pop(PIPE)), "w")
+
+    def progress(self, done: int, total: int, what: str) -> None:
+        self._tell({"progress": [done, total, what]})
+
+    def error(self, error: QuantlabError) -> None:
+        kind = next(k.__name__ for k in type(error).__mro__ if hasattr(errors, k.__name__))
+        self._tell({"error": {"kind": kind, "what": error.what, "advice": error.advice}})
+
+    def _tell(self, message: dict[str, Any]) -> None:
+        self._pipe.write(json.dumps(message) + "\n")
+        self._pipe.flush()
+
+
+def _main(task: str) -> int:
+    teller = _Teller()
+    arguments = json.load(sys.stdin)
+    module, _, function = task.partition(":")
+    try:
+        getattr(importlib.import_module(module), function)(teller.progress, **arguments)
+    except QuantlabError as error:
+        teller.error(error)
+        return 1
+    except MemoryError:
+        teller.error(
+            OutOfMemory("The memory ran out while quantizing.", "Choose a smaller model, or free some memory.")
+        )
+        return 1
+    except OSError as error:
+        teller.error(disk_error(error))
+        return 1
+    return 0
+
+
+def disk_error(error: OSError) -> QuantlabError:
+    """What a failed write or read means for a user."""
+    where = f" ({error.filename})" if error.filename else ""
+    if error.errno == 28:
+        return Unavailable(f"The disk is full{where}.", "Free some space, or see quantlab cache list.")
+    return ModelError(f"A file cannot be read or written{where}: {error.strerror or error}.", "Check it and try again.")
+
+
+if __name__ == "__main__":
+    raise SystemExit(_main(sys.argv[1]))

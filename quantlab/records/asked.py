@@ -1,0 +1,144 @@
+"""What is asked for: models, precisions, where they lie, how a comparison runs."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+ModelKind = Literal["demo", "folder", "hub", "shape"]
+
+#: Told how far a long job is: done, total (0 while unknown), what. It may raise `Stopped` to end the job.
+Progress = Callable[[int, int, str], None]
+
+
+def silent(done: int, total: int, what: str) -> None:
+    """A `Progress` for callers who do not watch."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """Weights, tokenizer and configuration from one source. `folder` is None for a shape, which has no weights.
+
+    `gguf` is the file that holds weights and tokenizer both, where the source is one.
+    """
+
+    name: str
+    kind: ModelKind
+    folder: Path | None
+    revision: str | None = None
+    gguf: Path | None = None
+
+    @property
+    def meaningless(self) -> bool:
+        """True where the weights are random, so that the text says nothing about quality."""
+        return self.kind == "shape"
+
+
+@dataclass(frozen=True)
+class Precision:
+    """One setting of a method: what a user ticks. Methods derive their own with the options they need.
+
+    `bits` are those stored for one weight of a quantized layer, scales and zero points included; they order the
+    precisions and choose the reference.
+    """
+
+    name: str
+    method: str
+    bits: float
+    summary: str
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where a variant is to lie and in what type its un-quantized parts compute.
+
+    `compute_dtype` None means the method's own default for the device. `device_map` is "auto" (accelerate spreads
+    the layers), or pairs of module name and device, or None for everything on `device`. `kernel` names the code that
+    multiplies, for methods that have several; None leaves the choice to the method's library.
+    """
+
+    device: str = "cpu"
+    compute_dtype: str | None = None
+    device_map: str | tuple[tuple[str, str], ...] | None = None
+    kernel: str | None = None
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """The text that a method reads while it quantizes: `samples` windows of `length` tokens.
+
+    `file` None is the bundled text of the demo world. `digest` tells two states of one file apart. A window is never
+    longer than the model's context. The defaults are those of GPTQ (Frantar et al. 2022, arXiv:2210.17323, 4).
+    """
+
+    file: Path | None = None
+    digest: str = ""
+    samples: int = 128
+    length: int = 2_048
+
+
+@dataclass(frozen=True)
+class Variant:
+    """Model x precision x placement: what is loaded and cached. `calibration` is None where the method reads none."""
+
+    model: Model
+    precision: Precision
+    placement: Placement
+    calibration: Calibration | None = None
+
+
+@dataclass(frozen=True)
+class TensorInfo:
+    """Shape and stored type (safetensors' name: F32, BF16 ...) of one tensor of a checkpoint."""
+
+    shape: tuple[int, ...]
+    dtype: str
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What can be known of a model without its weights: config.json, the tensors and the bytes that they fill.
+
+    `stored_as` names how its weights are quantized already (gptq, awq, bitsandbytes, gguf ...); None: they are not.
+    """
+
+    config: Mapping[str, Any]
+    tensors: Mapping[str, TensorInfo]
+    nbytes: int
+    stored_as: str | None = None
+
+
+@dataclass(frozen=True)
+class Offer:
+    """A precision as offered before anything loads. `unavailable` says why it cannot run here, else None.
+
+    `estimated_bytes` is the planner's `stored_bytes`; `fits` compares it with `free_bytes` of the device.
+    `group` is the method's title.
+    """
+
+    precision: Precision
+    unavailable: str | None
+    estimated_bytes: int | None
+    free_bytes: int
+    group: str = ""
+
+    @property
+    def fits(self) -> bool | None:
+        return None if self.estimated_bytes is None else self.estimated_bytes <= self.free_bytes
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a comparison runs. The same for every variant, so that they differ by their weights alone."""
+
+    max_new_tokens: int = 64
+    sample: bool = False
+    temperature: float = 0.8
+    top_k: int = 50
+    top_p: float = 0.95
+    seed: int = 0
+    reference: str | None = None
+    raw: bool = False
+    race: bool = False
+    placement: Placement = field(default_factory=Placement)
+    calibration: Calibration = field(default_factory=Calibration)
