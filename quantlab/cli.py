@@ -1,4 +1,4 @@
-"""The same verbs without a browser: `quantlab compare`, `quantlab precisions`, `quantlab models`, `quantlab serve`."""
+"""The same verbs without a browser: `quantlab compare`, `quantize`, `cache`, `precisions`, `models`, `serve`."""
 
 import argparse
 import json
@@ -10,8 +10,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from quantlab.errors import BadInput, QuantlabError, Stopped
-from quantlab.records import Placement, Settings
+from quantlab.errors import BadInput, QuantlabError, Stopped, unknown
+from quantlab.records import Calibration, Placement, Settings
 
 if TYPE_CHECKING:
     from quantlab.records import Comparison
@@ -28,6 +28,8 @@ def parser() -> argparse.ArgumentParser:
     )
     verbs = top.add_subparsers(dest="verb", required=True)
     _add_compare(verbs)
+    _add_quantize(verbs)
+    _add_cache(verbs)
     offered = verbs.add_parser("precisions", help="list what can run here, its memory, and why the rest cannot")
     offered.add_argument("--model", default="demo")
     _add_placement(offered)
@@ -41,6 +43,14 @@ def _add_compare(verbs) -> None:
     compare.add_argument("--model", default="demo", help="demo, a folder, a Hub id with @revision, or shape:NAME")
     compare.add_argument(
         "--precisions", default=DEFAULT_PRECISIONS, help=f"comma-separated (default {DEFAULT_PRECISIONS})"
+    )
+    compare.add_argument(
+        "--variant",
+        action="append",
+        default=[],
+        metavar="PATH_OR_ID[::PRECISION]",
+        help="a published checkpoint to compare with: a quantized folder or Hub id, a .gguf file (::NAME picks one of "
+        "several), or another model at a precision; may be repeated",
     )
     compare.add_argument("--prompt", default=DEFAULT_PROMPT, help="the text, or - for standard input")
     compare.add_argument("--max-new-tokens", type=int, default=64)
@@ -56,6 +66,37 @@ def _add_compare(verbs) -> None:
         "--json", metavar="FILE", help="write the comparison as JSON to a file, or - for standard output"
     )
     _add_placement(compare)
+    _add_calibration(compare)
+
+
+def _add_quantize(verbs) -> None:
+    quantize = verbs.add_parser("quantize", help="write a model at one precision as a checkpoint for other programs")
+    quantize.add_argument("--model", default="demo", help="demo, a folder, a Hub id with @revision, or shape:NAME")
+    quantize.add_argument("--precision", required=True, help="for example gptq-4, awq-4, q4_k_m or nf4")
+    quantize.add_argument("--out", required=True, metavar="DIR", help="a folder that does not exist or is empty")
+    _add_placement(quantize)
+    _add_calibration(quantize)
+
+
+def _add_cache(verbs) -> None:
+    cache = verbs.add_parser("cache", help="the quantized checkpoints that are kept on disk")
+    actions = cache.add_subparsers(dest="action", required=True)
+    actions.add_parser("list", help="what is kept, its size and how long it took to make")
+    clear = actions.add_parser("clear", help="remove the named ones, or all")
+    clear.add_argument("names", nargs="*", metavar="NAME")
+
+
+def _add_calibration(verb: argparse.ArgumentParser) -> None:
+    defaults = Calibration()
+    verb.add_argument("--calibration", metavar="FILE", help="a text for GPTQ and AWQ to read (default: bundled)")
+    verb.add_argument("--calibration-samples", type=int, default=defaults.samples, help="how many windows of it")
+    verb.add_argument("--calibration-length", type=int, default=defaults.length, help="tokens of a window, at most")
+
+
+def _calibration(args: argparse.Namespace) -> Calibration:
+    from quantlab.methods.calibration import calibration
+
+    return calibration(args.calibration, args.calibration_samples, args.calibration_length)
 
 
 def _add_placement(verb: argparse.ArgumentParser) -> None:
@@ -64,12 +105,13 @@ def _add_placement(verb: argparse.ArgumentParser) -> None:
         "--compute-dtype", help="float32, bfloat16 or float16 for quantized methods (default: the device's)"
     )
     verb.add_argument("--device-map", help='auto, a JSON object such as {"": "cpu"}, or a file with one')
+    verb.add_argument("--kernel", help="the code that multiplies, where GPTQ or AWQ have several (default: the best)")
 
 
 def _placement(args: argparse.Namespace) -> Placement:
     from quantlab.runtime.placement import parse_device_map
 
-    return Placement(args.device, args.compute_dtype, parse_device_map(args.device_map))
+    return Placement(args.device, args.compute_dtype, parse_device_map(args.device_map), args.kernel)
 
 
 def _settings(args: argparse.Namespace) -> Settings:
@@ -84,6 +126,7 @@ def _settings(args: argparse.Namespace) -> Settings:
         raw=args.raw,
         race=args.race,
         placement=_placement(args),
+        calibration=_calibration(args),
     )
 
 
@@ -94,6 +137,7 @@ def _compare(args: argparse.Namespace) -> int:
 
     prompt = sys.stdin.read() if args.prompt == "-" else args.prompt
     names = [name.strip() for name in args.precisions.split(",") if name.strip()]
+    names += [_checkpoint(spec) for spec in args.variant]
     if args.json and args.json != "-":
         _check_writable(Path(args.json).absolute())
     stop = threading.Event()
@@ -106,6 +150,41 @@ def _compare(args: argparse.Namespace) -> int:
         if args.json:
             _write(Path(args.json), json.dumps(comparison_data(comparison), allow_nan=False, indent=1))
     return _exit_code(comparison, stop)
+
+
+def _checkpoint(spec: str) -> str:
+    """A published checkpoint as `compare` tells it from a precision: a bare folder's name is given as a path."""
+    from quantlab.methods.published import is_published
+
+    return spec if is_published(spec) else f"./{spec}"
+
+
+def _quantize(args: argparse.Namespace) -> int:
+    from quantlab import terminal
+    from quantlab.saving import quantize
+
+    stop = threading.Event()
+    with closing(
+        quantize(args.model, args.precision, args.out, _placement(args), _calibration(args), stop=stop)
+    ) as steps:
+        terminal.show_saved(terminal.follow_steps(steps, stop))
+    return 0
+
+
+def _cache(args: argparse.Namespace) -> int:
+    from quantlab import terminal
+    from quantlab.engine.bring import checkpoint_store
+
+    store = checkpoint_store()
+    if args.action == "list":
+        terminal.show_kept(store)
+        return 0
+    kept = [entry.name for entry in store.entries()]
+    for name in args.names:
+        if name not in kept:
+            raise unknown("checkpoint", name, kept)
+    print(f"{store.clear(tuple(args.names) or None)} removed")
+    return 0
 
 
 def _check_writable(file: Path) -> None:
@@ -154,7 +233,14 @@ def _serve(_args: argparse.Namespace) -> int:
     return 0
 
 
-VERBS = {"compare": _compare, "precisions": _precisions, "models": _models, "serve": _serve}
+VERBS = {
+    "compare": _compare,
+    "quantize": _quantize,
+    "cache": _cache,
+    "precisions": _precisions,
+    "models": _models,
+    "serve": _serve,
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

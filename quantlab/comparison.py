@@ -11,16 +11,18 @@ from typing import TYPE_CHECKING
 
 from quantlab import models, offers
 from quantlab.engine.background import in_background
+from quantlab.engine.bring import bring
 from quantlab.engine.cache import VariantCache
-from quantlab.errors import Broken, QuantlabError, Stopped, Unavailable
+from quantlab.errors import BadInput, Broken, QuantlabError, Stopped, Unavailable
 from quantlab.events import Done, Event, Finished, Loaded, Loading, Started
 from quantlab.fidelity.divergence import divergence, score_answer, token_differences
 from quantlab.measure.machine import machine, versions
 from quantlab.methods import method_of, precisions
+from quantlab.methods.published import is_published, labels
 from quantlab.models.tokenizer import token_texts
-from quantlab.planning import Plan, plan
-from quantlab.records import Comparison, Model, Precision, Progress, Run, Settings, Variant
-from quantlab.running import Answer, Ready, answer, make_ready, texts_of
+from quantlab.planning import Entrant, Plan, enter, plan, refusal
+from quantlab.records import Comparison, Model, Progress, Run, Settings
+from quantlab.running import Answer, Ready, answer, make_ready, texts_of, tokenizer_notes
 from quantlab.runtime.session import LoadedModel
 from quantlab.runtime.torch_session import telling_out_of_memory
 from quantlab.settings import app_settings
@@ -42,6 +44,9 @@ def compare(
 ) -> Iterator[Event]:
     """Run one prompt through one model at several precisions.
 
+    `precisions_asked` may also name published checkpoints, as `PATH_OR_ID` or `PATH_OR_ID::PICK` (see
+    `methods.published`); their columns go by a short label.
+
     Yields `Loading` with an empty precision while a model is fetched, then `Started`, and for each precision, the
     reference first, `Loading`, `Loaded`, `Token` and `Finished`; at last `Done` with the whole `Comparison`. A
     precision that fails is a run with an error and takes no other with it. Setting `stop`, or closing the
@@ -52,12 +57,24 @@ def compare(
     stop = stop or threading.Event()
     settings = settings or Settings()
     app = app_settings()
-    chosen = precisions(list(precisions_asked))
-    if isinstance(model, str):
-        fetch = in_background(lambda progress: models.resolve(model, app, progress), stop)
-        model = yield from _as_loading("", fetch)
-    job = _Job(plan(model, chosen, prompt, settings, app), stop, variants or variant_cache())
+    names = _columns(precisions_asked)
+
+    def fetch(progress: Progress) -> tuple[Model, tuple[Entrant, ...]]:
+        found = models.resolve(model, app, progress) if isinstance(model, str) else model
+        return found, tuple(enter(found, name, asked, app, progress) for asked, name in names.items())
+
+    found, entrants = yield from _as_loading("", in_background(fetch, stop))
+    job = _Job(plan(found, entrants, prompt, settings, app), stop, variants or variant_cache())
     yield from job.run()
+
+
+def _columns(asked: Sequence[str]) -> dict[str, str]:
+    """What was asked for, in order, with the name of its column. Raises BadInput before anything is fetched."""
+    precisions([name for name in asked if not is_published(name)], also=len(asked))
+    repeated = sorted({name for name in asked if list(asked).count(name) > 1})
+    if repeated:
+        raise BadInput(f"Chosen more than once: {', '.join(repeated)}.", "Name each once.")
+    return labels(asked)
 
 
 @dataclass
@@ -74,7 +91,7 @@ class _Job:
     def run(self) -> Iterator[Event]:
         plan, question = self.plan, self.plan.question
         tokens = token_texts(question.tokenizer, question.prompt_ids)
-        yield Started(tuple(p.name for p in plan.order), plan.reference.name, question.prompt_ids, tokens)
+        yield Started(tuple(e.name for e in plan.order), plan.reference.name, question.prompt_ids, tokens)
         stages = self._race() if plan.settings.race else self._one_by_one()
         yield from stages
         yield Done(
@@ -87,20 +104,20 @@ class _Job:
                 settings=plan.settings,
                 machine=machine(plan.settings.placement.device),
                 versions=versions(),
-                runs=tuple(self.runs[p.name] for p in plan.order),
+                runs=tuple(self.runs[entrant.name] for entrant in plan.order),
             )
         )
 
     def _one_by_one(self) -> Iterator[Event]:
-        for chosen in self.plan.order:
+        for entrant in self.plan.order:
             with ExitStack() as leases:
                 try:
-                    with _telling(chosen.name):
-                        ready = yield from self._ready(chosen, leases)
+                    with _telling(entrant.name):
+                        ready = yield from self._ready(entrant, leases)
                         got = yield from answer(ready, self.plan.question, self._device, self.stop)
                         run = self._run_of(ready, got)
                 except QuantlabError as error:
-                    run = _failed(chosen, error)
+                    run = _failed(entrant, error)
             yield from self._finish(run)
 
     def _race(self) -> Iterator[Event]:
@@ -108,12 +125,12 @@ class _Job:
         machine(self._device)  # measures the bandwidth once, and not while they all use it
         with ExitStack() as leases:
             ready: list[Ready] = []
-            for chosen in self.plan.order:
+            for entrant in self.plan.order:
                 try:
-                    with _telling(chosen.name):
-                        ready.append((yield from self._ready(chosen, leases)))
+                    with _telling(entrant.name):
+                        ready.append((yield from self._ready(entrant, leases)))
                 except QuantlabError as error:
-                    yield from self._finish(_failed(chosen, error))
+                    yield from self._finish(_failed(entrant, error))
             answers = yield from self._answer_together(ready)
             for one in ready:
                 try:
@@ -161,23 +178,31 @@ class _Job:
                 thread.join()
         return done
 
-    def _ready(self, chosen: Precision, leases: ExitStack) -> Generator[Event, None, Ready]:
-        reason = method_of(chosen).unavailable(self.plan.settings.placement.device)
+    def _ready(self, entrant: Entrant, leases: ExitStack) -> Generator[Event, None, Ready]:
+        if entrant.failure is not None:
+            raise entrant.failure
+        reason = refusal(entrant, self._device)
         if reason is not None:
-            raise Unavailable(f"{chosen.name} cannot run here: it {reason}.")
+            raise Unavailable(f"{entrant.name} cannot run here: it {reason}.")
         if self.stop.is_set():
             raise Stopped
-        variant = Variant(self.plan.model, chosen, self.plan.settings.placement)
-        yield Loading(chosen.name, 0, 0, "")
-        method_of(chosen).prepare()
+        yield Loading(entrant.name, 0, 0, "")
+        method_of(entrant.precision).prepare()
 
         def job(progress: Progress) -> Ready:
-            lease = leases.enter_context(self.variants.lease(variant, progress))
-            return make_ready(chosen.name, lease, self.plan.question)
+            lease = leases.enter_context(self.variants.lease(self.plan.variant(entrant), progress))
+            notes = self._tokenizer_notes(entrant, lease.loaded)
+            return make_ready(entrant.name, lease, self.plan.question, notes)
 
-        ready = yield from _as_loading(chosen.name, in_background(job, self.stop))
-        yield Loaded(chosen.name, ready.load)
+        ready = yield from _as_loading(entrant.name, in_background(job, self.stop))
+        yield Loaded(entrant.name, ready.load)
         return ready
+
+    def _tokenizer_notes(self, entrant: Entrant, loaded: LoadedModel) -> tuple[str, ...]:
+        """What a checkpoint's own tokenizer does otherwise. Raises ModelError where its tokens mean other texts."""
+        if entrant.model is self.plan.model:
+            return ()
+        return tokenizer_notes(entrant.model, loaded, self.plan.question)
 
     @property
     def _device(self) -> str:
@@ -218,7 +243,8 @@ class _Job:
 
     def _scores(self, ready: Ready, theirs: Answer) -> "torch.Tensor":
         prompt = self.plan.question.prompt_ids
-        return score_answer(ready.loaded.start(), prompt, theirs.token_ids, ready.loaded.vocabulary_size)
+        session = ready.loaded.start(len(prompt) + len(theirs.token_ids))
+        return score_answer(session, prompt, theirs.token_ids, ready.loaded.vocabulary_size)
 
     def _finish(self, run: Run) -> Iterator[Event]:
         run = replace(run, timings_count=not self.plan.settings.race)
@@ -241,10 +267,10 @@ def _telling(precision: str) -> Iterator[None]:
         ) from error
 
 
-def _failed(chosen: Precision, error: QuantlabError) -> Run:
+def _failed(entrant: Entrant, error: QuantlabError) -> Run:
     if isinstance(error, Stopped):
-        return Run(chosen.name, stopped=True)
-    return Run(chosen.name, error.what, error.advice)
+        return Run(entrant.name, stopped=True)
+    return Run(entrant.name, error.what, error.advice)
 
 
 def _as_loading(precision: str, work: Generator[tuple[int, int, str], None, object]) -> Generator[Event, None, object]:
@@ -258,11 +284,7 @@ def _as_loading(precision: str, work: Generator[tuple[int, int, str], None, obje
         work.close()
 
 
-def _load(variant: Variant, progress: Progress) -> LoadedModel:
-    return method_of(variant.precision).load(variant.model, variant.precision, variant.placement, progress)
-
-
 @cache
 def variant_cache() -> VariantCache:
     """The cache that this process shares between all visitors."""
-    return VariantCache(_load, offers.estimated_bytes, offers.budget)
+    return VariantCache(bring, offers.estimated_bytes, offers.budget)

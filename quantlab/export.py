@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from quantlab.records import Comparison, Model, Run
@@ -41,6 +42,7 @@ def _run(run: Run) -> dict[str, Any]:
         "tokens": list(run.tokens),
         "load_s": load and load.load_s,
         "load_origin": load and load.load_origin,
+        "build_s": load and load.build_s,
         "warmup_ttft_s": timing and timing.warmup_ttft_s,
         "ttft_s": timing and timing.ttft_s,
         "itl_s": list(timing.itl_s) if timing else None,
@@ -55,6 +57,7 @@ def _run(run: Run) -> dict[str, Any]:
         "compute_dtype": load and load.compute_dtype,
         "kernel": load and load.kernel,
         "device_map": load and dict(load.device_map),
+        "details": dict(load.details) if load else {},
         "notes": list(load.notes) if load else [],
         "peak_bytes": asdict(run.peak) | {"estimate": run.peak.estimate} if run.peak else None,
         "kv_cache_bytes": run.kv_cache_bytes,
@@ -68,6 +71,8 @@ def _run(run: Run) -> dict[str, Any]:
 def _finite(value: Any) -> Any:
     if isinstance(value, float):
         return value if math.isfinite(value) else None
+    if isinstance(value, Path):
+        return str(value)
     if isinstance(value, Mapping):
         return {key: _finite(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

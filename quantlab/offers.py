@@ -2,10 +2,11 @@
 
 from quantlab import models
 from quantlab.methods import METHODS, method_of
+from quantlab.methods.published import precision_of, read
 from quantlab.records import Checkpoint, Offer, Placement, Precision, Variant
 from quantlab.runtime import hardware
 from quantlab.runtime import placement as placements
-from quantlab.settings import app_settings
+from quantlab.settings import AppSettings, app_settings
 
 #: The share of free memory that variants may take, unless a budget is set.
 BUDGET_SHARE = 0.8
@@ -26,6 +27,17 @@ def offer(chosen: Precision, checkpoint: Checkpoint, placement: Placement) -> Of
     reason = method.unavailable(placement.device) or method.refuses(chosen, checkpoint, placement.device)
     planned = None if checkpoint.stored_as and reason else method.estimate(chosen, placement, checkpoint)
     return Offer(chosen, reason, planned, budget(placement.device), method.title)
+
+
+def offer_published(spec: str, placement: Placement, app: AppSettings) -> Offer:
+    """A published checkpoint as `offers` gives a precision, under the short label of its column.
+
+    Its weights are not downloaded. Raises BadInput or ModelError.
+    """
+    published = read(spec)
+    checkpoint = models.peek(published.name, app, published.pick)
+    chosen = precision_of(published, published.label, checkpoint)
+    return offer(chosen, checkpoint, placements.resolve(placement))
 
 
 def budget(device: str, held: int = 0) -> int:

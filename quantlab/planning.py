@@ -5,13 +5,27 @@ from dataclasses import dataclass, replace
 
 from quantlab import models
 from quantlab.engine.sampling import sampler
-from quantlab.errors import BadInput, ModelError
-from quantlab.methods import method_of, most_precise
+from quantlab.errors import BadInput, ModelError, QuantlabError, Stopped
+from quantlab.methods import method_of, most_precise, precision, variant_of
+from quantlab.methods.published import STORED, as_stored, is_published, label, precision_of, read
 from quantlab.models.tokenizer import encode_prompt, load_tokenizer
-from quantlab.records import Model, Precision, Settings
+from quantlab.records import Model, Precision, Progress, Settings, Variant, silent
 from quantlab.running import Question
 from quantlab.runtime import placement as placements
 from quantlab.settings import AppSettings
+
+
+@dataclass(frozen=True)
+class Entrant:
+    """A column before it runs: a precision, under the name of its column, of a model; or why it cannot run."""
+
+    precision: Precision
+    model: Model
+    failure: QuantlabError | None = None
+
+    @property
+    def name(self) -> str:
+        return self.precision.name
 
 
 @dataclass(frozen=True)
@@ -19,33 +33,82 @@ class Plan:
     """All that is known before the first variant loads."""
 
     model: Model
-    chosen: tuple[Precision, ...]
-    reference: Precision
+    entrants: tuple[Entrant, ...]
+    reference: Entrant
     prompt: str
     question: Question
     settings: Settings
 
     @property
-    def order(self) -> tuple[Precision, ...]:
-        return (self.reference, *(p for p in self.chosen if p is not self.reference))
+    def order(self) -> tuple[Entrant, ...]:
+        return (self.reference, *(entrant for entrant in self.entrants if entrant is not self.reference))
+
+    def variant(self, entrant: Entrant) -> Variant:
+        return variant_of(entrant.model, entrant.precision, self.settings.placement, self.settings.calibration)
 
 
-def plan(model: Model, chosen: tuple[Precision, ...], prompt: str, settings: Settings, app: AppSettings) -> Plan:
+def enter(model: Model, name: str, asked: str, app: AppSettings, progress: Progress = silent) -> Entrant:
+    """The column called `name` for what was asked: a precision of the model, or a published checkpoint.
+
+    A checkpoint that cannot be had is an entrant with its failure. Raises BadInput for a precision that does not
+    exist, Stopped from `progress`.
+    """
+    if not is_published(asked):
+        chosen = precision(asked)
+        return Entrant(chosen if asked != STORED else _as_stored(model, chosen), model)
+    try:
+        published = read(asked)
+        found = models.resolve(published.name, app, progress, published.pick)
+        return Entrant(precision_of(published, name, models.checkpoint(found)), found)
+    except Stopped:
+        raise
+    except QuantlabError as error:
+        return Entrant(Precision(name, STORED, 0, ""), model, error)
+
+
+def _as_stored(model: Model, chosen: Precision) -> Precision:
+    """The precision `stored` with the bits that the model's own weights have, where they are quantized."""
+    checkpoint = models.checkpoint(model)
+    return as_stored(checkpoint, chosen.name) if checkpoint.stored_as else chosen
+
+
+def refusal(entrant: Entrant, device: str) -> str | None:
+    """Why a column cannot run on the device, in words that go on from "it ..."; None where it can."""
+    method = method_of(entrant.precision)
+    return method.unavailable(device) or method.refuses(entrant.precision, models.checkpoint(entrant.model), device)
+
+
+def plan(model: Model, entrants: tuple[Entrant, ...], prompt: str, settings: Settings, app: AppSettings) -> Plan:
     """Read the prompt and check everything that can be checked before a variant loads. Raises BadInput."""
+    if model.gguf is not None:
+        raise BadInput(
+            f"{model.name} is a GGUF file, which can be compared with a model but not be one itself.",
+            "Give the original model, whose tokenizer every column shares, and this file as a published checkpoint.",
+        )
     placement = placements.resolve(settings.placement)
     tokenizer = load_tokenizer(model)
     prompt_ids = tuple(encode_prompt(tokenizer, prompt, settings.raw))
     _check_lengths(len(prompt_ids), settings, _context_length(model), app)
     sampler(settings)  # refuses settings out of range before anything loads
-    if settings.reference is not None and settings.reference not in {p.name for p in chosen}:
-        raise BadInput(
-            f"The reference {settings.reference!r} is not among the precisions.",
-            f"Choose one of: {', '.join(p.name for p in chosen)}.",
-        )
-    runnable = tuple(p for p in chosen if not method_of(p).unavailable(placement.device)) or chosen
-    reference = next((p for p in chosen if p.name == settings.reference), None) or most_precise(runnable)
     question = Question(prompt_ids, tokenizer, _eos_ids(model, tokenizer), settings)
-    return Plan(model, chosen, reference, prompt, question, replace(settings, placement=placement))
+    reference = _reference(entrants, settings.reference, placement.device)
+    return Plan(model, entrants, reference, prompt, question, replace(settings, placement=placement))
+
+
+def _reference(entrants: tuple[Entrant, ...], wanted: str | None, device: str) -> Entrant:
+    """The one asked for, by its column's name or as it was typed; else the most precise one that can run."""
+    if wanted is not None:
+        name = label(wanted) if is_published(wanted) else wanted
+        found = next((entrant for entrant in entrants if entrant.name in (name, wanted)), None)
+        if found is None:
+            raise BadInput(
+                f"The reference {wanted!r} is not among the precisions.",
+                f"Choose one of: {', '.join(entrant.name for entrant in entrants)}.",
+            )
+        return found
+    runnable = [it for it in entrants if it.failure is None and refusal(it, device) is None] or entrants
+    best = most_precise(tuple(entrant.precision for entrant in runnable))
+    return next(entrant for entrant in runnable if entrant.precision is best)
 
 
 def _check_lengths(prompt_tokens: int, settings: Settings, context: int, app: AppSettings) -> None:

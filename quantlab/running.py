@@ -10,17 +10,22 @@ from typing import TYPE_CHECKING
 from quantlab.engine.cache import Lease
 from quantlab.engine.decode import decode
 from quantlab.engine.sampling import sampler
+from quantlab.errors import ModelError
 from quantlab.events import Token
 from quantlab.fidelity.divergence import TopTokens, nonfinite, top_tokens
 from quantlab.measure.machine import read_bandwidth
 from quantlab.measure.memory import PeakMemory
 from quantlab.measure.timing import Stopwatch
-from quantlab.models.tokenizer import token_texts
-from quantlab.records import Load, Peak, Settings, Timing
+from quantlab.models.tokenizer import load_tokenizer, token_texts
+from quantlab.records import Load, Model, Peak, Settings, Timing
 from quantlab.runtime.session import LoadedModel
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
+
+
+#: Letters, digits, signs, spaces and other scripts, which tokenizers part in different ways.
+PROBE = ' The year 2024, 3.14 and 100 %:\n\tit\'s über-naïve — "Größe" 東京 Привет 🙂 x_1 += y[0];'
 
 
 @dataclass(frozen=True)
@@ -31,6 +36,11 @@ class Question:
     tokenizer: "PreTrainedTokenizerBase"
     eos_ids: frozenset[int]
     settings: Settings
+
+    @property
+    def capacity(self) -> int:
+        """Tokens that a session holds at most."""
+        return len(self.prompt_ids) + self.settings.max_new_tokens
 
 
 @dataclass(frozen=True)
@@ -59,9 +69,9 @@ class Answer:
     stopped: bool
 
 
-def make_ready(precision: str, lease: Lease, question: Question) -> Ready:
+def make_ready(precision: str, lease: Lease, question: Question, notes: tuple[str, ...] = ()) -> Ready:
     """One pass over the prompt and up to two tokens that count for nothing: kernels repack and caches fill."""
-    session = lease.loaded.start()
+    session = lease.loaded.start(question.capacity)
     begun = time.perf_counter()
     token = int(session.feed(question.prompt_ids).argmax())
     warmup_ttft_s = time.perf_counter() - begun
@@ -80,7 +90,9 @@ def make_ready(precision: str, lease: Lease, question: Question) -> Ready:
         compute_dtype=facts.compute_dtype,
         kernel=facts.kernel,
         device_map=facts.device_map,
-        notes=facts.notes + _repacking_note(stored.total, running),
+        notes=facts.notes + notes + _repacking_note(stored.total, running),
+        build_s=lease.build_s,
+        details=facts.details,
     )
     return Ready(precision, lease.loaded, load, warmup_ttft_s)
 
@@ -91,11 +103,35 @@ def _repacking_note(stored: int, running: int) -> tuple[str, ...]:
     return (f"the kernel changed what it keeps at the first product: {stored:,} bytes became {running:,}",)
 
 
+def tokenizer_notes(model: Model, loaded: LoadedModel, question: Question) -> tuple[str, ...]:
+    """How the tokenizer of another model differs from the question's. Raises ModelError where its ids differ.
+
+    Both read the prompt and a text of many kinds of characters. Ids that are only reserved (a padded vocabulary) are
+    worth a note; ids that stand for other texts make the answers incomparable.
+    """
+    text = question.tokenizer.decode(question.prompt_ids) + PROBE
+    ours = tuple(question.tokenizer.encode(text, add_special_tokens=False))
+    theirs = loaded.tokenize(text)
+    if theirs is None:
+        theirs = tuple(load_tokenizer(model).encode(text, add_special_tokens=False))
+    if ours != theirs:
+        first = next((i for i, pair in enumerate(zip(ours, theirs, strict=False)) if pair[0] != pair[1]), 0)
+        raise ModelError(
+            f"The tokenizer of {model.name} is another one: a text of {len(ours)} tokens is {len(theirs)} to it, "
+            f"and they part at token {first}.",
+            "Compare it with the model that it was made of: answers in other tokens cannot be set side by side.",
+        )
+    size = len(question.tokenizer)
+    if loaded.vocabulary_size == size:
+        return ()
+    return (f"its vocabulary has {loaded.vocabulary_size:,} entries, the tokenizer {size:,}: the rest is unused",)
+
+
 def answer(ready: Ready, question: Question, device: str, stop: threading.Event) -> Generator[Token, None, Answer]:
     """Let the variant answer. Yields a `Token` each; returns the answer, partial where `stop` was set."""
     from quantlab.runtime.torch_session import synchronize
 
-    session = ready.loaded.start()
+    session = ready.loaded.start(question.capacity)
     steps = decode(session, question.prompt_ids, question.settings.max_new_tokens, sampler(question.settings))
     watch = Stopwatch(lambda: synchronize(device))
     ids: list[int] = []

@@ -17,6 +17,11 @@ ASSETS, DOCS = _DATA / "assets", _DATA / "docs"
 PUBLIC_MODELS = ("demo", "shape:bench-100m", "shape:SmolLM2-135M")
 
 
+def _cache_folder() -> Path:
+    """Where the system wants caches, by the XDG base directory specification."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "quantlab" / "checkpoints"
+
+
 class AppSettings(BaseSettings):
     """Settings of the app and the command line; `QUANTLAB_<NAME>` in the environment changes one.
 
@@ -33,6 +38,8 @@ class AppSettings(BaseSettings):
     port: int = Field(default_factory=lambda: int(os.environ.get("PORT", "7860")), ge=0, le=65_535)
     device: str | None = None
     memory_budget: int | None = Field(None, ge=0, description="bytes of the variant cache; None: 80 % of what is free")
+    cache_folder: Path = Field(default_factory=_cache_folder, description="where quantized checkpoints are kept")
+    cache_bytes: int = Field(20 * 10**9, ge=0, description="the most that quantized checkpoints may take on disk")
     allowed_models: Annotated[tuple[str, ...], NoDecode] = PUBLIC_MODELS
     max_columns: int = Field(6, ge=1)
     max_new_tokens: int = Field(512, ge=1, description="the most new tokens a visitor may ask for")

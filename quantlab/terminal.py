@@ -2,10 +2,10 @@
 
 import signal
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
 from statistics import median
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from rich.console import Console
 from rich.markup import escape
@@ -18,7 +18,11 @@ from quantlab.events import Done, Event, Finished, Loading, Started, Token
 from quantlab.records import Comparison, Offer, Run
 
 if TYPE_CHECKING:
+    from quantlab.engine.disk import CheckpointStore
     from quantlab.models import Choice
+    from quantlab.saving import Saved
+
+T = TypeVar("T")
 
 
 def follow(events: Iterator[Event], stop: threading.Event) -> Comparison:
@@ -52,6 +56,39 @@ def follow(events: Iterator[Event], stop: threading.Event) -> Comparison:
                 case Done(comparison=comparison):
                     return comparison
     raise Stopped
+
+
+def follow_steps(steps: Generator[tuple[int, int, str], None, T], stop: threading.Event) -> T:
+    """Show the progress of one long job and return its result. Ctrl-C sets `stop`. Raises what the job raises."""
+    columns = (TextColumn("{task.description:<14}"), BarColumn(), TextColumn("{task.fields[what]}"))
+    with _interrupt_sets(stop), Progress(*columns, console=Console(stderr=True)) as progress:
+        task = progress.add_task("quantizing", total=None, what="")
+        while True:
+            try:
+                done, total, what = next(steps)
+            except StopIteration as end:
+                return end.value
+            progress.update(task, completed=done, total=total or None, what=escape(what[-60:]))
+
+
+def show_saved(saved: "Saved", console: Console | None = None) -> None:
+    """Where a quantized model was written, its size, and how long it took."""
+    how = "copied from the cache; quantizing took" if saved.reused else "quantized in"
+    took = f"{units.size(saved.nbytes)}, {how} {units.seconds(saved.build_s)}"
+    (console or Console(soft_wrap=True)).print(f"{escape(str(saved.folder))}: {took}", highlight=False)
+
+
+def show_kept(store: "CheckpointStore", console: Console | None = None) -> None:
+    """The quantized checkpoints on disk."""
+    entries, console = store.entries(), console or Console()
+    held = units.size(sum(entry.nbytes for entry in entries))
+    table = Table(title=f"{held} of at most {units.size(store.limit)} in {store.root}", title_justify="left")
+    for heading in ("name", "size", "quantized in", "last used"):
+        table.add_column(heading, justify="right" if heading in ("size", "quantized in") else "left", overflow="fold")
+    for entry in entries:
+        used = entry.used.astimezone().strftime("%Y-%m-%d %H:%M")
+        table.add_row(escape(entry.name), units.size(entry.nbytes), units.seconds(entry.build_s), used)
+    console.print(table)
 
 
 @contextmanager
@@ -94,12 +131,14 @@ def show(comparison: Comparison, console: Console | None = None) -> None:
 
 
 def _notes(run: Run) -> tuple[str, ...]:
-    """What to know of a loaded variant; where its layers lie, if not all in one place."""
+    """The kernel and what was really stored; what to know of it; where its layers lie, if not all in one place."""
     if run.load is None:
         return ()
     places = run.load.device_map
     spread = "; ".join(f"{name}: {device}" for name, device in places.items())
-    return (*run.load.notes, *([spread] if len(set(places.values())) > 1 else []))
+    details = "; ".join(f"{name} {value}" for name, value in run.load.details.items())
+    what = [f"{run.load.kernel}; {details}"] if details else []
+    return (*what, *run.load.notes, *([spread] if len(set(places.values())) > 1 else []))
 
 
 def _answer(run: Run) -> str:
@@ -124,7 +163,7 @@ def _tables(comparison: Comparison) -> Iterator[Table]:
         title = None
 
 
-_MEMORY = ("stored", "bits/weight", "peak", "KV cache", "load")
+_MEMORY = ("stored", "bits/weight", "peak", "KV cache", "load", "quantized in")
 _SPEED = ("first token", "gap", "tokens/s", "same top", "KLD (nats)")
 
 
@@ -135,6 +174,7 @@ def _memory_cells(run: Run) -> Iterator[str]:
     yield ("~" if run.peak and run.peak.estimate else "") + units.size(run.peak and run.peak.bytes)
     yield units.size(run.kv_cache_bytes)
     yield f"{units.seconds(load.load_s)} ({load.load_origin})" if load else units.NONE
+    yield units.seconds(load and load.build_s)
 
 
 def _speed_cells(run: Run) -> Iterator[str]:

@@ -2,10 +2,11 @@
 
 import threading
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from quantlab import comparison, offers
-from quantlab.engine.cache import VariantCache
+from quantlab.engine.bring import bring
+from quantlab.engine.cache import Brought, VariantCache
 from quantlab.events import Done, Event, Finished, Token
 from quantlab.records import Comparison, Model, Placement, Progress, Run, Settings, Variant
 from quantlab.runtime.session import LoadedModel, Session
@@ -20,10 +21,10 @@ class Loader:
     instead: dict = field(default_factory=dict)
     loads: list[str] = field(default_factory=list)
 
-    def __call__(self, variant: Variant, progress: Progress) -> LoadedModel:
+    def __call__(self, variant: Variant, progress: Progress) -> Brought:
         name = variant.precision.name
         self.loads.append(name)
-        return self.instead.get(name, comparison._load)(variant, progress)
+        return self.instead.get(name, bring)(variant, progress)
 
     def cache(self) -> VariantCache:
         return VariantCache(self, offers.estimated_bytes, lambda _device, _held: 10**12)
@@ -32,7 +33,7 @@ class Loader:
 def fails(error: Exception):
     """A loader that raises when half of its tensors are there."""
 
-    def load(_variant: Variant, progress: Progress) -> LoadedModel:
+    def load(_variant: Variant, progress: Progress) -> Brought:
         progress(1, 2, "half of it")
         raise error
 
@@ -51,7 +52,7 @@ class _Failing:
     def __getattr__(self, name: str):
         found = getattr(self.inner, name)
         if name == "start":
-            return lambda: _Failing(found(), self.method, self.error, self.calls)
+            return lambda *args: _Failing(found(*args), self.method, self.error, self.calls)
         if name != self.method:
             return found
 
@@ -66,7 +67,12 @@ class _Failing:
 
 def fails_while_running(method: str, error: Exception, after: int = 0):
     """A loader whose sessions raise at one of their calls of `feed` or `score`."""
-    return lambda variant, progress: _Failing(comparison._load(variant, progress), method, error, [after])
+
+    def load(variant: Variant, progress: Progress) -> Brought:
+        brought = bring(variant, progress)
+        return replace(brought, loaded=_Failing(brought.loaded, method, error, [after]))
+
+    return load
 
 
 def events(

@@ -20,6 +20,7 @@ os.environ.update(
     HF_HUB_DISABLE_TELEMETRY="1",
     OMP_NUM_THREADS="2",
     MKL_NUM_THREADS="2",
+    QUANTLAB_CACHE_FOLDER=str(Path(_FOLDER.name, "checkpoints")),
     TOKENIZERS_PARALLELISM="false",
 )
 

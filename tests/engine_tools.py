@@ -8,15 +8,13 @@ from transformers import AutoModelForCausalLM
 
 from quantlab.engine.decode import decode
 from quantlab.engine.sampling import sampler
-from quantlab.methods import method_of, precision
-from quantlab.records import Model, Placement, Settings, silent
-from quantlab.runtime.placement import resolve
+from quantlab.records import Model, Placement, Settings
+from tests.loading import load
 
 
 def greedy(model: Model, placement: Placement, name: str, prompt: Sequence[int], new: int) -> list[int]:
     """What our loop gives."""
-    chosen = precision(name)
-    loaded = method_of(chosen).load(model, chosen, resolve(placement), silent)
+    loaded = load(model, name, placement=placement)
     try:
         return [step.token_id for step in decode(loaded.start(), prompt, new, sampler(Settings()))]
     finally:

@@ -1,19 +1,44 @@
 """Short ways to load one variant, and a garbage collector that looks at new objects only."""
 
+import atexit
 import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
-from quantlab.methods import method_of, precision
-from quantlab.records import Model, Placement, Progress, silent
+from quantlab.engine.bring import bring
+from quantlab.engine.disk import CheckpointStore
+from quantlab.methods import method_of, precision, variant_of
+from quantlab.records import Calibration, Model, Placement, Progress, Variant, silent
 from quantlab.runtime.placement import resolve
 from quantlab.runtime.session import LoadedModel
 
 
+#: Enough for methods that read a text to work, and read in a second.
+CALIBRATION = Calibration(samples=8, length=64)
+
+
+@cache
+def store() -> CheckpointStore:
+    """Where the variants of kept methods lie while the tests run: each is built once."""
+    folder = TemporaryDirectory(prefix="quantlab-tests-")
+    atexit.register(folder.cleanup)
+    return CheckpointStore(Path(folder.name), 10**10)
+
+
+def variant(model: Model, name: str, placement: Placement | None = None) -> Variant:
+    """One variant, on the CPU unless `placement` says otherwise, with little calibration."""
+    return variant_of(model, precision(name), resolve(placement or Placement("cpu")), CALIBRATION)
+
+
 def load(model: Model, name: str, progress: Progress = silent, placement: Placement | None = None) -> LoadedModel:
-    """One variant, on the CPU unless `placement` says otherwise."""
-    chosen = precision(name)
-    return method_of(chosen).load(model, chosen, resolve(placement or Placement("cpu")), progress)
+    """Load `variant(...)`. What a kept method builds is built before `progress` is told of anything."""
+    wanted = variant(model, name, placement)
+    if method_of(wanted.precision).kept:
+        store().get(wanted, silent)
+    return bring(wanted, progress, store()).loaded
 
 
 @contextmanager

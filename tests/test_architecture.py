@@ -30,7 +30,7 @@ LEVELS = (
     ("engine", "measure", "fidelity"),
     ("offers", "running", "export", "charts"),
     ("planning",),
-    ("comparison",),
+    ("comparison", "saving"),
     ("demo",),
     ("api",),
     ("ui", "terminal"),
@@ -47,7 +47,14 @@ HEAVY = ("torch", "transformers", "accelerate", "bitsandbytes", "huggingface_hub
 LIGHT_ROOMS = ("api", "records", "events", "errors", "settings", "offers", "charts", "ui", "terminal", "cli", "app")
 #: What every installation has. Any other package that a method imports is that method's own, and may be missing.
 CORE = ("torch", "transformers", "accelerate", "safetensors", "numpy", *sys.stdlib_module_names)
-METHOD_MODULE = {"bitsandbytes": "quantlab/methods/bitsandbytes"}
+METHOD_MODULE = {
+    "bitsandbytes": "quantlab/methods/bitsandbytes",
+    "gptqmodel": "quantlab/methods/",
+    "llama_cpp": "quantlab/methods/gguf/",
+    "gguf": "quantlab/methods/gguf/",
+    "torchao": "quantlab/methods/torchao",
+    "compressed_tensors": "quantlab/methods/",
+}
 FILE_LINES, FUNCTION_LINES = 300, 60
 
 

@@ -10,9 +10,10 @@ import torch
 
 from quantlab.demo.corpus import ASSISTANT, END, USER, addends, held_out_documents, sum_fact
 from quantlab.demo.world import Fact, facts, world
-from quantlab.methods import method_of, precision
+from quantlab.engine.bring import bring
+from quantlab.methods import precision, variant_of
 from quantlab.models.tokenizer import load_tokenizer
-from quantlab.records import Model, Placement, silent
+from quantlab.records import Calibration, Model, Placement, silent
 from quantlab.runtime.placement import resolve
 from quantlab.runtime.session import LoadedModel
 
@@ -50,7 +51,7 @@ def ladder(folder: Path, names: Sequence[str] = LADDER) -> tuple[Rung, ...]:
     reference, rungs = None, []
     for name in names:
         chosen = precision(name)
-        loaded = method_of(chosen).load(model_at(folder), chosen, placement, silent)
+        loaded = bring(variant_of(model_at(folder), chosen, placement, Calibration()), silent).loaded
         scores = [_scores(loaded, ids) for ids in texts]
         reference = reference or scores
         kld = torch.cat([_kld(q, p) for q, p in zip(scores, reference, strict=True)])

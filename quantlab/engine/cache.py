@@ -16,16 +16,29 @@ from quantlab.errors import OutOfMemory
 from quantlab.records import LoadOrigin, Progress, Variant, silent
 from quantlab.runtime.session import LoadedModel, Storage
 
-Loader = Callable[[Variant, Progress], LoadedModel]
+
+@dataclass(frozen=True)
+class Brought:
+    """A variant just loaded: whether it was quantized now or read as it lay on disk, and how long quantizing took.
+
+    `build_s` is None where loading quantizes.
+    """
+
+    loaded: LoadedModel
+    origin: LoadOrigin = "built"
+    build_s: float | None = None
+
+
+Loader = Callable[[Variant, Progress], Brought]
 #: How often an asker who waits for another one's load looks whether it was told to stop.
 _WAIT_S = 0.1
 
 
 @dataclass
 class _Entry:
-    """One variant, loading (`loaded` None) or ready. `stored` was read right after the load."""
+    """One variant, loading (`brought` None) or ready. `stored` was read right after the load."""
 
-    loaded: LoadedModel | None = None
+    brought: Brought | None = None
     stored: Storage | None = None
     leases: int = 0
 
@@ -38,6 +51,7 @@ class Lease:
     stored: Storage
     origin: LoadOrigin
     load_s: float
+    build_s: float | None = None
 
 
 @dataclass
@@ -63,7 +77,8 @@ class VariantCache:
         begun = time.perf_counter()
         entry, origin = self._acquire(variant, progress)
         try:
-            yield Lease(entry.loaded, entry.stored, origin, time.perf_counter() - begun)
+            brought = entry.brought
+            yield Lease(brought.loaded, entry.stored, origin, time.perf_counter() - begun, brought.build_s)
         finally:
             with self._changed:
                 entry.leases -= 1
@@ -72,7 +87,7 @@ class VariantCache:
     def _acquire(self, variant: Variant, progress: Progress) -> tuple[_Entry, LoadOrigin]:
         with self._changed:
             while (entry := self._entries.get(variant)) is not None:
-                if entry.loaded is not None:
+                if entry.brought is not None:
                     entry.leases += 1
                     self._entries.move_to_end(variant)
                     return entry, "memory"
@@ -81,16 +96,16 @@ class VariantCache:
             entry = self._entries[variant] = _Entry(leases=1)
         try:
             with self._my_turn(progress):
-                loaded = self._load(variant, progress)
+                brought = self._load(variant, progress)
                 with self._changed:
-                    entry.stored, entry.loaded = loaded.storage(), loaded
+                    entry.stored, entry.brought = brought.loaded.storage(), brought
                     self._changed.notify_all()
         except BaseException:
             with self._changed:
                 del self._entries[variant]
                 self._changed.notify_all()
             raise
-        return entry, "built"
+        return entry, brought.origin
 
     @contextmanager
     def _my_turn(self, progress: Progress) -> Iterator[None]:
@@ -101,7 +116,7 @@ class VariantCache:
         finally:
             self._turn.release()
 
-    def _load(self, variant: Variant, progress: Progress) -> LoadedModel:
+    def _load(self, variant: Variant, progress: Progress) -> Brought:
         self._make_room(variant.placement.device, self.estimate(variant))
         try:
             return self.load(variant, progress)
@@ -134,14 +149,14 @@ class VariantCache:
 
     def _drop_oldest(self) -> bool:
         with self._changed:
-            idle = (variant for variant, entry in self._entries.items() if entry.loaded and not entry.leases)
+            idle = (variant for variant, entry in self._entries.items() if entry.brought and not entry.leases)
             oldest = next(idle, None)
             entry = self._entries.pop(oldest) if oldest is not None else None
         if entry is None:
             return False
-        entry.loaded.close()
+        entry.brought.loaded.close()
         return True
 
     def __contains__(self, variant: Variant) -> bool:
         entry = self._entries.get(variant)
-        return entry is not None and entry.loaded is not None
+        return entry is not None and entry.brought is not None

@@ -8,7 +8,7 @@ from quantlab.methods.base import Method
 from quantlab.methods.bitsandbytes import BITSANDBYTES
 from quantlab.methods.dense import DENSE
 from quantlab.methods.rtn import RTN
-from quantlab.records import Precision
+from quantlab.records import Calibration, Model, Placement, Precision, Variant
 
 METHODS: Mapping[str, Method] = MappingProxyType({m.name: m for m in (DENSE, BITSANDBYTES, RTN)})
 PRECISIONS: Mapping[str, Precision] = MappingProxyType({p.name: p for m in METHODS.values() for p in m.precisions})
@@ -22,9 +22,12 @@ def precision(name: str) -> Precision:
     return found
 
 
-def precisions(names: list[str] | tuple[str, ...]) -> tuple[Precision, ...]:
-    """The precisions of these names, in the order given. Raises BadInput for none, an unknown or a repeated one."""
-    if not names:
+def precisions(names: list[str] | tuple[str, ...], also: int = 0) -> tuple[Precision, ...]:
+    """The precisions of these names, in the order given. Raises BadInput for none, an unknown or a repeated one.
+
+    `also` counts what is chosen beside them (published checkpoints).
+    """
+    if not names and not also:
         raise BadInput("No precision was chosen.", f"Choose from: {', '.join(PRECISIONS)}.")
     repeated = sorted({name for name in names if list(names).count(name) > 1})
     if repeated:
@@ -34,6 +37,11 @@ def precisions(names: list[str] | tuple[str, ...]) -> tuple[Precision, ...]:
 
 def method_of(chosen: Precision) -> Method:
     return METHODS[chosen.method]
+
+
+def variant_of(model: Model, chosen: Precision, placement: Placement, calibration: Calibration) -> Variant:
+    """The variant, with the calibration text only where its method reads one: the others do not differ by it."""
+    return Variant(model, chosen, placement, calibration if method_of(chosen).calibrated(chosen) else None)
 
 
 def most_precise(chosen: tuple[Precision, ...]) -> Precision:

@@ -57,6 +57,9 @@ class Method:
 
     def prepare(self) -> None:
         """Import what `load` needs, so that `load_s` times the loading and not Python's imports."""
+        from quantlab.methods import transformers_loading
+
+        transformers_loading.prepare()
 
     def weight_bytes(self, precision: Precision, rows: int, columns: int) -> int | None:
         """Exact bytes of one quantized layer's weight `[rows, columns]`, scales and codebooks included.

@@ -57,10 +57,8 @@ class BitsAndBytes(Method):
         return None
 
     def prepare(self) -> None:
-        from quantlab.methods import transformers_loading
-
         quiet_bitsandbytes()
-        transformers_loading.prepare()
+        super().prepare()
         import_module("bitsandbytes")
 
     def weight_bytes(self, precision: BitsAndBytesPrecision, rows: int, columns: int) -> int | None:

@@ -26,11 +26,6 @@ class Dense(Method):
         DensePrecision("bf16", name, 16, "16-bit floating point, as most models are published", "bfloat16"),
     )
 
-    def prepare(self) -> None:
-        from quantlab.methods import transformers_loading
-
-        transformers_loading.prepare()
-
     def weight_bytes(self, precision: DensePrecision, rows: int, columns: int) -> int:
         return rows * columns * DTYPE_BYTES[precision.dtype]
 

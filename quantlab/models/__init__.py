@@ -11,6 +11,7 @@ from typing import Any
 
 from quantlab.models import folder as folders
 from quantlab.models import hub, shapes, source
+from quantlab.models.materialize import materialized
 from quantlab.models.shapes import lazy_state_dict
 from quantlab.records import Checkpoint, Model, ModelKind, Progress, TensorInfo, silent
 from quantlab.settings import AppSettings
@@ -22,6 +23,7 @@ __all__ = [
     "copy_tokenizer",
     "known_models",
     "lazy_state_dict",
+    "materialized",
     "peek",
     "resolve",
     "tensors",

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from quantlab.engine.cache import VariantCache
+from quantlab.engine.cache import Brought, VariantCache
 from quantlab.errors import ModelError, OutOfMemory, Stopped
 from quantlab.records import Model, Placement, Precision, Progress, Variant
 from quantlab.runtime.session import Storage
@@ -47,7 +47,7 @@ class Device:
     def used(self) -> int:
         return sum(model.size for model in self.models if not model.closed)
 
-    def load(self, variant: Variant, progress: Progress) -> FakeModel:
+    def load(self, variant: Variant, progress: Progress) -> Brought:
         self.loads.append(variant.precision.name)
         self.before_load(variant)
         for done in range(3):
@@ -55,7 +55,7 @@ class Device:
         if self.used() + self.size > self.capacity:
             raise OutOfMemory("full")
         self.models.append(FakeModel(self.size))
-        return self.models[-1]
+        return Brought(self.models[-1])
 
     def cache(self, budget: int | None = None, estimate: int | None = None) -> VariantCache:
         """With its true size as the estimate, and all that is left as the budget, unless said otherwise."""

@@ -51,9 +51,7 @@ class Rtn(Method):
         return rtn_precision(int(found[1]), group_size, found[3] is not None)
 
     def prepare(self) -> None:
-        from quantlab.methods import transformers_loading
-
-        transformers_loading.prepare()
+        super().prepare()
         import_module("quantlab.methods.rtn.quantizer")
 
     def weight_bytes(self, precision: RtnPrecision, rows: int, columns: int) -> int:

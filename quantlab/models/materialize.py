@@ -1,0 +1,52 @@
+"""A shape as a folder: for tools of others that read nothing but files."""
+
+import json
+from pathlib import Path
+
+from quantlab.models import shapes, source
+from quantlab.models.folder import INDEX, TOKENIZER_FILES, WEIGHTS
+from quantlab.records import Model, Progress
+
+#: A shard is written when its tensors reach this many bytes.
+SHARD_BYTES = 2 * 10**9
+
+
+def materialized(model: Model, work: Path, progress: Progress) -> Path:
+    """The folder of a model; a shape, which has none, is written into `work` with the demo's tokenizer.
+
+    `progress` counts tensors and may raise `Stopped`.
+    """
+    if model.folder is not None:
+        return model.folder
+    from safetensors.torch import save_file
+
+    folder = work / "shape"
+    folder.mkdir(parents=True)
+    config = shapes.shape_config(shapes.canonical(model.name))
+    (folder / "config.json").write_text(json.dumps(config, indent=1))
+    for name in TOKENIZER_FILES:
+        if (source.DEMO_FOLDER / name).is_file():
+            (folder / name).write_bytes((source.DEMO_FOLDER / name).read_bytes())
+    tensors = shapes.lazy_state_dict(model, config.get("dtype") or config.get("torch_dtype") or "bfloat16")
+    shard, held, weight_map = {}, 0, {}
+    shards: list[str] = []
+
+    def write() -> None:
+        shards.append(f"model-{len(shards) + 1:05}.safetensors")
+        save_file(shard, folder / shards[-1], metadata={"format": "pt"})
+        weight_map.update(dict.fromkeys(shard, shards[-1]))
+
+    for done, name in enumerate(tensors):
+        progress(done, len(tensors), f"random weights: {name}")
+        shard[name] = tensors[name][:].contiguous()
+        held += shard[name].nbytes
+        if held >= SHARD_BYTES:
+            write()
+            shard, held = {}, 0
+    if shard:
+        write()
+    if len(shards) == 1:
+        (folder / shards[0]).rename(folder / WEIGHTS)
+    else:
+        (folder / INDEX).write_text(json.dumps({"metadata": {}, "weight_map": weight_map}))
+    return folder

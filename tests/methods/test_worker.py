@@ -1,0 +1,111 @@
+"""Work in a process of its own: its progress, its errors, its end."""
+
+import logging
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from quantlab.errors import BadInput, ModelError, OutOfMemory, Stopped, Unavailable
+from quantlab.methods import worker
+from quantlab.records import silent
+
+HERE = "tests.methods.test_worker"
+
+
+def count(progress, to: int, file: str) -> None:
+    for done in range(to):
+        progress(done, to, f"step {done}")
+    Path(file).write_text(f"{to} {os.environ.get('EXTRA')}")
+    print("a banner")
+    print("a warning", file=sys.stderr)
+
+
+def wait(progress, file: str) -> None:
+    Path(file).write_text(str(os.getpid()))
+    time.sleep(60)
+
+
+def refuse(progress, kind: str) -> None:
+    errors = {
+        "bad": BadInput("what happened", "what to do"),
+        "stopped": Stopped(),
+        "memory": MemoryError(),
+        "disk": OSError(28, "No space left on device", "weights"),
+        "missing": FileNotFoundError(2, "No such file", "weights"),
+        "defect": ZeroDivisionError("by zero"),
+    }
+    raise errors[kind]
+
+
+def die(progress, number: int) -> None:
+    print("last words", flush=True)
+    os.kill(os.getpid(), number)
+
+
+def test_a_task_gets_its_arguments_and_tells_its_progress_and_the_terminal_nothing(tmp_path, capfd):
+    told = []
+    file = tmp_path / "done"
+    worker.run(f"{HERE}:count", {"to": 30, "file": str(file)}, lambda *step: told.append(step), {"EXTRA": "set"})
+    assert file.read_text() == "30 set"
+    steps = [step for step in told if step[1]]
+    assert [done for done, _, _ in steps] == list(range(30)) and {total for _, total, _ in steps} == {30}
+    assert steps[0][2] == "step 0" and "step 15, about 0 s left" in [what for _, _, what in steps]
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("kind", "raised", "says"),
+    [
+        ("bad", BadInput, "what happened what to do"),
+        ("stopped", Stopped, "Stopped"),
+        ("memory", OutOfMemory, "memory ran out"),
+        ("disk", Unavailable, r"disk is full \(weights\)"),
+        ("missing", ModelError, "No such file"),
+    ],
+)
+def test_an_error_for_the_user_arrives_as_it_was_raised(kind, raised, says):
+    with pytest.raises(raised, match=says) as error:
+        worker.run(f"{HERE}:refuse", {"kind": kind}, silent)
+    assert type(error.value) is raised
+
+
+def test_a_defect_stays_loud_and_its_traceback_goes_to_the_log(caplog):
+    with caplog.at_level(logging.ERROR), pytest.raises(RuntimeError, match="ZeroDivisionError: by zero"):
+        worker.run(f"{HERE}:refuse", {"kind": "defect"}, silent)
+    assert "Traceback" in caplog.text
+
+
+def test_a_process_that_the_system_ends_is_out_of_memory():
+    with pytest.raises(OutOfMemory, match="for want of memory"):
+        worker.run(f"{HERE}:die", {"number": signal.SIGKILL}, silent)
+
+
+def test_a_process_that_crashes_takes_nothing_with_it():
+    with pytest.raises(RuntimeError, match="last words"):
+        worker.run(f"{HERE}:die", {"number": signal.SIGABRT}, silent)
+
+
+def test_stopping_ends_the_process_at_once(tmp_path):
+    file = tmp_path / "pid"
+
+    def stop(_done: int, _total: int, _what: str) -> None:
+        if file.exists() and file.read_text():
+            raise Stopped
+
+    begun = time.monotonic()
+    with pytest.raises(Stopped):
+        worker.run(f"{HERE}:wait", {"file": str(file)}, stop)
+    assert time.monotonic() - begun < 30
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(file.read_text()), 0)
+
+
+def test_the_forecast_is_in_seconds_and_then_in_minutes():
+    assert worker._time_left(1, 100, 1.0) == "", "too early to tell"
+    assert worker._time_left(1, 4, 10.0) == ", about 30 s left"
+    assert worker._time_left(1, 4, 100.0) == ", about 5 min left"
+    assert worker._time_left(4, 4, 100.0) == worker._time_left(0, 0, 5.0) == ""
