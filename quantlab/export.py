@@ -51,6 +51,7 @@ def _run(run: Run) -> dict[str, Any]:
         "timings_count": run.timings_count,
         "stored_bytes": load and load.stored_bytes,
         "running_bytes": load and load.running_bytes,
+        "mapped_bytes": load and load.mapped_bytes,
         "parts": load and dict(load.parts),
         "bits_per_weight": load and load.bits_per_weight,
         "bits_per_quantized_weight": load and load.bits_per_quantized_weight,

@@ -78,19 +78,20 @@ def make_ready(precision: str, lease: Lease, question: Question, notes: tuple[st
     for _ in range(min(2, question.settings.max_new_tokens - 1)):
         token = int(session.feed([token]).argmax())
     stored, facts = lease.stored, lease.loaded.facts
-    running = lease.loaded.stored_bytes()
+    now = lease.loaded.storage()
     load = Load(
         load_s=lease.load_s,
         load_origin=lease.origin,
         stored_bytes=stored.total,
-        running_bytes=running,
+        running_bytes=now.total,
+        mapped_bytes=now.mapped,
         parts=stored.parts,
         bits_per_weight=stored.bits_per_weight,
         bits_per_quantized_weight=stored.bits_per_quantized_weight,
         compute_dtype=facts.compute_dtype,
         kernel=facts.kernel,
         device_map=facts.device_map,
-        notes=facts.notes + notes + _repacking_note(stored.total, running),
+        notes=facts.notes + notes + _repacking_note(stored.total, now.total),
         build_s=lease.build_s,
         details=facts.details,
     )
@@ -131,13 +132,14 @@ def answer(ready: Ready, question: Question, device: str, stop: threading.Event)
     """Let the variant answer. Yields a `Token` each; returns the answer, partial where `stop` was set."""
     from quantlab.runtime.torch_session import synchronize
 
-    session = ready.loaded.start(question.capacity)
-    steps = decode(session, question.prompt_ids, question.settings.max_new_tokens, sampler(question.settings))
     watch = Stopwatch(lambda: synchronize(device))
     ids: list[int] = []
     tops: list[TopTokens] = []
     bad, end, text = 0, None, ""
     with PeakMemory(device, ready.load.running_bytes) as peak:
+        # Inside: a back end that reserves its keys and values does so here.
+        session = ready.loaded.start(question.capacity)
+        steps = decode(session, question.prompt_ids, question.settings.max_new_tokens, sampler(question.settings))
         for step in watch.watch(steps):
             ids.append(step.token_id)
             tops.append(top_tokens(step.logits, step.token_id))

@@ -138,6 +138,8 @@ def _notes(run: Run) -> tuple[str, ...]:
     spread = "; ".join(f"{name}: {device}" for name, device in places.items())
     details = "; ".join(f"{name} {value}" for name, value in run.load.details.items())
     what = [f"{run.load.kernel}; {details}"] if details else []
+    if run.load.mapped_bytes:
+        what.append(f"{units.size(run.load.mapped_bytes)} of its memory are the file's own pages, mapped")
     return (*what, *run.load.notes, *([spread] if len(set(places.values())) > 1 else []))
 
 

@@ -70,6 +70,7 @@ class Peak:
 class Load:
     """What loading a variant gave: its time, origin and bytes. `parts` add up to `stored_bytes`.
 
+    `mapped_bytes` of the running ones are a file's pages (GGUF), the others anonymous memory.
     `build_s` is how long it took to quantize, for a variant kept on disk (it was built now or earlier, see
     `load_origin`); None where loading quantizes. `details` says what was really stored: file, revision, group size,
     tensor types.
@@ -86,6 +87,7 @@ class Load:
     kernel: str
     device_map: Mapping[str, str]
     notes: tuple[str, ...] = ()
+    mapped_bytes: int = 0
     build_s: float | None = None
     details: Mapping[str, str] = field(default_factory=dict)
 

@@ -13,7 +13,8 @@ class Storage:
     """What a walk over the tensors found: exact bytes. `parts` add up to `total`.
 
     `weights` counts the weights of the un-quantized model, `quantized_weights` those inside quantized layers, whose
-    codes, scales and codebooks take `quantized_bytes`.
+    codes, scales and codebooks take `quantized_bytes`. `mapped` bytes of the total are a file's own pages, which the
+    system shares between processes and may drop and read again.
     """
 
     total: int
@@ -21,6 +22,7 @@ class Storage:
     weights: int
     quantized_weights: int
     quantized_bytes: int
+    mapped: int = 0
 
     @property
     def bits_per_weight(self) -> float:
