@@ -13,14 +13,20 @@ SIGMA ?= 0.7
 ifeq ($(PY),)
 PY := $(VENV)/bin/python
 RUNTIME := $(VENV)/.requirements
+GGUF := $(VENV)/.requirements-gguf
 DEV := $(VENV)/.requirements-dev
 endif
+# Without DISABLE_CUDA the setup of hqq builds kernels that nothing here uses, with the first python on the PATH.
+INSTALL = DISABLE_CUDA=1 $(PY) -m pip install --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help setup dev browser run test lint format bench gpu screenshot demo-model clean
+.PHONY: help setup gguf dev browser run test lint format bench gpu screenshot demo-model space-zero clean
+# Two calls of pip at once would spoil one environment.
+.NOTPARALLEL:
 
 help:
 	@echo 'make run         serve the app on 127.0.0.1:$(PORT)'
+	@echo 'make gguf        add GGUF: builds llama-cpp-python once on a machine; CMAKE_ARGS are handed to it'
 	@echo 'make test        every test, browser included; ARGS are handed to pytest'
 	@echo 'make lint        ruff: rules and format'
 	@echo 'make format      mend what ruff can mend'
@@ -28,6 +34,7 @@ help:
 	@echo 'make gpu         the tests and the benchmark that need CUDA'
 	@echo 'make screenshot  the picture in the README'
 	@echo 'make demo-model  train the bundled model again (over an hour)'
+	@echo 'make space-zero  print the requirements.txt of a ZeroGPU Space'
 	@echo 'make clean       remove the environment and the caches'
 
 setup: $(RUNTIME)
@@ -50,12 +57,32 @@ $(VENV)/bin/python:
 	echo "Making $(VENV) with $$($$python --version)"; \
 	$$python -m venv --clear $(VENV) || { rm -rf $(VENV); exit 1; }
 
-$(VENV)/.requirements: requirements.txt $(VENV)/bin/python
-	$(PY) -m pip install --disable-pip-version-check -r requirements.txt
+# GPTQ, AWQ and HQQ in one go with the rest, so that pip settles on versions that suit both. Where they cannot be built, the
+# app runs without them.
+$(VENV)/.requirements: requirements.txt requirements-gptq.txt $(VENV)/bin/python
+	@if ! $(INSTALL) -r requirements.txt -r requirements-gptq.txt; then \
+	  echo 'That did not work; trying again without GPTQ, AWQ and HQQ.' >&2; \
+	  $(INSTALL) -r requirements.txt || exit 1; \
+	  echo '' >&2; \
+	  echo 'GPTQ, AWQ and HQQ are not installed: pip says above why. Mostly there is no C compiler' >&2; \
+	  echo '(on Debian and Ubuntu: apt-get install build-essential). Everything else is here; those precisions are' >&2; \
+	  echo 'shown grey. To add them later: $(PY) -m pip install -r requirements-gptq.txt' >&2; \
+	fi
 	@touch $@
 
-$(VENV)/.requirements-dev: requirements-dev.txt $(RUNTIME)
-	$(PY) -m pip install --disable-pip-version-check -r requirements-dev.txt
+# Its version and what comes with it stand in pyproject.toml, the extra `gguf`.
+$(VENV)/.requirements-gguf: pyproject.toml .ci/llama_wheel.py $(RUNTIME)
+	$(PY) .ci/llama_wheel.py
+	@touch $@
+
+# By name it always looks, so that other CMAKE_ARGS build another wheel.
+gguf: $(RUNTIME)
+	$(PY) .ci/llama_wheel.py
+
+# Here all of them must be there: the tests are about them.
+$(VENV)/.requirements-dev: requirements-dev.txt requirements-gptq.txt $(RUNTIME)
+	$(INSTALL) -r requirements-dev.txt
+	$(PY) -m pip check
 	@touch $@
 
 # The system's browser, else Debian's package, else Playwright's own. Where none can be had the tests say so.
@@ -72,7 +99,7 @@ browser: $(DEV)
 run: $(RUNTIME)
 	@PORT=$(PORT) $(PY) app.py
 
-test: $(DEV) browser
+test: $(DEV) $(GGUF) browser
 	$(PY) -m pytest $(ARGS)
 
 lint: $(DEV)
@@ -83,19 +110,24 @@ format: $(DEV)
 	$(PY) -m ruff check --fix
 	$(PY) -m ruff format
 
-bench: $(DEV)
+bench: $(DEV) $(GGUF)
 	$(PY) -m tests.bench $(ARGS)
 
-gpu: $(DEV)
+gpu: $(DEV) $(GGUF)
 	$(PY) -m pytest -m gpu
 	$(PY) -m tests.bench --device cuda $(ARGS)
 
-screenshot: $(DEV) browser
+screenshot: $(DEV) $(GGUF) browser
 	$(PY) -m tests.ui.screenshot $(ARGS)
 
 demo-model: $(RUNTIME)
 	$(PY) -m quantlab.demo.train --work work/demo-model
 	$(PY) -m quantlab.demo.build --work work/demo-model --sigma $(SIGMA)
 
+# ZeroGPU runs the versions of torch on its own list; 2.9 to 2.11 are on it and suit all that is asked for here.
+space-zero:
+	@sed 's/^torch>=.*/torch>=2.9,<2.12/' requirements.txt
+
+# The wheels that `make gguf` built stay: other clones use them.
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .hypothesis

@@ -182,3 +182,68 @@ def test_a_reader_that_leaves_early_causes_no_complaint(verb):
     started.stdout.close()
     err = started.stderr.read()
     assert (started.wait(60), err) == (1, "")
+
+
+def test_quantize_writes_a_folder_that_compare_takes(folder, tmp_path, capsys):
+    out = tmp_path / "quantized"
+    assert cli.main(["quantize", "--model", folder, "--precision", "nf4", "--out", str(out)]) == 0
+    assert str(out) in capsys.readouterr().out
+    file = tmp_path / "out.json"
+    assert compare(folder, "--variant", str(out), "--variant", f"{folder}::nf4", "--json", str(file)) == 0
+    runs = {run["precision"]: run for run in json.loads(file.read_text())["runs"]}
+    assert list(runs) == ["fp32", "rtn-4", "quantized", f"{Path(folder).name}::nf4"]
+    ours, theirs = runs["quantized"], runs[f"{Path(folder).name}::nf4"]
+    assert ours["token_ids"] == theirs["token_ids"] and ours["stored_bytes"] == theirs["stored_bytes"]
+    shown = capsys.readouterr().out
+    assert "quantized" in shown and "nf4" in shown
+
+
+def test_quantize_refuses_what_it_cannot_do(folder, tmp_path, capsys):
+    quantize = ["quantize", "--model", folder, "--out", str(tmp_path / "out"), "--precision"]
+    assert cli.main([*quantize, "rtn-4"]) == cli.REFUSED
+    assert "no checkpoint of its own" in capsys.readouterr().err
+    assert cli.main([*quantize, "nf44"]) == cli.REFUSED
+    assert "Did you mean nf4" in capsys.readouterr().err
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "mine").write_text("kept")
+    assert cli.main([*quantize, "nf4"]) == cli.REFUSED
+    assert "not empty" in capsys.readouterr().err
+    assert [p.name for p in tmp_path.rglob("*")] == ["out", "mine"]
+
+
+def test_a_checkpoint_that_does_not_exist_costs_its_own_column(folder, capsys):
+    assert compare(folder, "--variant", "./nowhere") == cli.SOME_FAILED
+    shown = capsys.readouterr().out
+    assert "nowhere" in shown and "no folder" in shown and "rtn-4" in shown
+
+
+def test_original_weights_as_a_checkpoint_need_a_precision(folder, capsys):
+    assert compare(folder, "--variant", folder) == cli.SOME_FAILED
+    assert "original weights" in capsys.readouterr().out
+
+
+def test_a_checkpoint_with_another_tokenizer_is_found_out(folder, tmp_path, capsys):
+    """The demo's ids mean other texts than those of the small Llama, whose tokenizer knows letters alone."""
+    assert compare(folder, "--variant", "demo::nf4") == cli.SOME_FAILED
+    shown = capsys.readouterr().out
+    assert "tokenizer of demo is another one" in shown
+
+
+def test_the_cache_is_listed_and_cleared(monkeypatch, tmp_path, capsys):
+    from quantlab.engine import bring
+    from quantlab.engine.disk import MANIFEST, CheckpointStore
+
+    store = CheckpointStore(tmp_path, 10**9)
+    monkeypatch.setattr(bring, "checkpoint_store", lambda: store)
+    for name in ("one--gptq-4--abc", "two--q4_k_m--def"):
+        (tmp_path / name).mkdir()
+        made = {"model": "m", "precision": "p", "build_s": 2.5, "built": "2026-01-01T00:00:00+00:00"}
+        (tmp_path / name / MANIFEST).write_text(json.dumps(made))
+    assert cli.main(["cache", "list"]) == 0
+    shown = capsys.readouterr().out
+    assert "one--gptq-4--abc" in shown and "two--q4_k_m--def" in shown and "2.50 s" in shown
+    assert cli.main(["cache", "clear", "one--gptq-4--abd"]) == cli.REFUSED
+    assert "Did you mean one--gptq-4--abc" in capsys.readouterr().err
+    assert cli.main(["cache", "clear", "one--gptq-4--abc"]) == 0
+    assert capsys.readouterr().out == "1 removed\n" and not (tmp_path / "one--gptq-4--abc").exists()
+    assert cli.main(["cache", "clear"]) == 0 and store.entries() == ()

@@ -9,8 +9,9 @@ import quantlab
 
 ROOT = Path(__file__).resolve().parent.parent
 TOP_LEVEL = {
-    *("README.md", "ARCHITECTURE.md", "LICENSE", "Makefile", "pyproject.toml", "requirements.txt"),
-    *("requirements-dev.txt", "app.py", "quantlab", "assets", "tests", "docs", ".ci", ".gitignore", ".gitattributes"),
+    *("README.md", "ARCHITECTURE.md", "LICENSE", "Makefile", "pyproject.toml", "app.py"),
+    *("requirements.txt", "requirements-dev.txt", "requirements-gptq.txt"),
+    *("quantlab", "assets", "tests", "docs", ".ci", ".gitignore", ".gitattributes"),
 }
 
 

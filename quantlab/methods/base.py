@@ -112,7 +112,11 @@ def estimate(method: Method, precision: Precision, placement: Placement, tensors
     element = DTYPE_BYTES[method.dtype(precision, placement)]
     total = 0
     for name, info in tensors.items():
-        quantizable = len(info.shape) == 2 and name.endswith(".weight") and not _NOT_QUANTIZED.search(name)
-        quantized = method.weight_bytes(precision, *info.shape) if quantizable else None
+        quantized = method.weight_bytes(precision, *info.shape) if quantizable(name, info) else None
         total += math.prod(info.shape) * element if quantized is None else quantized
     return total
+
+
+def quantizable(name: str, info: TensorInfo) -> bool:
+    """Whether transformers' quantizers replace the layer of this tensor: a matrix, and no embedding or output head."""
+    return len(info.shape) == 2 and name.endswith(".weight") and not _NOT_QUANTIZED.search(name)

@@ -4,8 +4,8 @@ import logging
 import socket
 import sys
 import threading
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Generator, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
@@ -17,6 +17,9 @@ from quantlab.ui import scripts, zero
 from quantlab.ui.page import build_page
 from quantlab.ui.services import Services
 from quantlab.ui.theme import theme
+
+if TYPE_CHECKING:
+    from quantlab.saving import Saved
 
 log = logging.getLogger(__name__)
 
@@ -68,6 +71,8 @@ def real_services(app: AppSettings) -> Services:
         compare=zero.on_lent_gpu(_compare(app), app),
         offers=lambda name, placement: _offers(name, placement, app),
         choices=lambda: _choices(app),
+        offer_published=lambda spec, placement: _offer_published(spec, placement, app),
+        quantize=_quantize,
     )
 
 
@@ -86,6 +91,20 @@ def _offers(name: str, placement: Placement, app: AppSettings) -> tuple[Offer, .
     from quantlab import models, offers
 
     return offers.offers(models.peek(name, app), placement)
+
+
+def _offer_published(spec: str, placement: Placement, app: AppSettings) -> Offer:
+    from quantlab import offers
+
+    return offers.offer_published(spec, placement, app)
+
+
+def _quantize(
+    model: str, precision: str, out: str, settings: Settings, stop: threading.Event
+) -> "Generator[tuple[int, int, str], None, Saved]":
+    from quantlab import saving
+
+    return saving.quantize(model, precision, out, settings.placement, settings.calibration, stop=stop)
 
 
 def _choices(app: AppSettings) -> tuple[tuple[str, str, str], ...]:

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from quantlab.measure.machine import machine, versions
-from tests.bench import decode, lease, startup
+from tests.bench import decode, kept, lease, startup
 from tests.bench.report import markdown
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
@@ -41,6 +41,7 @@ def main() -> None:
         "repeats": args.repeats,
         "new_tokens": args.tokens,
         "decode": [asdict(row) for row in rows],
+        "kept": [asdict(row) for row in kept.measure("demo", args.precisions, args.device, args.repeats)],
         "cached_lease_s": lease.measure(args.device, args.repeats),
         "startup_s": None if args.skip_startup else asdict(startup.measure(args.repeats)),
     }

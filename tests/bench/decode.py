@@ -1,24 +1,28 @@
-"""Decode speed: our loop beside transformers' own `generate`, on the very same loaded weights."""
+"""Decode speed: our loop beside the library's own (transformers' or llama-cpp-python's), on the same weights."""
 
 import copy
 import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import median
 
 import torch
 
 from quantlab import models
+from quantlab.engine.bring import GGUF_NAME, bring, checkpoint_store
 from quantlab.engine.decode import decode
 from quantlab.engine.sampling import sampler
-from quantlab.methods import METHODS, method_of, precision
-from quantlab.records import Placement, Settings, silent
+from quantlab.methods import METHODS, method_of, precision, variant_of
+from quantlab.records import Calibration, Placement, Settings, Variant, silent
 from quantlab.runtime.placement import resolve
+from quantlab.runtime.session import LoadedModel
 from quantlab.runtime.torch_session import TorchModel, synchronize
 from quantlab.settings import app_settings
 
-PROMPT_TOKENS = 16
+PROMPT = list(range(10, 26))
+Work = Callable[[], list[int]]
 
 
 @dataclass(frozen=True)
@@ -31,7 +35,7 @@ class Row:
     model: str
     precision: str
     ours_s: float
-    generate_s: float
+    other_s: float
     ratio: float
     ratio_low: float
     ratio_high: float
@@ -44,8 +48,11 @@ def measure(name: str, precisions: Sequence[str] | None, device: str, repeats: i
     model, placement = models.resolve(name, app_settings()), resolve(Placement(device))
     rows = []
     for chosen in map(precision, precisions or _runnable(device)):
-        loaded = method_of(chosen).load(model, chosen, placement, silent)
-        rows.append(_row(name, chosen.name, loaded, device, repeats, tokens))
+        variant = variant_of(model, chosen, placement, Calibration())
+        if method_of(chosen).refuses(chosen, models.checkpoint(model), placement.device):
+            continue
+        loaded = bring(variant, silent).loaded
+        rows.append(_row(name, chosen.name, loaded, _other_loop(variant, loaded, tokens), repeats, tokens))
         loaded.close()
         print(f"{name} {chosen.name}: {rows[-1].ratio:.3f}", file=sys.stderr, flush=True)
     return rows
@@ -56,17 +63,31 @@ def _runnable(device: str) -> list[str]:
     return [p.name for method in methods for p in method.precisions if not p.name.endswith("-sym")]
 
 
-def _row(name: str, chosen: str, loaded: TorchModel, device: str, repeats: int, tokens: int) -> Row:
-    prompt = list(range(10, 10 + PROMPT_TOKENS))
+def _other_loop(variant: Variant, loaded: LoadedModel, tokens: int) -> Work:
+    """The loop that the variant's own library has; it computes `tokens` new tokens."""
+    device = variant.placement.device
+    if isinstance(loaded, TorchModel):
+        return _generate(loaded.module, PROMPT, tokens, device)
+    return _llama_cpp(checkpoint_store().get(variant, silent).folder / GGUF_NAME, variant.placement, tokens)
+
+
+def _row(name: str, chosen: str, loaded: LoadedModel, theirs: Work, repeats: int, tokens: int) -> Row:
+    device = next(iter(loaded.facts.device_map.values()))
+    sessions = []
 
     def ours() -> list[int]:
-        return [step.token_id for step in decode(loaded.start(), prompt, tokens, sampler(Settings()))]
+        return [step.token_id for step in decode(sessions.pop(), PROMPT, tokens, sampler(Settings()))]
 
-    theirs = _generate(loaded.module, prompt, tokens, device)
+    def ready() -> None:
+        """A fresh session, made outside of the time: the other loops keep theirs."""
+        sessions[:] = [loaded.start(len(PROMPT) + tokens)]
+
+    ready()
     same = ours() == theirs()  # the warm-up of both
     pairs = []
     for repeat in range(repeats):
         # Each goes first in turn, so that neither always meets the other's warm caches.
+        ready()
         order = (ours, theirs) if repeat % 2 else (theirs, ours)
         seconds = {work: _seconds(work, device) for work in order}
         pairs.append((seconds[ours], seconds[theirs]))
@@ -77,7 +98,7 @@ def _row(name: str, chosen: str, loaded: TorchModel, device: str, repeats: int, 
         model=name,
         precision=chosen,
         ours_s=our_median,
-        generate_s=their_median,
+        other_s=their_median,
         ratio=median(ratios),
         ratio_low=ratios[quarter],
         ratio_high=ratios[-1 - quarter],
@@ -86,7 +107,7 @@ def _row(name: str, chosen: str, loaded: TorchModel, device: str, repeats: int, 
     )
 
 
-def _generate(network: torch.nn.Module, prompt: list[int], tokens: int, device: str) -> Callable[[], list[int]]:
+def _generate(network: torch.nn.Module, prompt: list[int], tokens: int, device: str) -> Work:
     config = copy.deepcopy(network.generation_config)
     config.update(do_sample=False, max_new_tokens=tokens, pad_token_id=0)
     # End-of-text must not end one of the two; transformers would fill a None in from the model's own.
@@ -97,6 +118,28 @@ def _generate(network: torch.nn.Module, prompt: list[int], tokens: int, device: 
     def work() -> list[int]:
         out = network.generate(ids, attention_mask=mask, generation_config=config)
         return out[0, len(prompt) :].tolist()
+
+    return work
+
+
+def _llama_cpp(file: Path, placement: Placement, tokens: int) -> Work:
+    """llama-cpp-python's `Llama.generate`, greedy, with a context, threads and cache type like ours."""
+    import llama_cpp
+
+    from quantlab.methods.gguf.library import quiet
+
+    quiet()
+    cache = llama_cpp.GGML_TYPE_F32 if placement.compute_dtype == "float32" else llama_cpp.GGML_TYPE_F16
+    threads = torch.get_num_threads()
+    model = llama_cpp.Llama(
+        str(file), n_ctx=len(PROMPT) + tokens, n_threads=threads, n_threads_batch=threads, type_k=cache, type_v=cache,
+        n_gpu_layers=0 if placement.device == "cpu" else -1, verbose=False,
+    )  # fmt: skip
+
+    def work() -> list[int]:
+        model.reset()  # else it would find the prompt in its cache and skip it
+        steps = model.generate(PROMPT, temp=0.0, repeat_penalty=1.0)
+        return [next(steps) for _ in range(tokens)]
 
     return work
 

@@ -1,0 +1,112 @@
+"""HQQ: scales and zero points fitted to the weights alone, by half-quadratic splitting, without calibration.
+
+Badri and Shaji 2023, "Half-Quadratic Quantization of Large Machine Learning Models". Layers are made by the package's
+own API: transformers loads no HQQ checkpoint, and the format is the package's own, so nothing is written to disk.
+"""
+
+import math
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
+from dataclasses import dataclass
+from importlib import import_module
+from io import StringIO
+
+from quantlab.methods.base import DTYPE_BYTES, Method, missing_package, quantizable
+from quantlab.records import Checkpoint, Model, Placement, Precision, Progress
+from quantlab.runtime.session import LoadedModel
+
+GROUP_SIZE = 64
+_NAMES = {4: "four", 3: "three", 2: "two", 1: "one"}
+#: Groups that share one packed element: as many codes as fit into a byte; for 3 bits ten in 32 bits.
+_PER_ELEMENT = {4: 2, 3: 10, 2: 4, 1: 8}
+
+
+@dataclass(frozen=True)
+class HqqPrecision(Precision):
+    """`weight_bits` are those of one code."""
+
+    weight_bits: int
+
+
+def _precision(bits: int) -> HqqPrecision:
+    stored = 3.2 if bits == 3 else bits  # ten codes of 3 bits take 32
+    return HqqPrecision(
+        f"hqq-{bits}", "hqq", stored + 2 * 16 / GROUP_SIZE, f"{_NAMES[bits]} bits fitted without calibration", bits
+    )
+
+
+class Hqq(Method):
+    """hqq-4, hqq-3, hqq-2 and hqq-1."""
+
+    name = "hqq"
+    title = "HQQ"
+    packages = ("hqq",)
+    precisions = tuple(_precision(bits) for bits in (4, 3, 2, 1))
+
+    def unavailable(self, device: str) -> str | None:
+        return "needs the package hqq: pip install hqq" if missing_package("hqq") else None
+
+    def prepare(self) -> None:
+        super().prepare()
+        with _quiet():
+            import_module("hqq.core.quantize")
+
+    def weight_bytes(self, precision: HqqPrecision, rows: int, columns: int) -> int | None:
+        """Of the codes alone: scales and zero points have the type of the products, and `estimate` adds them."""
+        if not _fits(rows, columns, precision.weight_bits):
+            return None
+        groups = rows * columns // GROUP_SIZE
+        elements = -(-groups // _PER_ELEMENT[precision.weight_bits]) * GROUP_SIZE
+        return elements * (4 if precision.weight_bits == 3 else 1)
+
+    def estimate(self, precision: HqqPrecision, placement: Placement, checkpoint: Checkpoint) -> int:
+        quantized = sum(
+            math.prod(info.shape)
+            for name, info in checkpoint.tensors.items()
+            if quantizable(name, info) and _fits(*info.shape, precision.weight_bits)
+        )
+        scales = 2 * DTYPE_BYTES[self.dtype(precision, placement)] * quantized // GROUP_SIZE
+        return super().estimate(precision, placement, checkpoint) + scales
+
+    def load(self, model: Model, precision: HqqPrecision, placement: Placement, progress: Progress) -> LoadedModel:
+        import torch
+
+        from quantlab.methods import transformers_loading as loading
+
+        dtype = placement.compute_dtype
+        network = loading.load(model, placement, dtype, progress)
+        kept = []
+        with _quiet():
+            from hqq.core.quantize import BaseQuantizeConfig, HQQLinear
+
+            layers = list(loading.linear_layers(network))
+            for done, (name, rows, columns) in enumerate(layers):
+                progress(done, len(layers), f"fitting {name}")
+                if not _fits(rows, columns, precision.weight_bits):
+                    kept.append(name)
+                    continue
+                linear = network.get_submodule(name)
+                config = BaseQuantizeConfig(nbits=precision.weight_bits, group_size=GROUP_SIZE, axis=1)
+                device = str(linear.weight.device)
+                quantized = HQQLinear(linear, config, compute_dtype=getattr(torch, dtype), device=device)
+                network.set_submodule(name, quantized)
+        notes = [f"kept un-quantized, because its sizes do not pack: {', '.join(kept)}"] if kept else []
+        return loading.finish(network, placement, dtype, "HQQ dequantize + torch matmul", notes)
+
+
+def _fits(rows: int, columns: int, bits: int) -> bool:
+    """Whether the package can pack a weight of this size: whole groups, and as many of them as share a byte."""
+    groups, rest = divmod(rows * columns, GROUP_SIZE)
+    return rest == 0 and (bits == 3 or groups % _PER_ELEMENT[bits] == 0)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the package's notes on optional back ends from the terminal."""
+    with redirect_stdout(StringIO()), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+HQQ = Hqq()
