@@ -8,10 +8,12 @@ import math
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
-from quantlab.errors import BadInput, ModelError, OutOfMemory, unknown
+from quantlab.errors import BadInput, OutOfMemory, Stopped, unknown
 from quantlab.events import Done, Event, Finished, Loaded, Loading, Started, Token
+from quantlab.methods.published import is_published, labels
 from quantlab.records import (
     Candidate,
     Comparison,
@@ -19,34 +21,17 @@ from quantlab.records import (
     Load,
     Machine,
     Model,
-    Offer,
     Peak,
-    Placement,
     Precision,
     Run,
     Settings,
     Timing,
     TokenDifference,
 )
-from quantlab.ui.services import Services
+from quantlab.saving import Saved
+from quantlab.ui.services import Quantize, Services
+from tests.fake_offers import CHOICES, WEIGHTS, fake_offers, fake_published, precision, stored_bytes
 
-WEIGHTS = 2_000_000
-FREE = 2_000_000_000
-PRECISIONS = (
-    Precision("fp32", "dense", 32.0, "32-bit floating point, as trained"),
-    Precision("bf16", "dense", 16.0, "16 bits with the range of fp32"),
-    Precision("int8", "bitsandbytes", 8.1, "8-bit integers, outlier columns in 16 bits"),
-    Precision("nf4", "bitsandbytes", 4.5, "4-bit NormalFloat, a scale per 64 weights"),
-    Precision("nf4-dq", "bitsandbytes", 4.13, "nf4 with its scales quantized too"),
-    Precision("fp4", "bitsandbytes", 4.5, "4-bit floating point, a scale per 64 weights"),
-    Precision("rtn-3", "rtn", 3.5, "3-bit integers, a scale and a zero point per 64 weights"),
-    Precision("gptq-4", "gptq", 4.2, "4-bit integers fitted to data"),
-)
-BLOCKED = {"gptq-4": "needs the package gptqmodel: pip install gptqmodel"}
-CHOICES = (
-    ("demo", "demo", "bundled: small, trained, answers in words"),
-    ("shape:bench-100m", "shape", "random weights, 0.1 billion: for memory and speed only, its text means nothing"),
-)
 ANSWER = (
     "Mira Toll lived in a small house by the river . One morning she found a blue lamp under the old bridge . "
     "She took it home and asked her friend Oren what it was for . Oren said that it belonged to the keeper of the "
@@ -70,27 +55,25 @@ class Script:
     failing: tuple[str, ...] = ()
     crash: Exception | None = None
     stops: list[threading.Event] = field(default_factory=list)
+    settings: list[Settings] = field(default_factory=list)
     written: int = 0
     running: int = 0
 
 
-def precision(name: str) -> Precision:
-    for one in PRECISIONS:
-        if one.name == name:
-            return one
-    raise unknown("precision", name, (one.name for one in PRECISIONS))
+def fake_quantize(script: "Script") -> Quantize:
+    """A `Services.quantize` at the script's pace that writes nothing."""
 
+    def quantize(model, precision, out, settings, stop):
+        if out == "/taken":
+            raise BadInput(f"{out} exists and is not empty.", "Name a new folder: nothing is written over.")
+        script.settings.append(settings)
+        for layer in range(1, 23):
+            yield layer, 22, f"layer {layer} of 22, about {22 - layer} s left"
+            if stop.wait(script.load_s / 22):
+                raise Stopped
+        return Saved(Path(out), 4_200_000, 5.2, False)
 
-def stored_bytes(bits: float) -> int:
-    return int(WEIGHTS * (0.75 * bits + 0.25 * min(bits, 16)) / 8)
-
-
-def fake_offers(model: str, placement: Placement) -> tuple[Offer, ...]:
-    """Offers for the fake's models. Raises ModelError for any other."""
-    if model not in {name for name, _, _ in CHOICES}:
-        raise ModelError(f"There is no model {model!r}.", "Pick one from the list.")
-    factor = 50 if model.startswith("shape:") else 1
-    return tuple(Offer(p, BLOCKED.get(p.name), factor * stored_bytes(p.bits), FREE) for p in PRECISIONS)
+    return quantize
 
 
 def services(script: Script | None = None) -> Services:
@@ -100,7 +83,7 @@ def services(script: Script | None = None) -> Services:
     def compare(model, precisions, prompt, settings, *, stop=None):
         return fake_compare(model, precisions, prompt, settings, stop=stop, script=script)
 
-    return Services(compare, fake_offers, lambda: CHOICES)
+    return Services(compare, fake_offers, lambda: CHOICES, fake_published, fake_quantize(script))
 
 
 def fake_compare(
@@ -118,7 +101,13 @@ def fake_compare(
     name = model if isinstance(model, str) else model.name
     if name not in {known for known, _, _ in CHOICES}:
         raise unknown("model", name, (known for known, _, _ in CHOICES))
-    chosen = [precision(each) for each in precisions]
+    chosen = [
+        replace(fake_published(each, settings.placement).precision, name=shown)
+        if is_published(each)
+        else precision(each)
+        for each, shown in labels(precisions).items()
+    ]
+    script.settings.append(settings)
     ids = tuple(range(300, 300 + len(prompt.split())))
     if len(ids) + settings.max_new_tokens > 1_024:
         raise BadInput(
@@ -202,9 +191,10 @@ def _load(one: Precision, script: Script) -> Load:
     parts["quantization"] = stored // 9 if quantized else 0
     parts["other"] = stored - sum(parts.values())
     repacked = one.name == "nf4-dq"
+    kept = one.method in ("gptq", "awq", "gguf", "stored")
     return Load(
         load_s=script.load_s,
-        load_origin="built",
+        load_origin="disk" if kept else "built",
         stored_bytes=stored,
         running_bytes=int(stored * 1.08) if repacked else stored,
         parts=parts,
@@ -214,6 +204,8 @@ def _load(one: Precision, script: Script) -> Load:
         kernel="torch.nn.Linear" if not quantized else "bitsandbytes gemv_4bit (CPU)",
         device_map={"model": "cpu"},
         notes=("the kernel undoes double quantization at the first product",) if repacked else (),
+        build_s=5.2 if kept else None,
+        details={"group size": "128", "quantized by": "gptqmodel 7.6.0"} if kept else {},
     )
 
 

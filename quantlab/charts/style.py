@@ -1,9 +1,9 @@
 """How every chart looks: one place on one colour scale for each precision, and one layout.
 
-The scale runs from many bits to few: violet, blue, green, olive, orange, red, magenta. Its thirteen colours were
-searched so that those ticked together by default stay apart by 0.09 and more in Oklab for normal sight, protanopia,
-deuteranopia and tritanopia (Machado et al. 2009), any two by 0.04, and each has a contrast of 3:1 or more on white,
-on #0b0f19 and on #27272a. Colour is never the only cue: each precision has a symbol too.
+The scale runs from many bits to few: violet, blue, green, olive, orange, red, magenta. Its colours were searched so
+that those ticked together by default stay apart by 0.09 and more in Oklab for normal sight, protanopia, deuteranopia
+and tritanopia (Machado et al. 2009), those of six methods at 4 bits by 0.04, any two by 0.02, and each has a contrast
+of 3:1 or more on white, on #0b0f19 and on #27272a. Colour is never the only cue: each precision has a symbol too.
 """
 
 import hashlib
@@ -35,19 +35,50 @@ _SCALE = {
     "fp32": ("#8166ff", "circle", "●"),
     "fp16": ("#6c6e93", "circle-open", "○"),
     "bf16": ("#029ddc", "square", "■"),
+    "f16": ("#477be9", "cross", "✚"),
     "int8": ("#0b825d", "triangle-up", "▲"),
     "int8-plain": ("#1d964f", "triangle-up-open", "△"),
     "rtn-8": ("#51a301", "square-open", "□"),
+    "q8_0": ("#519499", "cross-open", "✛"),
+    "gptq-8": ("#6a927a", "triangle-left", "◀"),
+    "ao-int8": ("#44a296", "square-x-open", "⊠"),
+    "ao-float8": ("#4d8833", "circle-cross-open", "⊕"),
+    "q6_k": ("#4d7d15", "x", "✖"),
+    "q5_k_m": ("#888b64", "x-open", "✕"),
     "nf4": ("#8f9875", "diamond", "◆"),
     "nf4-dq": ("#e07914", "diamond-open", "◇"),
     "fp4": ("#c04b1c", "triangle-down", "▼"),
     "fp4-dq": ("#ff335c", "triangle-down-open", "▽"),
+    "q4_k_m": ("#f2664d", "star-diamond", "✦"),
+    "q4_0": ("#b56639", "star-diamond-open", "✧"),
+    "ao-int4": ("#cc5505", "circle-x-open", "⊗"),
+    "gptq-4": ("#836e4e", "triangle-right", "▶"),
+    "hqq-4": ("#e6619d", "triangle-ne", "◥"),
+    "awq-4": ("#f5044c", "pentagon", "⬟"),
     "rtn-4": ("#d32580", "star", "★"),
+    "q3_k_m": ("#f546d5", "hourglass", "⧗"),
+    "gptq-3": ("#8753d9", "triangle-right-open", "▷"),
+    "hqq-3": ("#9860cb", "triangle-se", "◢"),
     "rtn-3": ("#be7cb1", "star-open", "☆"),
+    "iq3_xxs": ("#a782c9", "hourglass-open", "⧖"),
+    "q2_k": ("#9b7efa", "bowtie", "⧓"),
+    "gptq-2": ("#c72ba3", "triangle-left-open", "◁"),
+    "hqq-2": ("#ae6ab7", "triangle-sw", "◣"),
     "rtn-2": ("#c145bf", "hexagon", "⬢"),
+    "iq2_xxs": ("#c446e8", "bowtie-open", "⋈"),
+    "hqq-1": ("#ce6de2", "triangle-nw", "◤"),
+    "stored": ("#777275", "asterisk-open", "✱"),
 }
-_COLOURS = tuple(colour for colour, _, _ in _SCALE.values())
-_OTHER_SYMBOLS = (("cross", "✚"), ("x", "✖"), ("star-diamond", "✦"), ("pentagon", "⬟"), ("hexagram", "✶"))
+# The places by which other names are put among these, from many bits to few.
+_COLOURS = tuple(_SCALE[name][0] for name in (
+    "fp32", "fp16", "bf16", "int8", "int8-plain", "rtn-8", "nf4", "nf4-dq", "fp4", "fp4-dq", "rtn-4", "rtn-3", "rtn-2",
+))  # fmt: skip
+_OTHER_SYMBOLS = (
+    ("diamond-dot", "◈"), ("square-dot", "▣"), ("circle-dot", "◉"), ("hexagram", "✶"), ("hexagon-open", "⬡"),
+    ("pentagon-open", "⬠"), ("square-cross-open", "⊞"), ("circle-open-dot", "◎"),
+)  # fmt: skip
+# Where a name tells its bits. In others a number may be anything: billions of weights, a version.
+_BITS = re.compile(r"(?:i?q|[a-z]{0,2}fp|b?f|(?:ao-)?(?:u?int|float)|(?:rtn|gptq|awq|hqq|quanto)-)(\d{1,2})(?!\d)")
 _DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
 # log2 of the bits against the place on the scale, for precisions without a place of their own.
 _ANCHORS = ((1.0, 12.0), (math.log2(3), 11.0), (2.0, 8.5), (3.0, 4.0), (4.0, 1.5), (5.0, 0.0))
@@ -66,16 +97,17 @@ class Look:
 def look(precision: str) -> Look:
     """How a precision looks, by its name alone, so that it is the same in every chart, column and table.
 
-    A name without a place of its own gets one by the first number in it, read as bits, and else by a hash.
+    A name without a place of its own gets one by the bits that it tells (gptq-4-g32), and else, as a published
+    checkpoint's, by a hash.
     """
     if precision in _SCALE:
         colour, symbol, glyph = _SCALE[precision]
         return Look(colour, symbol, glyph, _DASHES[list(_SCALE).index(precision) % len(_DASHES)])
     digest = hashlib.sha256(precision.encode("utf-8", "surrogatepass")).digest()
     fraction = digest[0] / 256
-    number = re.search(r"[1-9]\d?", precision)
+    number = _BITS.match(precision)
     # The hash moves names of equal bits apart, by at most a step and a half.
-    place = _place(int(number[0])) + 3 * (fraction - 0.5) if number else fraction * (len(_COLOURS) - 1)
+    place = _place(max(1, int(number[1]))) + 3 * (fraction - 0.5) if number else fraction * (len(_COLOURS) - 1)
     symbol, glyph = _OTHER_SYMBOLS[digest[1] % len(_OTHER_SYMBOLS)]
     return Look(_between(place), symbol, glyph, _DASHES[digest[2] % len(_DASHES)])
 
@@ -124,7 +156,7 @@ def _luminance(colour: str) -> float:
 def label(precision: str, second_line: str = "") -> str:
     """Name of a row for plotly: symbol in the precision's colour, name, and a figure beneath."""
     seen = look(precision)
-    name = f'<span style="color:{seen.colour}">{seen.glyph}</span> {escaped(shortened(precision, 16))}'
+    name = f'<span style="color:{seen.colour}">{seen.glyph}</span> {escaped(shortened(precision, 14))}'
     return f"{name}<br>{escaped(second_line)}" if second_line else name
 
 

@@ -18,5 +18,8 @@ def escaped(text: str) -> str:
 
 
 def shortened(text: str, length: int) -> str:
-    """`text` of at most `length` characters, cut with an ellipsis."""
-    return text if len(text) <= length else text[: length - 1] + "…"
+    """`text` of at most `length` characters, cut in its middle: names of one family differ at their ends."""
+    if len(text) <= length:
+        return text
+    head = (length - 1) // 2
+    return f"{text[:head]}…{text[head + 1 - length :]}"

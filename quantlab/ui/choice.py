@@ -1,21 +1,29 @@
 """What a visitor has chosen on the page, and the limits it is held to on the server."""
 
+import re
 from dataclasses import dataclass, fields
+from pathlib import Path
 
 from quantlab.errors import BadInput, unknown
-from quantlab.records import Placement, Settings
+from quantlab.methods.calibration import MIN_LENGTH, calibration
+from quantlab.methods.published import is_published, labels
+from quantlab.records import Calibration, Placement, Settings
 from quantlab.settings import AppSettings
 
 DEFAULT_MODEL = "demo"
 DEFAULT_TICKS = ("fp32", "bf16", "int8", "nf4", "nf4-dq", "fp4")
-#: Shown first in the tick list; the others are folded below them.
-FIRST_SHOWN = (*DEFAULT_TICKS, "rtn-4", "rtn-3", "rtn-2")
 #: "default" leaves the type to the method and the device.
 COMPUTE_DTYPES = ("default", "float32", "bfloat16", "float16")
 #: The reference is the most precise one ticked unless a name is chosen.
 MOST_PRECISE = "most precise"
 #: No prompt is longer, in characters; the limit in tokens is held where there is a tokenizer.
 MAX_PROMPT_CHARACTERS = 200_000
+#: The most windows of calibration text, and tokens in one. A public page takes no more than the defaults.
+MAX_SAMPLES, MAX_LENGTH = 4_096, 32_768
+#: "auto" leaves the code that multiplies to the method's library.
+AUTO_KERNEL = "auto"
+KERNELS = (AUTO_KERNEL, "torch", "torch_aten", "triton", "exllama_v2", "marlin")
+KERNEL_NAME = re.compile(r"[a-z][a-z0-9_.-]{0,39}", re.IGNORECASE | re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -35,6 +43,15 @@ class Choice:
     compute_dtype: str = COMPUTE_DTYPES[0]
     raw: bool = False
     race: bool = False
+    calibration_samples: int = Calibration.samples
+    calibration_length: int = Calibration.length
+    calibration_file: str | None = None
+    kernel: str = AUTO_KERNEL
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The names that the precisions have in events and charts. Raises BadInput for a checkpoint without a name."""
+        return tuple(labels(self.precisions).values())
 
 
 FIELDS = tuple(field.name for field in fields(Choice))
@@ -58,6 +75,10 @@ def from_inputs(*values: object) -> Choice:
             compute_dtype=str(named["compute_dtype"] or COMPUTE_DTYPES[0]),
             raw=bool(named["raw"]),
             race=bool(named["race"]),
+            calibration_samples=int(named["calibration_samples"]),
+            calibration_length=int(named["calibration_length"]),
+            calibration_file=str(named["calibration_file"]) if named["calibration_file"] else None,
+            kernel=str(named["kernel"] or AUTO_KERNEL).strip(),
         )
     except (TypeError, ValueError, OverflowError) as error:
         raise BadInput("A setting is not a number.", "Fill the empty fields under Settings.") from error
@@ -66,11 +87,16 @@ def from_inputs(*values: object) -> Choice:
 def placement(choice: Choice, app: AppSettings) -> Placement:
     """Where and in what type the chosen variants are to lie."""
     dtype = None if choice.compute_dtype == COMPUTE_DTYPES[0] else choice.compute_dtype
-    return Placement(device=app.device or "auto", compute_dtype=dtype)
+    kernel = None if choice.kernel == AUTO_KERNEL else choice.kernel
+    return Placement(device=app.device or "auto", compute_dtype=dtype, kernel=kernel)
 
 
 def settings(choice: Choice, app: AppSettings) -> Settings:
-    """The run's settings. A reference that is not among the ticked ones is left to be found."""
+    """The run's settings. A reference that is not among the ticked ones is left to be found.
+
+    Raises BadInput for a calibration file that cannot be read.
+    """
+    own_text = Path(choice.calibration_file) if choice.calibration_file else None
     return Settings(
         max_new_tokens=choice.max_new_tokens,
         sample=choice.sample,
@@ -78,10 +104,11 @@ def settings(choice: Choice, app: AppSettings) -> Settings:
         top_k=choice.top_k,
         top_p=choice.top_p,
         seed=choice.seed,
-        reference=choice.reference if choice.reference in choice.precisions else None,
+        reference=choice.reference if choice.reference in choice.columns else None,
         raw=choice.raw,
         race=choice.race,
         placement=placement(choice, app),
+        calibration=calibration(own_text, choice.calibration_samples, choice.calibration_length),
     )
 
 
@@ -96,6 +123,7 @@ def check(choice: Choice, app: AppSettings) -> None:
         raise BadInput(
             f"{len(choice.precisions)} precisions are ticked.", f"At most {app.max_columns} run side by side."
         )
+    check_published(choice.precisions, app)
     if not choice.prompt.strip():
         raise BadInput("The prompt is empty.", "Type one, or take one of the examples beside it.")
     if len(choice.prompt) > MAX_PROMPT_CHARACTERS:
@@ -104,6 +132,30 @@ def check(choice: Choice, app: AppSettings) -> None:
         raise BadInput(f"{choice.max_new_tokens} new tokens were asked for.", f"Ask for 1 to {app.max_new_tokens}.")
     if choice.compute_dtype not in COMPUTE_DTYPES:
         raise unknown("compute dtype", choice.compute_dtype, COMPUTE_DTYPES)
+    check_quantizing(choice, app)
+
+
+def check_published(names: tuple[str, ...], app: AppSettings) -> None:
+    """Hold the chosen names to what may be added. Raises BadInput."""
+    if app.public and any(map(is_published, names)):
+        raise BadInput("This public page takes no checkpoints of visitors.", "Tick precisions from the list.")
+    labels(names)
+
+
+def check_quantizing(choice: Choice, app: AppSettings) -> None:
+    """Hold calibration and kernel to the limits. Raises BadInput."""
+    samples, length = (Calibration.samples, Calibration.length) if app.public else (MAX_SAMPLES, MAX_LENGTH)
+    if not 1 <= choice.calibration_samples <= samples:
+        raise BadInput(f"{choice.calibration_samples} calibration samples were asked for.", f"Ask for 1 to {samples}.")
+    if not MIN_LENGTH <= choice.calibration_length <= length:
+        raise BadInput(
+            f"Calibration windows of {choice.calibration_length} tokens were asked for.",
+            f"Ask for {MIN_LENGTH} to {length}.",
+        )
+    if app.public and choice.calibration_file:
+        raise BadInput("This public page takes no files of visitors.", "It calibrates with its own text.")
+    if not KERNEL_NAME.fullmatch(choice.kernel):
+        raise BadInput("That is no name of a kernel.", f"Choose {AUTO_KERNEL}, or type a name such as torch.")
 
 
 def check_model(name: str, app: AppSettings) -> None:

@@ -3,7 +3,7 @@
 from html import escape
 
 from quantlab.charts.text import visible
-from quantlab.records import Candidate, Divergence, Run
+from quantlab.records import Candidate, Divergence, Load, Run
 from quantlab.ui import figures
 from quantlab.ui.diff import OURS, diff
 from quantlab.ui.figures import Figure
@@ -46,7 +46,7 @@ def _state(column: Column, view: View) -> str:
             before = view.active
             return f"waits for {before[0].precision}" if before else "waits for its turn"
         case "loading":
-            return f"loading {column.done} of {column.total}" if column.total else "loading"
+            return f"loading · {100 * _share(column):.0f} %" if column.total else "loading"
         case "warming":
             return "warming up"
         case "writing":
@@ -57,6 +57,10 @@ def _state(column: Column, view: View) -> str:
             return f"stopped · {_count(column.tokens)}"
         case _:
             return "failed"
+
+
+def _share(column: Column) -> float:
+    return min(max(column.done / column.total, 0.0), 1.0)
 
 
 def _count(tokens: int) -> str:
@@ -166,8 +170,19 @@ def _figures(run: Run | None, column: Column, view: View) -> str:
     notes = "".join(f'<p class="note">{escape(text)}</p>' for text in figures.remarks(run, column.load))
     # The line is there from the start, so that nothing moves when it gets its figures.
     later = '<p class="more-later">All figures</p>'
-    folded = f'<details class="more"><summary>All figures</summary>{_table(more)}{notes}</details>' if run else later
-    return _table(figures.headline(run, column.load, view.reference)) + folded
+    folded = (
+        f'<details class="more"><summary>All figures</summary>{_table(more)}{notes}{_stored(column.load)}</details>'
+    )
+    line = f'<p class="load-line">{escape(figures.load_line(column.load))}</p>'
+    return line + _table(figures.headline(run, column.load, view.reference)) + (folded if run else later)
+
+
+def _stored(load: Load | None) -> str:
+    """What a checkpoint says of itself: file, revision, group size, tensor types."""
+    if load is None or not load.details:
+        return ""
+    rows = "".join(f"<dt>{escape(name)}</dt><dd>{escape(text)}</dd>" for name, text in load.details.items())
+    return f'<p class="stored-head">What is stored</p><dl class="stored">{rows}</dl>'
 
 
 def _table(rows: tuple[Figure, ...]) -> str:

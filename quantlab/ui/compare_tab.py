@@ -1,42 +1,23 @@
 """The first tab: its components and how they are wired. What they do is in handlers.py."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import gradio as gr
 
 from quantlab.errors import QuantlabError
 from quantlab.settings import AppSettings
 from quantlab.ui import choice as choices
-from quantlab.ui import fragments, models, panels, picker, scripts
+from quantlab.ui import fragments, inputs, models, panels, save_panel, scripts
 from quantlab.ui.choice import Choice
 from quantlab.ui.handlers import Handlers
+from quantlab.ui.inputs import Adding, Inputs
+from quantlab.ui.offered import Offered
+from quantlab.ui.save_panel import SaveHandlers, SavePanel
 from quantlab.ui.services import Services
 
 #: Events that compute on the device share one place: a second visitor queues.
 DEVICE_QUEUE = {"concurrency_limit": 1, "concurrency_id": "gpu"}
 SMALL = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
-
-
-@dataclass(frozen=True)
-class Inputs:
-    """The inputs, in the order of `Choice`'s fields."""
-
-    model: gr.Dropdown
-    precisions: picker.PrecisionPicker
-    prompt: gr.Textbox
-    max_new_tokens: gr.Slider
-    sample: gr.Checkbox
-    temperature: gr.Slider
-    top_k: gr.Slider
-    top_p: gr.Slider
-    seed: gr.Number
-    reference: gr.Dropdown
-    compute_dtype: gr.Dropdown
-    raw: gr.Checkbox
-    race: gr.Checkbox
-
-    def listed(self) -> list[gr.components.Component]:
-        return [getattr(self, field.name) for field in fields(self)]
 
 
 @dataclass(frozen=True)
@@ -53,6 +34,8 @@ class Parts:
     """Every component that a handler fills."""
 
     inputs: Inputs
+    offered: gr.State
+    adding: Adding
     about: gr.HTML
     examples: tuple[gr.Button, ...]
     compare: gr.Button
@@ -78,23 +61,30 @@ class Parts:
 def build(app: AppSettings, services: Services) -> None:
     """Make the tab inside the current Blocks, wired."""
     start = Choice(prompt=models.examples(choices.DEFAULT_MODEL, services.choices())[0][1])
-    offers = _first_offers(start, app, services)
+    found = Offered(_first_offers(start, app, services))
     with gr.Row(elem_id="choose"):
         with gr.Column(scale=6, min_width=300, elem_id="choose-model"):
-            model, about, precisions = _model_inputs(start, offers, app, services)
+            model, about, precisions, adding = inputs.model_inputs(start, found, app, services)
         with gr.Column(scale=6, min_width=300, elem_id="choose-prompt"):
-            prompt, examples = _prompt_inputs(start, services)
+            prompt, examples = inputs.prompt_inputs(start, services)
             with gr.Row(elem_id="actions"):
                 compare = gr.Button("Compare", variant="primary", elem_id="compare", scale=3, min_width=110)
                 stop = gr.Button("Stop", elem_id="stop", interactive=False, scale=1, min_width=70)
                 copy = gr.Button("Copy link", elem_id="copy-link", scale=1, min_width=90)
             status = gr.HTML(fragments.said(""), elem_id="status", apply_default_css=False)
-            settings, race_warning = _settings_inputs(start, offers, app)
+            settings, race_warning = inputs.settings_inputs(start, found, app)
+            saving = None if app.public else save_panel.build()
     problem = gr.HTML("", elem_id="problem", apply_default_css=False)
-    inputs = Inputs(model, precisions, prompt, *settings)
+    chosen = Inputs(model, precisions, prompt, *settings)
     link = gr.Textbox(visible="hidden", label="link")
-    parts = Parts(inputs, about, examples, compare, stop, status, problem, race_warning, link, *_results(app))
-    _wire(parts, copy, Handlers(parts, app, services))
+    state = gr.State(found)
+    head = (chosen, state, adding, about, examples, compare, stop, status, problem, race_warning, link)
+    parts = Parts(*head, *_results(app))
+    handlers = Handlers(parts, app, services)
+    _wire(parts, copy, handlers)
+    _wire_offers(parts, handlers)
+    if saving is not None:
+        _wire_saving(saving, chosen, SaveHandlers(saving, app, services))
 
 
 def _first_offers(start: Choice, app: AppSettings, services: Services):
@@ -103,54 +93,6 @@ def _first_offers(start: Choice, app: AppSettings, services: Services):
         return services.offers(start.model, choices.placement(start, app))
     except QuantlabError:
         return ()
-
-
-def _model_inputs(start: Choice, offers, app: AppSettings, services: Services):
-    known = services.choices()
-    model = gr.Dropdown(
-        [name for name, _, _ in known],
-        value=start.model,
-        label="Model",
-        info=None if app.public else "Pick one, or type a Hugging Face id or a folder",
-        allow_custom_value=not app.public,
-        elem_id="model",
-    )
-    about = gr.HTML(fragments.about_model(*models.about(start.model, known)), elem_id="about", apply_default_css=False)
-    ticked = picker.default_ticks(offers, start.precisions, app.max_columns)
-    return model, about, picker.picker(offers, ticked, app.max_columns)
-
-
-def _prompt_inputs(start: Choice, services: Services):
-    prompt = gr.Textbox(
-        start.prompt, label="Prompt", lines=9, max_lines=14, elem_id="prompt", placeholder="What shall they answer?"
-    )
-    with gr.Row(elem_id="examples"):
-        gr.HTML('<span class="faint" id="examples-label">Examples</span>', apply_default_css=False)
-        shown = models.examples(start.model, services.choices())
-        examples = tuple(gr.Button(label, size="sm", min_width=64, scale=0) for label, _ in shown)
-    return prompt, examples
-
-
-def _settings_inputs(start: Choice, offers, app: AppSettings):
-    names = [offer.precision.name for offer in offers]
-    with gr.Accordion("Settings", open=False, elem_id="settings"):
-        new_tokens = gr.Slider(
-            1, app.max_new_tokens, min(start.max_new_tokens, app.max_new_tokens), step=1, label="New tokens"
-        )
-        with gr.Row():
-            reference = gr.Dropdown([choices.MOST_PRECISE, *names], value=start.reference, label="Reference")
-            dtype = gr.Dropdown(list(choices.COMPUTE_DTYPES), value=start.compute_dtype, label="Compute dtype")
-        sample = gr.Checkbox(start.sample, label="Sample (off: the likeliest token every time, greedy)")
-        with gr.Row():
-            temperature = gr.Slider(0.1, 2.0, start.temperature, step=0.05, label="Temperature")
-            top_k = gr.Slider(0, 200, start.top_k, step=1, label="Top-k (0: off)")
-        with gr.Row():
-            top_p = gr.Slider(0.05, 1.0, start.top_p, step=0.01, label="Top-p")
-            seed = gr.Number(start.seed, label="Seed", precision=0, minimum=0, maximum=2**31 - 1)
-        raw = gr.Checkbox(start.raw, label="Raw prompt (without the model's chat template)")
-        race = gr.Checkbox(start.race, label="Race (all at once)")
-        warning = gr.HTML(fragments.RACE_WARNING, visible=False, apply_default_css=False)
-    return (new_tokens, sample, temperature, top_k, top_p, seed, reference, dtype, raw, race), warning
 
 
 def _results(app: AppSettings):
@@ -194,17 +136,44 @@ def _wire(parts: Parts, copy: gr.Button, handlers: Handlers) -> None:
     copy.click(handlers.link, inputs, [parts.link, parts.status], **SMALL).then(None, parts.link, js=scripts.COPY_LINK)
     for index, button in enumerate(parts.examples):
         button.click(handlers.example(index), parts.inputs.model, parts.inputs.prompt, **SMALL)
-    estimated = [parts.about, parts.inputs.precisions, parts.inputs.reference, parts.problem]
+    parts.inputs.race.change(handlers.race, parts.inputs.race, parts.race_warning, **SMALL)
+    gr.context.Context.root_block.unload(handlers.leave)
+
+
+def _wire_offers(parts: Parts, handlers: Handlers) -> None:
+    """What changes the tick list: another model, an added checkpoint, a link."""
+    ticks, adding = parts.inputs.precisions, parts.adding
+    listed = [parts.offered, ticks, parts.inputs.reference]
+    described = [*listed, parts.about, parts.problem, *parts.examples]
+    quick = {"show_progress": "hidden", "concurrency_limit": 4, "api_visibility": "private"}
     gr.on(
         [parts.inputs.model.input, parts.inputs.compute_dtype.input],
         handlers.estimate,
-        [parts.inputs.model, parts.inputs.compute_dtype, parts.inputs.precisions],
-        [*estimated, *parts.examples],
-        show_progress="hidden",
-        concurrency_limit=4,
-        api_visibility="private",
+        [parts.inputs.model, parts.inputs.compute_dtype, ticks, parts.offered],
+        described,
+        **quick,
     )
-    parts.inputs.race.change(handlers.race, parts.inputs.race, parts.race_warning, **SMALL)
-    blocks = gr.context.Context.root_block
-    blocks.load(handlers.restore, None, [*inputs, *estimated[:1], parts.problem, *parts.examples], **SMALL)
-    blocks.unload(handlers.leave)
+    gr.on(
+        [adding.add.click, adding.spec.submit],
+        handlers.add,
+        [adding.spec, parts.inputs.compute_dtype, ticks, parts.offered],
+        [*listed, adding.spec, adding.said],
+        **quick,
+    )
+    others = [component for component in parts.inputs.listed() if component not in listed]
+    gr.context.Context.root_block.load(handlers.restore, None, [*others, *described], **SMALL)
+
+
+def _wire_saving(panel: SavePanel, chosen: Inputs, handlers: SaveHandlers) -> None:
+    shown = [panel.save, panel.stop, panel.result]
+    begun = panel.save.click(handlers.begin, None, shown, **SMALL)
+    begun.then(
+        handlers.save,
+        [panel.precision, panel.out, *chosen.listed()],
+        shown,
+        show_progress="hidden",
+        api_visibility="private",
+        **DEVICE_QUEUE,
+    )
+    panel.stop.click(handlers.stop, None, panel.stop, **SMALL)
+    gr.context.Context.root_block.unload(handlers.leave)

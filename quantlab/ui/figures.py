@@ -152,17 +152,41 @@ def _memory(load: Load) -> list[Figure]:
     return rows
 
 
+def load_line(load: Load | None) -> str:
+    """Where a variant came from and how long that took, in a few words; empty before it has loaded."""
+    if load is None:
+        return ""
+    loaded = units.seconds(load.load_s)
+    if load.load_origin == "memory":
+        return "was in memory already"
+    if load.build_s is None:
+        quantized = load.load_origin == "built" and load.bits_per_quantized_weight is not None
+        return f"read and quantized in {loaded}" if quantized else f"read in {loaded}"
+    built = f"built in {units.seconds(load.build_s)}"
+    return (
+        f"{built}, now loaded from disk in {loaded}" if load.load_origin == "disk" else f"{built}, loaded in {loaded}"
+    )
+
+
 def _loading(load: Load) -> list[Figure]:
-    origin = {"built": "read and quantized", "disk": "read already quantized", "memory": "was in memory"}
+    quantized = load.bits_per_quantized_weight is not None
+    origin = {
+        "built": "read and quantized" if quantized else "read",
+        "disk": "read already quantized",
+        "memory": "was in memory",
+    }
     where = sorted(set(load.device_map.values()))
+    load_s = units.exact_seconds(load.load_s)
+    rows = [Figure("Load", units.seconds(load.load_s), "from asking to being ready", load_s, anchor="load_s")]
+    if load.build_s is not None:
+        built = units.exact_seconds(load.build_s)
+        rows.append(
+            Figure(
+                "Quantizing took", units.seconds(load.build_s), "build_s: writing the checkpoint that is kept", built
+            )
+        )
     return [
-        Figure(
-            "Load",
-            units.seconds(load.load_s),
-            "from asking to being ready",
-            units.exact_seconds(load.load_s),
-            anchor="load_s",
-        ),
+        *rows,
         Figure("Load was", origin[load.load_origin], f"load_origin: {load.load_origin}", text=True),
         Figure("Computes in", load.compute_dtype, "compute dtype that really ran", text=True),
         Figure("Kernel", load.kernel, "kernel that really ran", text=True),

@@ -4,7 +4,9 @@ import re
 from functools import cache
 from html import escape
 
+from quantlab.charts import units
 from quantlab.settings import DOCS
+from quantlab.ui.offered import Row
 from quantlab.ui.view import Column, Problem, View
 
 HEADER = (
@@ -17,6 +19,10 @@ EMPTY = (
     '<div class="empty"><p><b>Press Compare.</b> Each ticked precision answers the prompt in a column of its own, '
     "one after the other so that the timings are true.</p><p>Then you see which words changed, where each answer "
     "first parts from the most precise one, and what it took in memory and time.</p></div>"
+)
+CALIBRATION = (
+    '<p class="setting-head">Calibration (GPTQ, AWQ)</p><p class="faint">The text that is read while quantizing: so '
+    "many samples of so many tokens, of the bundled text unless you give your own.</p>"
 )
 RACE_WARNING = (
     '<p class="caution"><span aria-hidden="true">⚠</span> A race runs all variants at once. They slow each other '
@@ -49,6 +55,43 @@ def problem(found: Problem | None) -> str:
     return (
         f'<div class="fault banner" role="alert"><p class="fault-what"><span aria-hidden="true">✕</span> '
         f"{escape(found.what)}</p>{advice}</div>"
+    )
+
+
+def added(found: Problem) -> str:
+    """Why a published checkpoint was not added, beside the control."""
+    advice = f" {escape(found.advice)}" if found.advice else ""
+    return f'<p class="added added-not" role="alert"><span aria-hidden="true">✕</span> {escape(found.what)}{advice}</p>'
+
+
+def added_row(row: Row, *, full: bool) -> str:
+    """What became of a checkpoint that was added; `full`: no more columns are free."""
+    name = escape(row.offer.precision.name)
+    if row.offer.unavailable is not None:
+        said = f"{name} is in the list, but cannot be ticked: it {escape(row.offer.unavailable)}."
+    elif full:
+        said = f"{name} is in the list. Untick another one to tick it."
+    else:
+        said = f"{name} is in the list and ticked."
+    return f'<p class="added" role="status">{said}</p>'
+
+
+def saving(done: int, total: int, what: str) -> str:
+    """How far writing a quantized model is."""
+    share = f' max="{total}" value="{min(done, total)}"' if total else ""
+    return (
+        f'<div class="saving"><progress aria-label="quantizing"{share}></progress>'
+        f'<p class="status">{escape(what) or "starting"}</p></div>'
+    )
+
+
+def saved(folder: str, nbytes: int, seconds: float, reused: bool) -> str:
+    """Where a quantized model was written, and how large it is."""
+    how = "copied from the cache, quantized earlier in" if reused else "quantized in"
+    return (
+        f'<p class="status saved" role="status"><span aria-hidden="true">✓</span> Written to <code>{escape(folder)}'
+        f'</code>: <span title="{units.exact_bytes(nbytes)}">{units.size(nbytes)}</span>, {how} '
+        f"{units.seconds(seconds)}.</p>"
     )
 
 

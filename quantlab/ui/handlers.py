@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from quantlab.errors import BadInput, QuantlabError
-from quantlab.records import Offer
+from quantlab.methods.published import is_published
 from quantlab.settings import AppSettings
 from quantlab.ui import choice as choices
-from quantlab.ui import column, fragments, models, panels, picker, runner, share
+from quantlab.ui import column, fragments, models, offered, panels, picker, runner, share
 from quantlab.ui.choice import DEFAULT_TICKS, Choice
+from quantlab.ui.offered import Offered
 from quantlab.ui.services import Services
 from quantlab.ui.stream import StopEvents
 from quantlab.ui.view import Column, Problem, View
@@ -38,7 +39,7 @@ class Handlers:
 
     def begin(self, request: gr.Request, *values: Any) -> Updates:
         """The click's answer at once: buttons, waiting columns and the link, before the queue is passed."""
-        self.stops.begin(_session(request))
+        self.stops.begin(runner.session(request))
         parts = self.parts
         updates = {
             parts.compare: gr.update(interactive=False),
@@ -52,8 +53,7 @@ class Handlers:
             choices.check(choice, self.app)
         except QuantlabError:
             return updates  # compare() meets it again and says so
-        names = choice.precisions
-        view = View(tuple(map(Column, names)), meaningless=choice.model.startswith("shape:"))
+        view = View(tuple(map(Column, choice.columns)), meaningless=choice.model.startswith("shape:"))
         return (
             updates
             | self._columns(view, choice, {})
@@ -66,13 +66,13 @@ class Handlers:
 
     def compare(self, request: gr.Request, *values: Any) -> Iterator[Updates]:
         """Run the comparison; yield what changed. Ends the run when the visitor leaves."""
-        session = _session(request)
+        session = runner.session(request)
         stop = self.stops.of(session)
         shown: dict[Any, str] = {}
         view = View()
         try:
             choice = choices.from_inputs(*values)
-            if not choice.precisions and (problem := self._offers(choice)[1]):
+            if not choice.precisions and (problem := self._offered(choice, ())[1]):
                 # Nothing can be ticked for a model that cannot be read: that is what went wrong.
                 yield self._ended(View(problem=problem), choice, shown)
                 return
@@ -91,12 +91,12 @@ class Handlers:
 
     def stop(self, request: gr.Request) -> Updates:
         """Tell this session's run to stop."""
-        self.stops.stop(_session(request))
+        self.stops.stop(runner.session(request))
         return {self.parts.stop: gr.update(interactive=False), self.parts.status: fragments.stopping()}
 
     def leave(self, request: gr.Request) -> None:
         """The tab was closed."""
-        self.stops.stop(_session(request))
+        self.stops.stop(runner.session(request))
 
     def link(self, *values: Any) -> Updates:
         """The query that restores the choice."""
@@ -119,11 +119,37 @@ class Handlers:
     def race(self, on: bool) -> Any:
         return gr.update(visible=bool(on))
 
-    def estimate(self, model: str, compute_dtype: str, ticked: list[str]) -> Updates:
-        """What the chosen model takes at each precision; ticks are kept where they can be."""
-        model = str(model or "").strip()
-        offers, problem = self._offers(Choice(model=model, compute_dtype=compute_dtype))
-        return self._offered(model, offers, ticked or DEFAULT_TICKS) | {self.parts.problem: fragments.problem(problem)}
+    def estimate(self, model: str, compute_dtype: str, ticked: list[str], before: Offered) -> Updates:
+        """What the chosen model takes at each precision; ticks and added checkpoints are kept where they can be."""
+        choice = Choice(model=str(model or "").strip(), compute_dtype=compute_dtype)
+        found, problem = self._offered(choice, before.specs)
+        return self._listed(choice.model, found, ticked or DEFAULT_TICKS) | {
+            self.parts.problem: fragments.problem(problem)
+        }
+
+    def add(self, typed: str, compute_dtype: str, ticked: list[str], before: Offered) -> Updates:
+        """Add a published checkpoint to the list and tick it, where that can be."""
+        spec = str(typed or "").strip()
+        try:
+            if not spec:
+                raise BadInput("Nothing was typed.", "Type a folder, a .gguf file or a Hugging Face id.")
+            choices.check_published((spec,), self.app)
+            row = offered.look_at(spec, choices.placement(Choice(compute_dtype=compute_dtype), self.app), self.services)
+        except QuantlabError as error:
+            return {self.parts.adding.said: fragments.added(Problem(error.what, error.advice))}
+        except Exception:
+            log.exception("a checkpoint could not be added")
+            return {
+                self.parts.adding.said: fragments.added(
+                    Problem("It could not be added through a fault of ours.", "The log says why.")
+                )
+            }
+        found, limit = before.with_added(row), self.app.max_columns
+        kept = offered.ticks(found, ticked, limit) if ticked else []
+        return self._rows(found, offered.ticks(found, [*kept, spec], limit) if len(kept) < limit else kept) | {
+            self.parts.adding.spec: "",
+            self.parts.adding.said: fragments.added_row(row, full=spec not in kept and len(kept) >= limit),
+        }
 
     def restore(self, request: gr.Request) -> Updates:
         """The choice that the page's address holds; the default where it holds none."""
@@ -133,35 +159,44 @@ class Handlers:
         if not set(query) & set(choices.FIELDS):
             return {self.parts.problem: ""}
         choice = share.from_query(query, default, self.app)
-        offers, problem = self._offers(choice)
+        found, problem = self._offered(choice, tuple(filter(is_published, choice.precisions)))
         updates = dict(zip(self.parts.inputs.listed(), astuple(choice), strict=True))
-        updates |= self._offered(choice.model, offers, choice.precisions)
-        names = [offer.precision.name for offer in offers]
-        reference = choice.reference if choice.reference in names else choices.MOST_PRECISE
-        updates[self.parts.inputs.reference] = gr.update(choices=[choices.MOST_PRECISE, *names], value=reference)
+        updates |= self._listed(choice.model, found, choice.precisions)
+        reference = choice.reference if choice.reference in found.names else choices.MOST_PRECISE
+        updates[self.parts.inputs.reference] = gr.update(choices=[choices.MOST_PRECISE, *found.names], value=reference)
         return updates | {self.parts.problem: fragments.problem(problem)}
 
-    def _offers(self, choice: Choice) -> tuple[tuple[Offer, ...], Problem | None]:
+    def _offered(self, choice: Choice, specs: tuple[str, ...]) -> tuple[Offered, Problem | None]:
+        """The offers for a choice's model and the checkpoints `specs`, and what was wrong with the model."""
+        where = choices.placement(choice, self.app)
+        added = offered.look_again(specs, where, self.services)
         try:
             choices.check_model(choice.model, self.app)
-            return self.services.offers(choice.model, choices.placement(choice, self.app)), None
+            return Offered(self.services.offers(choice.model, where), added), None
         except QuantlabError as error:
-            return (), Problem(error.what, error.advice)
+            return Offered((), added), Problem(error.what, error.advice)
         except Exception:
             log.exception("no estimate for a model")
-            return (), runner.OUR_FAULT
+            return Offered((), added), runner.OUR_FAULT
 
-    def _offered(self, model: str, offers: tuple[Offer, ...], wanted: Any) -> Updates:
+    def _listed(self, model: str, found: Offered, wanted: Any) -> Updates:
+        """The list for a model, with everything on the page that goes with it."""
         known = self.services.choices()
-        parts, limit = self.parts, self.app.max_columns
-        ticked = picker.default_ticks(offers, wanted, limit)
         labels = models.examples(model, known)
-        names = [offer.precision.name for offer in offers]
         return {
-            parts.about: fragments.about_model(*models.about(model, known)),
-            parts.inputs.precisions: gr.update(value=ticked, rows=picker.rows(offers), limit=limit),
-            parts.inputs.reference: gr.update(choices=[choices.MOST_PRECISE, *names], value=choices.MOST_PRECISE),
-            **{button: gr.update(value=label) for button, (label, _) in zip(parts.examples, labels, strict=True)},
+            **self._rows(found, offered.ticks(found, wanted, self.app.max_columns)),
+            self.parts.about: fragments.about_model(*models.about(model, known)),
+            self.parts.inputs.reference: gr.update(
+                choices=[choices.MOST_PRECISE, *found.names], value=choices.MOST_PRECISE
+            ),
+            **{b: gr.update(value=label) for b, (label, _) in zip(self.parts.examples, labels, strict=True)},
+        }
+
+    def _rows(self, found: Offered, ticked: list[str]) -> Updates:
+        return {
+            self.parts.offered: found,
+            self.parts.inputs.precisions: gr.update(value=ticked, rows=picker.rows(found), limit=self.app.max_columns),
+            self.parts.inputs.reference: gr.update(choices=[choices.MOST_PRECISE, *found.names]),
         }
 
     def _progress(self, view: View, choice: Choice, shown: dict[Any, str]) -> Updates:
@@ -225,7 +260,3 @@ class Handlers:
             updates |= dict(zip(panel.plots, figures, strict=True))
             updates[panel.table] = panels.twins(tables)
         return updates
-
-
-def _session(request: gr.Request) -> str:
-    return request.session_hash or "api"

@@ -1,6 +1,5 @@
 """The tick list of precisions: real checkboxes, each with its estimate and whether it fits, before anything loads."""
 
-from collections.abc import Sequence
 from html import escape
 from typing import Any
 
@@ -8,31 +7,55 @@ import gradio as gr
 
 from quantlab.charts import units
 from quantlab.records import Offer
-from quantlab.ui.choice import DEFAULT_TICKS, FIRST_SHOWN
+from quantlab.ui.choice import DEFAULT_TICKS
+from quantlab.ui.offered import Group, Offered, Row, arranged
 
-#: Keeps the component's value and the boxes in step both ways, and greys the rest out when the columns are full.
+#: Keeps the component's value and the boxes in step both ways, greys the rest out when the columns are full, and opens
+#: the group of a box that was ticked from outside. Which groups are open outlives new rows.
 _SCRIPT = """
 const boxes = () => Array.from(element.querySelectorAll('input[type=checkbox]'));
 const names = () => Array.isArray(props.value) ? props.value : [];
 const limit = () => Number(props.limit) || 6;
+const opened = new Map();
 function show() {
     const ticked = new Set(names());
     const full = ticked.size >= limit();
     for (const box of boxes()) {
+        const group = box.closest('details');
+        if (group && ticked.has(box.name) && !box.checked) {
+            group.open = true;
+            opened.set(group.dataset.group, true);
+        }
         box.checked = ticked.has(box.name);
         box.disabled = box.dataset.blocked === '1' || (full && !box.checked);
     }
-    const more = element.querySelector('.picks-more');
-    if (more && more.querySelector('input:checked')) more.open = true;
+    for (const group of element.querySelectorAll('details')) {
+        const inside = group.querySelectorAll('input:checked').length;
+        group.querySelector('.group-ticked').textContent = inside ? inside + ' ticked' : '';
+    }
     const count = element.querySelector('.pick-count');
     if (count) count.textContent = ticked.size + ' of at most ' + limit() + ' ticked';
+}
+function restore() {
+    const ticked = new Set(names());
+    for (const group of element.querySelectorAll('details')) {
+        const inside = Array.from(group.querySelectorAll('input')).some(box => ticked.has(box.name));
+        const known = opened.has(group.dataset.group);
+        group.open = known ? opened.get(group.dataset.group) : group.open || inside;
+    }
+    show();
 }
 element.addEventListener('change', event => {
     if (event.target.type !== 'checkbox') return;
     props.value = boxes().filter(box => box.checked).map(box => box.name);
     show();
 });
-watch(['value', 'rows', 'limit'], show);
+element.addEventListener('click', event => {
+    const summary = event.target.closest('summary');
+    if (summary) opened.set(summary.parentElement.dataset.group, !summary.parentElement.open);
+});
+watch(['value', 'limit'], show);
+watch('rows', restore);
 show();
 """
 
@@ -49,11 +72,11 @@ class PrecisionPicker(gr.HTML):
     def preprocess(self, payload: Any) -> list[str]:
         return [str(name) for name in payload] if isinstance(payload, list) else []
 
-    def postprocess(self, value: Sequence[str] | None) -> list[str]:
+    def postprocess(self, value: list[str] | tuple[str, ...] | None) -> list[str]:
         return list(value or ())
 
 
-def picker(offers: Sequence[Offer], ticked: Sequence[str], limit: int) -> PrecisionPicker:
+def picker(offered: Offered, ticked: list[str], limit: int) -> PrecisionPicker:
     """The component, filled with the offers for the first model."""
     return PrecisionPicker(
         value=list(ticked),
@@ -62,46 +85,63 @@ def picker(offers: Sequence[Offer], ticked: Sequence[str], limit: int) -> Precis
         js_on_load=_SCRIPT,
         apply_default_css=False,
         elem_id="precisions",
-        rows=rows(offers),
+        rows=rows(offered),
         limit=limit,
     )
 
 
-def default_ticks(offers: Sequence[Offer], wanted: Sequence[str], limit: int) -> list[str]:
-    """Those of the wanted names that can run, in the order of the offers; the first that can where none does."""
-    can = [offer.precision.name for offer in offers if offer.unavailable is None]
-    return ([name for name in can if name in wanted] or can[:1])[:limit]
-
-
-def rows(offers: Sequence[Offer]) -> str:
-    """The tick list as HTML: one label a row, so that a click anywhere in it ticks."""
-    if not offers:
+def rows(offered: Offered) -> str:
+    """The tick list as HTML: one label a row, so that a click anywhere in it ticks; a fold for each method."""
+    if not offered.rows:
         return '<p class="faint pick-none">Choose a model to see what it can run at.</p>'
-    free = units.size(offers[0].free_bytes)
-    shown = [offer for offer in offers if offer.precision.name in FIRST_SHOWN] or list(offers)
-    folded = [offer for offer in offers if offer not in shown]
-    body = "".join(map(_row, shown))
-    if folded:
-        rest = "".join(map(_row, folded))
-        body += f'<details class="picks-more"><summary>{len(folded)} more precisions</summary>{rest}</details>'
+    free = units.size(offered.rows[0].offer.free_bytes)
+    first, groups = arranged(offered)
+    more = f'<p class="pick-more faint">More, by method</p>{"".join(map(_group, groups))}' if groups else ""
     return (
         '<fieldset class="picks"><legend>Precisions</legend><span class="pick-count faint"></span>'
         '<div class="pick pick-head" aria-hidden="true"><span></span><span>name</span>'
         '<span class="pick-about">how weights are stored</span>'
         f'<span class="num" title="estimated stored_bytes; free here: {escape(free)}">est. memory</span>'
-        f"<span>fits</span></div>{body}</fieldset>"
+        f"<span>fits</span></div>{''.join(map(_row, first))}{more}</fieldset>"
     )
 
 
-def _row(offer: Offer) -> str:
-    name = escape(offer.precision.name)
-    blocked = offer.unavailable is not None
-    box = f'<input type="checkbox" name="{name}" data-blocked="{int(blocked)}"{" disabled" if blocked else ""}>'
-    about = escape(offer.unavailable if blocked else offer.precision.summary)
+def _group(group: Group) -> str:
+    """A fold. Its heading names what is inside, so that a known name is found without opening one after the other."""
+    title = escape(group.title)
+    inside = " · ".join(escape(row.offer.precision.name) for row in group.rows)
+    reason = f'<span class="group-reason">{escape(group.reason)}</span>' if group.reason else ""
+    is_open = " open" if any(row.published for row in group.rows) else ""
+    boxes = "".join(_row(row, bool(reason)) for row in group.rows)
     return (
-        f'<label class="pick{" pick-blocked" if blocked else ""}">{box}<span class="pick-name">{name}</span>'
-        f'<span class="pick-about" title="{about}">{about}</span>{_memory(offer)}</label>'
+        f'<details class="pick-group{" pick-group-blocked" if group.reason else ""}" data-group="{title}"{is_open}>'
+        f'<summary><span class="group-title">{title}</span><span class="group-names" title="{inside}">{inside}</span>'
+        f'<span class="group-ticked"></span>{reason}</summary>'
+        f'<div role="group" aria-label="{title}">{boxes}</div></details>'
     )
+
+
+def _row(row: Row, reason_above: bool = False) -> str:
+    """One tick. `reason_above`: why it cannot run stands in the heading of its group."""
+    offer = row.offer
+    blocked = offer.unavailable is not None
+    name, value = escape(offer.precision.name), escape(row.value)
+    box = (
+        f'<input type="checkbox" name="{value}" data-spec="{value if row.published else ""}" '
+        f'data-blocked="{int(blocked)}"{" disabled" if blocked else ""}>'
+    )
+    told = offer.unavailable if blocked and not reason_above else offer.precision.summary
+    about, why = escape(_about(row, told)), escape(f"{offer.precision.name} {offer.unavailable}" if blocked else told)
+    kind = " pick-blocked" * blocked + " pick-told" * (blocked and not reason_above) + " pick-added" * row.published
+    return (
+        f'<label class="pick{kind}">{box}<span class="pick-name">{name}</span>'
+        f'<span class="pick-about" title="{why}">{about}</span>{_memory(offer)}</label>'
+    )
+
+
+def _about(row: Row, told: str) -> str:
+    """A checkpoint also says what was typed, which its name is only the end of."""
+    return f"{row.value}: {told}" if row.published and row.value not in told else told
 
 
 def _memory(offer: Offer) -> str:

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
 
+import gradio as gr
+
 from quantlab.errors import QuantlabError, Stopped
 from quantlab.settings import AppSettings
 from quantlab.ui import choice as choices
@@ -53,3 +55,8 @@ def views(choice: Choice, app: AppSettings, services: Services, stop: threading.
         log.exception("a comparison failed")
         view = halt(view, OUR_FAULT)
     yield view
+
+
+def session(request: gr.Request) -> str:
+    """The name of a page's session; all clients of the API share one."""
+    return request.session_hash or "api"

@@ -6,29 +6,35 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from urllib.parse import urlencode
 
+from quantlab.methods.calibration import MIN_LENGTH
+from quantlab.methods.published import SEPARATOR, is_published
 from quantlab.settings import AppSettings
-from quantlab.ui.choice import COMPUTE_DTYPES, FIELDS, Choice
+from quantlab.ui.choice import COMPUTE_DTYPES, FIELDS, KERNEL_NAME, MAX_LENGTH, MAX_SAMPLES, Choice
 
 #: Longer prompts make links that mail programs and servers cut.
 MAX_LINK_PROMPT = 1_500
 PRECISION_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,31}", re.IGNORECASE)
 HUB_ID = re.compile(r"[\w-][\w.-]{0,95}/[\w-][\w.-]{0,95}(@[\w.-]{1,64})?", re.ASCII)
+#: What is picked of a published checkpoint: a file of its repository, or a precision.
+_PICK = re.compile(r"[\w.-]{1,96}(/[\w.-]{1,96}){0,3}", re.ASCII)
+_MAX_NAME = 300
 _SWITCHES = {"1": True, "0": False}
 
 
 def to_query(choice: Choice) -> str:
     """The query that restores a choice: model, precisions and prompt, and those settings that are not the default.
 
-    A prompt over `MAX_LINK_PROMPT` characters is left out, and so is a model that is a folder of this machine.
+    A prompt over `MAX_LINK_PROMPT` characters is left out, and so is whatever lies on this machine: a model's folder,
+    a published checkpoint's, a calibration text.
     """
     default = Choice()
     entries = {}
     if _link_model(choice.model):
         entries["model"] = choice.model
-    entries["precisions"] = ",".join(choice.precisions)
+    entries["precisions"] = ",".join(name for name in choice.precisions if _link_precision(name))
     if len(choice.prompt) <= MAX_LINK_PROMPT:
         entries["prompt"] = choice.prompt
-    for name in FIELDS[3:]:
+    for name in (field for field in FIELDS[3:] if field != "calibration_file"):
         value = getattr(choice, name)
         if value != getattr(default, name):
             entries[name] = str(int(value)) if isinstance(value, bool) else str(value)
@@ -63,6 +69,9 @@ def _readers(app: AppSettings) -> dict[str, Callable[[str], object]]:
         "compute_dtype": lambda text: text if text in COMPUTE_DTYPES else None,
         "raw": _SWITCHES.get,
         "race": _SWITCHES.get,
+        "calibration_samples": lambda text: _integer(text, 1, MAX_SAMPLES),
+        "calibration_length": lambda text: _integer(text, MIN_LENGTH, MAX_LENGTH),
+        "kernel": lambda text: text if KERNEL_NAME.fullmatch(text) else None,
     }
 
 
@@ -78,12 +87,21 @@ def _model(text: str, app: AppSettings) -> str | None:
     return text if _link_model(text) and len(text) < 200 else None
 
 
+def _link_precision(name: str) -> bool:
+    """Whether a precision, or a published checkpoint, means the same on another machine and can stand in a link."""
+    if not is_published(name):
+        return bool(PRECISION_NAME.fullmatch(name))
+    source, separator, pick = name.partition(SEPARATOR)
+    picked = not separator or bool(_PICK.fullmatch(pick) and ".." not in pick)
+    return len(name) <= _MAX_NAME and picked and "," not in name and _link_model(source)
+
+
 def _precisions(text: str, app: AppSettings) -> tuple[str, ...] | None:
-    if len(text) > 33 * app.max_columns:
+    if len(text) > (_MAX_NAME + 1) * app.max_columns:
         return None
     names = tuple(dict.fromkeys(text.split(",")))
-    valid = all(PRECISION_NAME.fullmatch(name) for name in names) and len(names) <= app.max_columns
-    return names if valid else None
+    valid = all(map(_link_precision, names)) and len(names) <= app.max_columns
+    return names if valid and not (app.public and any(map(is_published, names))) else None
 
 
 def _integer(text: str, least: int, most: int) -> int | None:

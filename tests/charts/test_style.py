@@ -9,10 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from quantlab.charts import style
-from tests.examples import BITS
+from quantlab.methods import PRECISIONS
 
 ROOT = Path(__file__).resolve().parents[2]
 BACKGROUNDS = ("#ffffff", "#0b0f19", "#27272a")
+NAMES = tuple(style._SCALE)
+FOUR_BITS = ("nf4", "fp4", "rtn-4", "gptq-4", "awq-4", "q4_k_m")
 TICKED_TOGETHER = ("fp32", "bf16", "int8", "nf4", "nf4-dq", "fp4")
 # Machado, Oliveira and Fernandes 2009, full severity, for linear RGB.
 SIGHT = {
@@ -41,7 +43,8 @@ def nearest(names: tuple[str, ...], sight: str) -> float:
 @pytest.mark.parametrize("sight", SIGHT)
 def test_colours_stay_apart_also_for_the_colour_blind(sight: str):
     assert nearest(TICKED_TOGETHER, sight) >= 0.09
-    assert nearest(tuple(BITS), sight) >= 0.04
+    assert nearest(FOUR_BITS, sight) >= 0.04
+    assert nearest(NAMES, sight) >= 0.02
 
 
 def test_contrast_is_the_standards():
@@ -49,7 +52,7 @@ def test_contrast_is_the_standards():
     assert style.contrast("#777777", "#ffffff") == pytest.approx(4.48, abs=0.01)
 
 
-@given(st.one_of(st.sampled_from(sorted(BITS)), st.text(st.characters(exclude_categories=()))))
+@given(st.one_of(st.sampled_from(NAMES), st.text(st.characters(exclude_categories=()))))
 def test_every_name_has_a_colour_that_shows_on_light_and_dark(name: str):
     assert min(style.contrast(style.colour(name), background) for background in BACKGROUNDS) >= 3
     assert style.look(name) == style.look(name)
@@ -60,26 +63,47 @@ def test_grey_text_is_as_readable_on_light_as_on_dark():
 
 
 def test_no_two_precisions_share_a_symbol_or_its_character():
-    looks = [style.look(name) for name in BITS]
-    assert len({it.symbol for it in looks}) == len({it.glyph for it in looks}) == len(BITS)
+    looks = [style.look(name) for name in NAMES]
+    assert len({it.symbol for it in looks}) == len({it.glyph for it in looks}) == len(NAMES)
+
+
+def test_every_precision_of_the_methods_has_a_place_of_its_own_or_tells_its_bits():
+    assert [name for name in PRECISIONS if name not in NAMES and not style._BITS.match(name)] == []
+
+
+def test_plotly_knows_every_symbol():
+    from plotly.validator_cache import ValidatorCache
+
+    known = ValidatorCache.get_validator("scatter.marker", "symbol").values
+    assert {style.look(name).symbol for name in (*NAMES, *map(str, range(60)))} <= set(known)
 
 
 def test_a_new_precision_lies_among_those_of_its_bits():
-    scale = [style.colour(name) for name in BITS]
+    scale = ("fp32", "fp16", "bf16", "int8", "int8-plain", "rtn-8", "nf4", "nf4-dq", "fp4", "fp4-dq", "rtn-4", "rtn-3",
+             "rtn-2")  # fmt: skip
 
     def place(name: str) -> int:
-        distances = [np.linalg.norm(seen(style.colour(name), "normal") - seen(c, "normal")) for c in scale]
-        return int(np.argmin(distances))
+        colours = [seen(style.colour(other), "normal") for other in scale]
+        return int(np.argmin([np.linalg.norm(seen(style.colour(name), "normal") - other) for other in colours]))
 
-    eight, four, two = place("fp8"), place("gptq-4"), place("iq2_xs")
+    eight, four, two = place("fp8"), place("gptq-4-g32"), place("iq2_xs")
     assert 2 <= eight <= 6 <= four <= 10 <= two
-    assert style.colour("gptq-4") != style.colour("awq-4")
-    assert style.look("gptq-4").symbol not in {style.look(name).symbol for name in BITS}
+    assert len({style.colour(name) for name in ("gptq-4", "gptq-4-g32", "gptq-4-g64", "awq-4-g32")}) == 4
+    assert style.look("gptq-4-g32").symbol not in {style.look(name).symbol for name in NAMES}
+
+
+def test_a_published_name_does_not_lend_its_numbers_as_bits():
+    names = ("TinyLlama-1.1B-GPTQ", "Qwen2.5-7B-Instruct-AWQ", "model-8x22b")
+    assert not any(map(style._BITS.match, names)) and style._BITS.match("gptq-4-g128")[1] == "4"
 
 
 def test_labels_are_no_markup():
     assert "<img" not in style.label("<img src=x>") and "<b>" not in style.label("x", "<b>1</b>")
-    assert style.label("a-very-long-name-of-a-precision").endswith("…")
+
+
+def test_a_long_name_keeps_its_end():
+    long, other = (style.label(f"Qwen2.5-0.5B-Instruct-{method}") for method in ("GPTQ-Int4", "AWQ-Int4"))
+    assert "…" in long and long.endswith("TQ-Int4") and long != other and len(long) < 70
 
 
 def test_a_colour_and_a_number_are_had_without_plotly():

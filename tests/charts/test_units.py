@@ -86,4 +86,4 @@ def test_every_token_can_be_seen_and_none_is_markup(token: str):
 def test_tokens():
     assert (visible(" the"), visible("\n"), visible("\x00"), visible("")) == ("␣the", "↵", "\\u0000", "(empty)")
     assert escaped("<b>&lt;$x$") == "&lt;b&gt;&amp;lt;&#36;x&#36;"
-    assert (shortened("abcdef", 4), shortened("abcd", 4)) == ("abc…", "abcd")
+    assert (shortened("abcdef", 4), shortened("abcd", 4), shortened("abcdef", 5)) == ("a…ef", "abcd", "ab…ef")

@@ -9,8 +9,10 @@ import pytest
 from quantlab.records import Candidate, Divergence, Run, Settings
 from quantlab.ui import fragments, panels, picker
 from quantlab.ui.column import render
+from quantlab.ui.offered import Offered, Row
 from quantlab.ui.view import Column, Problem, View, fold
-from tests.fakes import PRECISIONS, Script, fake_compare, fake_offers, precision
+from tests.fake_offers import fake_offers, precision
+from tests.fakes import Script, fake_compare
 from tests.fakes import _load as fake_load
 
 EVIL = "<img src=x onerror=alert(1)>\"'</td><script>alert(1)</script>&"
@@ -103,7 +105,7 @@ def test_the_rows_of_figures_never_change(state):
 
 def test_loading_shows_tensors_not_a_spinner():
     view = View((Column("nf4", state="loading", done=3, total=9, what="layers.0.weight"),), reference="nf4")
-    assert "loading 3 of 9" in html(view, 0) and 'max="9" value="3"' in html(view, 0)
+    assert "loading · 33 %" in html(view, 0) and 'max="9" value="3"' in html(view, 0)
 
 
 def test_a_waiting_column_says_what_for():
@@ -129,7 +131,9 @@ def test_random_weights_are_labelled_meaningless():
 
 
 def evil_run(**more) -> Run:
-    load = replace(fake_load(precision("nf4"), Script()), kernel=EVIL, compute_dtype=EVIL, notes=(EVIL,))
+    load = replace(
+        fake_load(precision("nf4"), Script()), kernel=EVIL, compute_dtype=EVIL, notes=(EVIL,), details={EVIL: EVIL}
+    )
     top = (Candidate(1, EVIL, 0.5), Candidate(2, "", 0.1))
     return Run(
         EVIL,
@@ -152,6 +156,12 @@ def test_nothing_of_a_model_becomes_markup(state):
     harmless(render(column, view, colour='"><img src=x>', new_tokens=8))
 
 
+EVIL_OFFER = replace(fake_offers("demo", None)[0], unavailable=EVIL, group=EVIL)
+EVIL_OFFERED = Offered(
+    (EVIL_OFFER,), (Row(f"a/{EVIL}", replace(EVIL_OFFER, precision=replace(precision("nf4"), name=EVIL))),)
+)
+
+
 def test_nothing_becomes_markup_around_the_columns():
     view = View(
         (Column(EVIL, state="writing"), Column("b")), EVIL, (1,), (EVIL,), notice=EVIL, problem=Problem(EVIL, EVIL)
@@ -163,7 +173,11 @@ def test_nothing_becomes_markup_around_the_columns():
         fragments.problem(view.problem),
         fragments.about_model(EVIL, EVIL),
         fragments.said(EVIL),
-        picker.rows([replace(fake_offers("demo", None)[0], unavailable=EVIL)]),
+        picker.rows(EVIL_OFFERED),
+        fragments.added(Problem(EVIL, EVIL)),
+        fragments.added_row(EVIL_OFFERED.added[0], full=False),
+        fragments.saving(1, 2, EVIL),
+        fragments.saved(EVIL, 1, 1.0, True),
     ):
         harmless(markup)
 
@@ -178,16 +192,37 @@ def test_table_twins_are_real_tables_and_escape_their_cells():
         assert {"table", "caption", "thead", "th"} <= set(Tags(markup).names) and 'scope="col"' in markup
 
 
-def test_a_greyed_precision_says_why_and_cannot_be_ticked():
-    rows = picker.rows(fake_offers("demo", None))
-    blocked = rows[rows.index('name="gptq-4"') :]
-    assert blocked.startswith('name="gptq-4" data-blocked="1" disabled') and "needs the package gptqmodel" in blocked
-    assert picker.default_ticks(fake_offers("demo", None), ("gptq-4", "nf4"), 6) == ["nf4"]
+LOAD = fake_load(precision("gptq-4"), Script(load_s=0.3))
 
 
-def test_every_offer_has_its_own_box():
-    rows = picker.rows(fake_offers("demo", None))
-    assert [f'name="{p.name}"' in rows for p in PRECISIONS] == [True] * len(PRECISIONS)
+@pytest.mark.parametrize(
+    ("load", "line"),
+    [
+        (None, ""),
+        (LOAD, "built in 5.20 s, now loaded from disk in 300 ms"),
+        (replace(LOAD, load_origin="built"), "built in 5.20 s, loaded in 300 ms"),
+        (replace(LOAD, load_origin="memory"), "was in memory already"),
+        (fake_load(precision("nf4"), Script(load_s=0.3)), "read and quantized in 300 ms"),
+        (fake_load(precision("fp32"), Script(load_s=0.3)), "read in 300 ms"),
+        (replace(LOAD, build_s=None), "read in 300 ms"),
+    ],
+)
+def test_the_load_line_tells_origin_and_both_times(load, line):
+    view = View((Column("x", state="warming", load=load),), reference="x")
+    assert f'<p class="load-line">{line}</p>' in html(view, 0)
+
+
+def test_what_is_stored_is_listed_with_the_figures():
+    text = Tags(html(final("fp32", "gptq-4"), 1)).text
+    assert "What is stored" in text and "quantized bygptqmodel 7.6.0" in text and "Quantizing took5.20 s" in text
+
+
+def test_a_build_tells_its_layer_and_the_time_left():
+    what = "layer 3 of 22, about 40 s left"
+    view = View((Column("gptq-4", state="loading", done=3, total=22, what=what),), reference="gptq-4")
+    assert (
+        what in Tags(html(view, 0)).text and "loading · 14 %" in html(view, 0) and 'max="22" value="3"' in html(view, 0)
+    )
 
 
 def test_every_link_to_a_definition_has_one():

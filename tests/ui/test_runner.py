@@ -101,6 +101,10 @@ BAD = {
     "prompt is too long": replace(CHOICE, prompt="x" * 200_001),
     "513 new tokens": replace(CHOICE, max_new_tokens=513),
     "0 new tokens": replace(CHOICE, max_new_tokens=0),
+    "0 calibration samples": replace(CHOICE, calibration_samples=0),
+    "windows of 8 tokens": replace(CHOICE, calibration_length=8),
+    "no name of a kernel": replace(CHOICE, kernel="a b; rm"),
+    "names no checkpoint": replace(CHOICE, precisions=("a/b::",)),
     "compute dtype 'int3'": replace(CHOICE, compute_dtype="int3"),
 }
 
@@ -131,6 +135,40 @@ def test_a_reference_that_is_not_ticked_is_left_to_be_found():
     assert settings(replace(CHOICE, reference="nf4"), LOCAL).reference == "nf4"
     assert settings(replace(CHOICE, reference="fp4"), LOCAL).reference is None
     assert settings(replace(CHOICE, compute_dtype="float16"), LOCAL).placement.compute_dtype == "float16"
+
+
+def test_calibration_and_kernel_reach_the_settings(tmp_path):
+    file = tmp_path / "own.txt"
+    file.write_text("Some words to calibrate with. " * 50)
+    chosen = replace(CHOICE, calibration_samples=8, calibration_length=64, calibration_file=str(file), kernel="torch")
+    found = settings(chosen, LOCAL)
+    assert (found.calibration.samples, found.calibration.length, found.calibration.file) == (8, 64, file)
+    assert found.placement.kernel == "torch" and settings(CHOICE, LOCAL).placement.kernel is None
+    last = run(replace(chosen, calibration_file=str(tmp_path / "gone.txt")))[-1]
+    assert last.problem is not None and last.comparison is None
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"precisions": ("fp32", "someone/model-GPTQ")},
+        {"precisions": ("fp32", "demo::rtn-3")},
+        {"calibration_file": "/etc/hostname"},
+        {"calibration_samples": 129},
+        {"calibration_length": 2_049},
+    ],
+)
+def test_in_public_nothing_of_a_visitor_is_read(change):
+    with pytest.raises(BadInput):
+        check(replace(CHOICE, **change), PUBLIC)
+    check(replace(CHOICE, **change), LOCAL)
+
+
+def test_a_published_checkpoint_has_a_column_and_can_be_the_reference():
+    chosen = replace(CHOICE, precisions=("fp32", "someone/demo-GPTQ"), reference="demo-GPTQ")
+    assert chosen.columns == ("fp32", "demo-GPTQ")
+    last = run(chosen)[-1]
+    assert [column.precision for column in last.columns] == ["demo-GPTQ", "fp32"] and last.reference == "demo-GPTQ"
 
 
 def test_each_session_has_its_own_stop():

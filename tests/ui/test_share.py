@@ -41,6 +41,9 @@ def test_a_link_restores_the_choice(prompt, tokens, seed, sample, precisions):
         "float16",
         True,
         True,
+        calibration_samples=64,
+        calibration_length=512,
+        kernel="marlin",
     )
     assert from_query(parsed(to_query(choice)), DEFAULT, LOCAL) == choice
 
@@ -52,6 +55,17 @@ def test_defaults_are_not_written():
 def test_a_folder_and_a_long_prompt_stay_out_of_the_link():
     query = parsed(to_query(Choice(model="/home/me/secret", prompt="x" * (MAX_LINK_PROMPT + 1))))
     assert "model" not in query and "prompt" not in query
+
+
+def test_a_published_checkpoint_of_the_hub_is_kept_and_one_on_this_disk_is_not():
+    specs = ("nf4", "TheBloke/TinyLlama-GPTQ@main", "Qwen/Qwen2.5-GGUF::q4_k_m.gguf", "demo::rtn-3")
+    query = to_query(Choice(precisions=(*specs, "/models/secret", "./x.gguf", "~/m::nf4")))
+    assert "secret" not in query and from_query(parsed(query), DEFAULT, LOCAL).precisions == specs
+    assert from_query(parsed(query), DEFAULT, PUBLIC).precisions == DEFAULT.precisions
+
+
+def test_a_calibration_file_stays_out_of_the_link():
+    assert "calibration" not in to_query(Choice(calibration_file="/tmp/gradio/private.txt"))
 
 
 HOSTILE = {
@@ -67,7 +81,22 @@ HOSTILE = {
         "http://evil/x",
         "a/b@..",
     ],
-    "precisions": ["", "<img src=x>", "nf4,,fp4", ",".join(f"p{i}" for i in range(50)), "nf4;rm"],
+    "precisions": [
+        "",
+        "<img src=x>",
+        "nf4,,fp4",
+        ",".join(f"p{i}" for i in range(50)),
+        "nf4;rm",
+        "/etc/passwd",
+        "~/x::nf4",
+        "./a/b",
+        "a/../b::nf4",
+        "a/b::../../etc",
+        "a/b::",
+        "::nf4",
+        "/models/x.gguf",
+        "a/b::" + "x" * 400,
+    ],
     "prompt": ["", "x" * 100_000, "a\0b"],
     "max_new_tokens": ["0", "-1", "513", "1e9", "9" * 400, "nan", "١٢"],
     "sample": ["2", "true", "<b>"],
@@ -79,6 +108,10 @@ HOSTILE = {
     "compute_dtype": ["int8", "float64", "__import__"],
     "raw": ["yes"],
     "race": [""],
+    "calibration_samples": ["0", "-1", "1e3", "99999"],
+    "calibration_length": ["0", "15", "99999", "x"],
+    "calibration_file": ["/etc/passwd", "a.txt"],
+    "kernel": ["", "<script>", "a b", "/bin/sh", "x" * 99],
 }
 
 

@@ -1,0 +1,112 @@
+"""What the tick list offers: the precisions of the chosen model, and published checkpoints that were added to them."""
+
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from quantlab.errors import QuantlabError
+from quantlab.methods.published import is_published, label
+from quantlab.records import Offer, Placement, Precision
+from quantlab.ui.choice import DEFAULT_TICKS
+from quantlab.ui.services import Services
+
+log = logging.getLogger(__name__)
+PUBLISHED_TITLE = "As published"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of the list: `value` is what ticking it chooses, a precision's name or a checkpoint as typed."""
+
+    value: str
+    offer: Offer
+
+    @property
+    def published(self) -> bool:
+        return is_published(self.value)
+
+
+@dataclass(frozen=True)
+class Group:
+    """Rows under one heading. `reason` is why none of them can run, where that is one reason for all."""
+
+    title: str
+    rows: tuple[Row, ...]
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Offered:
+    """`own` are the model's precisions, `added` the checkpoints: they stay when another model is chosen."""
+
+    own: tuple[Offer, ...] = ()
+    added: tuple[Row, ...] = ()
+
+    @property
+    def rows(self) -> tuple[Row, ...]:
+        return (*(Row(offer.precision.name, offer) for offer in self.own), *self.added)
+
+    @property
+    def specs(self) -> tuple[str, ...]:
+        return tuple(row.value for row in self.added)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the columns that the rows would have."""
+        return tuple(row.offer.precision.name for row in self.rows)
+
+    def with_added(self, row: Row) -> "Offered":
+        """The same with one more checkpoint, or with a newer look at one that is there."""
+        kept = tuple(row if old.value == row.value else old for old in self.added)
+        return replace(self, added=kept if row.value in self.specs else (*kept, row))
+
+
+def ticks(offered: Offered, wanted: Iterable[str], limit: int) -> list[str]:
+    """Those of the wanted that can run, in the order of the rows; the first that can where none does."""
+    names = set(wanted)
+    can = [row.value for row in offered.rows if row.offer.unavailable is None]
+    return ([name for name in can if name in names] or can[:1])[:limit]
+
+
+def arranged(offered: Offered) -> tuple[tuple[Row, ...], tuple[Group, ...]]:
+    """The rows to show at once, and the others by method. Methods that cannot run for one same reason share a group."""
+    rows = offered.rows
+    first = [row for name in DEFAULT_TICKS for row in rows if row.value == name]
+    if not any(row.offer.unavailable is None for row in first):
+        # A model that is quantized already runs at none of the usual ones: what it can run at comes first.
+        can = [row for row in offered.rows if row.offer.unavailable is None and row not in offered.added]
+        first = can or first
+    titles = dict.fromkeys(row.offer.group for row in rows if row not in first)
+    found: dict[str, Group] = {}
+    for title in titles:
+        members = tuple(row for row in rows if row.offer.group == title and row not in first)
+        reasons = {row.offer.unavailable for row in members}
+        reason = (reasons.pop() or "") if len(reasons) == 1 else ""
+        key = reason or title
+        if key in found:
+            members, title = (*found[key].rows, *members), f"{found[key].title}, {title}"
+        found[key] = Group(title, members, reason)
+    return tuple(first), tuple(found.values())
+
+
+def look_at(spec: str, placement: Placement, services: Services) -> Row:
+    """A published checkpoint as a row. Raises QuantlabError for what a user can mend."""
+    offer = services.offer_published(spec, placement)
+    return Row(spec, replace(offer, group=PUBLISHED_TITLE))
+
+
+def look_again(specs: Iterable[str], placement: Placement, services: Services) -> tuple[Row, ...]:
+    """Checkpoints that were added before or named by a link; what cannot be read is a greyed row that says why."""
+    return tuple(_look_again(spec, placement, services) for spec in specs)
+
+
+def _look_again(spec: str, placement: Placement, services: Services) -> Row:
+    try:
+        return look_at(spec, placement, services)
+    except QuantlabError as error:
+        reason = str(error)
+    except Exception:
+        log.exception("no estimate for a checkpoint")
+        reason = "could not be read. The log says why."
+    precision = Precision(label(spec), "stored", 0.0, spec)
+    return Row(spec, Offer(precision, reason, None, 0, PUBLISHED_TITLE))
