@@ -41,7 +41,7 @@ HEIGHT = {room: height for height, rooms in enumerate(LEVELS) for room in rooms}
 #: Charts are pure: records in, Figure out.
 CHARTS_MAY = ("records", "errors", "charts")
 CHARTS_MAY_MODULES = ("quantlab.measure.statistics",)
-PURE_DEMO_READERS = ("fidelity", "ui", "demo", *PURE_DEMO)
+PURE_DEMO_READERS = ("fidelity", "ui", "methods", "demo", *PURE_DEMO)
 CONFINED = {"gradio": ("quantlab/ui/", "app.py"), "spaces": ("quantlab/ui/", "app.py"), "plotly": ("quantlab/charts/",)}
 HEAVY = ("torch", "transformers", "accelerate", "bitsandbytes", "huggingface_hub")
 LIGHT_ROOMS = ("api", "records", "events", "errors", "settings", "offers", "charts", "ui", "terminal", "cli", "app")

@@ -4,13 +4,21 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from quantlab.errors import BadInput, unknown
+from quantlab.methods.awq import AWQ
 from quantlab.methods.base import Method
 from quantlab.methods.bitsandbytes import BITSANDBYTES
 from quantlab.methods.dense import DENSE
+from quantlab.methods.gguf import GGUF
+from quantlab.methods.gptq import GPTQ
+from quantlab.methods.hqq import HQQ
 from quantlab.methods.rtn import RTN
+from quantlab.methods.stored import STORED
+from quantlab.methods.torchao import TORCHAO
 from quantlab.records import Calibration, Model, Placement, Precision, Variant
 
-METHODS: Mapping[str, Method] = MappingProxyType({m.name: m for m in (DENSE, BITSANDBYTES, RTN)})
+METHODS: Mapping[str, Method] = MappingProxyType(
+    {m.name: m for m in (DENSE, BITSANDBYTES, RTN, GPTQ, AWQ, GGUF, HQQ, TORCHAO, STORED)}
+)
 PRECISIONS: Mapping[str, Precision] = MappingProxyType({p.name: p for m in METHODS.values() for p in m.precisions})
 
 

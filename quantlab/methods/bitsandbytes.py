@@ -81,7 +81,7 @@ class BitsAndBytes(Method):
         config = _quantization_config(precision, placement.compute_dtype, skipped)
         network = loading.load(model, placement, placement.compute_dtype, progress, config)
         notes = [f"kept un-quantized, because the kernel needs other sizes: {', '.join(skipped)}"] if skipped else []
-        dtype, kernel = _what_runs(precision, placement)
+        dtype, kernel = what_runs(precision.quant_type, placement)
         return loading.finish(network, placement, dtype, kernel, notes)
 
     def build(self, variant: Variant, folder: Path, progress: Progress) -> None:
@@ -119,12 +119,12 @@ def _awkward_layers(model: Model) -> list[str]:
     ]
 
 
-def _what_runs(precision: BitsAndBytesPrecision, placement: Placement) -> tuple[str, str]:
+def what_runs(quant_type: str, placement: Placement) -> tuple[str, str]:
     """The type that products are really computed in, and the kernel, as bitsandbytes chooses them."""
     from bitsandbytes.functional import has_avx512bf16
 
     on_cpu = placement.device == "cpu"
-    if precision.quant_type == "int8":
+    if quant_type == "int8":
         return "float16 activations, int8 products", f"bitsandbytes LLM.int8 ({'CPU' if on_cpu else 'CUDA'})"
     if on_cpu and has_avx512bf16():
         return "bfloat16", "bitsandbytes gemv_4bit (CPU, avx512_bf16)"

@@ -1,5 +1,6 @@
 """The loader that all methods over transformers share: `from_pretrained`, watched tensor by tensor."""
 
+import logging
 import os
 import threading
 import traceback
@@ -13,13 +14,16 @@ import torch
 from quantlab import models
 from quantlab.errors import ModelError, OutOfMemory, Stopped
 from quantlab.methods.base import Method
-from quantlab.records import Model, Placement, Progress, Variant
+from quantlab.records import Model, Placement, Progress, Variant, silent
 from quantlab.runtime.session import Facts
 from quantlab.runtime.torch_session import TorchModel, is_out_of_memory, release_memory
 
 #: The progress hook of transformers is one per process, so one model loads at a time.
 _LOADING = threading.Lock()
 _NO_READER_THREADS = "HF_DEACTIVATE_ASYNC_LOAD"
+# transformers imports torchao where it is installed, and that tells the terminal which of its kernels do not fit here.
+for _chatty in ("torchao", "torch.utils._pytree"):
+    logging.getLogger(_chatty).setLevel(logging.ERROR)
 
 
 class _Watched:
@@ -209,6 +213,11 @@ def translate(error: Exception, model: Model) -> Exception:
         return OutOfMemory(
             f"{model.name} does not fit into memory.", "Choose fewer bits, a smaller model, or free some memory."
         )
+    if "ignore_mismatched_sizes" in str(error):
+        return ModelError(
+            f"The weights of {model.name} have other sizes than its config.json says.",
+            "Check that its files belong together.",
+        )
     if isinstance(error, OSError | ValueError) or "size mismatch" in str(error):
         first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         return ModelError(f"{model.name} cannot be loaded: {first_line}", "Check that its files belong together.")
@@ -227,7 +236,8 @@ def save(method: Method, variant: Variant, folder: Path, progress: Progress) -> 
     """Load a variant and write it, with its tokenizer, as a checkpoint that transformers loads."""
     loaded = method.load(variant.model, variant.precision, variant.placement, progress)
     try:
-        loaded.module.save_pretrained(folder)
+        with _watching(silent):
+            loaded.module.save_pretrained(folder)
     finally:
         loaded.close()
     models.copy_tokenizer(variant.model, folder)

@@ -3,14 +3,13 @@
 Nothing here imports torch or transformers before a tokenizer or random weights are asked for.
 """
 
-import math
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from quantlab.models import folder as folders
-from quantlab.models import hub, shapes, source
+from quantlab.models import gguf_files, hub, shapes, source
 from quantlab.models.materialize import materialized
 from quantlab.models.shapes import lazy_state_dict
 from quantlab.records import Checkpoint, Model, ModelKind, Progress, TensorInfo, silent
@@ -39,51 +38,65 @@ class Choice:
     description: str
 
 
-def resolve(name: str, app: AppSettings, progress: Progress = silent) -> Model:
+def resolve(name: str, app: AppSettings, progress: Progress = silent, pick: str | None = None) -> Model:
     """The model that a user named, checked and complete on this disk, so that loading it asks nobody.
 
+    `pick` chooses one `.gguf` file where the source holds several: by its name, or by the label in it (q4_k_m).
     `progress` is told bytes of a download and may raise `Stopped`. Raises BadInput for a name that means nothing,
     ModelError for a model that cannot be found, read or trusted.
     """
     found = source.parse(name, app)
     if found.kind == "hub":
-        folder, commit = hub.download(found.name, found.revision, progress)
-        return Model(found.name, "hub", folder, commit)
+        got = hub.download(found.name, found.revision, progress, pick)
+        return Model(found.name, "hub", got.folder, got.commit, got.gguf)
+    gguf = found.gguf
     if found.folder is not None:
-        folders.check(found.folder, found.name)
-    return Model(found.name, found.kind, found.folder)
+        gguf = gguf or _gguf_in(found.folder, found.name, pick)
+        if gguf is None:
+            folders.check(found.folder, found.name)
+        else:
+            gguf_files.check(gguf, found.name)
+    return Model(found.name, found.kind, found.folder, gguf=gguf)
 
 
-def peek(name: str, app: AppSettings) -> Checkpoint:
+def peek(name: str, app: AppSettings, pick: str | None = None) -> Checkpoint:
     """What is known of the model that a user named without a download of its weights.
 
-    For estimates before anything loads. Raises as `resolve` does.
+    For estimates before anything loads. `pick` and what it raises are those of `resolve`.
     """
     found = source.parse(name, app)
     if found.kind == "hub":
-        return _checkpoint(*hub.peek(found.name, found.revision))
-    return checkpoint(resolve(name, app))
+        return hub.peek(found.name, found.revision, pick)
+    return checkpoint(resolve(name, app, pick=pick))
+
+
+def _gguf_in(folder: Path, name: str, pick: str | None) -> Path | None:
+    """The GGUF file of a folder that is meant, None where its weights are safetensors. Raises ModelError."""
+    names = [file.name for file in folder.iterdir()] if folder.is_dir() else []
+    meant = gguf_files.meant(names, pick, name)
+    return None if meant is None else folder / meant
 
 
 def checkpoint(model: Model) -> Checkpoint:
     """What is known of a model on this disk without reading its weights. Raises ModelError."""
-    return _checkpoint(config(model), tensors(model))
-
-
-def _checkpoint(config: dict[str, Any], tensors: dict[str, TensorInfo]) -> Checkpoint:
-    nbytes = sum(math.prod(it.shape) * folders.DTYPE_BITS[it.dtype] // 8 for it in tensors.values())
-    return Checkpoint(config, tensors, nbytes, folders.stored_as(config))
+    if model.gguf is not None:
+        return gguf_files.checkpoint(gguf_files.check(model.gguf, model.name))
+    return folders.checkpoint(config(model), tensors(model))
 
 
 def tensors(model: Model) -> dict[str, TensorInfo]:
     """Shape and stored type of each tensor, by name. Tied weights appear once."""
+    if model.gguf is not None:
+        return dict(gguf_files.check(model.gguf, model.name).tensors)
     if model.folder is None:
         return shapes.shape_tensors(config(model))
     return folders.read_tensors(model.folder, model.name)
 
 
 def config(model: Model) -> dict[str, Any]:
-    """The model's config.json."""
+    """The model's config.json; of a GGUF file what its header says, under the same names."""
+    if model.gguf is not None:
+        return gguf_files.config(gguf_files.check(model.gguf, model.name))
     if model.folder is None:
         return shapes.shape_config(shapes.canonical(model.name))
     return folders.read_config(model.folder, model.name)

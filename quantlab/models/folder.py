@@ -7,11 +7,12 @@ checked in milliseconds, and nothing that a folder holds is ever run.
 import json
 import math
 import struct
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from quantlab.errors import ModelError
-from quantlab.records import TensorInfo
+from quantlab.records import Checkpoint, TensorInfo
 
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json")
@@ -80,8 +81,21 @@ def stored_as(config: dict[str, Any]) -> str | None:
     """How the weights of a folder are quantized already, by the name that its config.json gives; None: they are not."""
     for key in ("quantization_config", "compression_config"):
         if isinstance(found := config.get(key), dict) and found:
-            return str(found.get("quant_method") or key)
+            # Before it had a name for its method, bitsandbytes wrote only how many bits to load.
+            old = "bitsandbytes" if found.get("load_in_4bit") or found.get("load_in_8bit") else key
+            return str(found.get("quant_method") or old)
     return None
+
+
+def checkpoint(config: dict[str, Any], tensors: dict[str, TensorInfo]) -> Checkpoint:
+    """What config.json and the headers of the weights tell."""
+    nbytes = sum(math.prod(it.shape) * DTYPE_BITS[it.dtype] // 8 for it in tensors.values())
+    return Checkpoint(config, tensors, nbytes, stored_as(config))
+
+
+def has_safetensors(names: Iterable[str]) -> bool:
+    """Whether weights are among the files of these names, under the names that transformers gives them."""
+    return not {WEIGHTS, INDEX}.isdisjoint(names)
 
 
 def read_config(folder: Path, name: str) -> dict[str, Any]:

@@ -1,22 +1,27 @@
-"""Models of the Hugging Face Hub: configuration, tokenizer and safetensors only, kept in the Hub library's own cache.
+"""Models of the Hugging Face Hub, kept in the Hub library's own cache.
+
+Fetched are configuration, tokenizer and safetensors, or one GGUF file, and nothing else.
 
 No code and no pickle is ever fetched, and the configuration is looked at before the weights are. A pinned revision
 that is complete in the cache needs no network; any other needs it only to learn what the newest revision is.
 """
 
+import io
 import os
 import shutil
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from quantlab.errors import ModelError
 from quantlab.models import folder as folders
-from quantlab.models import transfer
+from quantlab.models import gguf_files, transfer
+from quantlab.models.gguf_header import GgufHeader, parse_header
 from quantlab.models.hub_errors import told
 from quantlab.models.source import COMMIT
-from quantlab.records import Progress, TensorInfo, silent
+from quantlab.records import Checkpoint, Progress, TensorInfo, silent
 
 #: All that is ever fetched beside the weights.
 SMALL_FILES = (
@@ -33,6 +38,10 @@ SMALL_FILES = (
     "chat_template.json",
     folders.INDEX,
 )
+
+
+#: How much of a GGUF file is asked for at once: the header of a large vocabulary is a few times that.
+_HEADER_BYTES = 4 << 20
 
 
 @dataclass(frozen=True)
@@ -61,50 +70,101 @@ class _Snapshot:
         return self.storage / "snapshots" / self.commit
 
     def complete(self) -> bool:
+        """Whether configuration, tokenizer and safetensors are all in the cache."""
         try:
             folders.check(self.folder, self.repo)
         except ModelError:
             return False
         return True
 
+    def gguf(self, pick: str | None) -> Path | None:
+        """The GGUF file in the cache that is meant; None for safetensors. Raises ModelError."""
+        held = [str(file.relative_to(self.folder)) for file in self.folder.rglob("*")]
+        meant = gguf_files.meant(held, pick, self.repo)
+        return None if meant is None else self.folder / meant
 
-def download(repo: str, revision: str | None = None, progress: Progress = silent) -> tuple[Path, str]:
-    """Fetch what is missing of a model. Returns its snapshot folder and its commit.
+
+@dataclass(frozen=True)
+class Downloaded:
+    """A model in the cache: the folder of its snapshot, its commit, and the one file where that is a GGUF."""
+
+    folder: Path
+    commit: str
+    gguf: Path | None = None
+
+
+def download(
+    repo: str, revision: str | None = None, progress: Progress = silent, pick: str | None = None
+) -> Downloaded:
+    """Fetch what is missing of a model; of several GGUF files only the one that `pick` chooses.
 
     `progress` is told bytes; what it raises (`Stopped`) ends the download, and a later call goes on from there.
     Raises ModelError for all that can go wrong on the way.
     """
     with told(repo, revision):
-        snapshot, listing = _find(repo, revision)
-        if listing is not None and not snapshot.complete():
-            weights = _weights(snapshot, listing, progress)
+        snapshot, listing = _find(repo, revision, pick)
+        gguf = _gguf(snapshot, listing, pick)
+        if listing is not None and (gguf or not snapshot.complete()):
+            if gguf:
+                _remote_header(snapshot, gguf)
+            weights = [gguf] if gguf else _weights(snapshot, listing, progress)
             _fetch(snapshot, weights, progress, f"Downloading {repo}")
+    if gguf:
+        gguf_files.check(snapshot.folder / gguf.name, repo)
+        return Downloaded(snapshot.folder, snapshot.commit, snapshot.folder / gguf.name)
     folders.check(snapshot.folder, repo)
-    return snapshot.folder, snapshot.commit
+    return Downloaded(snapshot.folder, snapshot.commit)
 
 
-def peek(repo: str, revision: str | None = None) -> tuple[dict[str, Any], dict[str, TensorInfo]]:
-    """Configuration and tensors of a model whose weights need not be here: only their headers are read.
+def peek(repo: str, revision: str | None = None, pick: str | None = None) -> Checkpoint:
+    """What is known of a model whose weights need not be here: only their headers are read.
 
     Raises ModelError as `download` does.
     """
     with told(repo, revision):
-        snapshot, listing = _find(repo, revision)
+        snapshot, listing = _find(repo, revision, pick)
+        if gguf := _gguf(snapshot, listing, pick):
+            return gguf_files.checkpoint(_remote_header(snapshot, gguf))
         if listing is None or snapshot.complete():
-            return folders.read_config(snapshot.folder, repo), folders.read_tensors(snapshot.folder, repo)
+            config = folders.read_config(snapshot.folder, repo)
+            return folders.checkpoint(config, folders.read_tensors(snapshot.folder, repo))
         tensors: dict[str, TensorInfo] = {}
         for file in _weights(snapshot, listing, silent):
             header = _api().parse_safetensors_file_metadata(repo, file.name, revision=snapshot.commit)
             tensors |= {name: TensorInfo(tuple(it.shape), it.dtype) for name, it in header.tensors.items()}
-        return folders.read_config(snapshot.folder, repo), tensors
+        return folders.checkpoint(folders.read_config(snapshot.folder, repo), tensors)
 
 
-def _find(repo: str, revision: str | None) -> tuple[_Snapshot, list[_File] | None]:
+def _gguf(snapshot: _Snapshot, listing: list[_File] | None, pick: str | None) -> _File | None:
+    """The GGUF file that is meant, as listed or as it lies in the cache; None for safetensors. Raises ModelError."""
+    if listing is None:
+        held = snapshot.gguf(pick)
+        return None if held is None else _File(str(held.relative_to(snapshot.folder)), held.stat().st_size, "", None)
+    by_name = {file.name: file for file in listing}
+    meant = gguf_files.meant(list(by_name), pick, snapshot.repo)
+    return None if meant is None else by_name[meant]
+
+
+def _remote_header(snapshot: _Snapshot, file: _File) -> GgufHeader:
+    """The checked header of a GGUF file, from the cache or by a few requests for its beginning."""
+    from huggingface_hub import hf_hub_url
+    from huggingface_hub.utils import build_hf_headers
+
+    short, held = PurePosixPath(file.name).name, snapshot.folder / file.name
+    if held.exists():
+        return gguf_files.check(held, snapshot.repo)
+    url = hf_hub_url(snapshot.repo, file.name, revision=snapshot.commit)
+    remote = io.BufferedReader(transfer.Remote(url, file.size, build_hf_headers()), _HEADER_BYTES)
+    return gguf_files.check_header(parse_header(remote, file.size, short, snapshot.repo), short, snapshot.repo)
+
+
+def _find(repo: str, revision: str | None, pick: str | None) -> tuple[_Snapshot, list[_File] | None]:
     """The snapshot that `revision` means, and the Hub's list of its files, or None where the cache is enough."""
     from huggingface_hub.errors import HfHubHTTPError, HTTPError, OfflineModeIsEnabled
 
-    cached = _cached(repo, revision)
-    if cached and revision and COMMIT.fullmatch(revision):
+    cached = _cached(repo, revision, pick)
+    # One GGUF file in the cache does not tell that it is the only one.
+    if cached and revision and COMMIT.fullmatch(revision) and (pick or cached.gguf(pick) is None):
         return cached, None
     try:
         info = _api().model_info(repo, revision=revision, files_metadata=True, timeout=transfer.TIMEOUT_S)
@@ -117,14 +177,19 @@ def _find(repo: str, revision: str | None) -> tuple[_Snapshot, list[_File] | Non
     return _Snapshot(repo, info.sha), [_listed(repo, sibling) for sibling in info.siblings or ()]
 
 
-def _cached(repo: str, revision: str | None) -> _Snapshot | None:
-    """The snapshot of `revision` where the cache holds all of it."""
+def _cached(repo: str, revision: str | None, pick: str | None) -> _Snapshot | None:
+    """The snapshot of `revision` where the cache holds all of it that is meant."""
     commit = revision or "main"
     if not COMMIT.fullmatch(commit):
         ref = _storage(repo) / "refs" / commit
         commit = ref.read_text().strip() if ref.is_file() else ""
     snapshot = _Snapshot(repo, commit)
-    return snapshot if COMMIT.fullmatch(commit) and snapshot.complete() else None
+    if not COMMIT.fullmatch(commit):
+        return None
+    with suppress(ModelError):
+        if (gguf := snapshot.gguf(pick)) is not None and gguf_files.check(gguf, repo):
+            return snapshot
+    return snapshot if snapshot.complete() else None
 
 
 def _remember(repo: str, revision: str | None, commit: str) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from quantlab.errors import BadInput, ModelError, unknown
-from quantlab.models import shapes
+from quantlab.models import gguf_files, shapes
 from quantlab.records import ModelKind
 from quantlab.settings import ASSETS, AppSettings
 
@@ -23,12 +23,16 @@ _PATH = re.compile(r"[/~.]|[A-Za-z]:|.*\\|[^/]*/[^/]*/|.*/$", re.DOTALL)
 
 @dataclass(frozen=True)
 class Source:
-    """Where a model comes from. `name` can be typed again; `folder` is None unless the weights lie on this disk."""
+    """Where a model comes from. `name` can be typed again; `folder` is None unless the weights lie on this disk.
+
+    `gguf` is the file, where one was named; its folder is `folder`.
+    """
 
     kind: ModelKind
     name: str
     folder: Path | None = None
     revision: str | None = None
+    gguf: Path | None = None
 
 
 def parse(typed: str, app: AppSettings) -> Source:
@@ -100,8 +104,12 @@ def _folder(name: str) -> Source | None:
         raise ModelError(
             f"The folder {name[:200]!r} cannot be read ({error}).", "Check its name and its rights."
         ) from None
+    if is_file and path.suffix.lower() == gguf_files.SUFFIX:
+        return Source("folder", name, path.resolve().parent, gguf=path.resolve())
     if is_file:
-        raise ModelError(f"{name!r} is a file.", "Give the folder that holds config.json and the weights.")
+        raise ModelError(
+            f"{name!r} is a file.", "Give the folder that holds config.json and the weights, or a .gguf file."
+        )
     if _PATH.match(name.partition("@")[0]):
         raise ModelError(f"There is no folder {name!r}.", "Check its name; a Hub id has the form owner/name.")
     return None

@@ -5,6 +5,7 @@ place as `NAME.incomplete`, the name under which the library's own cache tools k
 """
 
 import hashlib
+import io
 import os
 import threading
 from collections.abc import Mapping, Sequence
@@ -69,6 +70,44 @@ def fetch(downloads: Sequence[Download], headers: Mapping[str, str], progress: P
     finally:
         stop.set()
         pool.shutdown(wait=False, cancel_futures=True)
+
+
+class Remote(io.RawIOBase):
+    """A file on a server, read from its beginning in pieces, each by a request of its own. For `io.BufferedReader`.
+
+    Raises the HTTP errors of huggingface_hub.
+    """
+
+    def __init__(self, url: str, size: int, headers: Mapping[str, str]) -> None:
+        self._url, self._size, self._headers, self._position = url, size, dict(headers), 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: bytearray) -> int:
+        stop = min(self._position + len(buffer), self._size)
+        if stop <= self._position:
+            return 0
+        found = self._range(self._position, stop)
+        buffer[: len(found)] = found
+        self._position += len(found)
+        return len(found)
+
+    def _range(self, start: int, stop: int) -> bytes:
+        from huggingface_hub.utils import get_session, hf_raise_for_status
+
+        asked = self._headers | {"Accept-Encoding": "identity", "Range": f"bytes={start}-{stop - 1}"}
+        found = bytearray()
+        with get_session().stream(
+            "GET", self._url, headers=asked, timeout=TIMEOUT_S, follow_redirects=True
+        ) as response:
+            hf_raise_for_status(response)
+            skipped = 0 if response.status_code == 206 else start  # it sends the whole file
+            for chunk in response.iter_bytes(CHUNK_BYTES):
+                found += chunk
+                if len(found) >= skipped + stop - start:
+                    break
+        return bytes(found[skipped : skipped + stop - start])
 
 
 def _fetch_one(download: Download, headers: Mapping[str, str], done: dict[Path, int], stop: threading.Event) -> None:

@@ -162,10 +162,10 @@ def load_line(load: Load | None) -> str:
     if load.build_s is None:
         quantized = load.load_origin == "built" and load.bits_per_quantized_weight is not None
         return f"read and quantized in {loaded}" if quantized else f"read in {loaded}"
-    built = f"built in {units.seconds(load.build_s)}"
-    return (
-        f"{built}, now loaded from disk in {loaded}" if load.load_origin == "disk" else f"{built}, loaded in {loaded}"
-    )
+    took = units.seconds(load.build_s)
+    if load.load_origin == "disk":
+        return f"read from disk in {loaded}; quantizing had taken {took}"
+    return f"quantized in {took}, ready after {loaded}"
 
 
 def _loading(load: Load) -> list[Figure]:
@@ -182,7 +182,11 @@ def _loading(load: Load) -> list[Figure]:
         built = units.exact_seconds(load.build_s)
         rows.append(
             Figure(
-                "Quantizing took", units.seconds(load.build_s), "build_s: writing the checkpoint that is kept", built
+                "Quantizing took",
+                units.seconds(load.build_s),
+                "to the checkpoint kept on disk",
+                built,
+                anchor="build_s",
             )
         )
     return [

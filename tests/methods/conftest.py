@@ -1,6 +1,7 @@
 """One small model for all tests of the methods, and quick garbage collection while they run."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -22,3 +23,13 @@ def _quick_drops() -> Iterator[None]:
         method.prepare()
     with small_heap():
         yield
+
+
+@pytest.fixture(scope="session")
+def published(tmp_path_factory) -> dict[str, Path]:
+    """Quantized folders by name (see `publishing.METHODS_OF`), of one small Llama."""
+    from tests.methods import publishing
+
+    original = tmp_path_factory.mktemp("original")
+    publishing.write_original(original)
+    return publishing.write_all(original, tmp_path_factory.mktemp("published"))

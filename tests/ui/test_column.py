@@ -199,8 +199,8 @@ LOAD = fake_load(precision("gptq-4"), Script(load_s=0.3))
     ("load", "line"),
     [
         (None, ""),
-        (LOAD, "built in 5.20 s, now loaded from disk in 300 ms"),
-        (replace(LOAD, load_origin="built"), "built in 5.20 s, loaded in 300 ms"),
+        (LOAD, "read from disk in 300 ms; quantizing had taken 5.20 s"),
+        (replace(LOAD, load_origin="built"), "quantized in 5.20 s, ready after 300 ms"),
         (replace(LOAD, load_origin="memory"), "was in memory already"),
         (fake_load(precision("nf4"), Script(load_s=0.3)), "read and quantized in 300 ms"),
         (fake_load(precision("fp32"), Script(load_s=0.3)), "read in 300 ms"),

@@ -5,6 +5,7 @@ from functools import cache
 from itertools import islice
 from pathlib import Path
 
+import pytest
 import torch
 import transformers
 from tokenizers import Regex, Tokenizer, decoders, normalizers, pre_tokenizers, processors, trainers
@@ -12,7 +13,9 @@ from tokenizers import models as kinds
 from transformers.convert_slow_tokenizer import generate_merges
 
 from quantlab.demo.corpus import ASSISTANT, END, USER, documents
-from quantlab.records import Model
+from quantlab.methods import worker
+from quantlab.methods.gguf import GGUF, NAME, building
+from quantlab.records import Model, Variant, silent
 
 CONTEXT = 2_048
 SPECIALS = ["<unk>", "<s>", "</s>"]
@@ -50,6 +53,14 @@ TEKKEN_SPLIT = (
     r"|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*"
     r"|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
+
+
+def built(variant: Variant, folder: Path) -> Path:
+    """Build a variant within this process: every process of its own imports torch anew. Returns the file."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(worker, "run", lambda _task, arguments, progress: building.build(progress, **arguments))
+        GGUF.build(variant, folder, silent)
+    return folder / NAME
 
 
 @cache

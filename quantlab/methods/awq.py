@@ -1,0 +1,54 @@
+"""AWQ: columns that meet large activations are scaled up before rounding, so that they lose less (arXiv:2306.00978)."""
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from quantlab.methods.gptq import group_size
+from quantlab.methods.gptq.shared import GROUP_SIZE, CalibratedMethod
+from quantlab.records import Precision
+
+BITS = 4
+#: AWQ needs the mean size of the activations, which few windows tell (16 where GPTQ takes 192, Lin et al. 2023, section
+#: 5.4), and passes each of them through a layer some twenty times.
+MOST_SAMPLES, MOST_LENGTH = 16, 512
+
+
+@dataclass(frozen=True)
+class AwqPrecision(Precision):
+    """The format knows 4 bits with a zero point for each group."""
+
+    group_size: int = GROUP_SIZE
+
+
+def awq_precision(group_size: int = GROUP_SIZE) -> AwqPrecision:
+    """A precision of this method. A group costs 16 bits for its scale and 4 for its zero point."""
+    name = f"awq-{BITS}" + f"-g{group_size}" * (group_size != GROUP_SIZE)
+    summary = f"four bits, columns scaled by their activations, groups of {group_size}"
+    return AwqPrecision(name, "awq", BITS + (16 + BITS) / group_size, summary, group_size)
+
+
+class Awq(CalibratedMethod):
+    """awq-4."""
+
+    name = "awq"
+    title = "AWQ"
+    precisions = (awq_precision(),)
+    output_multiple = 8
+    most_samples, most_length = MOST_SAMPLES, MOST_LENGTH
+
+    def parse(self, name: str) -> AwqPrecision | None:
+        """`awq-4`, with a group size `awq-4-g128`."""
+        found = re.fullmatch(r"awq-4(?:-g(\d+))?", name)
+        return None if found is None else awq_precision(group_size(name, found[1]))
+
+    def options(self, precision: AwqPrecision) -> dict[str, Any]:
+        return {"bits": BITS, "group_size": precision.group_size, "sym": False}
+
+    def weight_bytes(self, precision: AwqPrecision, rows: int, columns: int) -> int:
+        """Codes, and for each group and row a scale of 16 bits and a zero point of 4."""
+        groups = columns // precision.group_size
+        return rows * (columns + groups) * BITS // 8 + 2 * rows * groups
+
+
+AWQ = Awq()

@@ -1,0 +1,141 @@
+"""GGUF: the files of llama.cpp, made here from a model of transformers or published by others, and run by llama.cpp.
+
+The precisions are llama.cpp's own mixtures of tensor types. iq3_xxs and iq2_xxs spend their few bits where activations
+are large: they need an importance matrix, which is gathered over a calibration text.
+"""
+
+from dataclasses import asdict, dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from quantlab.methods.base import Method, already_quantized, missing_package
+from quantlab.methods.gguf import architecture as architectures
+from quantlab.methods.gguf.header import read_header
+from quantlab.methods.gguf.mixture import BASE, fallback, predict
+from quantlab.methods.gguf.types import TYPES, tensor_bytes
+from quantlab.records import Checkpoint, Model, Placement, Precision, Progress, Variant
+
+if TYPE_CHECKING:
+    from quantlab.runtime.session import LoadedModel
+
+__all__ = ["GGUF", "NAME", "Gguf", "GgufPrecision", "load_file", "read_header"]
+
+#: The file that `build` writes.
+NAME = "model.gguf"
+_PACKAGES = {"llama_cpp": "llama-cpp-python", "gguf": "gguf"}
+
+
+@dataclass(frozen=True)
+class GgufPrecision(Precision):
+    """`file_type` is llama.cpp's name of the mixture; with `imatrix` it needs an importance matrix."""
+
+    file_type: str
+    imatrix: bool = False
+
+
+def _precision(file_type: str, summary: str, imatrix: bool = False) -> GgufPrecision:
+    bits = TYPES[BASE[file_type]].bits
+    return GgufPrecision(file_type.lower(), "gguf", bits, summary, file_type, imatrix)
+
+
+class Gguf(Method):
+    """f16, q8_0, q6_k, q5_k_m, q4_k_m, q4_0, q3_k_m, q2_k, iq3_xxs and iq2_xxs."""
+
+    name = "gguf"
+    title = "GGUF (llama.cpp)"
+    packages = ("llama-cpp-python", "gguf", "transformers")
+    kept = True
+    precisions = (
+        _precision("F16", "16-bit floating point, run by llama.cpp"),
+        _precision("Q8_0", "8-bit integers, a scale for 32 weights"),
+        _precision("Q6_K", "6-bit integers, scales quantized again"),
+        _precision("Q5_K_M", "5-bit integers, sensitive layers in 6 bits"),
+        _precision("Q4_K_M", "4-bit integers, sensitive layers in 6 bits: the usual choice"),
+        _precision("Q4_0", "4-bit integers, a scale for 32 weights"),
+        _precision("Q3_K_M", "3-bit integers, sensitive layers in 4 and 5 bits"),
+        _precision("Q2_K", "2-bit integers, sensitive layers in 3 and 4 bits"),
+        _precision("IQ3_XXS", "3-bit codebook, spent by an importance matrix", imatrix=True),
+        _precision("IQ2_XXS", "2-bit codebook, spent by an importance matrix", imatrix=True),
+    )
+
+    def calibrated(self, precision: GgufPrecision) -> bool:
+        return precision.imatrix
+
+    def unavailable(self, device: str) -> str | None:
+        for module, package in _PACKAGES.items():
+            if missing_package(module):
+                compiler = " (it is compiled, which needs a C++ compiler)" if module == "llama_cpp" else ""
+                return f"needs the package {package}{compiler}: pip install {package}"
+        if device.startswith("cuda") and not _runs_on_cuda():
+            return (
+                "needs llama.cpp built for CUDA, and this one is for the CPU: "
+                "CMAKE_ARGS=-DGGML_CUDA=on pip install --force-reinstall --no-binary :all: llama-cpp-python"
+            )
+        return None
+
+    def refuses(self, precision: GgufPrecision, checkpoint: Checkpoint, device: str) -> str | None:
+        return already_quantized(checkpoint) or architectures.refusal(checkpoint.config)
+
+    def prepare(self) -> None:
+        from quantlab.methods.gguf import library, loading  # noqa: F401 - imported ahead of time
+
+        library.lib()
+
+    def weight_bytes(self, precision: GgufPrecision, rows: int, columns: int) -> int:
+        """Of the type that most matrices get; some layers get a larger one (see `estimate`)."""
+        kind = TYPES[fallback(BASE[precision.file_type], columns)]
+        return rows * columns // kind.block * kind.nbytes
+
+    def dtype(self, precision: GgufPrecision, placement: Placement) -> str:
+        """The type of keys and values."""
+        return "float32" if placement.compute_dtype == "float32" else "float16"
+
+    def estimate(self, precision: GgufPrecision, placement: Placement, checkpoint: Checkpoint) -> int:
+        """The bytes of the file's tensors, by llama.cpp's own rules of which layer gets which type."""
+        planned = architectures.plan(checkpoint.config, checkpoint.tensors)
+        infos = {name: it.info for name, it in planned.items()}
+        sizes = architectures.sizes(checkpoint.config, planned)
+        return sum(map(tensor_bytes, predict(precision.file_type, infos, sizes).values()))
+
+    def build(self, variant: Variant, folder: Path, progress: Progress) -> None:
+        from quantlab.methods import worker
+
+        model, text = variant.model, variant.calibration
+        calibration = None
+        if variant.precision.imatrix:
+            calibration = asdict(text) | {"file": str(text.file) if text.file else None}
+        arguments = {
+            "model": {
+                "name": model.name,
+                "kind": model.kind,
+                "folder": str(model.folder) if model.folder else None,
+            },
+            "folder": str(folder),
+            "name": NAME,
+            "file_type": variant.precision.file_type,
+            "calibration": calibration,
+        }
+        worker.run("quantlab.methods.gguf.building:build", arguments, progress)
+
+    def load(self, model: Model, precision: GgufPrecision, placement: Placement, progress: Progress) -> "LoadedModel":
+        return load_file(model.gguf or model.folder / NAME, model, placement, progress)
+
+
+def load_file(file: Path, model: Model, placement: Placement, progress: Progress) -> "LoadedModel":
+    """Load any .gguf file with llama.cpp. `placement` is resolved; `progress` may raise `Stopped`.
+
+    Raises ModelError for a file that is damaged, cut short or of an unknown architecture, OutOfMemory.
+    """
+    from quantlab.methods.gguf.loading import load_file as load
+
+    return load(file, model, placement, progress)
+
+
+def _runs_on_cuda() -> bool:
+    """Whether the installed llama.cpp has a CUDA back end, found out without loading it."""
+    folders = find_spec("llama_cpp").submodule_search_locations or ()
+    return any(path for folder in folders for path in Path(folder, "lib").glob("*ggml-cuda*"))
+
+
+GGUF = Gguf()

@@ -1,0 +1,29 @@
+"""A GGUF file, checked and brought into memory."""
+
+from pathlib import Path
+
+from quantlab.methods.gguf import library
+from quantlab.methods.gguf import storage as contents
+from quantlab.methods.gguf.header import read_header
+from quantlab.methods.gguf.session import LlamaModel
+from quantlab.records import Model, Placement, Progress
+from quantlab.runtime.session import Facts
+
+
+def load_file(file: Path, model: Model, placement: Placement, progress: Progress) -> LlamaModel:
+    """Load a .gguf file. `placement` is resolved. `progress` counts per cents and may raise `Stopped`.
+
+    Raises ModelError for a file that is damaged, cut short or of an unknown architecture, OutOfMemory.
+    """
+    header = read_header(file)
+    notes = list(contents.notes(header))
+    if placement.device_map is not None:
+        notes.append(f"the device map was not used: llama.cpp runs whole on {placement.device}")
+    facts = Facts(
+        compute_dtype=contents.compute_dtype(header),
+        kernel=library.kernel(placement.device),
+        device_map={"": placement.device},
+        notes=tuple(notes),
+        details=contents.details(file, header),
+    )
+    return LlamaModel(file, header, placement, facts, progress)

@@ -1,0 +1,228 @@
+"""`LoadedModel` and `Session` over llama.cpp's own contexts.
+
+Its low-level functions are called directly: the class `Llama` keeps the scores of every position of the context.
+"""
+
+import ctypes
+import re
+import weakref
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import torch
+
+from quantlab.errors import BadInput, OutOfMemory
+from quantlab.methods.gguf import library
+from quantlab.methods.gguf.storage import storage
+from quantlab.models.gguf_header import GgufHeader
+from quantlab.records import Placement, Progress
+from quantlab.runtime.session import Facts, Storage
+
+#: Tokens that are computed together, and those among them whose logits are kept together: both take memory.
+BATCH, OUTPUTS = 512, 128
+_F32, _F16 = 0, 1
+_BYTES = {_F32: 4, _F16: 2}
+_CACHE = re.compile(r"llama_kv_cache\w*: size = .*\(\s*(\d+) cells,\s*(\d+) layers")
+_CLOSED = "this model was closed"
+
+
+class LlamaModel:
+    """A GGUF file in memory; implements `LoadedModel`."""
+
+    def __init__(self, file: Path, header: GgufHeader, placement: Placement, facts: Facts, progress: Progress) -> None:
+        self.facts = facts
+        self._placement = placement
+        self._cell = _values_per_cell(header)
+        self._lib = library.lib()
+        handle, repacked = library.load(file, header, placement, progress)
+        self._storage = storage(header, repacked if placement.device == "cpu" else frozenset(header.tensors))
+        self._handle: int | None = handle
+        self._free = weakref.finalize(self, self._lib.llama_model_free, handle)
+        self._sessions: weakref.WeakSet[LlamaSession] = weakref.WeakSet()
+        self._vocabulary = self._lib.llama_model_get_vocab(handle)
+        self.context_length = self._lib.llama_model_n_ctx_train(handle)
+        self.vocabulary_size = self._lib.llama_vocab_n_tokens(self._vocabulary)
+
+    def start(self, capacity: int | None = None) -> "LlamaSession":
+        """Raises BadInput for more tokens than the model's context, OutOfMemory where they do not fit."""
+        self._check()
+        size = self.context_length if capacity is None else capacity
+        if not 1 <= size <= self.context_length:
+            raise BadInput(
+                f"{size} tokens were asked for, and this file is made for at most {self.context_length}.",
+                "Shorten the prompt or the answer.",
+            )
+        session = LlamaSession(self, self._handle, size, self._placement, self._cell)
+        self._sessions.add(session)
+        return session
+
+    def tokenize(self, text: str) -> tuple[int, ...]:
+        self._check()
+        encoded = text.encode()
+        room = len(encoded) + 8
+        while True:
+            ids = (self._lib.llama_token * room)()
+            count = self._lib.llama_tokenize(self._vocabulary, encoded, len(encoded), ids, room, False, True)
+            if count >= 0:
+                return tuple(ids[:count])
+            room = -count
+
+    def storage(self) -> Storage:
+        self._check()
+        return self._storage
+
+    def stored_bytes(self) -> int:
+        return self.storage().total
+
+    def close(self) -> None:
+        self._handle = None
+        for session in list(self._sessions):
+            session.end()
+        self._free()
+
+    def _check(self) -> None:
+        if self._handle is None:
+            raise RuntimeError(_CLOSED)
+
+
+class LlamaSession:
+    """One context of llama.cpp, whose cache is reserved at once; implements `Session`."""
+
+    def __init__(self, model: LlamaModel, handle: int, size: int, placement: Placement, cell: float) -> None:
+        self._model = model  # its weights must outlive this context
+        self._lib = library.lib()
+        self._vocabulary = model.vocabulary_size
+        self._length = 0
+        params = _parameters(size, placement)
+        self._size, self._batch = size, params.n_batch
+        cells: list[int] = []
+
+        def follow(line: str) -> None:
+            if found := _CACHE.search(line):
+                cells.append(int(found[1]) * int(found[2]))
+
+        library.forget()
+        with library.listening(follow):
+            context = self._lib.llama_init_from_model(handle, params)
+        if not context:
+            raise OutOfMemory(
+                f"A context of {size} tokens cannot be made: {library.reason()}.",
+                "Shorten the prompt or the answer, choose fewer bits, or free some memory.",
+            )
+        self._context: int | None = context
+        self._cache_bytes = round(sum(cells) * cell * _BYTES[params.type_k])
+        self._free = weakref.finalize(self, self._lib.llama_free, context)
+        # One token at a time is the loop that is timed: its batch is made once and only the token changes.
+        self._token = (self._lib.llama_token * 1)()
+        self._single = self._lib.llama_batch_get_one(self._token, 1)
+        self._tokens = (self._lib.llama_token * self._batch)()
+        self._wanted = (ctypes.c_int8 * self._batch)()
+
+    @property
+    def length(self) -> int:
+        return self._length
+
+    def feed(self, token_ids: Sequence[int]) -> torch.Tensor:
+        if len(token_ids) == 1:
+            self._room(1)
+            self._token[0] = token_ids[0]
+            self._run(self._single, 1)
+            return self._logits(1)[0]
+        return self._decode(token_ids, keep=1)[-1]
+
+    def score(self, token_ids: Sequence[int], start: int = 1, block: int = 128) -> Iterator[torch.Tensor]:
+        if self._length or not 1 <= start < len(token_ids):
+            raise ValueError(f"needs an empty session and 1 <= start < {len(token_ids)}, got start={start}")
+        yield torch.log_softmax(self._decode(token_ids[:start], keep=1), dim=-1)
+        block = min(block, OUTPUTS, self._batch)
+        for first in range(start, len(token_ids) - 1, block):
+            chunk = token_ids[first : min(first + block, len(token_ids) - 1)]
+            yield torch.log_softmax(self._decode(chunk, keep=len(chunk)), dim=-1)
+
+    def kv_cache_bytes(self) -> int:
+        self._live()
+        return self._cache_bytes
+
+    def end(self) -> None:
+        """Free the context."""
+        self._context = None
+        self._free()
+
+    def _live(self) -> int:
+        if self._context is None:
+            raise RuntimeError(_CLOSED)
+        return self._context
+
+    def _room(self, count: int) -> None:
+        if self._length + count > self._size:
+            raise BadInput(
+                f"The text has more tokens than the {self._size} that were made room for.",
+                "Shorten the prompt or the answer.",
+            )
+
+    def _decode(self, token_ids: Sequence[int], keep: int) -> torch.Tensor:
+        """Append tokens; the logits `[keep, vocabulary]` of the last of them, which lie in one batch."""
+        if not token_ids:
+            raise ValueError("no tokens were given")
+        self._room(len(token_ids))
+        for first in range(0, len(token_ids), self._batch):
+            chunk = list(token_ids[first : first + self._batch])
+            count = len(chunk)
+            self._tokens[:count] = chunk
+            # Without a list of wanted logits llama.cpp gives the last token's.
+            wanted = None
+            if keep > 1:
+                self._wanted[:count] = [0] * (count - keep) + [1] * keep
+                wanted = self._wanted
+            self._run(self._lib.llama_batch(n_tokens=count, token=self._tokens, logits=wanted), count)
+        return self._logits(keep)
+
+    def _run(self, batch: object, count: int) -> None:
+        code = self._lib.llama_decode(self._live(), batch)
+        if code == 0:
+            self._length += count
+            return
+        told = library.reason()
+        library.forget()
+        if code == -2:
+            raise OutOfMemory(
+                "The memory ran out while the model ran.", "Shorten the prompt or the answer, or choose fewer bits."
+            )
+        raise RuntimeError(f"llama_decode returned {code}: {told}")
+
+    def _logits(self, rows: int) -> torch.Tensor:
+        """A copy of the last logits `[rows, vocabulary]`: llama.cpp writes the next ones to the same place."""
+        logits = torch.empty(rows, self._vocabulary)
+        source = (
+            self._lib.llama_get_logits_ith(self._context, -1)
+            if rows == 1
+            else self._lib.llama_get_logits(self._context)
+        )
+        ctypes.memmove(logits.data_ptr(), source, logits.nbytes)
+        return logits
+
+
+def _values_per_cell(header: GgufHeader) -> float:
+    """Numbers that one token's keys and values are in one layer, on average where layers differ."""
+    of = header.about
+    heads = of("attention.head_count")
+    kept = heads if of("attention.head_count_kv") is None else of("attention.head_count_kv")
+    kept = [it for it in kept if it] if isinstance(kept, tuple) else [kept]
+    head = of("embedding_length") // (max(heads) if isinstance(heads, tuple) else heads)
+    return sum(kept) / len(kept) * ((of("attention.key_length") or head) + (of("attention.value_length") or head))
+
+
+def _parameters(size: int, placement: Placement):
+    llama = library.lib()
+    params = llama.llama_context_default_params()
+    params.n_ctx = size
+    params.n_batch = params.n_ubatch = min(BATCH, size)
+    params.n_outputs_max = min(OUTPUTS, size)
+    params.n_threads = params.n_threads_batch = torch.get_num_threads()
+    params.type_k = params.type_v = _F32 if placement.compute_dtype == "float32" else _F16
+    # Its sums are kept in 16 bits; the plain products are what transformers computes.
+    params.flash_attn_type = llama.LLAMA_FLASH_ATTN_TYPE_DISABLED
+    params.no_perf = True
+    on_gpu = placement.device.startswith("cuda")
+    params.offload_kqv = params.op_offload = on_gpu
+    return params

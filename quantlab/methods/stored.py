@@ -1,0 +1,135 @@
+"""Weights as their publisher quantized them: whatever a folder, a Hub repository or a .gguf file holds."""
+
+import math
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from quantlab.methods.base import DTYPE_BYTES, Method, missing_package
+from quantlab.models.folder import DTYPE_BITS
+from quantlab.models.gguf_header import BLOCKS
+from quantlab.records import Checkpoint, Model, Placement, Precision, Progress, TensorInfo
+from quantlab.runtime.session import LoadedModel
+
+#: What loads each way of storing weights: Python's name of a package, and what to type where it is missing.
+PACKAGES: Mapping[str, tuple[tuple[str, str], ...]] = {
+    "gptq": (("gptqmodel", "-r requirements-gptq.txt"), ("optimum", "-r requirements-gptq.txt")),
+    "awq": (("gptqmodel", "-r requirements-gptq.txt"),),
+    "bitsandbytes": (("bitsandbytes", "bitsandbytes"), ("accelerate", "accelerate")),
+    "torchao": (("torchao", "torchao"),),
+    "compressed-tensors": (("compressed_tensors", "compressed-tensors"),),
+    "fp8": (("accelerate", "accelerate"),),
+    "gguf": (("llama_cpp", "llama-cpp-python"),),
+}
+#: Tensors that only describe others (bitsandbytes).
+_DESCRIPTOR = re.compile(r"\.quant_state\.bitsandbytes__|\.weight_format$")
+#: How the tensors with the codes are called behind the name of their layer.
+_CODES = re.compile(r"\.(qweight|weight_packed|_weight_qdata|weight)$")
+_FLOATS = ("F32", "F16", "BF16")
+
+
+class Stored(Method):
+    """stored."""
+
+    name = "stored"
+    title = "As published"
+    precisions = (Precision("stored", name, 16, "the weights as their publisher quantized them"),)
+
+    def refuses(self, precision: Precision, checkpoint: Checkpoint, device: str) -> str | None:
+        method = checkpoint.stored_as
+        if method is None:
+            return "needs weights that are quantized already, and these are not: choose another precision"
+        if method not in PACKAGES:
+            known = ", ".join(sorted(PACKAGES))
+            return f"cannot load weights stored by {method}, only by {known}: choose another checkpoint of this model"
+        for package, typed in PACKAGES[method]:
+            if missing_package(package):
+                return f"needs the package {package} for weights stored by {method}: pip install {typed}"
+        return None
+
+    def weight_bytes(self, precision: Precision, rows: int, columns: int) -> int | None:
+        """Never known by sizes alone; see `estimate`."""
+        return None
+
+    def bits_of(self, checkpoint: Checkpoint) -> float:
+        """Bits stored for one weight of the quantized layers, scales included; of all where nothing is quantized."""
+        layers = _quantized_layers(checkpoint)
+        weights = sum(_weights(held, checkpoint) for held in layers.values())
+        nbytes = sum(_nbytes(info) for held in layers.values() for key, info in held.items() if key != "bias")
+        return 8 * nbytes / weights if weights else 16.0
+
+    def estimate(self, precision: Precision, placement: Placement, checkpoint: Checkpoint) -> int:
+        """What the files hold, the layers that are not quantized in the type in which they will compute."""
+        if checkpoint.stored_as == "gguf":
+            return checkpoint.nbytes
+        layers = _quantized_layers(checkpoint)
+        total = 0
+        for name, info in checkpoint.tensors.items():
+            widened = info.dtype in _FLOATS and _layer_of(name, layers) is None
+            total += math.prod(info.shape) * DTYPE_BYTES[placement.compute_dtype] if widened else _nbytes(info)
+        return total - sum(_nbytes(it) for name, it in checkpoint.tensors.items() if _DESCRIPTOR.search(name))
+
+    def load(self, model: Model, precision: Precision, placement: Placement, progress: Progress) -> LoadedModel:
+        if model.gguf is not None:
+            from quantlab.methods.gguf import load_file
+
+            return load_file(model.gguf, model, placement, progress)
+        from quantlab.methods.quantized_loading import load_quantized
+
+        return load_quantized(model, placement, progress, own_tokenizer=True)
+
+
+def _nbytes(info: TensorInfo) -> int:
+    if info.dtype in BLOCKS and info.dtype not in DTYPE_BITS:
+        weights, nbytes = BLOCKS[info.dtype]
+        return math.prod(info.shape) // weights * nbytes
+    return math.prod(info.shape) * DTYPE_BITS[info.dtype] // 8
+
+
+def _quantized_layers(checkpoint: Checkpoint) -> dict[str, dict[str, TensorInfo]]:
+    """The tensors of each quantized layer, by what follows its name. Those that only describe others are left out."""
+    if checkpoint.stored_as == "gguf":
+        held = {name: info for name, info in checkpoint.tensors.items() if BLOCKS[info.dtype][0] > 1}
+        return {name: {"weight": info} for name, info in held.items()}
+    codes = {name: _CODES.sub("", name) for name in checkpoint.tensors if _CODES.search(name)}
+    layers = {layer: {} for name, layer in codes.items() if checkpoint.tensors[name].dtype not in _FLOATS}
+    for name, info in checkpoint.tensors.items():
+        layer = _layer_of(name, layers)
+        if layer is not None and not _DESCRIPTOR.search(name):
+            layers[layer][name.removeprefix(f"{layer}.")] = info
+    return layers
+
+
+def _layer_of(name: str, layers: Mapping[str, Any]) -> str | None:
+    """The one of `layers` that a tensor belongs to; quantizers put dots into the names behind it."""
+    while name:
+        name = name.rpartition(".")[0]
+        if name in layers:
+            return name
+    return None
+
+
+def _weights(held: Mapping[str, TensorInfo], checkpoint: Checkpoint) -> int:
+    """How many weights the codes of one layer stand for."""
+    codes = next(info for key, info in held.items() if _CODES.search(f".{key}"))
+    if checkpoint.stored_as == "gguf":
+        return math.prod(codes.shape)
+    return 8 * _nbytes(codes) // _code_bits(checkpoint.config, codes)
+
+
+def _code_bits(config: Mapping[str, Any], codes: TensorInfo) -> int:
+    """Bits of one code, as config.json tells."""
+    settings = config.get("quantization_config") or config.get("compression_config") or {}
+    if isinstance(bits := settings.get("bits"), int):
+        return bits
+    if settings.get("load_in_4bit"):
+        return 4
+    groups = (settings.get("config_groups") or {}).values()
+    packed = [(group.get("weights") or {}).get("num_bits") for group in groups]
+    if packed and isinstance(packed[0], int):
+        return packed[0]
+    kind = ((settings.get("quant_type") or {}).get("default") or {}).get("_type", "")
+    return 4 if "Int4" in str(kind) else DTYPE_BITS[codes.dtype]
+
+
+STORED = Stored()

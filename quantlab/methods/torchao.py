@@ -1,0 +1,115 @@
+"""torchao: PyTorch's own quantization of weights, by tensors that dequantize themselves in a product."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from quantlab.errors import BadInput
+from quantlab.methods.base import Method, already_quantized, missing_package
+from quantlab.records import Checkpoint, Model, Placement, Precision, Progress, Variant
+from quantlab.runtime.session import LoadedModel
+
+GROUP_SIZE, GROUP_SIZES = 64, (32, 64, 128, 256)
+#: The 4-bit kernel (tinygemm) wants sizes that are multiples of these, and torchao pads to them.
+OUTPUT_MULTIPLE, INPUT_MULTIPLE = 8, 1_024
+#: Architectures whose layers are no `torch.nn.Linear`, which is all that torchao takes.
+_NO_LINEAR = ("gpt2", "openai-gpt")
+
+
+@dataclass(frozen=True)
+class TorchAoPrecision(Precision):
+    """`kind` is int8, int4 or float8; `group_size` belongs to int4."""
+
+    kind: str
+    group_size: int = 0
+
+
+def _int4(group_size: int = GROUP_SIZE) -> TorchAoPrecision:
+    """A group has a scale and a zero point of 16 bits each."""
+    name = "ao-int4" + f"-g{group_size}" * (group_size != GROUP_SIZE)
+    summary = f"4-bit integers in groups of {group_size}, for NVIDIA GPUs"
+    return TorchAoPrecision(name, "torchao", 4 + 2 * 16 / group_size, summary, "int4", group_size)
+
+
+class TorchAo(Method):
+    """ao-int8, ao-float8 and ao-int4."""
+
+    name = "torchao"
+    title = "torchao"
+    packages = ("transformers", "torchao")
+    precisions = (
+        TorchAoPrecision("ao-int8", name, 8, "8-bit integers, a scale for each row", "int8"),
+        TorchAoPrecision("ao-float8", name, 8, "8-bit floating point (e4m3), a scale for each row", "float8"),
+        _int4(),
+    )
+
+    def parse(self, name: str) -> TorchAoPrecision | None:
+        """One of the table, or `ao-int4` with a group size: ao-int4-g128."""
+        found = re.fullmatch(r"ao-int4-g(\d+)", name)
+        if found is None:
+            return super().parse(name)
+        if int(found[1]) not in GROUP_SIZES:
+            raise BadInput(
+                f"{name}: the group size cannot be {found[1]}.", f"Choose {', '.join(map(str, GROUP_SIZES))}."
+            )
+        return _int4(int(found[1]))
+
+    def unavailable(self, device: str) -> str | None:
+        if missing_package("torchao"):
+            return "needs the package torchao: pip install torchao"
+        return None
+
+    def refuses(self, precision: TorchAoPrecision, checkpoint: Checkpoint, device: str) -> str | None:
+        if (reason := already_quantized(checkpoint)) is not None:
+            return reason
+        if precision.kind == "int4" and not device.startswith("cuda"):
+            return "needs an NVIDIA GPU, which alone has a kernel for it: choose ao-int8 or nf4"
+        if (kind := checkpoint.config.get("model_type")) in _NO_LINEAR:
+            return f"takes linear layers only, and those of {kind} are of another kind: choose int8 or nf4"
+        return None
+
+    def weight_bytes(self, precision: TorchAoPrecision, rows: int, columns: int) -> int | None:
+        if precision.kind == "int8":
+            return rows * columns + (4 + 1) * rows  # a scale, and a zero point that is always zero
+        if precision.kind == "float8":
+            return rows * columns + 4 * rows
+        if columns % precision.group_size:
+            return None
+        padded = -(-rows // OUTPUT_MULTIPLE) * OUTPUT_MULTIPLE * (-(-columns // INPUT_MULTIPLE) * INPUT_MULTIPLE)
+        return padded // 2 + padded // precision.group_size * 4
+
+    def dtype(self, precision: TorchAoPrecision, placement: Placement) -> str:
+        return "bfloat16" if precision.kind == "int4" else placement.compute_dtype
+
+    def load(self, model: Model, precision: TorchAoPrecision, placement: Placement, progress: Progress) -> LoadedModel:
+        from quantlab.methods import transformers_loading as loading
+
+        dtype = self.dtype(precision, placement)
+        network = loading.load(model, placement, dtype, progress, _quantization_config(precision))
+        kernel = {"int8": "Int8Tensor", "float8": "Float8Tensor", "int4": "Int4TilePackedTo4dTensor (tinygemm)"}
+        return loading.finish(network, placement, dtype, f"torchao {kernel[precision.kind]}")
+
+    def build(self, variant: Variant, folder: Path, progress: Progress) -> None:
+        from quantlab.methods import transformers_loading as loading
+
+        loading.save(self, variant, folder, progress)
+
+
+def _quantization_config(precision: TorchAoPrecision):
+    from torchao.quantization import Float8WeightOnlyConfig, Int4WeightOnlyConfig, Int8WeightOnlyConfig
+    from transformers import TorchAoConfig
+
+    # Its settings for torch's compiler hold for the whole process; nothing is compiled here.
+    if precision.kind == "int8":
+        return TorchAoConfig(Int8WeightOnlyConfig(set_inductor_config=False))
+    if precision.kind == "float8":
+        return TorchAoConfig(Float8WeightOnlyConfig(set_inductor_config=False))
+    # The other packings need a package of their own.
+    return TorchAoConfig(
+        Int4WeightOnlyConfig(
+            group_size=precision.group_size, set_inductor_config=False, int4_packing_format="tile_packed_to_4d"
+        )
+    )
+
+
+TORCHAO = TorchAo()
