@@ -13,6 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
 from quantlab.charts import units
+from quantlab.charts.text import shortened
 from quantlab.errors import Stopped
 from quantlab.events import Done, Event, Finished, Loading, Started, Token
 from quantlab.records import Comparison, Offer, Run
@@ -138,6 +139,8 @@ def _notes(run: Run) -> tuple[str, ...]:
     spread = "; ".join(f"{name}: {device}" for name, device in places.items())
     details = "; ".join(f"{name} {value}" for name, value in run.load.details.items())
     what = [f"{run.load.kernel}; {details}"] if details else []
+    if run.load.build_s is not None:
+        what.append(f"quantizing took {units.seconds(run.load.build_s)}; the checkpoint is kept on disk")
     if run.load.mapped_bytes:
         what.append(f"{units.size(run.load.mapped_bytes)} of its memory are the file's own pages, mapped")
     return (*what, *run.load.notes, *([spread] if len(set(places.values())) > 1 else []))
@@ -156,16 +159,18 @@ def _tables(comparison: Comparison) -> Iterator[Table]:
     title = f"{escape(comparison.model.name)}, reference {escape(comparison.reference)}"
     for headings, cells in ((_MEMORY, _memory_cells), (_SPEED, _speed_cells)):
         table = Table(title=title, title_justify="left")
-        table.add_column("precision", no_wrap=True)
+        table.add_column("precision", no_wrap=True, max_width=_NAME_WIDTH)
         for heading in headings:
             table.add_column(heading, justify="right", no_wrap=True)
         for run in comparison.runs:
-            table.add_row(escape(run.precision), *cells(run))
+            table.add_row(escape(shortened(run.precision, _NAME_WIDTH)), *cells(run))
         yield table
         title = None
 
 
-_MEMORY = ("stored", "bits/weight", "peak", "KV cache", "load", "quantized in")
+#: Of a published checkpoint's name, so that a table still fits into 80 columns.
+_NAME_WIDTH = 16
+_MEMORY = ("stored", "bits/weight", "peak", "KV cache", "load")
 _SPEED = ("first token", "gap", "tokens/s", "same top", "KLD (nats)")
 
 
@@ -176,7 +181,6 @@ def _memory_cells(run: Run) -> Iterator[str]:
     yield ("~" if run.peak and run.peak.estimate else "") + units.size(run.peak and run.peak.bytes)
     yield units.size(run.kv_cache_bytes)
     yield f"{units.seconds(load.load_s)} ({load.load_origin})" if load else units.NONE
-    yield units.seconds(load and load.build_s)
 
 
 def _speed_cells(run: Run) -> Iterator[str]:

@@ -26,7 +26,8 @@ def bring(variant: Variant, progress: Progress, store: CheckpointStore | None = 
     """Load a variant, quantizing it first where that is done once and kept. Raises what its method raises."""
     method = method_of(variant.precision)
     if not method.kept:
-        return Brought(method.load(variant.model, variant.precision, variant.placement, progress))
+        loaded = method.load(variant.model, variant.precision, variant.placement, progress)
+        return Brought(loaded, method.origin)
     store = store or checkpoint_store()
     kept = store.get(variant, progress)
     try:

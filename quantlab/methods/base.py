@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from quantlab.errors import Unavailable
-from quantlab.records import Checkpoint, Model, Placement, Precision, Progress, TensorInfo, Variant
+from quantlab.records import Checkpoint, LoadOrigin, Model, Placement, Precision, Progress, TensorInfo, Variant
 from quantlab.runtime.session import LoadedModel
 
 DTYPE_BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
@@ -29,6 +29,8 @@ class Method:
     #: The packages whose versions decide what `build` writes.
     packages: tuple[str, ...] = ("transformers",)
     kept: bool = False
+    #: Where its weights come from when nothing is kept: quantized by the load itself, or read as they lie on disk.
+    origin: LoadOrigin = "built"
 
     def parse(self, name: str) -> Precision | None:
         """The precision of that name, options in the name included; None where the name is not one of this method's.

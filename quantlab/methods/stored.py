@@ -32,6 +32,7 @@ class Stored(Method):
     """stored."""
 
     name = "stored"
+    origin = "disk"
     title = "As published"
     precisions = (Precision("stored", name, 16, "the weights as their publisher quantized them"),)
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import math
 import struct
 import time
 from pathlib import Path
@@ -102,11 +103,31 @@ def test_code_of_its_own_is_refused(make_folder, model_files, local, file, neste
         (b"[" * 200_000, "not valid JSON"),
         (b"[1]", "not a JSON object"),
         (b"{}", "no model_type"),
-        (b'{"model_type": "llama", "quantization_config": {"quant_method": "awq"}}', "quantized already"),
     ],
 )
 def test_a_bad_config_is_told(make_folder, model_files, local, content, message):
     refused(make_folder(model_files | {"config.json": content}), local, message)
+
+
+@pytest.mark.parametrize(
+    ("settings", "stored_as"),
+    [
+        ({"quantization_config": {"quant_method": "awq", "bits": 4}}, "awq"),
+        ({"quantization_config": {"load_in_4bit": True}}, "bitsandbytes"),
+        ({"compression_config": {"quant_method": "compressed-tensors"}}, "compressed-tensors"),
+        ({"quantization_config": {"bits": 4}}, "quantization_config"),
+        ({"quantization_config": {}}, None),
+        ({}, None),
+    ],
+)
+def test_a_folder_that_is_quantized_already_is_resolved_and_says_how(
+    make_folder, model_files, local, settings, stored_as
+):
+    config = json.loads(model_files["config.json"]) | settings
+    folder = make_folder(model_files | {"config.json": json.dumps(config).encode()})
+    checkpoint = models.checkpoint(models.resolve(str(folder), local))
+    assert checkpoint.stored_as == stored_as and checkpoint == models.peek(str(folder), local)
+    assert checkpoint.nbytes == sum(4 * math.prod(it.shape) for it in checkpoint.tensors.values())
 
 
 def test_an_adapter_is_refused(make_folder, model_files, local):

@@ -1,5 +1,6 @@
 """Downloads against a stand-in Hub, over real HTTP."""
 
+import json
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -190,17 +191,26 @@ def test_two_who_ask_at_once_fetch_the_weights_once(filled, local):
 @pytest.mark.parametrize("files", ["model_files", "sharded_files"])
 def test_sizes_are_known_before_the_weights_are_fetched(hub, local, files, request):
     hub.repos[REPO] = request.getfixturevalue(files)
-    config, tensors = models.peek(REPO, local)
+    checkpoint = models.peek(REPO, local)
     assert all(body.range is not None for body in hub.bodies())
     model = models.resolve(REPO, local)
-    assert (config, tensors) == (models.config(model), models.tensors(model))
+    assert checkpoint == models.checkpoint(model) and checkpoint.stored_as is None
+    assert (checkpoint.config, checkpoint.tensors) == (models.config(model), models.tensors(model))
     hub.requests.clear()
-    assert models.peek(f"{REPO}@{COMMIT}", local) == (config, tensors)
+    assert models.peek(f"{REPO}@{COMMIT}", local) == checkpoint
     assert hub.requests == []
+
+
+def test_quantized_weights_are_fetched_and_their_way_of_storing_is_known_before(filled, local, model_files):
+    config = json.loads(model_files["config.json"]) | {"quantization_config": {"quant_method": "gptq", "bits": 4}}
+    filled.repos[REPO]["config.json"] = json.dumps(config).encode()
+    assert models.peek(REPO, local).stored_as == "gptq"
+    assert all(body.range is not None for body in filled.bodies())
+    assert models.checkpoint(models.resolve(REPO, local)).stored_as == "gptq"
 
 
 def test_in_public_an_allowed_model_is_fetched_at_its_revision(filled):
     app = models.AppSettings(public=True, allowed_models=f"demo,{REPO}@{COMMIT}")
     assert [choice.name for choice in models.known_models(app)] == ["demo", REPO]
     assert models.resolve(REPO, app).revision == COMMIT
-    assert hub_module.download(REPO, COMMIT)[1] == COMMIT
+    assert hub_module.download(REPO, COMMIT).commit == COMMIT

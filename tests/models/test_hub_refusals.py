@@ -94,13 +94,6 @@ def test_code_is_refused_before_the_weights_are_fetched(filled, local, where):
     assert filled.bodies() == [] and not filled.asked(".py")
 
 
-def test_weights_that_are_quantized_already_are_refused_before_they_are_fetched(filled, local):
-    filled.repos[REPO]["config.json"] = b'{"model_type": "llama", "quantization_config": {"quant_method": "gptq"}}'
-    with pytest.raises(ModelError, match="quantized already"):
-        models.resolve(REPO, local)
-    assert filled.bodies() == []
-
-
 @pytest.mark.parametrize(
     ("removed", "message"),
     [(WEIGHTS, "pickles only"), ("config.json", r"no config\.json"), ("tokenizer.json", "no tokenizer")],

@@ -53,8 +53,18 @@ def test_a_path_to_nothing_is_a_missing_folder(local, typed):
 
 def test_a_file_is_not_a_folder(local, tmp_path):
     (tmp_path / "model.safetensors").write_bytes(b"")
-    with pytest.raises(ModelError, match="is a file"):
+    with pytest.raises(ModelError, match="is a file") as caught:
         parse(str(tmp_path / "model.safetensors"), local)
+    assert ".gguf" in caught.value.advice
+
+
+def test_a_gguf_file_is_a_model(local, public, tmp_path):
+    (file := tmp_path / "small-Q4_K_M.GGUF").write_bytes(b"")
+    assert parse(str(file), local) == Source("folder", str(file), tmp_path, gguf=file)
+    with pytest.raises(BadInput, match="Unknown model"):
+        parse(str(file), public)
+    with pytest.raises(ModelError, match="no folder"):
+        parse(str(tmp_path / "other.gguf"), local)
 
 
 @pytest.mark.parametrize(
