@@ -169,7 +169,7 @@ def _tables(comparison: Comparison) -> Iterator[Table]:
 
 
 #: Of a published checkpoint's name, so that a table still fits into 80 columns.
-_NAME_WIDTH = 16
+_NAME_WIDTH = 14
 _MEMORY = ("stored", "bits/weight", "peak", "KV cache", "load")
 _SPEED = ("first token", "gap", "tokens/s", "same top", "KLD (nats)")
 
@@ -180,7 +180,7 @@ def _memory_cells(run: Run) -> Iterator[str]:
     yield units.number(load and load.bits_per_weight)
     yield ("~" if run.peak and run.peak.estimate else "") + units.size(run.peak and run.peak.bytes)
     yield units.size(run.kv_cache_bytes)
-    yield f"{units.seconds(load.load_s)} ({load.load_origin})" if load else units.NONE
+    yield f"{units.seconds(load.load_s)} {load.load_origin}" if load else units.NONE
 
 
 def _speed_cells(run: Run) -> Iterator[str]:

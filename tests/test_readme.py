@@ -43,7 +43,7 @@ def test_the_python_example_runs(capsys):
 
 
 def test_the_example_method_keeps_the_contract(tmp_path):
-    (example,) = (block for language, block in BLOCKS if language == "python" and "class Float8:" in block)
+    (example,) = (block for language, block in BLOCKS if language == "python" and "class Float8(Method):" in block)
     module = types.ModuleType("float8")
     exec(compile(example, "README.md", "exec"), module.__dict__)
     method, placement = module.FLOAT8, resolve(Placement("cpu"))

@@ -19,7 +19,7 @@ GGUF_NAME = "model.gguf"
 def checkpoint_store() -> CheckpointStore:
     """The kept checkpoints of this user, where the settings say."""
     app = app_settings()
-    return CheckpointStore(app.cache_folder, app.cache_bytes)
+    return CheckpointStore(app.cache_folder.expanduser().absolute(), app.cache_bytes)
 
 
 def bring(variant: Variant, progress: Progress, store: CheckpointStore | None = None) -> Brought:

@@ -20,6 +20,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from queue import Empty, SimpleQueue
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from quantlab import errors
@@ -40,14 +41,15 @@ log = logging.getLogger(__name__)
 def run(
     task: str, arguments: Mapping[str, Any], progress: Progress, environment: Mapping[str, str] | None = None
 ) -> None:
-    """Call `task` ("module:function") in a process of its own; `arguments` must be plain JSON.
+    """Call `task` ("module:function") in a process of its own; `arguments` must be plain JSON, paths in them whole.
 
     `progress` is asked ten times a second and may raise `Stopped`, which ends the process. Raises what the task
     raised, if that is a QuantlabError, OutOfMemory where the system killed it, RuntimeError for a defect.
     """
     read_end, write_end = os.pipe()
     output: list[str] = []
-    with os.fdopen(read_end) as told:
+    # A folder of its own to stand in: some libraries leave logs wherever they are started.
+    with TemporaryDirectory(prefix="quantlab-") as standing_in, os.fdopen(read_end) as told:
         try:
             process = subprocess.Popen(
                 [sys.executable, "-m", "quantlab.methods.worker", task],
@@ -58,6 +60,7 @@ def run(
                 errors="replace",
                 pass_fds=(write_end,),
                 start_new_session=True,
+                cwd=standing_in,
                 env=os.environ | _import_path() | dict(environment or {}) | {PIPE: str(write_end)},
             )
         finally:

@@ -20,6 +20,7 @@ def count(progress, to: int, file: str) -> None:
     for done in range(to):
         progress(done, to, f"step {done}")
     Path(file).write_text(f"{to} {os.environ.get('EXTRA')}")
+    Path("left-behind.log").touch()
     print("a banner")
     print("a warning", file=sys.stderr)
 
@@ -51,6 +52,7 @@ def test_a_task_gets_its_arguments_and_tells_its_progress_and_the_terminal_nothi
     file = tmp_path / "done"
     worker.run(f"{HERE}:count", {"to": 30, "file": str(file)}, lambda *step: told.append(step), {"EXTRA": "set"})
     assert file.read_text() == "30 set"
+    assert not Path("left-behind.log").exists(), "what a library leaves where it stands goes with it"
     steps = [step for step in told if step[1]]
     assert [done for done, _, _ in steps] == list(range(30)) and {total for _, total, _ in steps} == {30}
     assert steps[0][2] == "step 0" and "step 15, about 0 s left" in [what for _, _, what in steps]

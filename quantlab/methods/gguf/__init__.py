@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from quantlab.errors import ModelError
 from quantlab.methods.base import Method, already_quantized, missing_package
 from quantlab.methods.gguf import architecture as architectures
 from quantlab.methods.gguf.header import read_header
@@ -92,8 +93,14 @@ class Gguf(Method):
         return "float32" if placement.compute_dtype == "float32" else "float16"
 
     def estimate(self, precision: GgufPrecision, placement: Placement, checkpoint: Checkpoint) -> int:
-        """The bytes of the file's tensors, by llama.cpp's own rules of which layer gets which type."""
-        planned = architectures.plan(checkpoint.config, checkpoint.tensors)
+        """The bytes of the file's tensors, by llama.cpp's own rules of which layer gets which type.
+
+        For a model that cannot be exported, what its matrices would take in the type that most of them get.
+        """
+        try:
+            planned = architectures.plan(checkpoint.config, checkpoint.tensors)
+        except ModelError:
+            return super().estimate(precision, placement, checkpoint)
         infos = {name: it.info for name, it in planned.items()}
         sizes = architectures.sizes(checkpoint.config, planned)
         return sum(map(tensor_bytes, predict(precision.file_type, infos, sizes).values()))

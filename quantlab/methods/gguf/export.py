@@ -115,6 +115,8 @@ def _add_settings(writer: "GGUFWriter", config: Mapping[str, Any]) -> None:
     head = architectures.head_dim(config)
     writer.add_vocab_size(config["vocab_size"])
     writer.add_context_length(architectures.context_length(config))
+    if architectures.window(config):
+        writer.add_sliding_window(architectures.window(config))
     writer.add_embedding_length(config["hidden_size"])
     writer.add_block_count(config["num_hidden_layers"])
     writer.add_feed_forward_length(config["intermediate_size"])

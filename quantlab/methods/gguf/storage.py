@@ -72,12 +72,19 @@ def details(file: Path, header: GgufHeader) -> Mapping[str, str]:
 
 
 def notes(header: GgufHeader) -> tuple[str, ...]:
-    fallen = fell_back(file_type(header), header.tensors)
-    if not fallen:
-        return ()
-    matrices = sum(len(info.shape) > 1 for info in header.tensors.values())
-    what = f"{len(fallen)} of {matrices} matrices have rows that are no multiple of 256"
-    return (f"{what}, which {file_type(header)} needs; llama.cpp stored them as {counted(fallen)}",)
+    """What a user should know of a file: types that are not what its label says, a context that was cut."""
+    found = []
+    if fallen := fell_back(file_type(header), header.tensors):
+        matrices = sum(len(info.shape) > 1 for info in header.tensors.values())
+        what = f"{len(fallen)} of {matrices} matrices have rows that are no multiple of 256"
+        found.append(f"{what}, which {file_type(header)} needs; llama.cpp stored them as {counted(fallen)}")
+    window = header.about("attention.sliding_window")
+    if window and window == header.about("context_length"):
+        found.append(
+            f"some layers see no more than {window} tokens, which llama.cpp leaves out for this architecture: "
+            "its context ends there"
+        )
+    return tuple(found)
 
 
 def compute_dtype(header: GgufHeader) -> str:

@@ -17,6 +17,7 @@ from quantlab.methods.gguf.quantize import _matrix
 from quantlab.methods.gguf.types import FILE_TYPE_NUMBERS
 from quantlab.records import Placement
 from quantlab.settings import AppSettings
+from tests import tiny
 
 CPU = Placement("cpu", "float32")
 
@@ -87,3 +88,10 @@ def test_the_estimate_of_a_shape_follows_the_same_rules():
     assert 4.5 < 8 * sizes["q2_k"] / (checkpoint.nbytes / 2) < 6.5
     refused = replace(checkpoint, config=checkpoint.config | {"architectures": ["BloomForCausalLM"]})
     assert "BloomForCausalLM" in GGUF.refuses(GGUF.precisions[0], refused, "cpu")
+
+
+def test_a_model_that_cannot_be_exported_has_an_estimate_too(tmp_path):
+    checkpoint = models.checkpoint(tiny.write(tmp_path, "gpt2"))
+    for chosen in GGUF.precisions:
+        assert "GPT2LMHeadModel" in GGUF.refuses(chosen, checkpoint, "cpu")
+        assert 0 < GGUF.estimate(chosen, CPU, checkpoint) < checkpoint.nbytes
