@@ -15,7 +15,6 @@ from quantlab.records import Calibration, Model, Placement, Progress, Variant, s
 from quantlab.runtime.placement import resolve
 from quantlab.runtime.session import LoadedModel
 
-
 #: Enough for methods that read a text to work, and read in a second.
 CALIBRATION = Calibration(samples=8, length=64)
 

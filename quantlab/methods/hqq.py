@@ -31,9 +31,8 @@ class HqqPrecision(Precision):
 
 def _precision(bits: int) -> HqqPrecision:
     stored = 3.2 if bits == 3 else bits  # ten codes of 3 bits take 32
-    return HqqPrecision(
-        f"hqq-{bits}", "hqq", stored + 2 * 16 / GROUP_SIZE, f"{_NAMES[bits]} bits fitted without calibration", bits
-    )
+    summary = f"{_NAMES[bits]} bit{'s' if bits > 1 else ''}, fitted without calibration"
+    return HqqPrecision(f"hqq-{bits}", "hqq", stored + 2 * 16 / GROUP_SIZE, summary, bits)
 
 
 class Hqq(Method):

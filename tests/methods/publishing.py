@@ -57,6 +57,7 @@ def write_all(original: Path, root: Path) -> dict[str, Path]:
         [sys.executable, "-c", GPTQMODEL, original, folders["gptq"], folders["awq"]],
         check=True,
         capture_output=True,
+        cwd=root,  # gptqmodel writes its log into a folder beside whoever calls it
         env=os.environ | {"GPTQMODEL_CPU_WORKERS": "2", "PYTHONPATH": str(ROOT)},
     )
     configs = {

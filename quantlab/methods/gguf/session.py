@@ -23,6 +23,7 @@ BATCH, OUTPUTS = 512, 128
 _F32, _F16 = 0, 1
 _BYTES = {_F32: 4, _F16: 2}
 _CACHE = re.compile(r"llama_kv_cache\w*: size = .*\(\s*(\d+) cells,\s*(\d+) layers")
+_empty, _copy = torch.empty, ctypes.memmove
 _CLOSED = "this model was closed"
 
 
@@ -112,7 +113,8 @@ class LlamaSession:
         self._context: int | None = context
         self._cache_bytes = round(sum(cells) * cell * _BYTES[params.type_k])
         self._free = weakref.finalize(self, self._lib.llama_free, context)
-        # One token at a time is the loop that is timed: its batch is made once and only the token changes.
+        self._process, self._last_logits = self._lib.llama_decode, self._lib.llama_get_logits_ith
+        self._row_bytes = 4 * self._vocabulary
         self._token = (self._lib.llama_token * 1)()
         self._single = self._lib.llama_batch_get_one(self._token, 1)
         self._tokens = (self._lib.llama_token * self._batch)()
@@ -123,12 +125,17 @@ class LlamaSession:
         return self._length
 
     def feed(self, token_ids: Sequence[int]) -> torch.Tensor:
-        if len(token_ids) == 1:
-            self._room(1)
-            self._token[0] = token_ids[0]
-            self._run(self._single, 1)
-            return self._logits(1)[0]
-        return self._decode(token_ids, keep=1)[-1]
+        if len(token_ids) > 1:
+            return self._decode(token_ids, keep=1)[-1]
+        if not token_ids:
+            raise ValueError("no tokens were given")
+        # The timed loop of one token after the other: nothing is made or looked up that can be kept.
+        self._room(1)
+        self._token[0] = token_ids[0]
+        self._run(self._single, 1)
+        logits = _empty(self._vocabulary)
+        _copy(logits.data_ptr(), self._last_logits(self._context, -1), self._row_bytes)
+        return logits
 
     def score(self, token_ids: Sequence[int], start: int = 1, block: int = 128) -> Iterator[torch.Tensor]:
         if self._length or not 1 <= start < len(token_ids):
@@ -178,7 +185,7 @@ class LlamaSession:
         return self._logits(keep)
 
     def _run(self, batch: object, count: int) -> None:
-        code = self._lib.llama_decode(self._live(), batch)
+        code = self._process(self._context or self._live(), batch)
         if code == 0:
             self._length += count
             return

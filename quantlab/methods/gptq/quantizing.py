@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+import os
 import shutil
 import traceback
 from collections.abc import Iterator, Mapping
@@ -40,9 +41,10 @@ def quantize(
 ) -> None:
     """Write the checkpoint of `source` (called `name`), quantized by `method`, into `folder`.
 
-    `options` are those of gptqmodel's configuration. `work` is a folder for what is needed on the way; it is removed.
-    Raises ModelError, OutOfMemory or BadInput (for the calibration text).
+    `options` are those of gptqmodel's configuration. `work` is a folder for what is needed on the way.
+    Folders are absolute. Raises ModelError, OutOfMemory or BadInput (for the calibration text).
     """
+    os.chdir(work)  # gptqmodel writes logs to wherever it runs
     config = json.loads(Path(source, CONFIG).read_text(encoding="utf-8"))
     file = calibration.pop("file")
     text = Calibration(Path(file) if file else None, **calibration)
@@ -59,7 +61,6 @@ def quantize(
     used = {"text": "user" if text.file else "bundled", "windows": len(read), "length": len(read[0])}
     used["windows_asked"] = text.samples
     _finish(Path(source), written, Path(folder), used)
-    shutil.rmtree(work)
 
 
 def _options(options: dict[str, Any], work: str) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -82,19 +83,19 @@ class CalibratedMethod(Method):
         text = variant.calibration or Calibration()
         samples = min(text.samples, self.most_samples or text.samples)
         length = min(text.length, self.most_length or text.length)
-        work = folder / ".work"
+        work = folder.absolute() / ".work"
         work.mkdir()
         source = materialized(variant.model, work, progress)
         arguments = {
-            "source": str(source),
+            "source": str(source.absolute()),
             "name": variant.model.name,
-            "folder": str(folder),
+            "folder": str(folder.absolute()),
             "work": str(work),
             "method": self.name,
             "options": self.options(variant.precision),
             "device": variant.placement.device,
             "calibration": {
-                "file": str(text.file) if text.file else None,
+                "file": str(text.file.absolute()) if text.file else None,
                 "digest": text.digest,
                 "samples": samples,
                 "length": length,
@@ -106,6 +107,7 @@ class CalibratedMethod(Method):
             from quantlab.methods.gptq.quantizing import failure
 
             raise failure(work) or error from error
+        shutil.rmtree(work)
         models.copy_tokenizer(variant.model, folder)
 
     def load(self, model: Model, precision: Precision, placement: Placement, progress: Progress) -> LoadedModel:
