@@ -1,12 +1,11 @@
 """Short ways to load one variant, and a garbage collector that looks at new objects only."""
 
-import atexit
 import gc
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from quantlab.engine.bring import bring
 from quantlab.engine.disk import CheckpointStore
@@ -21,10 +20,8 @@ CALIBRATION = Calibration(samples=8, length=64)
 
 @cache
 def store() -> CheckpointStore:
-    """Where the variants of kept methods lie while the tests run: each is built once."""
-    folder = TemporaryDirectory(prefix="quantlab-tests-")
-    atexit.register(folder.cleanup)
-    return CheckpointStore(Path(folder.name), 10**10)
+    """Where the variants of kept methods lie while the tests run: each is built once, also for programs they start."""
+    return CheckpointStore(Path(os.environ["QUANTLAB_CACHE_FOLDER"]), 10**10)
 
 
 def variant(model: Model, name: str, placement: Placement | None = None) -> Variant:

@@ -96,10 +96,10 @@ def test_unavailable_gives_no_reason_or_words(method, device, monkeypatch):
 def test_asking_whether_a_method_can_run_imports_nothing_heavy():
     code = """
 import sys
-from quantlab import offers
-from quantlab.records import Checkpoint, Placement, TensorInfo
-plain = Checkpoint({"model_type": "llama", "architectures": ["LlamaForCausalLM"]}, {}, 0)
-print(len(offers.offers(plain, Placement("cpu"))))
+from quantlab import models, offers
+from quantlab.records import Placement
+from quantlab.settings import AppSettings
+print(len(offers.offers(models.peek("demo", AppSettings()), Placement("cpu"))))
 heavy = {"torch", "transformers", "bitsandbytes", "accelerate", "gptqmodel", "llama_cpp", "torchao", "hqq"}
 print(sorted(heavy & set(sys.modules)))
 """
