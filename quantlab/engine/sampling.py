@@ -16,7 +16,7 @@ def sampler(settings: Settings) -> Sampler:
     Raises BadInput for a setting out of range.
     """
     if not settings.sample:
-        return lambda logits: int(logits.argmax())
+        return _likeliest
     if not 0 < settings.temperature < float("inf"):
         raise BadInput(
             "The temperature must be a number above 0.", "Turn sampling off for the likeliest token each time."
@@ -28,6 +28,16 @@ def sampler(settings: Settings) -> Sampler:
     if not 0 <= settings.seed < 2**63:
         raise BadInput("The seed must be a whole number from 0 up to 2^63 - 1.")
     return _GumbelSampler(settings)
+
+
+def _likeliest(logits: torch.Tensor) -> int:
+    """The first of the largest. On a CPU by numpy, whose search is vectorized.
+
+    float32 holds every value of the narrower types, so nothing changes its order.
+    """
+    if logits.device.type != "cpu":
+        return int(logits.argmax())
+    return int(logits.float().numpy().argmax())
 
 
 class _GumbelSampler:
@@ -46,7 +56,7 @@ class _GumbelSampler:
         scores = _keep_likely(logits.float() / self._settings.temperature, self._settings.top_k, self._settings.top_p)
         uniform = torch.rand(logits.shape[-1], generator=self._generator, dtype=torch.float64).clamp_(min=1e-300)
         noise = -torch.log(-torch.log(uniform))
-        return int((scores + noise.float().to(scores.device)).argmax())
+        return _likeliest(scores + noise.float().to(scores.device))
 
 
 def _keep_likely(scores: torch.Tensor, top_k: int, top_p: float) -> torch.Tensor:
