@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from quantlab.methods.gptq import group_size
+from quantlab.methods.gptq.architectures import AWQ_ARCHITECTURES
 from quantlab.methods.gptq.shared import GROUP_SIZE, CalibratedMethod
 from quantlab.records import Precision
 
@@ -34,6 +35,7 @@ class Awq(CalibratedMethod):
     name = "awq"
     title = "AWQ"
     precisions = (awq_precision(),)
+    architectures = AWQ_ARCHITECTURES
     output_multiple = 8
     most_samples, most_length = MOST_SAMPLES, MOST_LENGTH
 

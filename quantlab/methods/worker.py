@@ -112,7 +112,7 @@ def _read_output(process: subprocess.Popen, output: list[str]) -> None:
 
 def _follow(messages: SimpleQueue, progress: Progress) -> QuantlabError | None:
     """Pass progress on until the child closes its pipe; the error that it told, if any."""
-    last, begun = (0, 0, "starting"), time.monotonic()
+    last, begun = (0, 0, "starting"), None
     while True:
         try:
             message = messages.get(timeout=_POLL_S)
@@ -124,7 +124,9 @@ def _follow(messages: SimpleQueue, progress: Progress) -> QuantlabError | None:
         if "error" in message:
             return _rebuilt(**message["error"])
         done, total, what = message["progress"]
-        last = (done, total, what + _time_left(done, total, time.monotonic() - begun))
+        # What comes before (imports, reading) has another pace and would spoil the forecast.
+        begun = begun if begun is not None else time.monotonic() if total else None
+        last = (done, total, what + (_time_left(done, total, time.monotonic() - begun) if total else ""))
         progress(*last)
 
 

@@ -30,6 +30,8 @@ def test_what_it_does_not_take_is_refused():
     tensors = {"model.layers.0.mlp.up_proj.weight": TensorInfo((60, 64), "BF16")}
     assert "multiple of 8" in AWQ.refuses(precision("awq-4"), Checkpoint({"model_type": "llama"}, tensors, 0), "cpu")
     assert "architecture mamba" in AWQ.refuses(precision("awq-4"), Checkpoint({"model_type": "mamba"}, {}, 0), "cpu")
+    # GPTQ takes it, AWQ's table of what stands before what does not.
+    assert "starcoder2" in AWQ.refuses(precision("awq-4"), Checkpoint({"model_type": "starcoder2"}, {}, 0), "cpu")
 
 
 def test_the_checkpoint_holds_exactly_the_bytes_that_were_planned(llama):

@@ -21,7 +21,7 @@ LITTLE = Calibration(samples=8, length=256)
 @pytest.fixture(scope="module")
 def texts() -> list[list[int]]:
     tokenizer = load_tokenizer(DEMO)
-    return [tokenizer(text if text.endswith(END) else text + END)["input_ids"] for text in held_out_documents(30)]
+    return [tokenizer(text if text.endswith(END) else text + END)["input_ids"] for text in held_out_documents(12)]
 
 
 def scores(name: str, texts: list[list[int]]) -> torch.Tensor:

@@ -11,3 +11,5 @@ ARCHITECTURES = frozenset(
     ministral3 mistral olmo2 olmo3 opt phi qwen2 qwen3 seed_oss smollm3 stablelm starcoder2
     """.split()
 )
+#: AWQ also has to know which layers stand before which, and gptqmodel does not for all of them.
+AWQ_ARCHITECTURES = ARCHITECTURES - {"bloom", "codegen", "cohere2", "gemma3_text", "gptj", "starcoder2"}
