@@ -41,7 +41,7 @@ def main() -> None:
         "repeats": args.repeats,
         "new_tokens": args.tokens,
         "decode": [asdict(row) for row in rows],
-        "kept": [asdict(row) for row in kept.measure("demo", args.precisions, args.device, args.repeats)],
+        "kept": [asdict(row) for row in kept.measure("demo", args.device, args.repeats)],
         "cached_lease_s": lease.measure(args.device, args.repeats),
         "startup_s": None if args.skip_startup else asdict(startup.measure(args.repeats)),
     }

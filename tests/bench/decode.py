@@ -49,7 +49,10 @@ def measure(name: str, precisions: Sequence[str] | None, device: str, repeats: i
     rows = []
     for chosen in map(precision, precisions or _runnable(device)):
         variant = variant_of(model, chosen, placement, Calibration())
-        if method_of(chosen).refuses(chosen, models.checkpoint(model), placement.device):
+        method = method_of(chosen)
+        if method.refuses(chosen, models.checkpoint(model), placement.device):
+            continue
+        if name != "demo" and method.calibrated(chosen):  # minutes to hours to make, and the loop is the same
             continue
         loaded = bring(variant, silent).loaded
         rows.append(_row(name, chosen.name, loaded, _other_loop(variant, loaded, tokens), repeats, tokens))

@@ -2,7 +2,6 @@
 
 import sys
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -30,15 +29,15 @@ class Row:
     disk_s: float
 
 
-def measure(name: str, precisions: Sequence[str] | None, device: str, repeats: int) -> list[Row]:
-    """One row for each of `PRECISIONS` that is asked for and runs here. Nothing that is kept already is used."""
+def measure(name: str, device: str, repeats: int) -> list[Row]:
+    """One row for each of `PRECISIONS` that runs here. Nothing that is kept already is used."""
     model, placement = models.resolve(name, app_settings()), resolve(Placement(device))
     rows = []
     with TemporaryDirectory(prefix="quantlab-bench-") as folder:
         store = CheckpointStore(Path(folder), 10**11)
         for chosen in map(precision, PRECISIONS):
             method = method_of(chosen)
-            if (precisions and chosen.name not in precisions) or method.unavailable(device):
+            if method.unavailable(device):
                 continue
             method.prepare()
             variant = variant_of(model, chosen, placement, Calibration())
