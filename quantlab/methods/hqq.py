@@ -11,10 +11,14 @@ from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from importlib import import_module
 from io import StringIO
+from typing import TYPE_CHECKING
 
 from quantlab.methods.base import DTYPE_BYTES, Method, missing_package, quantizable
 from quantlab.records import Checkpoint, Model, Placement, Precision, Progress
 from quantlab.runtime.session import LoadedModel
+
+if TYPE_CHECKING:
+    import torch
 
 GROUP_SIZE = 64
 _NAMES = {4: "four", 3: "three", 2: "two", 1: "one"}
@@ -85,7 +89,7 @@ class Hqq(Method):
                 if not _fits(rows, columns, precision.weight_bits):
                     kept.append(name)
                     continue
-                linear = network.get_submodule(name)
+                linear = _as_linear(network.get_submodule(name))
                 config = BaseQuantizeConfig(nbits=precision.weight_bits, group_size=GROUP_SIZE, axis=1)
                 device = str(linear.weight.device)
                 quantized = HQQLinear(linear, config, compute_dtype=getattr(torch, dtype), device=device)
@@ -98,6 +102,19 @@ def _fits(rows: int, columns: int, bits: int) -> bool:
     """Whether the package can pack a weight of this size: whole groups, and as many of them as share a byte."""
     groups, rest = divmod(rows * columns, GROUP_SIZE)
     return rest == 0 and (bits == 3 or groups % _PER_ELEMENT[bits] == 0)
+
+
+def _as_linear(layer: "torch.nn.Module") -> "torch.nn.Linear":
+    """The layer itself, or GPT-2's kind of it, whose weight lies the other way round, as an ordinary one."""
+    import torch
+
+    if isinstance(layer, torch.nn.Linear):
+        return layer
+    inputs, outputs = layer.weight.shape
+    linear = torch.nn.Linear(inputs, outputs, device="meta")
+    linear.weight = torch.nn.Parameter(layer.weight.T.contiguous(), requires_grad=False)
+    linear.bias = layer.bias
+    return linear
 
 
 @contextmanager
