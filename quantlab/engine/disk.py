@@ -5,6 +5,7 @@ one where it would be found. A file lock lets one process build while others wai
 go when all together exceed the limit.
 """
 
+import errno
 import hashlib
 import json
 import os
@@ -23,7 +24,7 @@ from uuid import uuid4
 from filelock import FileLock, Timeout
 
 from quantlab import models
-from quantlab.errors import Unavailable
+from quantlab.errors import BadInput, Unavailable
 from quantlab.methods import method_of
 from quantlab.methods.worker import disk_error
 from quantlab.records import Model, Progress, Variant
@@ -172,11 +173,16 @@ def written_aside(aside: Path, folder: Path) -> Iterator[Path]:
         yield aside
         for file in aside.rglob("*"):
             if file.is_file():
+                file.chmod(0o644)  # safetensors writes files that only their owner may read
                 with file.open("rb") as opened:
                     os.fsync(opened.fileno())
         folder.parent.mkdir(parents=True, exist_ok=True)
         aside.rename(folder)
     except OSError as error:
+        if error.errno == errno.ENOTEMPTY:  # another process was quicker
+            raise BadInput(
+                f"{folder} exists and is not empty.", "Name a new folder: nothing is written over."
+            ) from None
         raise disk_error(error) from error
     finally:
         shutil.rmtree(aside, ignore_errors=True)

@@ -7,6 +7,7 @@ the page with it when the system ends it for memory or a kernel aborts. A proces
 `FUNCTION(progress, **arguments)`; it tells progress and errors as lines of JSON through the pipe in `PIPE`.
 """
 
+import errno
 import importlib
 import json
 import logging
@@ -201,7 +202,8 @@ def _main(task: str) -> int:
 def disk_error(error: OSError) -> QuantlabError:
     """What a failed write or read means for a user."""
     where = f" ({error.filename})" if error.filename else ""
-    if error.errno == 28:
+    # What copies a whole folder tells its errors as one text, without a number.
+    if error.errno == errno.ENOSPC or f"[Errno {errno.ENOSPC}]" in str(error):
         return Unavailable(f"The disk is full{where}.", "Free some space, or see quantlab cache list.")
     return ModelError(f"A file cannot be read or written{where}: {error.strerror or error}.", "Check it and try again.")
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from quantlab.errors import BadInput, unknown
+from quantlab.methods import PRECISIONS
 from quantlab.methods.calibration import MIN_LENGTH, calibration
 from quantlab.methods.published import is_published, labels
 from quantlab.records import Calibration, Placement, Settings
@@ -139,6 +140,8 @@ def check_published(names: tuple[str, ...], app: AppSettings) -> None:
     """Hold the chosen names to what may be added. Raises BadInput."""
     if app.public and any(map(is_published, names)):
         raise BadInput("This public page takes no checkpoints of visitors.", "Tick precisions from the list.")
+    if app.public and (strange := [name for name in names if name not in PRECISIONS]):
+        raise unknown("precision", strange[0][:100], PRECISIONS)  # each option in a name would be one more to build
     labels(names)
 
 

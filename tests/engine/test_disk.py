@@ -16,7 +16,7 @@ import pytest
 from quantlab.engine import disk
 from quantlab.engine.bring import GGUF_NAME, bring, kept_model
 from quantlab.engine.disk import MANIFEST, CheckpointStore, Kept, written_aside
-from quantlab.errors import ModelError, OutOfMemory, Stopped, Unavailable
+from quantlab.errors import BadInput, ModelError, OutOfMemory, Stopped, Unavailable
 from quantlab.methods import METHODS, base
 from quantlab.records import Calibration, Checkpoint, Model, Placement, Precision, Variant, silent
 from tests import tiny
@@ -141,6 +141,7 @@ def test_names_and_placements_do_not_make_another_checkpoint(method, model, stor
         (OutOfMemory("full"), OutOfMemory, "full"),
         (RuntimeError("a defect"), RuntimeError, "a defect"),
         (OSError(28, "No space left on device", "part-1"), Unavailable, "disk is full"),
+        (shutil.Error([("a", "b", "[Errno 28] No space left on device")]), Unavailable, "disk is full"),
         (PermissionError(13, "Permission denied", "part-1"), ModelError, "Permission denied"),
     ],
 )
@@ -266,6 +267,10 @@ def test_a_folder_is_written_whole_or_not_at_all(tmp_path):
     with written_aside(tmp_path / "aside", tmp_path / "out") as aside:
         (aside / "whole").write_text("whole")
     assert [p.name for p in tmp_path.rglob("*")] == ["out", "whole"]
+    assert (tmp_path / "out" / "whole").stat().st_mode & 0o777 == 0o644
+    with pytest.raises(BadInput, match="not empty"), written_aside(tmp_path / "aside", tmp_path / "out") as aside:
+        (aside / "late").write_text("another process was quicker")
+    assert sorted(p.name for p in tmp_path.rglob("*")) == ["out", "whole"]
 
 
 def test_a_kept_gguf_is_told_apart(tmp_path):
