@@ -7,12 +7,10 @@ from quantlab.engine.cache import Brought
 from quantlab.engine.disk import CheckpointStore, Kept
 from quantlab.errors import ModelError
 from quantlab.methods import method_of
+from quantlab.methods.gguf import NAME as GGUF_NAME
 from quantlab.records import Model, Progress, Variant
 from quantlab.runtime.session import LoadedModel
 from quantlab.settings import app_settings
-
-#: The file that a kept method writes where its checkpoints are GGUF.
-GGUF_NAME = "model.gguf"
 
 
 @cache
