@@ -17,7 +17,7 @@ from quantlab.methods import transformers_loading as loading
 from quantlab.methods.base import missing_package
 from quantlab.methods.bitsandbytes import quiet_bitsandbytes
 from quantlab.methods.quantized_facts import details, what_runs
-from quantlab.models.folder import DTYPE_BITS, stored_as
+from quantlab.models.folder import DTYPE_BITS, quantization, stored_as
 from quantlab.models.tokenizer import load_tokenizer
 from quantlab.records import Model, Placement, Progress
 from quantlab.runtime.session import Storage
@@ -80,7 +80,7 @@ def load_quantized(
     """
     config = models.config(model)
     method = stored_as(config)
-    settings = dict(config.get("quantization_config") or config.get("compression_config") or {})
+    settings = quantization(config)
     tensors = models.tensors(model)
     quiet_bitsandbytes()
     with _silence(method):

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from quantlab.methods.base import DTYPE_BYTES, Method, missing_package
-from quantlab.models.folder import DTYPE_BITS
+from quantlab.models.folder import DTYPE_BITS, quantization
 from quantlab.models.gguf_header import BLOCKS
 from quantlab.records import Checkpoint, Model, Placement, Precision, Progress, TensorInfo
 from quantlab.runtime.session import LoadedModel
@@ -120,7 +120,7 @@ def _weights(held: Mapping[str, TensorInfo], checkpoint: Checkpoint) -> int:
 
 def _code_bits(config: Mapping[str, Any], codes: TensorInfo) -> int:
     """Bits of one code, as config.json tells."""
-    settings = config.get("quantization_config") or config.get("compression_config") or {}
+    settings = quantization(config)
     if isinstance(bits := settings.get("bits"), int):
         return bits
     if settings.get("load_in_4bit"):

@@ -7,7 +7,7 @@ checked in milliseconds, and nothing that a folder holds is ever run.
 import json
 import math
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -79,12 +79,17 @@ def check_config(folder: Path, name: str) -> dict[str, Any]:
 
 def stored_as(config: dict[str, Any]) -> str | None:
     """How the weights of a folder are quantized already, by the name that its config.json gives; None: they are not."""
-    for key in ("quantization_config", "compression_config"):
-        if isinstance(found := config.get(key), dict) and found:
-            # Before it had a name for its method, bitsandbytes wrote only how many bits to load.
-            old = "bitsandbytes" if found.get("load_in_4bit") or found.get("load_in_8bit") else key
-            return str(found.get("quant_method") or old)
-    return None
+    if not (found := quantization(config)):
+        return None
+    # Before it had a name for its method, bitsandbytes wrote only how many bits to load.
+    old = "bitsandbytes" if found.get("load_in_4bit") or found.get("load_in_8bit") else "quantization_config"
+    return str(found.get("quant_method") or old)
+
+
+def quantization(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What config.json says of how its weights are quantized, under either of the names in use; empty: nothing."""
+    named = (config.get(key) for key in ("quantization_config", "compression_config"))
+    return next((found for found in named if isinstance(found, dict) and found), {})
 
 
 def checkpoint(config: dict[str, Any], tensors: dict[str, TensorInfo]) -> Checkpoint:
