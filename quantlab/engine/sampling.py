@@ -33,11 +33,12 @@ def sampler(settings: Settings) -> Sampler:
 def _likeliest(logits: torch.Tensor) -> int:
     """The first of the largest. On a CPU by numpy, whose search is vectorized.
 
-    float32 holds every value of the narrower types, so nothing changes its order.
+    float32 holds every value of the narrower types, so nothing changes its order. Where a token takes a fifth of a
+    millisecond, each call into torch that is left out is half a percent of it.
     """
-    if logits.device.type != "cpu":
+    if not logits.is_cpu:
         return int(logits.argmax())
-    return int(logits.float().numpy().argmax())
+    return int((logits if logits.dtype is torch.float32 else logits.float()).numpy().argmax())
 
 
 class _GumbelSampler:
