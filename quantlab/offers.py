@@ -1,8 +1,10 @@
 """What each precision would take, before anything loads. Needs no torch."""
 
+import importlib
+
 from quantlab import models
 from quantlab.methods import METHODS, method_of
-from quantlab.methods.published import precision_of, read
+from quantlab.methods.published import check_there, precision_of, read
 from quantlab.records import Checkpoint, Offer, Placement, Precision, Variant
 from quantlab.runtime import hardware
 from quantlab.runtime import placement as placements
@@ -17,6 +19,7 @@ def offers(checkpoint: Checkpoint, placement: Placement) -> tuple[Offer, ...]:
 
     Raises BadInput for a placement that does not exist.
     """
+    importlib.invalidate_caches()  # a package that was installed while this process runs counts
     placement = placements.resolve(placement)
     return tuple(offer(chosen, checkpoint, placement) for method in METHODS.values() for chosen in method.precisions)
 
@@ -35,6 +38,7 @@ def offer_published(spec: str, placement: Placement, app: AppSettings) -> Offer:
     Its weights are not downloaded. Raises BadInput or ModelError.
     """
     published = read(spec)
+    check_there(published, app)
     checkpoint = models.peek(published.name, app, published.pick)
     chosen = precision_of(published, published.label, checkpoint)
     return offer(chosen, checkpoint, placements.resolve(placement))

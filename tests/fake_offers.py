@@ -1,7 +1,7 @@
 """Honest stand-ins for what the page is offered: precisions of every method, published checkpoints, models."""
 
 from quantlab.errors import ModelError, unknown
-from quantlab.methods.published import label
+from quantlab.methods.published import label, read
 from quantlab.records import Offer, Placement, Precision
 
 WEIGHTS = 2_000_000
@@ -62,6 +62,8 @@ CHOICES = (
     ("demo", "demo", "bundled: small, trained, answers in words"),
     ("shape:bench-100m", "shape", "random weights, 0.1 billion: for memory and speed only, its text means nothing"),
 )
+#: A model whose weights are quantized already: it runs as it is, and at nothing else.
+QUANTIZED = "someone/quantized"
 
 
 def precision(name: str) -> Precision:
@@ -77,17 +79,21 @@ def stored_bytes(bits: float) -> int:
 
 def fake_offers(model: str, placement: Placement) -> tuple[Offer, ...]:
     """Offers for the fake's models. Raises ModelError for any other."""
-    if model not in {name for name, _, _ in CHOICES}:
+    if model not in {QUANTIZED, *(name for name, _, _ in CHOICES)}:
         raise ModelError(f"There is no model {model!r}.", "Pick one from the list.")
     factor = 50 if model.startswith("shape:") else 1
     titles = dict(METHODS.keys())
+    blocked = BLOCKED
+    if model == QUANTIZED:
+        blocked = {p.name: "needs the original weights" for p in PRECISIONS if p.name != "stored"}
     return tuple(
-        Offer(p, BLOCKED.get(p.name), factor * stored_bytes(p.bits) or None, FREE, titles[p.method]) for p in PRECISIONS
+        Offer(p, blocked.get(p.name), factor * stored_bytes(p.bits) or None, FREE, titles[p.method]) for p in PRECISIONS
     )
 
 
 def fake_published(spec: str, placement: Placement) -> Offer:
     """A checkpoint as `Services.offer_published` tells it. Raises ModelError for names with "nothing" in them."""
+    read(spec)
     if "nothing" in spec:
         raise ModelError(f"There is no folder {spec!r}.", "Check its name; a Hub id has the form owner/name.")
     blocked = _NO_GPTQ if spec.endswith("-awq") else None

@@ -7,7 +7,7 @@ from plotly.subplots import make_subplots
 
 from quantlab.charts import style, units
 from quantlab.charts.difference_table import table, token_table
-from quantlab.charts.text import escaped, visible
+from quantlab.charts.text import escaped, shortened, visible
 from quantlab.measure.statistics import mean
 from quantlab.records import Comparison, Run, TokenDifference
 
@@ -50,11 +50,15 @@ def figure(comparison: Comparison) -> go.Figure:
     # One row alone would leave less than the legend and the colour bar take, and plotly then gives up.
     style.laid_out(drawn, 160 + 36 * max(len(names), 3))
     return drawn.update_layout(
-        xaxis=style.axis(title_text=f"token of {escaped(comparison.reference)}'s answer", showgrid=False,
+        xaxis=style.axis(title_text=_tokens_of(comparison), showgrid=False,
                          range=[-0.5, width - 0.5], nticks=10),
         yaxis=style.rows_axis(names, [style.label(name) for name in names], fixed=True),
         margin_b=112,
     )  # fmt: skip
+
+
+def _tokens_of(comparison: Comparison) -> str:
+    return f"token of {escaped(shortened(comparison.reference, 20))}'s answer"
 
 
 def log_kld(kld: float) -> float | None:
@@ -162,7 +166,7 @@ def probabilities(comparison: Comparison) -> go.Figure:
         return _nothing(comparison)
     longest = max(runs, key=lambda run: len(run.differences))
     drawn = go.Figure(_line(comparison.reference, [it.reference_probability for it in longest.differences], longest,
-                            name=f"{comparison.reference} (reference)"))  # fmt: skip
+                            remark=" (reference)"))  # fmt: skip
     for run in runs:
         drawn.add_trace(_line(run.precision, [it.probability for it in run.differences], run))
     parted = [run for run in runs if _parting(run)]
@@ -170,10 +174,10 @@ def probabilities(comparison: Comparison) -> go.Figure:
         drawn.add_trace(_partings(parted).update(
             y=[run.differences[run.first_divergence.index].probability for run in parted], marker_symbol="circle-open"
         ))  # fmt: skip
-    style.laid_out(drawn, 360)
+    style.laid_out(drawn, 300 + style.legend_height(len(drawn.data)))
     return drawn.update_layout(
         xaxis=style.axis(
-            title_text=f"token of {escaped(comparison.reference)}'s answer",
+            title_text=_tokens_of(comparison),
             showgrid=False,
             nticks=10,
             range=[-1, len(longest.differences)],
@@ -182,10 +186,10 @@ def probabilities(comparison: Comparison) -> go.Figure:
     )
 
 
-def _line(precision: str, values: list[float], run: Run, name: str = "") -> go.Scatter:
+def _line(precision: str, values: list[float], run: Run, remark: str = "") -> go.Scatter:
     seen = style.look(precision)
     return go.Scatter(
-        name=escaped(name or precision), mode="lines+markers", x=list(range(len(values))), y=values,
+        name=escaped(shortened(precision, 20)) + remark, mode="lines+markers", x=list(range(len(values))), y=values,
         line={"color": seen.colour, "dash": seen.dash, "width": 1.5},
         marker={"symbol": seen.symbol, "size": 6, "color": seen.colour},
         customdata=[[hover(run.precision, i, it)] for i, it in enumerate(run.differences)],

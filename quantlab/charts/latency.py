@@ -10,7 +10,7 @@ from quantlab.measure.statistics import median, percentile
 from quantlab.records import Comparison, Run
 
 _NOTHING = "No precision has answered, so there are no times. The columns above say why; choose another one."
-_TITLES = ("Time to first token", "Gaps between tokens (inter-token latency)", "Decode speed")
+_TITLES = ("Time to first token", "Gaps between tokens (ITL)", "Decode speed, tokens per second")
 # Gaps longer than this many times the longest 95th percentile would squeeze all others into a corner.
 _FAR = 3.0
 
@@ -49,7 +49,7 @@ def _arrange(drawn: go.Figure, runs: list[Run], gapped: list[Run]) -> None:
         labels = [style.label(name, line) for name, line in zip(names, lines, strict=True)]
         # The rows stand even where a run has no bar: a run of one token has a first token and no gaps.
         drawn.update_yaxes(style.rows_axis(names, labels, fixed=True), row=row, col=1)
-        unit = {"ticksuffix": " tok/s"} if row == 3 else {"tickformat": "~s", "ticksuffix": "s"}
+        unit = {"tickformat": ","} if row == 3 else {"tickformat": "~s", "ticksuffix": "s"}
         drawn.update_xaxes(style.axis(rangemode="tozero", nticks=6, **unit), row=row, col=1)
     if gapped:
         longest = max(gap for run in gapped for gap in run.timing.itl_s)
@@ -57,8 +57,8 @@ def _arrange(drawn: go.Figure, runs: list[Run], gapped: list[Run]) -> None:
         beyond = sum(gap > edge for run in gapped for gap in run.timing.itl_s)
         drawn.update_xaxes(range=[0, 1.05 * min(edge, longest)], row=2, col=1)
         if beyond:
-            title = f"beyond the edge: {beyond} longer gap{'' if beyond == 1 else 's'}, up to {units.seconds(longest)}"
-            drawn.update_xaxes(title_text=title, row=2, col=1)
+            title = f"▶ {beyond} longer gap{'' if beyond == 1 else 's'}, up to {units.seconds(longest)}"
+            drawn.update_xaxes(title={"text": title, "font": {"size": 12}}, row=2, col=1)
     drawn.update_layout(showlegend=True, margin_t=64, legend_y=1 + 30 / drawn.layout.height)
     for annotation in drawn.layout.annotations:
         if annotation.text in _TITLES:

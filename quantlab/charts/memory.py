@@ -45,7 +45,7 @@ def figure(comparison: Comparison) -> go.Figure:
     end = max([longest, *marks])
     labels = [style.label(name, units.size(load.stored_bytes)) for name, load in loads.items()]
     note = "▶ peak beyond the edge" if far else ""
-    style.laid_out(drawn, 130 + 44 * len(names), note)
+    style.laid_out(drawn, 115 + 44 * len(names) + style.legend_height(len(drawn.data)), note)
     return drawn.update_layout(
         barmode="stack", bargap=0.35, uniformtext={"minsize": 10, "mode": "hide"},
         xaxis=style.axis(range=[0, end * 1.04], tickformat="~s", ticksuffix="B", nticks=6),

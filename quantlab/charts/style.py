@@ -172,6 +172,11 @@ def rows_axis(precisions: list[str], labels: list[str], fixed: bool = False) -> 
                 tickvals=precisions, ticktext=labels, ticklabelstandoff=6, showgrid=False, **extent)  # fmt: skip
 
 
+def legend_height(entries: int) -> int:
+    """Pixels that a legend takes where a chart is narrowest: on a phone two entries stand in a line."""
+    return 19 * math.ceil(entries / 2)
+
+
 def laid_out(figure: "go.Figure", height: int, note: str = "") -> "go.Figure":
     """`figure` in the common layout, `height` pixels high and as wide as its place, with `note` under the chart."""
     lines = textwrap.wrap(note, 40)

@@ -1,10 +1,13 @@
 """The small pieces of HTML around the columns. Whatever is not written here is escaped."""
 
 import re
+from collections.abc import Sequence
 from functools import cache
 from html import escape
 
 from quantlab.charts import units
+from quantlab.methods import METHODS
+from quantlab.methods.awq import MOST_LENGTH, MOST_SAMPLES
 from quantlab.settings import DOCS
 from quantlab.ui.offered import Row
 from quantlab.ui.view import Column, Problem, View
@@ -20,14 +23,23 @@ EMPTY = (
     "one after the other so that the timings are true.</p><p>Then you see which words changed, where each answer "
     "first parts from the most precise one, and what it took in memory and time.</p></div>"
 )
-CALIBRATION = (
-    '<p class="setting-head">Calibration (GPTQ, AWQ)</p><p class="faint">The text that is read while quantizing: so '
-    "many samples of so many tokens, of the bundled text unless you give your own.</p>"
-)
 RACE_WARNING = (
     '<p class="caution"><span aria-hidden="true">⚠</span> A race runs all variants at once. They slow each other '
     "down, so their timings do not count.</p>"
 )
+
+
+def calibration() -> str:
+    """Which precisions read a text while they are quantized, and how much of it."""
+    read_by = []
+    for method in METHODS.values():
+        names = [precision.name for precision in method.precisions if method.calibrated(precision)]
+        read_by += [method.title] if len(names) == len(method.precisions) else names
+    return (
+        f'<p class="setting-head">Calibration ({", ".join(read_by)})</p><p class="faint">While quantizing they read so '
+        "many samples of so many tokens, of the bundled text unless you give your own. No sample is longer than the "
+        f"model’s context, and AWQ reads at most {MOST_SAMPLES} samples of {MOST_LENGTH} tokens.</p>"
+    )
 
 
 @cache
@@ -128,6 +140,12 @@ def waiting() -> str:
 
 def stopping() -> str:
     return '<p class="status" role="status">Stopping …</p>'
+
+
+def link_copied(left_out: Sequence[str]) -> str:
+    """That the link is there, and what of the choice it does not hold."""
+    without = f", without {' and without '.join(left_out)}" if left_out else ""
+    return said(f"Link copied{without}.")
 
 
 def said(text: str) -> str:

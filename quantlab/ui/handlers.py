@@ -102,11 +102,10 @@ class Handlers:
         """The query that restores the choice."""
         try:
             choice = choices.from_inputs(*values)
+            query = share.to_query(choice)
         except QuantlabError as error:
             return {self.parts.link: "", self.parts.status: fragments.said(str(error))}
-        short = len(choice.prompt) <= share.MAX_LINK_PROMPT
-        said = "Link copied." if short else "Link copied, without the prompt: it is too long for a link."
-        return {self.parts.link: share.to_query(choice), self.parts.status: fragments.said(said)}
+        return {self.parts.link: query, self.parts.status: fragments.link_copied(share.left_out(choice))}
 
     def example(self, index: int) -> Callable[[str], str]:
         """The handler of one example button."""
@@ -123,9 +122,8 @@ class Handlers:
         """What the chosen model takes at each precision; ticks and added checkpoints are kept where they can be."""
         choice = Choice(model=str(model or "").strip(), compute_dtype=compute_dtype)
         found, problem = self._offered(choice, before.specs)
-        return self._listed(choice.model, found, ticked or DEFAULT_TICKS) | {
-            self.parts.problem: fragments.problem(problem)
-        }
+        wanted = offered.wishes(before, ticked) or DEFAULT_TICKS
+        return self._listed(choice.model, found, wanted) | {self.parts.problem: fragments.problem(problem)}
 
     def add(self, typed: str, compute_dtype: str, ticked: list[str], before: Offered) -> Updates:
         """Add a published checkpoint to the list and tick it, where that can be."""
@@ -135,6 +133,9 @@ class Handlers:
                 raise BadInput("Nothing was typed.", "Type a folder, a .gguf file or a Hugging Face id.")
             choices.check_published((spec,), self.app)
             row = offered.look_at(spec, choices.placement(Choice(compute_dtype=compute_dtype), self.app), self.services)
+            if not row.published:
+                raise BadInput(f"{spec} could be a precision's name.", f"Write ./{spec} for the folder.")
+            spec = row.value
         except QuantlabError as error:
             return {self.parts.adding.said: fragments.added(Problem(error.what, error.advice))}
         except Exception:
@@ -152,12 +153,21 @@ class Handlers:
         }
 
     def restore(self, request: gr.Request) -> Updates:
-        """The choice that the page's address holds; the default where it holds none."""
+        """The choice that the page's address holds; the default where it holds none.
+
+        What can run is looked up anew: a package may have come since the page was built.
+        """
         known = self.services.choices()
         default = Choice(prompt=models.examples(choices.DEFAULT_MODEL, known)[0][1])
         query = dict(request.query_params)
         if not set(query) & set(choices.FIELDS):
-            return {self.parts.problem: ""}
+            found, problem = self._offered(default, ())
+            # The ticks stay as they are: by now the visitor may have changed them.
+            return {
+                self.parts.offered: found,
+                self.parts.inputs.precisions: gr.update(rows=picker.rows(found)),
+                self.parts.problem: fragments.problem(problem),
+            }
         choice = share.from_query(query, default, self.app)
         found, problem = self._offered(choice, tuple(filter(is_published, choice.precisions)))
         updates = dict(zip(self.parts.inputs.listed(), astuple(choice), strict=True))
@@ -183,8 +193,9 @@ class Handlers:
         """The list for a model, with everything on the page that goes with it."""
         known = self.services.choices()
         labels = models.examples(model, known)
+        found, ticked = offered.settled(found, wanted, self.app.max_columns)
         return {
-            **self._rows(found, offered.ticks(found, wanted, self.app.max_columns)),
+            **self._rows(found, ticked),
             self.parts.about: fragments.about_model(*models.about(model, known)),
             self.parts.inputs.reference: gr.update(
                 choices=[choices.MOST_PRECISE, *found.names], value=choices.MOST_PRECISE

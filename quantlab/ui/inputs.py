@@ -117,7 +117,7 @@ def settings_inputs(start: Choice, found: Offered, app: AppSettings):
 
 
 def _quantizing_inputs(start: Choice, app: AppSettings):
-    gr.HTML(fragments.CALIBRATION, apply_default_css=False)
+    gr.HTML(fragments.calibration(), apply_default_css=False)
     samples_most = start.calibration_samples if app.public else choices.MAX_SAMPLES
     length_most = start.calibration_length if app.public else choices.MAX_LENGTH
     with gr.Row():

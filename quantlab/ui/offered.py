@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from quantlab.errors import QuantlabError
-from quantlab.methods.published import is_published, label
+from quantlab.methods.published import SEPARATOR, is_published, label, read
 from quantlab.records import Offer, Placement, Precision
 from quantlab.ui.choice import DEFAULT_TICKS
 from quantlab.ui.services import Services
@@ -37,10 +37,16 @@ class Group:
 
 @dataclass(frozen=True)
 class Offered:
-    """`own` are the model's precisions, `added` the checkpoints: they stay when another model is chosen."""
+    """`own` are the model's precisions, `added` the checkpoints: they stay when another model is chosen.
+
+    `missed` are the visitor's ticks that this model cannot take: they come back with one that can. `stand_in` is what
+    was ticked in their place where none of them could be.
+    """
 
     own: tuple[Offer, ...] = ()
     added: tuple[Row, ...] = ()
+    missed: tuple[str, ...] = ()
+    stand_in: str = ""
 
     @property
     def rows(self) -> tuple[Row, ...]:
@@ -62,10 +68,26 @@ class Offered:
 
 
 def ticks(offered: Offered, wanted: Iterable[str], limit: int) -> list[str]:
-    """Those of the wanted that can run, in the order of the rows; the first that can where none does."""
-    names = set(wanted)
+    """The first `limit` of the wanted that can run, in the order of the rows; else the first row that can."""
     can = [row.value for row in offered.rows if row.offer.unavailable is None]
-    return ([name for name in can if name in names] or can[:1])[:limit]
+    chosen = [name for name in dict.fromkeys(wanted) if name in can][:limit]
+    return sorted(chosen, key=can.index) or can[:1]
+
+
+def wishes(offered: Offered, ticked: Iterable[str]) -> tuple[str, ...]:
+    """What the visitor wants ticked: what is, and what was until a model came that could not take it."""
+    own = tuple(ticked)
+    return tuple(dict.fromkeys((*(own if own != (offered.stand_in,) else ()), *offered.missed)))
+
+
+def settled(offered: Offered, wanted: Iterable[str], limit: int) -> tuple[Offered, list[str]]:
+    """The ticks for what a visitor wants, and the offers with what of it has to wait."""
+    wanted = tuple(wanted)
+    ticked = ticks(offered, wanted, limit)
+    can = {row.value for row in offered.rows if row.offer.unavailable is None}
+    stand_in = "" if set(ticked) & set(wanted) else "".join(ticked)
+    missed = tuple(name for name in wanted if name not in can)
+    return replace(offered, missed=missed, stand_in=stand_in), ticked
 
 
 def arranged(offered: Offered) -> tuple[tuple[Row, ...], tuple[Group, ...]]:
@@ -90,9 +112,10 @@ def arranged(offered: Offered) -> tuple[tuple[Row, ...], tuple[Group, ...]]:
 
 
 def look_at(spec: str, placement: Placement, services: Services) -> Row:
-    """A published checkpoint as a row. Raises QuantlabError for what a user can mend."""
-    offer = services.offer_published(spec, placement)
-    return Row(spec, replace(offer, group=PUBLISHED_TITLE))
+    """A published checkpoint as a row, by its shortest name. Raises QuantlabError for what a user can mend."""
+    published = read(spec)
+    short = SEPARATOR.join(filter(None, (published.name, published.pick)))
+    return Row(short, replace(services.offer_published(short, placement), group=PUBLISHED_TITLE))
 
 
 def look_again(specs: Iterable[str], placement: Placement, services: Services) -> tuple[Row, ...]:

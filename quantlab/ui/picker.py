@@ -11,7 +11,8 @@ from quantlab.ui.choice import DEFAULT_TICKS
 from quantlab.ui.offered import Group, Offered, Row, arranged
 
 #: Keeps the component's value and the boxes in step both ways, greys the rest out when the columns are full, and opens
-#: the group of a box that was ticked from outside. Which groups are open outlives new rows.
+#: the group of a box that was ticked from outside. Which groups are open outlives new rows. New ticks may come before
+#: the rows that they belong to, so a box that cannot be ticked is left alone.
 _SCRIPT = """
 const boxes = () => Array.from(element.querySelectorAll('input[type=checkbox]'));
 const names = () => Array.isArray(props.value) ? props.value : [];
@@ -21,13 +22,14 @@ function show() {
     const ticked = new Set(names());
     const full = ticked.size >= limit();
     for (const box of boxes()) {
-        const group = box.closest('details');
-        if (group && ticked.has(box.name) && !box.checked) {
+        const group = box.closest('details'), blocked = box.dataset.blocked === '1';
+        const tick = ticked.has(box.name) && !blocked;
+        if (group && tick && !box.checked) {
             group.open = true;
             opened.set(group.dataset.group, true);
         }
-        box.checked = ticked.has(box.name);
-        box.disabled = box.dataset.blocked === '1' || (full && !box.checked);
+        box.checked = tick;
+        box.disabled = blocked || (full && !tick);
     }
     for (const group of element.querySelectorAll('details')) {
         const inside = group.querySelectorAll('input:checked').length;
@@ -38,8 +40,9 @@ function show() {
 }
 function restore() {
     const ticked = new Set(names());
+    for (const box of boxes()) box.checked = ticked.has(box.name) && box.dataset.blocked === '0';
     for (const group of element.querySelectorAll('details')) {
-        const inside = Array.from(group.querySelectorAll('input')).some(box => ticked.has(box.name));
+        const inside = group.querySelector('input:checked') !== null;
         const known = opened.has(group.dataset.group);
         group.open = known ? opened.get(group.dataset.group) : group.open || inside;
     }
@@ -54,8 +57,8 @@ element.addEventListener('click', event => {
     const summary = event.target.closest('summary');
     if (summary) opened.set(summary.parentElement.dataset.group, !summary.parentElement.open);
 });
-watch(['value', 'limit'], show);
 watch('rows', restore);
+watch(['value', 'limit'], show);
 show();
 """
 
@@ -96,7 +99,10 @@ def rows(offered: Offered) -> str:
         return '<p class="faint pick-none">Choose a model to see what it can run at.</p>'
     free = units.size(offered.rows[0].offer.free_bytes)
     first, groups = arranged(offered)
-    more = f'<p class="pick-more faint">More, by method</p>{"".join(map(_group, groups))}' if groups else ""
+    more = ""
+    if groups:
+        folds = "".join(map(_group, groups))
+        more = f'<p class="pick-more faint">More, by method</p><div class="pick-groups">{folds}</div>'
     return (
         '<fieldset class="picks"><legend>Precisions</legend><span class="pick-count faint"></span>'
         '<div class="pick pick-head" aria-hidden="true"><span></span><span>name</span>'
@@ -111,7 +117,7 @@ def _group(group: Group) -> str:
     title = escape(group.title)
     inside = " · ".join(escape(row.offer.precision.name) for row in group.rows)
     reason = f'<span class="group-reason">{escape(group.reason)}</span>' if group.reason else ""
-    is_open = " open" if any(row.published for row in group.rows) else ""
+    is_open = " open" if any(row.published and row.offer.unavailable is None for row in group.rows) else ""
     boxes = "".join(_row(row, bool(reason)) for row in group.rows)
     return (
         f'<details class="pick-group{" pick-group-blocked" if group.reason else ""}" data-group="{title}"{is_open}>'
@@ -145,12 +151,10 @@ def _about(row: Row, told: str) -> str:
 
 
 def _memory(offer: Offer) -> str:
-    if offer.estimated_bytes is None:
+    if offer.unavailable is not None or offer.estimated_bytes is None:
         return '<span class="num">–</span><span>–</span>'
     exact, shown = units.exact_bytes(offer.estimated_bytes), units.size(offer.estimated_bytes)
     size = f'<span class="num" title="{exact}">{shown}</span>'
-    if offer.unavailable is not None:
-        return size + "<span>–</span>"
     if offer.fits:
         return size + '<span class="fits">yes</span>'
     return size + f'<span class="fits-not" title="free: {escape(units.size(offer.free_bytes))}">no</span>'

@@ -7,7 +7,7 @@ from dataclasses import replace
 from urllib.parse import urlencode
 
 from quantlab.methods.calibration import MIN_LENGTH
-from quantlab.methods.published import SEPARATOR, is_published
+from quantlab.methods.published import SEPARATOR, is_published, labels
 from quantlab.settings import AppSettings
 from quantlab.ui.choice import COMPUTE_DTYPES, FIELDS, KERNEL_NAME, MAX_LENGTH, MAX_SAMPLES, Choice
 
@@ -25,7 +25,7 @@ def to_query(choice: Choice) -> str:
     """The query that restores a choice: model, precisions and prompt, and those settings that are not the default.
 
     A prompt over `MAX_LINK_PROMPT` characters is left out, and so is whatever lies on this machine: a model's folder,
-    a published checkpoint's, a calibration text.
+    a published checkpoint's, a calibration text. Raises BadInput for a checkpoint without a name.
     """
     default = Choice()
     entries = {}
@@ -34,11 +34,29 @@ def to_query(choice: Choice) -> str:
     entries["precisions"] = ",".join(name for name in choice.precisions if _link_precision(name))
     if len(choice.prompt) <= MAX_LINK_PROMPT:
         entries["prompt"] = choice.prompt
-    for name in (field for field in FIELDS[3:] if field != "calibration_file"):
+    hidden = {"calibration_file", *(("reference",) if choice.reference in _local_columns(choice) else ())}
+    for name in (field for field in FIELDS[3:] if field not in hidden):
         value = getattr(choice, name)
         if value != getattr(default, name):
             entries[name] = str(int(value)) if isinstance(value, bool) else str(value)
     return urlencode(entries)
+
+
+def _local_columns(choice: Choice) -> set[str]:
+    """The columns of checkpoints that lie on this machine."""
+    return {column for name, column in labels(choice.precisions).items() if not _link_precision(name)}
+
+
+def left_out(choice: Choice) -> tuple[str, ...]:
+    """What of a choice `to_query` leaves out, in words."""
+    local = [name for name in choice.precisions if not _link_precision(name)]
+    parts = (
+        ("the model, a folder of this machine", bool(choice.model) and not _link_model(choice.model)),
+        (f"{', '.join(local)}, on this machine alone", bool(local)),
+        ("the prompt, too long for a link", len(choice.prompt) > MAX_LINK_PROMPT),
+        ("your calibration text", choice.calibration_file is not None),
+    )
+    return tuple(words for words, is_left_out in parts if is_left_out)
 
 
 def from_query(query: Mapping[str, str], default: Choice, app: AppSettings) -> Choice:

@@ -59,6 +59,46 @@ def test_a_phone_never_scrolls_sideways(open_page, url):
     assert not page.evaluate(WIDE)
 
 
+CUT_TEXTS = """
+Array.from(document.querySelectorAll('.js-plotly-plot')).flatMap(plot => {
+    const frame = plot.getBoundingClientRect();
+    return Array.from(plot.querySelectorAll('text')).filter(text => {
+        const box = text.getBoundingClientRect();
+        return box.width && (box.left < frame.left - 1 || box.right > frame.right + 1
+            || box.top < frame.top - 1 || box.bottom > frame.bottom + 1);
+    }).map(text => text.textContent);
+})
+"""
+OVERLAPS = """
+Array.from(document.querySelectorAll('.js-plotly-plot :is(.yaxislayer-above, .xaxislayer-above)')).flatMap(layer => {
+    const boxes = Array.from(layer.querySelectorAll("text")).map(e => [e.textContent, e.getBoundingClientRect()]);
+    return boxes.flatMap(([name, a], i) => boxes.slice(i + 1).filter(([, b]) =>
+        a.left < b.right - 1 && b.left < a.right - 1 && a.top < b.bottom - 1 && b.top < a.bottom - 1)
+        .map(([other]) => name + ' | ' + other));
+})
+"""
+LONG = "someone/TinyLlama-1.1B-Chat-v1.0-intermediate-step-1431k-3T-GPTQ"
+
+
+@pytest.mark.parametrize("width", [400, 1_280])
+def test_charts_cut_no_text_and_run_none_together(open_page, url, width):
+    page = open_page(f"{url}?precisions=fp32,{LONG}&reference=most+precise", width=width)
+    page.wait_for_function("document.querySelectorAll('#precisions input:checked').length === 2")
+    compare(page)
+    page.wait_for_timeout(800)
+    assert page.evaluate(CUT_TEXTS) == [] and page.evaluate(OVERLAPS) == []
+
+
+def test_on_a_phone_a_token_of_the_heat_map_can_be_seen_and_met(open_page, url):
+    page = open_page(url, width=400)
+    compare(page)
+    page.wait_for_timeout(500)
+    heat = "document.querySelector('#panel-tokens .js-plotly-plot')"
+    cell = page.evaluate(f"{heat}._fullLayout._size.w / {heat}._fullData[0].x.length")
+    panel = page.locator("#panel-tokens .as-chart").first
+    assert cell >= 8 and panel.evaluate("e => { e.scrollLeft = 200; return e.scrollLeft; }") == 200
+
+
 def test_a_screen_never_scrolls_sideways(compared):
     assert not compared.evaluate(WIDE)
     show_tables(compared)

@@ -1,16 +1,21 @@
 """The tick list before it is on a page: what comes first, what shares a group, what is greyed."""
 
 from dataclasses import replace
+from html import unescape
 
 import pytest
 
+from quantlab import offers
 from quantlab.errors import ModelError
 from quantlab.records import Placement
+from quantlab.settings import AppSettings
 from quantlab.ui import picker
 from quantlab.ui.choice import DEFAULT_TICKS
-from quantlab.ui.offered import Offered, arranged, look_again, look_at, ticks
-from tests.fake_offers import PRECISIONS, fake_offers
+from quantlab.ui.handlers import Handlers
+from quantlab.ui.offered import Offered, arranged, look_again, look_at, settled, ticks, wishes
+from tests.fake_offers import PRECISIONS, QUANTIZED, fake_offers
 from tests.fakes import services
+from tests.ui.parts import parts
 
 OFFERS = fake_offers("demo", Placement())
 SPEC = "someone/TinyLlama-1.1B-GPTQ"
@@ -47,14 +52,11 @@ def test_one_reason_for_all_is_said_once_and_different_ones_at_each_row():
 
 
 def test_a_model_that_is_quantized_already_shows_what_it_can_run_at():
-    refused = tuple(
-        replace(offer, unavailable=None if offer.precision.name == "stored" else "needs the original weights")
-        for offer in OFFERS
-    )
-    first, groups = arranged(Offered(refused))
+    found = Offered(fake_offers(QUANTIZED, Placement()))
+    first, groups = arranged(found)
     assert names(first) == ["stored"]
     assert len(groups) == 1 and groups[0].reason == "needs the original weights"
-    assert ticks(Offered(refused), DEFAULT_TICKS, 6) == ["stored"]
+    assert ticks(found, DEFAULT_TICKS, 6) == ["stored"]
 
 
 def test_ticks_are_kept_where_they_can_be():
@@ -63,6 +65,20 @@ def test_ticks_are_kept_where_they_can_be():
     assert ticks(found, ("nonsense",), 6) == ["fp32"]
     assert len(ticks(found, names(found.rows), 6)) == 6
     assert ticks(Offered(), ("nf4",), 6) == []
+
+
+def test_ticks_that_a_model_cannot_take_come_back_with_one_that_can():
+    quantized, demo = Offered(fake_offers(QUANTIZED, Placement())), Offered(OFFERS)
+    there, ticked = settled(quantized, ("nf4", "rtn-3"), 6)
+    assert ticked == ["stored"] and wishes(there, ticked) == ("nf4", "rtn-3")
+    again, ticked = settled(quantized, wishes(there, ticked), 6)
+    back, ticked = settled(demo, wishes(again, ticked), 6)
+    assert ticked == ["nf4", "rtn-3"] and wishes(back, ticked) == ("nf4", "rtn-3")
+    # What could be ticked and was not is not wanted any more, and what was added meanwhile goes before what waits.
+    assert wishes(back, ["fp16"]) == ("fp16",)
+    full = [name for name in names(demo.rows) if name.startswith("q")]
+    there, _ = settled(quantized, full[:6], 6)
+    assert settled(demo, wishes(there, ["stored", "fp32"]), 6)[1] == ["fp32", *full[:5]]
 
 
 def test_an_added_checkpoint_is_a_row_of_its_own_group():
@@ -86,6 +102,44 @@ def test_adding_one_twice_keeps_one():
     again = found.with_added(replace(found.added[0], offer=replace(found.added[0].offer, estimated_bytes=1)))
     assert again.specs == found.specs and again.added[0].offer.estimated_bytes == 1
     assert with_specs().with_added(found.added[1]).specs == ("other/model-GPTQ",)
+
+
+@pytest.mark.parametrize(
+    ("typed", "told"),
+    [
+        ("", "Nothing was typed"),
+        ("/no/such/model.gguf", "model.gguf"),
+        ("demo::bogus", "Unknown precision 'bogus'"),
+        ("demo::", "names no checkpoint"),
+        ("demo", "original weights"),
+        ("ftp://example.org/model.gguf", "address"),
+        ("https://example.org/owner/name", "address"),
+    ],
+)
+def test_what_must_fail_is_not_added_and_told_at_once(typed, told):
+    app = AppSettings(public=False)
+    real = replace(services(), offer_published=lambda spec, where: offers.offer_published(spec, where, app))
+    updates = Handlers(parts(), app, real).add(typed, "default", ["fp32"], Offered(OFFERS))
+    assert told in unescape(updates["adding.said"]) and "offered" not in updates
+
+
+def test_a_folder_named_like_a_precision_is_to_be_written_as_a_path():
+    updates = Handlers(parts(), AppSettings(public=False), services()).add("mine", "default", [], Offered(OFFERS))
+    assert "./mine" in updates["adding.said"] and "offered" not in updates
+
+
+def test_a_page_of_the_hub_is_added_by_its_id():
+    row = look_at(f" https://huggingface.co/{SPEC} ", Placement(), services())
+    assert row.value == SPEC and row.offer.precision.name == "TinyLlama-1.1B-GPTQ"
+
+
+def test_what_cannot_run_shows_no_memory_and_opens_no_fold():
+    rows = picker.rows(Offered(OFFERS, look_again(("some/model-awq",), Placement(), services())))
+    for name in ("ao-int4", "gptq-4", "some/model-awq"):
+        row = rows[rows.index(f'name="{name}"') :].partition("</label>")[0]
+        assert "disabled" in row and '<span class="num">–</span><span>–</span>' in row
+    assert "<details" in rows and " open>" not in rows
+    assert ' data-group="As published" open>' in picker.rows(with_specs(SPEC))
 
 
 def test_a_greyed_precision_cannot_be_ticked():

@@ -1,11 +1,16 @@
 """What the page does with published checkpoints, calibration and saving, in a real Chromium on the fake services."""
 
+import io
+
 import pytest
 from gradio_client import Client
+from PIL import Image
 
+from quantlab.methods import METHODS
 from quantlab.settings import AppSettings
 from quantlab.ui.choice import FIELDS, Choice
 from quantlab.ui.save_panel import SaveHandlers, SavePanel
+from tests.fake_offers import BLOCKED, QUANTIZED
 from tests.fakes import Script, services
 from tests.ui.pages import FAST, compare, served
 
@@ -34,16 +39,67 @@ def test_groups_fold_and_are_worked_by_keyboard(open_page, url):
     assert not box.is_visible() and "1 ticked" in page.inner_text("[data-group='GGUF (llama.cpp)'] summary")
 
 
-def test_a_summary_that_is_cut_is_whole_for_the_keyboard(open_page, url):
-    page = open_page(url, width=1_000)
-    page.locator("#precisions input[name=nf4]").uncheck()
-    page.click("[data-group='Round to nearest'] summary")
-    row = page.locator("label.pick", has=page.locator("input[name='rtn-3']"))
-    cut = "e => { const a = e.querySelector('.pick-about'); return a.scrollWidth > a.clientWidth; }"
-    assert row.evaluate(cut)
-    page.locator("#precisions input[name='rtn-4']").focus()
-    page.keyboard.press("Tab")
-    assert page.evaluate("document.activeElement.name") == "rtn-3" and not row.evaluate(cut)
+OPEN_ALL = "document.querySelectorAll('#precisions details').forEach(group => { group.open = true; })"
+CUT = (
+    "Array.from(document.querySelectorAll('#precisions :is(.pick-about, .pick-name, .group-names)'))"
+    ".filter(e => e.scrollWidth > e.clientWidth + 1 && e.clientWidth).map(e => e.innerText)"
+)
+
+
+@pytest.mark.parametrize("width", [400, 1_000, 1_280])
+def test_nothing_in_the_list_is_cut(open_page, url, width):
+    page = open_page(url, width=width)
+    assert page.evaluate(CUT) == []
+    page.evaluate(OPEN_ALL)
+    assert page.evaluate(CUT) == []
+
+
+def test_all_groups_open_scroll_in_their_own_height(open_page, url):
+    page = open_page(url, width=1_280)
+    height = "document.querySelector('#choose').getBoundingClientRect().height"
+    folded = page.evaluate(height)
+    page.evaluate(OPEN_ALL)
+    assert page.evaluate(height) < folded + 250
+    last = page.locator("#precisions label.pick").last
+    last.scroll_into_view_if_needed()
+    assert last.is_visible() and page.locator("#precisions input[name=fp32]").is_visible()
+
+
+def test_a_model_that_cannot_take_the_ticks_gives_them_back(open_page, url):
+    page = open_page(f"{url}?precisions=fp32,nf4,rtn-3")
+    page.wait_for_function(f"{TICKED}.length === 3")
+    unfolded = "Array.from(document.querySelectorAll('#precisions details[open]')).map(e => e.dataset.group)"
+    assert page.evaluate(unfolded) == ["Round to nearest"]
+    for model, ticked in ((QUANTIZED, ["stored"]), ("demo", ["fp32", "nf4", "rtn-3"])):
+        page.fill("#model input", model)
+        page.keyboard.press("Enter")
+        page.wait_for_function(f"{TICKED}.join() === '{','.join(ticked)}'")
+        page.wait_for_timeout(300)
+        assert page.evaluate(TICKED) == ticked
+        for group in page.locator("#precisions details[open]").all():
+            assert group.locator("input:not([data-blocked='1'])").count()
+    assert page.evaluate(unfolded) == ["Round to nearest"]
+
+
+def test_what_can_run_is_looked_up_with_each_page(open_page, monkeypatch):
+    with served(Script(**FAST)) as address:
+        page = open_page(address)
+        assert page.locator("#precisions input[name='gptq-4'][data-blocked='1']").count() == 1
+        for name in ("gptq-8", "gptq-4", "gptq-3", "gptq-2", "awq-4"):
+            monkeypatch.delitem(BLOCKED, name)
+        page = open_page(address)
+        page.wait_for_selector("#precisions input[name='gptq-4'][data-blocked='0']", state="attached")
+        assert page.locator("#precisions input:checked").count() == 6
+
+
+def test_a_copied_link_says_what_it_does_not_hold(open_page, url):
+    page = open_page(f"{url}?precisions=fp32,nf4")
+    page.wait_for_function(f"{TICKED}.length === 2")
+    add(page, "/models/mine.gguf")
+    page.wait_for_selector("#added:has-text('in the list and ticked')")
+    page.click("#copy-link")
+    page.wait_for_selector("#status:has-text('Link copied, without /models/mine.gguf')")
+    assert "mine" not in page.url
 
 
 def test_a_published_checkpoint_is_added_ticked_compared_and_kept(open_page, url):
@@ -100,6 +156,17 @@ def test_calibration_and_kernel_reach_the_comparison(open_page, tmp_path):
         assert "calibration_samples=16" in page.url and "kernel=torch" in page.url and "own.txt" not in page.url
 
 
+def test_the_settings_say_truly_what_is_read(open_page, url):
+    page = open_page(url)
+    page.click("#settings button")
+    told = page.inner_text("#settings")
+    assert "Calibration (GPTQ, AWQ, iq3_xxs, iq2_xxs)" in told
+    assert f"at most {METHODS['awq'].most_samples} samples of {METHODS['awq'].most_length} tokens" in told
+    box, words = (page.locator(f"#calibration-file {part}") for part in ("button", "[data-testid=upload-text]"))
+    assert box.bounding_box()["height"] >= words.bounding_box()["height"]
+    assert words.evaluate("e => e.scrollHeight <= e.clientHeight")
+
+
 @pytest.fixture
 def saving_page(open_page):
     script = Script(load_s=0.6)
@@ -119,6 +186,29 @@ def test_a_model_is_saved_with_progress_and_a_result(saving_page):
     assert page.is_enabled("#save-stop") and page.is_disabled("#save-start")
     page.wait_for_selector("#save-result:has-text('Written to /new/folder: 4.20 MB')")
     assert page.is_enabled("#save-start") and page.is_disabled("#save-stop") and len(script.settings) == 1
+
+
+def filled(bar) -> float:
+    """The share of a bar that has the accent's colour, by its pixels."""
+    with Image.open(io.BytesIO(bar.screenshot())) as picture:
+        middle = [picture.convert("RGB").getpixel((x, picture.height // 2)) for x in range(picture.width)]
+    blue = bar.evaluate("e => getComputedStyle(e).getPropertyValue('--accent').trim()")
+    accent = tuple(int(blue[i : i + 2], 16) for i in (1, 3, 5))
+    return sum(max(abs(a - b) for a, b in zip(pixel, accent, strict=True)) < 8 for pixel in middle) / len(middle)
+
+
+def test_the_bar_of_saving_is_as_full_as_the_work_is_done(saving_page):
+    page, script = saving_page
+    script.load_s = 22
+    page.get_by_label("Output folder").fill("/new")
+    page.click("#save-start")
+    bar = page.locator("#save-result progress")
+    for layer in (1, 4):
+        page.wait_for_selector(f"#save-result:has-text('layer {layer} of 22')")
+        page.wait_for_timeout(300)
+        assert filled(bar) == pytest.approx(layer / 22, abs=0.02)
+    page.click("#save-stop")
+    page.wait_for_selector("#save-result:has-text('Stopped.')")
 
 
 def test_saving_stops_and_says_what_is_wrong(saving_page):

@@ -1,5 +1,6 @@
 """Links: what they keep, and what they refuse to believe."""
 
+from dataclasses import replace
 from urllib.parse import parse_qs
 
 import pytest
@@ -8,7 +9,7 @@ from hypothesis import strategies as st
 
 from quantlab.settings import AppSettings
 from quantlab.ui.choice import FIELDS, Choice
-from quantlab.ui.share import MAX_LINK_PROMPT, from_query, to_query
+from quantlab.ui.share import MAX_LINK_PROMPT, from_query, left_out, to_query
 
 LOCAL = AppSettings(public=False)
 PUBLIC = AppSettings(public=True)
@@ -62,6 +63,20 @@ def test_a_published_checkpoint_of_the_hub_is_kept_and_one_on_this_disk_is_not()
     query = to_query(Choice(precisions=(*specs, "/models/secret", "./x.gguf", "~/m::nf4")))
     assert "secret" not in query and from_query(parsed(query), DEFAULT, LOCAL).precisions == specs
     assert from_query(parsed(query), DEFAULT, PUBLIC).precisions == DEFAULT.precisions
+
+
+def test_what_a_link_leaves_out_is_named():
+    assert left_out(Choice(precisions=("nf4", "TheBloke/TinyLlama-GPTQ"))) == ()
+    choice = Choice("/home/me/model", ("nf4", "/models/secret.gguf"), "x" * (MAX_LINK_PROMPT + 1))
+    told = " and ".join(left_out(replace(choice, calibration_file="own.txt")))
+    for part in ("model, a folder", "/models/secret.gguf", "prompt, too long", "calibration text"):
+        assert part in told
+
+
+def test_the_name_of_a_checkpoint_on_this_disk_stays_out_as_reference_too():
+    choice = Choice(precisions=("nf4", "/models/secret.gguf"), reference="secret")
+    assert "secret" not in to_query(choice)
+    assert "reference=x" in to_query(replace(choice, precisions=("nf4", "owner/x"), reference="x"))
 
 
 def test_a_calibration_file_stays_out_of_the_link():

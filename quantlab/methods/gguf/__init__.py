@@ -67,7 +67,7 @@ class Gguf(Method):
         for module, package in _PACKAGES.items():
             if missing_package(module):
                 compiler = " (it is compiled, which needs a C++ compiler)" if module == "llama_cpp" else ""
-                return f"needs the package {package}{compiler}: pip install {package}"
+                return f"needs the package {package}{compiler}: make gguf, or pip install '.[gguf]'"
         if device.startswith("cuda") and not _runs_on_cuda():
             return (
                 "needs llama.cpp built for CUDA, and this one is for the CPU: "

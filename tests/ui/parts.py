@@ -1,0 +1,15 @@
+"""The components of a page by their names: what a handler would fill shows as the keys of its updates."""
+
+from types import SimpleNamespace
+
+from quantlab.ui.choice import FIELDS
+
+
+def parts() -> SimpleNamespace:
+    """As much of `compare_tab.Parts` as the handlers of the tick list fill; each component is its own name."""
+    return SimpleNamespace(
+        inputs=SimpleNamespace(**{name: f"inputs.{name}" for name in FIELDS}),
+        adding=SimpleNamespace(spec="adding.spec", add="adding.add", said="adding.said"),
+        **{name: name for name in ("offered", "about", "problem", "status", "link")},
+        examples=(),
+    )
