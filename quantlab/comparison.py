@@ -1,36 +1,26 @@
 """The main job: one prompt through several precisions, side by side, as a stream of events."""
 
-import logging
 import queue
 import threading
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
-from functools import cache
 from typing import TYPE_CHECKING
 
-from quantlab import models, offers
-from quantlab.engine.background import in_background
-from quantlab.engine.bring import bring
 from quantlab.engine.cache import VariantCache
-from quantlab.errors import BadInput, Broken, QuantlabError, Stopped, Unavailable
-from quantlab.events import Done, Event, Finished, Loaded, Loading, Started
+from quantlab.errors import QuantlabError, Stopped
+from quantlab.events import Done, Event, Finished, Started
 from quantlab.fidelity.divergence import divergence, score_answer, token_differences
 from quantlab.measure.machine import machine, versions
-from quantlab.methods import method_of, precisions
-from quantlab.methods.published import is_published, labels
 from quantlab.models.tokenizer import token_texts
-from quantlab.planning import Entrant, Plan, enter, plan, refusal
-from quantlab.records import Comparison, Model, Progress, Run, Settings
-from quantlab.running import Answer, Ready, answer, make_ready, texts_of, tokenizer_notes
-from quantlab.runtime.session import LoadedModel
-from quantlab.runtime.torch_session import telling_out_of_memory
+from quantlab.planning import Entrant, Plan, plan
+from quantlab.readying import Readying, entered, telling, variant_cache
+from quantlab.records import Comparison, Model, Run, Settings
+from quantlab.running import Answer, Ready, answer, texts_of
 from quantlab.settings import app_settings
 
 if TYPE_CHECKING:
     import torch
-
-log = logging.getLogger(__name__)
 
 
 def compare(
@@ -56,25 +46,10 @@ def compare(
     """
     stop = stop or threading.Event()
     settings = settings or Settings()
-    app = app_settings()
-    names = _columns(precisions_asked)
-
-    def fetch(progress: Progress) -> tuple[Model, tuple[Entrant, ...]]:
-        found = models.resolve(model, app, progress) if isinstance(model, str) else model
-        return found, tuple(enter(found, name, asked, app, progress) for asked, name in names.items())
-
-    found, entrants = yield from _as_loading("", in_background(fetch, stop))
-    job = _Job(plan(found, entrants, prompt, settings, app), stop, variants or variant_cache())
+    found, entrants = yield from entered(model, precisions_asked, stop)
+    planned = plan(found, entrants, prompt, settings, app_settings())
+    job = _Job(planned, stop, Readying(planned, stop, variants or variant_cache()))
     yield from job.run()
-
-
-def _columns(asked: Sequence[str]) -> dict[str, str]:
-    """What was asked for, in order, with the name of its column. Raises BadInput before anything is fetched."""
-    precisions([name for name in asked if not is_published(name)], also=len(asked))
-    repeated = sorted({name for name in asked if list(asked).count(name) > 1})
-    if repeated:
-        raise BadInput(f"Chosen more than once: {', '.join(repeated)}.", "Name each once.")
-    return labels(asked)
 
 
 @dataclass
@@ -83,7 +58,7 @@ class _Job:
 
     plan: Plan
     stop: threading.Event
-    variants: VariantCache
+    readying: Readying
     runs: dict[str, Run] = field(default_factory=dict)
     reference_answer: Answer | None = None
     reference_scores: "torch.Tensor | None" = None
@@ -112,8 +87,8 @@ class _Job:
         for entrant in self.plan.order:
             with ExitStack() as leases:
                 try:
-                    with _telling(entrant.name):
-                        ready = yield from self._ready(entrant, leases)
+                    with telling(entrant.name):
+                        ready = yield from self.readying.ready(entrant, leases)
                         got = yield from answer(ready, self.plan.question, self._device, self.stop)
                         run = self._run_of(ready, got)
                 except QuantlabError as error:
@@ -127,14 +102,14 @@ class _Job:
             ready: list[Ready] = []
             for entrant in self.plan.order:
                 try:
-                    with _telling(entrant.name):
-                        ready.append((yield from self._ready(entrant, leases)))
+                    with telling(entrant.name):
+                        ready.append((yield from self.readying.ready(entrant, leases)))
                 except QuantlabError as error:
                     yield from self._finish(_failed(entrant, error))
             answers = yield from self._answer_together(ready)
             for one in ready:
                 try:
-                    with _telling(one.precision):
+                    with telling(one.precision):
                         outcome = answers[one.precision]
                         if isinstance(outcome, Exception):
                             raise outcome
@@ -178,35 +153,9 @@ class _Job:
                 thread.join()
         return done
 
-    def _ready(self, entrant: Entrant, leases: ExitStack) -> Generator[Event, None, Ready]:
-        if entrant.failure is not None:
-            raise entrant.failure
-        reason = refusal(entrant, self._device)
-        if reason is not None:
-            raise Unavailable(f"{entrant.name} cannot run here: it {reason}.")
-        if self.stop.is_set():
-            raise Stopped
-        yield Loading(entrant.name, 0, 0, "")
-        method_of(entrant.precision).prepare()
-
-        def job(progress: Progress) -> Ready:
-            lease = leases.enter_context(self.variants.lease(self.plan.variant(entrant), progress))
-            notes = self._tokenizer_notes(entrant, lease.loaded)
-            return make_ready(entrant.name, lease, self.plan.question, notes)
-
-        ready = yield from _as_loading(entrant.name, in_background(job, self.stop))
-        yield Loaded(entrant.name, ready.load)
-        return ready
-
-    def _tokenizer_notes(self, entrant: Entrant, loaded: LoadedModel) -> tuple[str, ...]:
-        """What a checkpoint's own tokenizer does otherwise. Raises ModelError where its tokens mean other texts."""
-        if entrant.model is self.plan.model:
-            return ()
-        return tokenizer_notes(entrant.model, loaded, self.plan.question)
-
     @property
     def _device(self) -> str:
-        return self.plan.settings.placement.device
+        return self.readying.device
 
     def _run_of(self, ready: Ready, got: Answer) -> Run:
         """The run with its figures; the reference's answer is read by this variant too (teacher-forced)."""
@@ -252,39 +201,7 @@ class _Job:
         yield Finished(run)
 
 
-@contextmanager
-def _telling(precision: str) -> Iterator[None]:
-    """Turn whatever goes wrong with one variant into an error that its column can show; a defect is logged whole."""
-    try:
-        with telling_out_of_memory():
-            yield
-    except QuantlabError:
-        raise
-    except Exception as error:
-        log.exception("%s broke", precision)
-        raise Broken(
-            f"{precision} broke: {type(error).__name__}.", "A defect, not your doing; the log has its traceback."
-        ) from error
-
-
 def _failed(entrant: Entrant, error: QuantlabError) -> Run:
     if isinstance(error, Stopped):
         return Run(entrant.name, stopped=True)
     return Run(entrant.name, error.what, error.advice)
-
-
-def _as_loading(precision: str, work: Generator[tuple[int, int, str], None, object]) -> Generator[Event, None, object]:
-    """Pass the progress of background work on as events; closing this closes the work."""
-    try:
-        while True:
-            yield Loading(precision, *next(work))
-    except StopIteration as end:
-        return end.value
-    finally:
-        work.close()
-
-
-@cache
-def variant_cache() -> VariantCache:
-    """The cache that this process shares between all visitors."""
-    return VariantCache(bring, offers.estimated_bytes, offers.budget)

@@ -1,8 +1,12 @@
-"""The events of a comparison, in the order in which `compare()` yields them. Every consumer sees the same ones."""
+"""The events of a comparison and of a quality run, in the order in which `compare()` and `quality()` yield them.
+
+Every consumer sees the same ones.
+"""
 
 from dataclasses import dataclass
+from typing import Literal
 
-from quantlab.records import Comparison, Load, Run
+from quantlab.records import Comparison, Load, Quality, QualityRun, Run, TextFacts
 
 
 @dataclass(frozen=True)
@@ -54,3 +58,42 @@ class Done:
 
 
 Event = Started | Loading | Loaded | Token | Finished | Done
+
+#: What is measured of one variant, one after the other.
+Stage = Literal["speed", "text", "tasks", "layers"]
+
+
+@dataclass(frozen=True)
+class QualityStarted:
+    """The text is read and the columns are known, in the order in which they will run (the reference first)."""
+
+    precisions: tuple[str, ...]
+    reference: str
+    text: TextFacts
+
+
+@dataclass(frozen=True)
+class Measuring:
+    """A figure of a variant is being measured: `done` of `total` steps, `left_s` seconds to go, None while unknown."""
+
+    precision: str
+    stage: Stage
+    done: int
+    total: int
+    what: str
+    left_s: float | None
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A variant's figures are complete, it has failed or was stopped."""
+
+    run: QualityRun
+
+
+@dataclass(frozen=True)
+class QualityDone:
+    quality: Quality
+
+
+QualityEvent = QualityStarted | Loading | Loaded | Measuring | Measured | QualityDone

@@ -7,10 +7,10 @@ from quantlab import models
 from quantlab.engine.sampling import sampler
 from quantlab.errors import BadInput, ModelError, QuantlabError, Stopped
 from quantlab.methods import method_of, most_precise, precision, variant_of
-from quantlab.methods.published import STORED, as_stored, is_published, label, precision_of, read
+from quantlab.methods.published import STORED, as_stored, check_there, is_published, label, precision_of, read
 from quantlab.models.tokenizer import encode_prompt, load_tokenizer
 from quantlab.records import Model, Precision, Progress, Settings, Variant, silent
-from quantlab.running import Question
+from quantlab.running import Question, tokenizer_notes
 from quantlab.runtime import placement as placements
 from quantlab.settings import AppSettings
 
@@ -50,17 +50,18 @@ class Plan:
 def enter(model: Model, name: str, asked: str, app: AppSettings, progress: Progress = silent) -> Entrant:
     """The column called `name` for what was asked: a precision of the model, or a published checkpoint.
 
-    A checkpoint that cannot be had is an entrant with its failure. Raises BadInput for a precision that does not
-    exist, Stopped from `progress`.
+    A checkpoint that cannot be had (the Hub is out of reach, a file is damaged) is an entrant with its failure. Raises
+    BadInput for a precision, a file or a pick that does not exist, Stopped from `progress`.
     """
     if not is_published(asked):
         chosen = precision(asked)
         return Entrant(chosen if asked != STORED else _as_stored(model, chosen), model)
+    published = read(asked)
+    check_there(published, app)
     try:
-        published = read(asked)
         found = models.resolve(published.name, app, progress, published.pick)
         return Entrant(precision_of(published, name, models.checkpoint(found)), found)
-    except Stopped:
+    except (Stopped, BadInput):  # what was mistyped is told before a column takes its minutes
         raise
     except QuantlabError as error:
         return Entrant(Precision(name, STORED, 0, ""), model, error)
@@ -79,7 +80,10 @@ def refusal(entrant: Entrant, device: str) -> str | None:
 
 
 def plan(model: Model, entrants: tuple[Entrant, ...], prompt: str, settings: Settings, app: AppSettings) -> Plan:
-    """Read the prompt and check everything that can be checked before a variant loads. Raises BadInput."""
+    """Read the prompt and check everything that can be checked before a variant loads.
+
+    Raises BadInput, and ModelError where a checkpoint's tokenizer gives other ids than the model's.
+    """
     if model.gguf is not None:
         raise BadInput(
             f"{model.name} is a GGUF file, which can be compared with a model but not be one itself.",
@@ -88,11 +92,29 @@ def plan(model: Model, entrants: tuple[Entrant, ...], prompt: str, settings: Set
     placement = placements.resolve(settings.placement)
     tokenizer = load_tokenizer(model)
     prompt_ids = tuple(encode_prompt(tokenizer, prompt, settings.raw))
-    _check_lengths(len(prompt_ids), settings, _context_length(model), app)
+    _check_lengths(len(prompt_ids), settings, context_length(model), app)
     sampler(settings)  # refuses settings out of range before anything loads
     question = Question(prompt_ids, tokenizer, _eos_ids(model, tokenizer), settings)
     reference = _reference(entrants, settings.reference, placement.device)
+    _check_tokenizers(model, entrants, question)
     return Plan(model, entrants, reference, prompt, question, replace(settings, placement=placement))
+
+
+@dataclass(frozen=True)
+class _OnDisk:
+    """A checkpoint that is not loaded, as far as `tokenizer_notes` needs it: its tokenizer is read from its files."""
+
+    vocabulary_size: int
+
+    def tokenize(self, text: str) -> None:
+        return None
+
+
+def _check_tokenizers(model: Model, entrants: tuple[Entrant, ...], question: Question) -> None:
+    """Raises ModelError for a checkpoint with another tokenizer. That of a GGUF file is known when it is loaded."""
+    others = (it.model for it in entrants if it.failure is None and it.model != model and it.model.gguf is None)
+    for other in dict.fromkeys(others):
+        tokenizer_notes(other, _OnDisk(len(question.tokenizer)), question)
 
 
 def _reference(entrants: tuple[Entrant, ...], wanted: str | None, device: str) -> Entrant:
@@ -132,7 +154,8 @@ def _check_lengths(prompt_tokens: int, settings: Settings, context: int, app: Ap
         )
 
 
-def _context_length(model: Model) -> int:
+def context_length(model: Model) -> int:
+    """Tokens that the model was made for, as its configuration says; a huge number where it does not."""
     config = models.config(model)
     return config.get("max_position_embeddings") or config.get("n_positions") or config.get("n_ctx") or 2**31
 

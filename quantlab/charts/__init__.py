@@ -8,7 +8,13 @@ Every chart has a table twin with the same figures for those who cannot see it:
 | `latency.figure` | `latency.table` |
 | `difference.figure` (heat map), `difference.summary` | `difference.table` |
 | `difference.probabilities` | `difference.token_table` |
+| `quality_map.figure` | `quality_map.table` |
+| `kld_spread.figure` | `kld_spread.table`, with the other figures of fidelity and the perplexity |
+| `confidence.figure` | `confidence.table` |
+| `flips.figure`, of one task | `flips.table`, of all |
+| `layers.figure`, of one precision | `layers.table` |
 
-All take a Comparison; `token_table` takes the precision's name too. `style` holds the colour and symbol of each
-precision, `units` the formatting of numbers, `text` how a token is shown; these three import no plotly.
+The first four take a Comparison, the others a Quality; `token_table` and `layers` take the precision's name too.
+`style` holds the colour and symbol of each precision, `units` the formatting of numbers, `text` how a token is shown,
+`scored` what the charts of quality share; these four import no plotly.
 """

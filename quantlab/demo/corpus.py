@@ -12,7 +12,7 @@ from quantlab.demo.stories import story
 from quantlab.demo.world import Fact, Person, Town, article, facts, habit, town_facts, world
 
 HELD_OUT_SEED = 10_000_000
-USER, ASSISTANT, END = "<|user|>", "<|assistant|>", "<|end|>"
+BOS, USER, ASSISTANT, END = "<|bos|>", "<|user|>", "<|assistant|>", "<|end|>"
 #: Every sum with this remainder is kept out of training, so that sums can be tested on unseen pairs.
 HELD_OUT_SUM = 7
 

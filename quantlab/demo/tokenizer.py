@@ -2,10 +2,10 @@
 
 from itertools import islice
 
-from quantlab.demo.corpus import ASSISTANT, END, USER, documents
+from quantlab.demo.corpus import ASSISTANT, BOS, END, USER, documents
 
 VOCAB_SIZE = 2_048
-BOS, PAD = "<|bos|>", "<|pad|>"
+PAD = "<|pad|>"
 TOKENIZER_DOCUMENTS = 40_000
 
 CHAT_TEMPLATE = (

@@ -59,12 +59,16 @@ class Session(Protocol):
         """Append tokens to the cache. Returns the logits `[vocabulary]` of the next token, left on the device."""
         ...
 
-    def score(self, token_ids: Sequence[int], start: int = 1, block: int = 128) -> "Iterator[torch.Tensor]":
-        """Log-probabilities for positions `start` up to the last, given what stands before each.
+    def read(self, token_ids: Sequence[int], start: int = 1, block: int = 128) -> "Iterator[torch.Tensor]":
+        """Logits for positions `start` up to the last, given what stands before each.
 
-        Yields float32 `[tokens, vocabulary]` in order, at most `block` positions each, left on the device. The
-        session must be empty, `1 <= start < len(token_ids)`.
+        Yields `[tokens, vocabulary]` in order, in the type that the model computes, at most `block` positions each,
+        left on the device. The session must be empty, `1 <= start < len(token_ids)`.
         """
+        ...
+
+    def score(self, token_ids: Sequence[int], start: int = 1, block: int = 128) -> "Iterator[torch.Tensor]":
+        """Log-probabilities instead of logits, float32; the rest as in `read`."""
         ...
 
     def kv_cache_bytes(self) -> int:
@@ -78,6 +82,11 @@ class LoadedModel(Protocol):
     facts: Facts
     context_length: int
     vocabulary_size: int
+
+    @property
+    def network(self) -> "torch.nn.Module | None":
+        """The network whose modules can be looked into; None where there is none in torch."""
+        ...
 
     def start(self, capacity: int | None = None) -> Session:
         """A session with an empty cache.

@@ -31,22 +31,29 @@ class TorchSession:
     def length(self) -> int:
         return self._cache.get_seq_length()
 
-    @torch.inference_mode()
     def feed(self, token_ids: Sequence[int]) -> torch.Tensor:
         return self._logits(token_ids, keep=1)[-1]
 
-    def score(self, token_ids: Sequence[int], start: int = 1, block: int = 128) -> Iterator[torch.Tensor]:
+    def read(self, token_ids: Sequence[int], start: int = 1, block: int = 128) -> Iterator[torch.Tensor]:
         if self.length or not 1 <= start < len(token_ids):
             raise ValueError(f"needs an empty session and 1 <= start < {len(token_ids)}, got start={start}")
-        yield self._log_probabilities(token_ids[:start], keep=1)
+        if (count := len(token_ids) - start) <= block:
+            # In one pass, as anyone would: LLM.int8 chooses its outliers by all tokens of a pass, and in 16 bits the
+            # rounding depends on a pass's shape.
+            yield self._logits(token_ids[:-1], keep=count)
+            return
+        yield self._logits(token_ids[:start], keep=1)
         for first in range(start, len(token_ids) - 1, block):
             chunk = token_ids[first : min(first + block, len(token_ids) - 1)]
-            yield self._log_probabilities(chunk, keep=len(chunk))
+            yield self._logits(chunk, keep=len(chunk))
+
+    def score(self, token_ids: Sequence[int], start: int = 1, block: int = 128) -> Iterator[torch.Tensor]:
+        for logits in self.read(token_ids, start, block):
+            with torch.inference_mode():
+                scores = torch.log_softmax(logits.float(), dim=-1)
+            yield scores
 
     @torch.inference_mode()
-    def _log_probabilities(self, token_ids: Sequence[int], keep: int) -> torch.Tensor:
-        return torch.log_softmax(self._logits(token_ids, keep).float(), dim=-1)
-
     def _logits(self, token_ids: Sequence[int], keep: int) -> torch.Tensor:
         """The logits `[keep, vocabulary]` of the last `keep` tokens."""
         ids = torch.tensor([token_ids], device=self._device)
@@ -75,6 +82,10 @@ class TorchModel:
         if self._model is None:
             raise RuntimeError("this model was closed")
         return self._model
+
+    @property
+    def network(self) -> torch.nn.Module:
+        return self.module
 
     def start(self, capacity: int | None = None) -> TorchSession:
         return TorchSession(self.module, self._device)

@@ -30,6 +30,8 @@ _CLOSED = "this model was closed"
 class LlamaModel:
     """A GGUF file in memory; implements `LoadedModel`."""
 
+    network = None
+
     def __init__(self, file: Path, header: GgufHeader, placement: Placement, facts: Facts, progress: Progress) -> None:
         self.facts = facts
         self._placement = placement
@@ -137,14 +139,18 @@ class LlamaSession:
         _copy(logits.data_ptr(), self._last_logits(self._context, -1), self._row_bytes)
         return logits
 
-    def score(self, token_ids: Sequence[int], start: int = 1, block: int = 128) -> Iterator[torch.Tensor]:
+    def read(self, token_ids: Sequence[int], start: int = 1, block: int = 128) -> Iterator[torch.Tensor]:
         if self._length or not 1 <= start < len(token_ids):
             raise ValueError(f"needs an empty session and 1 <= start < {len(token_ids)}, got start={start}")
-        yield torch.log_softmax(self._decode(token_ids[:start], keep=1), dim=-1)
+        yield self._decode(token_ids[:start], keep=1)
         block = min(block, OUTPUTS, self._batch)
         for first in range(start, len(token_ids) - 1, block):
             chunk = token_ids[first : min(first + block, len(token_ids) - 1)]
-            yield torch.log_softmax(self._decode(chunk, keep=len(chunk)), dim=-1)
+            yield self._decode(chunk, keep=len(chunk))
+
+    def score(self, token_ids: Sequence[int], start: int = 1, block: int = 128) -> Iterator[torch.Tensor]:
+        for logits in self.read(token_ids, start, block):
+            yield torch.log_softmax(logits, dim=-1)
 
     def kv_cache_bytes(self) -> int:
         self._live()

@@ -1,0 +1,98 @@
+"""What is kept of every scored token: a few numbers instead of two rows of the vocabulary."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
+
+import numpy as np
+import torch
+
+#: Elements of `[tokens, vocabulary]` that are worked on at once; what is computed from them takes five times as much.
+BLOCK_ELEMENTS = 2**22
+#: Tokens whose logits a session is asked for at once: the scored half of a window.
+BLOCK_TOKENS = 256
+
+
+@dataclass(frozen=True)
+class Positions:
+    """Arrays `[tokens]` over the scored tokens, float64 but for `same_top`. Probabilities in [0, 1], the rest in nats.
+
+    `probability` and `reference_probability` are those of the token that really follows, `nll` their negative
+    logarithms; `confidence` is the reference's probability of its own likeliest token. `nonfinite` counts the
+    variant's logits that are infinite or not a number; a position where a figure came out as neither is not finite
+    here either.
+    """
+
+    kld: np.ndarray
+    kld_reverse: np.ndarray
+    same_top: np.ndarray
+    nll: np.ndarray
+    reference_nll: np.ndarray
+    confidence: np.ndarray
+    nonfinite: int = 0
+
+    def __len__(self) -> int:
+        return len(self.kld)
+
+
+def log_probabilities(logits: torch.Tensor) -> torch.Tensor:
+    """float32 log-softmax of logits `[tokens, vocabulary]` over the full vocabulary."""
+    return torch.log_softmax(logits.float(), dim=-1)
+
+
+def nonfinite(logits: torch.Tensor) -> int:
+    """How many logits are infinite or not a number."""
+    # One pass without a mask where all is well: any such value makes the sum one.
+    if bool(logits.sum(dtype=torch.float64).isfinite()):
+        return 0
+    return int((~logits.isfinite()).sum())
+
+
+@torch.inference_mode()
+def compare(logits: torch.Tensor, reference: torch.Tensor, following: torch.Tensor) -> Positions:
+    """Compare logits `[tokens, vocabulary]` with the reference's log-probabilities of the same tokens.
+
+    `following` `[tokens]` are the ids that really follow. KLD is sum p * (ln p - ln q), p the reference, and the
+    reverse with both exchanged (Kullback and Leibler 1951); a token to which the first of them gives nothing adds
+    nothing. Of two vocabularies padded differently the smaller one counts.
+    """
+    rows = max(1, BLOCK_ELEMENTS // logits.shape[-1])
+    parts = zip(logits.split(rows), reference.split(rows), following.split(rows), strict=True)
+    return joined([_compare(*part) for part in parts])
+
+
+def _compare(logits: torch.Tensor, reference: torch.Tensor, following: torch.Tensor) -> Positions:
+    bad = nonfinite(logits)
+    width = min(logits.shape[-1], reference.shape[-1])
+    q, p = log_probabilities(logits)[:, :width], reference[:, :width]
+    confidence, top = p.max(-1)
+    index = following.unsqueeze(-1)
+    difference = p - q
+    if bad or not bool(difference.sum().isfinite()):
+        # 0 * (-inf - x) is not a number, and by definition nothing.
+        difference = difference.masked_fill((p == q) & p.isinf(), 0.0)
+        forward = (p.exp() * difference).masked_fill(p == float("-inf"), 0.0).sum(-1)
+        reverse = (q.exp() * difference).masked_fill(q == float("-inf"), 0.0).sum(-1)
+    else:
+        forward = torch.linalg.vecdot(p.exp(), difference)
+        reverse = torch.linalg.vecdot(q.exp(), difference)
+    return Positions(
+        kld=_host(forward.clamp(min=0)),
+        kld_reverse=_host((-reverse).clamp(min=0)),
+        same_top=((q.argmax(-1) == top) & ~forward.isnan()).cpu().numpy(),
+        nll=_host(-q.gather(-1, index).squeeze(-1)),
+        reference_nll=_host(-p.gather(-1, index).squeeze(-1)),
+        confidence=_host(confidence.exp()),
+        nonfinite=bad,
+    )
+
+
+def _host(values: torch.Tensor) -> np.ndarray:
+    return values.double().cpu().numpy()
+
+
+def joined(parts: Iterable[Positions]) -> Positions:
+    """The positions of several blocks, in order."""
+    parts = list(parts)
+    names = [field.name for field in fields(Positions) if field.name != "nonfinite"]
+    arrays = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
+    return Positions(**arrays, nonfinite=sum(part.nonfinite for part in parts))

@@ -1,0 +1,133 @@
+"""The reference's log-probabilities of a text, kept on disk, so that another variant is measured by running it alone.
+
+float32, because float16 flushes small probabilities to zero. A file is written aside and renamed when it is whole;
+the least recently used ones go when all together exceed the limit.
+"""
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import uuid4
+
+import numpy as np
+import torch
+from numpy.lib.format import open_memmap
+
+from quantlab.errors import Unavailable
+
+_SUFFIX, _ASIDE = ".npy", ".part"
+#: A file that is still written to is younger than this, in seconds: what a killed process left goes after it.
+_STALE_S = 24 * 3600.0
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Log-probabilities `[tokens, vocabulary]` in a file."""
+
+    file: Path
+    table: np.ndarray
+
+    def block(self, first: int, count: int) -> torch.Tensor:
+        """`count` rows from `first` on, in memory."""
+        return torch.from_numpy(np.array(self.table[first : first + count]))
+
+
+@dataclass(frozen=True)
+class ScoreStore:
+    """The tables below `root`, which together take at most `limit` bytes (the newest one is always kept)."""
+
+    root: Path
+    limit: int
+
+    def find(self, key: str) -> Rows | None:
+        """The whole table of that key, else None."""
+        file = self.root / f"{key}{_SUFFIX}"
+        try:
+            table = np.load(file, mmap_mode="r", allow_pickle=False)
+            os.utime(file)
+        except (OSError, ValueError, EOFError):  # not there, or damaged: it is made again
+            return None
+        return Rows(file, table)
+
+    def fitting(self, vocabulary: int) -> int:
+        """How many tokens a table of this vocabulary may have."""
+        return self.limit // (4 * vocabulary)
+
+    @contextmanager
+    def writing(self, key: str, tokens: int, vocabulary: int) -> "Iterator[Writer]":
+        """A table to be filled from the top; it is found under `key` when the block ends well.
+
+        Raises Unavailable where it does not fit on the disk.
+        """
+        aside = self.root / f"{key}.{uuid4().hex}{_ASIDE}"
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            self._clean()
+            writer = Writer(open_memmap(aside, "w+", np.float32, (tokens, vocabulary)))
+            _reserve(aside)
+            yield writer
+            writer.finish()
+            aside.rename(self.root / f"{key}{_SUFFIX}")
+        except OSError as error:
+            raise _no_room(self.root, tokens * vocabulary * 4, error) from error
+        finally:
+            with suppress(OSError):
+                aside.unlink()
+        self._shrink(keep=key)
+
+    def _clean(self) -> None:
+        """Remove what killed processes left behind."""
+        for left in self.root.glob(f"*{_ASIDE}"):
+            if _age_s(left) > _STALE_S:
+                left.unlink(missing_ok=True)
+
+    def _shrink(self, keep: str) -> None:
+        files = sorted(self.root.glob(f"*{_SUFFIX}"), key=lambda file: file.stat().st_mtime)
+        held = sum(file.stat().st_size for file in files)
+        for file in files:
+            if held > self.limit and file.stem != keep:
+                held -= file.stat().st_size
+                file.unlink(missing_ok=True)
+
+
+class Writer:
+    """Fills a table from the top."""
+
+    def __init__(self, table: np.memmap) -> None:
+        self._table = table
+        self._done = 0
+
+    def append(self, scores: torch.Tensor) -> None:
+        """Add float32 rows `[tokens, vocabulary]`."""
+        self._table[self._done : self._done + len(scores)] = scores.cpu().numpy()
+        self._done += len(scores)
+
+    def finish(self) -> None:
+        """Write out what is still in memory. Raises RuntimeError where rows are missing."""
+        if self._done != len(self._table):
+            raise RuntimeError(f"{self._done} of {len(self._table)} rows were written")
+        self._table.flush()
+
+
+def _reserve(file: Path) -> None:
+    """Take the room on the disk now: a full disk met through a memory map would kill the process."""
+    if hasattr(os, "posix_fallocate"):
+        with file.open("r+b") as opened:
+            os.posix_fallocate(opened.fileno(), 0, file.stat().st_size)
+
+
+def _no_room(root: Path, nbytes: int, error: OSError) -> Unavailable:
+    return Unavailable(
+        f"The reference's {nbytes / 1e6:,.0f} MB of log-probabilities cannot be kept in {root}: {error.strerror}.",
+        "Free some space, read fewer windows, or set QUANTLAB_CACHE_FOLDER to another disk.",
+    )
+
+
+def _age_s(file: Path) -> float:
+    try:
+        return time.time() - file.stat().st_mtime
+    except OSError:
+        return 0.0

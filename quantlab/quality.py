@@ -1,0 +1,283 @@
+"""The second job: what the missing bits cost in fidelity and at tasks, as a stream of events."""
+
+import hashlib
+import json
+import threading
+import time
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field, replace
+
+from quantlab.engine.background import in_background
+from quantlab.engine.bring import checkpoint_store
+from quantlab.engine.cache import VariantCache
+from quantlab.engine.disk import identity
+from quantlab.errors import BadInput, QuantlabError, Stopped
+from quantlab.events import Measured, Measuring, QualityDone, QualityEvent, QualityStarted, Stage
+from quantlab.fidelity import layers, tasks
+from quantlab.fidelity.figures import fidelity
+from quantlab.fidelity.reading import read_reference, read_variant
+from quantlab.fidelity.reference import Rows, ScoreStore
+from quantlab.fidelity.windows import Windows, windows
+from quantlab.measure.machine import machine, versions
+from quantlab.methods import PRECISIONS
+from quantlab.planning import Entrant, Plan, context_length, plan, refusal
+from quantlab.readying import Readying, entered, telling, variant_cache
+from quantlab.records import (
+    Fidelity,
+    Model,
+    Progress,
+    Quality,
+    QualityRun,
+    QualitySettings,
+    Settings,
+    TaskScore,
+    Text,
+    TextFacts,
+)
+from quantlab.running import Ready, answer
+from quantlab.settings import app_settings
+
+#: The same weights in another rounding: what such a pair differs by is noise, and a smaller difference is none.
+ROUNDINGS: Mapping[str, str] = {"fp32": "bf16", "bf16": "fp32", "fp16": "fp32"}
+#: Characters of the text that the decode speed is measured after.
+_PROMPT = 400
+#: Changes when the same inputs give other log-probabilities.
+FORMAT = 1
+
+
+def quality(
+    model: str | Model,
+    precisions_asked: Sequence[str],
+    text: Text,
+    settings: QualitySettings | None = None,
+    *,
+    stop: threading.Event | None = None,
+    variants: VariantCache | None = None,
+    scores: ScoreStore | None = None,
+    known: Mapping[str, QualityRun] | None = None,
+) -> Iterator[QualityEvent]:
+    """Measure one model at several precisions beside the reference: over a text, at tasks, layer by layer.
+
+    `precisions_asked` as in `compare()`. `known` are runs measured earlier in the same way; they are given again
+    instead of being repeated. Yields `Loading` with an empty precision while a model is fetched, then
+    `QualityStarted`, for each precision, the reference first, `Loading`, `Loaded`, `Measuring` and `Measured`; at
+    last `QualityDone`. A precision that fails is a run with an error. Setting `stop`, or closing the generator, ends
+    the work soon; what is finished stays.
+
+    Raises BadInput, ModelError or Unavailable before `QualityStarted` where nothing can be measured.
+    """
+    stop = stop or threading.Event()
+    settings = settings or QualitySettings()
+    if settings.windows < 1:
+        raise BadInput("At least one window of the text is needed.", "Raise the number of windows.")
+    tasks.check(settings.tasks)
+    found, entrants = yield from entered(model, precisions_asked, stop)
+    if found.meaningless:
+        raise BadInput(
+            f"{found.name} has random weights: how far its precisions lie apart says nothing.",
+            "Choose a model that was trained; memory and speed are in the comparison.",
+        )
+    planned = _plan(found, entrants, text, settings)
+    store = scores or ScoreStore(checkpoint_store().root.parent / "scores", app_settings().cache_bytes)
+    job = _Job(planned, text, settings, stop, store, Readying(planned, stop, variants or variant_cache()), known or {})
+    yield from job.run()
+
+
+def _plan(model: Model, entrants: tuple[Entrant, ...], text: Text, settings: QualitySettings) -> Plan:
+    asked = Settings(
+        max_new_tokens=settings.new_tokens,
+        raw=True,
+        reference=settings.reference,
+        placement=settings.placement,
+        calibration=settings.calibration,
+    )
+    return plan(model, entrants, text.content.strip()[:_PROMPT], asked, app_settings())
+
+
+@dataclass
+class _Job:
+    """One quality run under way."""
+
+    plan: Plan
+    text: Text
+    settings: QualitySettings
+    stop: threading.Event
+    store: ScoreStore
+    readying: Readying
+    known: Mapping[str, QualityRun]
+    runs: dict[str, QualityRun] = field(default_factory=dict)
+    rows: Rows | None = None
+    floor: Fidelity | None = None
+    outputs: layers.Outputs | None = None
+    windows: Windows = field(init=False)
+
+    def run(self) -> Iterator[QualityEvent]:
+        plan = self.plan
+        self.windows = self._windows()
+        facts = TextFacts(
+            self.text.name,
+            self.text.digest,
+            self.windows.tokens,
+            self.windows.scored,
+            len(self.windows.ids),
+            self.windows.size,
+        )
+        yield QualityStarted(tuple(e.name for e in plan.order), plan.reference.name, facts)
+        self.rows = self.store.find(self._key())
+        for entrant in self._order():
+            run = self._known(entrant)
+            if run is None:
+                run = yield from self._measure(entrant)
+            if entrant in plan.entrants:
+                self.runs[entrant.name] = run
+                yield Measured(run)
+            if run.fidelity is not None and entrant.name == self._rounding():
+                self.floor = run.fidelity
+        yield QualityDone(
+            Quality(
+                model=plan.model,
+                reference=plan.reference.name,
+                text=facts,
+                settings=replace(self.settings, placement=plan.settings.placement),
+                machine=machine(self.readying.device),
+                versions=versions(),
+                noise_floor=self.floor,
+                floor=self._floor_told(),
+                runs=tuple(self.runs[entrant.name] for entrant in plan.entrants),
+            )
+        )
+
+    def _windows(self) -> Windows:
+        tokenizer = self.plan.question.tokenizer
+        ids = tokenizer.encode(self.text.content, add_special_tokens=False, verbose=False)
+        return windows(ids, tokenizer.bos_token_id, context_length(self.plan.model), self.settings.windows)
+
+    def _order(self) -> tuple[Entrant, ...]:
+        """The reference, the noise floor's rounding where no column has it, then the other columns."""
+        order, rounding = self.plan.order, self._rounding()
+        if rounding is None or any(entrant.name == rounding for entrant in order):
+            return order
+        extra = Entrant(PRECISIONS[rounding], self.plan.model)
+        if refusal(extra, self.readying.device):
+            return order
+        return (order[0], extra, *order[1:])
+
+    def _rounding(self) -> str | None:
+        reference = self.plan.reference
+        return ROUNDINGS.get(reference.name) if reference.model is self.plan.model else None
+
+    def _floor_told(self) -> str:
+        reference, rounding = self.plan.reference.name, self._rounding()
+        if rounding is None:
+            return f"there is none: {reference} has no second rounding of the same weights"
+        if self.floor is None:
+            return f"there is none: {rounding} could not be measured"
+        return f"{rounding} beside {reference}: the same weights, rounded otherwise"
+
+    def _known(self, entrant: Entrant) -> QualityRun | None:
+        """A run measured earlier; the reference's only where nothing must be read beside it again."""
+        run = self.known.get(entrant.name)
+        if run is None or run.error or run.stopped:
+            return None
+        others = all(other.name in self.known for other in self.plan.entrants)
+        return run if entrant is not self.plan.reference or self.rows is not None or others else None
+
+    def _measure(self, entrant: Entrant) -> Generator[QualityEvent, None, QualityRun]:
+        run = QualityRun(entrant.name)
+        with ExitStack() as leases:
+            try:
+                with telling(entrant.name):
+                    ready = yield from self.readying.ready(entrant, leases)
+                    run = replace(run, load=ready.load, notes=ready.load.notes)
+                    for stage in (self._speed, self._text, self._tasks, self._layers):
+                        if self.stop.is_set():
+                            raise Stopped
+                        run = yield from stage(entrant, ready, run)
+            except Stopped:
+                return replace(run, stopped=True)
+            except QuantlabError as error:
+                return replace(run, error=error.what, advice=error.advice)
+        return run
+
+    def _speed(self, entrant: Entrant, ready: Ready, run: QualityRun) -> Generator[QualityEvent, None, QualityRun]:
+        yield Measuring(entrant.name, "speed", 0, self.settings.new_tokens, "tokens", None)
+        steps = answer(ready, self.plan.question, self.readying.device, self.stop)
+        try:
+            while True:
+                next(steps)
+        except StopIteration as end:
+            timing = end.value.timing
+        return replace(run, decode_tokens_per_s=timing and timing.decode_tokens_per_s)
+
+    def _text(self, entrant: Entrant, ready: Ready, run: QualityRun) -> Generator[QualityEvent, None, QualityRun]:
+        """Read the text; the reference's log-probabilities are kept unless they are there."""
+        is_reference = entrant is self.plan.reference
+        if not is_reference and self.rows is None:
+            note = "no figures of fidelity: the reference failed, or was stopped"
+            return replace(run, notes=(*run.notes, note))
+        begun = time.perf_counter()
+
+        def read(progress: Progress) -> Fidelity:
+            if self.rows is None:
+                size = (self.windows, self.store, self._key())
+                self.rows, found = read_reference(ready.loaded, *size, progress)
+            else:
+                found = read_variant(ready.loaded, self.windows, self.rows, progress)
+            return fidelity(found, len(self.windows.ids))
+
+        figures = yield from self._told(entrant, "text", read)
+        speed = len(self.windows.ids) * self.windows.size / (time.perf_counter() - begun)
+        return replace(run, fidelity=figures, score_tokens_per_s=speed)
+
+    def _tasks(self, entrant: Entrant, ready: Ready, run: QualityRun) -> Generator[QualityEvent, None, QualityRun]:
+        if not self.settings.tasks or entrant not in self.plan.entrants:
+            return run
+
+        def work(progress: Progress) -> Mapping[str, TaskScore]:
+            return tasks.score(ready.loaded, self.plan.question.tokenizer, self.settings.tasks, progress)
+
+        scored = yield from self._told(entrant, "tasks", work)
+        theirs = self.runs.get(self.plan.reference.name)
+        if theirs is not None and theirs.tasks:
+            scored = {name: tasks.against(score, theirs.tasks[name]) for name, score in scored.items()}
+        return replace(run, tasks=scored)
+
+    def _layers(self, entrant: Entrant, ready: Ready, run: QualityRun) -> Generator[QualityEvent, None, QualityRun]:
+        network = ready.loaded.network
+        if not self.settings.layers or network is None or entrant not in self.plan.entrants:
+            return run
+        yield Measuring(entrant.name, "layers", 0, 0, "layers", None)
+        ids = self.windows.ids[0][: layers.TOKENS]
+        if entrant is self.plan.reference:
+            self.outputs = layers.outputs(network, ids)
+        elif self.outputs is not None:
+            return replace(run, layers=layers.errors(network, ids, self.outputs))
+        return run
+
+    def _told(self, entrant: Entrant, stage: Stage, work) -> Generator[Measuring, None, object]:
+        """Do the work in a thread and pass its progress on, with the time left by the pace so far."""
+        begun = time.perf_counter()
+        steps = in_background(work, self.stop)
+        try:
+            while True:
+                done, total, what = next(steps)
+                spent = time.perf_counter() - begun
+                left = spent * (total - done) / done if done else None
+                yield Measuring(entrant.name, stage, done, total, what, left)
+        except StopIteration as end:
+            return end.value
+        finally:
+            steps.close()
+
+    def _key(self) -> str:
+        """What changes the reference's log-probabilities: its weights, how they are computed, the tokens read."""
+        variant = self.plan.variant(self.plan.reference)
+        everything = {
+            "format": FORMAT,
+            "variant": identity(variant),
+            "placement": asdict(variant.placement),
+            "windows": self.windows.digest,
+            "versions": versions(),
+        }
+        return hashlib.sha256(json.dumps(everything, sort_keys=True, default=str).encode()).hexdigest()[:32]

@@ -1,0 +1,83 @@
+"""The kept log-probabilities: whole or not there, capped, and never fatal."""
+
+import os
+import time
+
+import pytest
+import torch
+
+from quantlab.errors import Stopped, Unavailable
+from quantlab.fidelity.reference import ScoreStore
+
+
+def write(store: ScoreStore, key: str, tokens: int = 10, vocabulary: int = 8) -> torch.Tensor:
+    table = torch.randn(tokens, vocabulary)
+    with store.writing(key, tokens, vocabulary) as writer:
+        for block in table.split(4):
+            writer.append(block)
+    return table
+
+
+def test_what_was_written_is_read_in_blocks(tmp_path):
+    store = ScoreStore(tmp_path, 10**6)
+    assert store.find("a") is None
+    table = write(store, "a")
+    rows = store.find("a")
+    assert torch.equal(torch.cat([rows.block(0, 3), rows.block(3, 7)]), table) and store.find("b") is None
+    assert rows.table.dtype == "float32"
+
+
+def test_half_a_table_is_never_found(tmp_path):
+    store = ScoreStore(tmp_path, 10**6)
+    with pytest.raises(Stopped), store.writing("a", 10, 8) as writer:
+        writer.append(torch.randn(4, 8))
+        raise Stopped
+    with pytest.raises(RuntimeError, match="4 of 10 rows"), store.writing("a", 10, 8) as writer:
+        writer.append(torch.randn(4, 8))
+    assert store.find("a") is None and not list(tmp_path.iterdir())
+
+
+def test_a_damaged_table_counts_as_missing(tmp_path):
+    store = ScoreStore(tmp_path, 10**6)
+    write(store, "a")
+    for content in (b"", b"no numpy file", (tmp_path / "a.npy").read_bytes()[:200]):
+        (tmp_path / "a.npy").write_bytes(content)
+        assert store.find("a") is None
+
+
+def test_the_least_recently_used_go_first(tmp_path):
+    size = 10 * 8 * 4 + 128
+    store = ScoreStore(tmp_path, 2 * size)
+    for age, key in ((300, "a"), (200, "b")):
+        write(store, key)
+        os.utime(tmp_path / f"{key}.npy", (time.time() - age,) * 2)
+    store.find("a")
+    write(store, "c")
+    assert sorted(file.stem for file in tmp_path.iterdir()) == ["a", "c"]
+    assert ScoreStore(tmp_path, 1_000).fitting(25) == 10
+
+
+def test_what_a_killed_process_left_goes_when_it_is_old(tmp_path):
+    store = ScoreStore(tmp_path, 10**6)
+    old, young = tmp_path / "x.123.part", tmp_path / "y.456.part"
+    for file, age in ((old, 10**6), (young, 10)):
+        file.write_bytes(b"half")
+        os.utime(file, (time.time() - age,) * 2)
+    write(store, "a")
+    assert not old.exists() and young.exists()
+
+
+def test_a_full_disk_is_told(tmp_path, monkeypatch):
+    def full(*_args):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(Unavailable, match="No space left on device"):
+        write(ScoreStore(tmp_path, 10**6), "a")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_that_cannot_be_made_is_told(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(Unavailable):
+        write(ScoreStore(tmp_path / "file" / "below", 10**6), "a")
