@@ -4,17 +4,15 @@ import argparse
 import json
 import os
 import sys
+import textwrap
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 from quantlab.errors import BadInput, QuantlabError, Stopped, unknown
-from quantlab.records import Calibration, Placement, Settings
-
-if TYPE_CHECKING:
-    from quantlab.records import Comparison
+from quantlab.records import Calibration, Placement, Precision, Settings
 
 DEFAULT_PRECISIONS = "fp32,bf16,int8,nf4,nf4-dq,fp4"
 DEFAULT_PROMPT = "Tell me a story about Sanna Corsa."
@@ -39,18 +37,19 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _add_compare(verbs) -> None:
-    compare = verbs.add_parser("compare", help="run one prompt through several precisions")
+    listed = _listed("precisions", lambda _precision: True)
+    compare = verbs.add_parser("compare", help="run one prompt through several precisions", **listed)
     compare.add_argument("--model", default="demo", help="demo, a folder, a Hub id with @revision, or shape:NAME")
     compare.add_argument(
-        "--precisions", default=DEFAULT_PRECISIONS, help=f"comma-separated (default {DEFAULT_PRECISIONS})"
+        "--precisions", default=DEFAULT_PRECISIONS, help=f"comma-separated, from below (default {DEFAULT_PRECISIONS})"
     )
     compare.add_argument(
         "--variant",
         action="append",
         default=[],
         metavar="PATH_OR_ID[::PRECISION]",
-        help="a published checkpoint to compare with: a quantized folder or Hub id, a .gguf file (::NAME picks one of "
-        "several), or another model at a precision; may be repeated",
+        help="a published checkpoint to compare with: a quantized folder, a Hub id or the address of its page, a .gguf "
+        "file (::NAME picks one of several), or another model at a precision; may be repeated",
     )
     compare.add_argument("--prompt", default=DEFAULT_PROMPT, help="the text, or - for standard input")
     compare.add_argument("--max-new-tokens", type=int, default=64)
@@ -70,12 +69,28 @@ def _add_compare(verbs) -> None:
 
 
 def _add_quantize(verbs) -> None:
-    quantize = verbs.add_parser("quantize", help="write a model at one precision as a checkpoint for other programs")
+    from quantlab.saving import savable
+
+    what, listed = "write a model at one precision as a checkpoint for other programs", _listed("precisions", savable)
+    quantize = verbs.add_parser("quantize", help=what, **listed)
     quantize.add_argument("--model", default="demo", help="demo, a folder, a Hub id with @revision, or shape:NAME")
-    quantize.add_argument("--precision", required=True, help="for example gptq-4, awq-4, q4_k_m or nf4")
+    quantize.add_argument("--precision", required=True, help="one of those below")
     quantize.add_argument("--out", required=True, metavar="DIR", help="a folder that does not exist or is empty")
     _add_placement(quantize)
     _add_calibration(quantize)
+
+
+def _listed(title: str, wanted: Callable[[Precision], bool]) -> dict[str, Any]:
+    """The names of the wanted precisions, each method's under its title, as the end of a verb's help."""
+    from quantlab.methods import METHODS
+
+    lines = [f"{title}:"]
+    for method in METHODS.values():
+        if names := " ".join(one.name for one in method.precisions if wanted(one)):
+            wrapped = textwrap.wrap(names, 76, break_on_hyphens=False)
+            lines += [f"  {method.title}", *(f"    {line}" for line in wrapped)]
+    epilog = "\n".join((*lines, "Options may follow a name: gptq-4-g128, gptq-4-act."))
+    return {"formatter_class": argparse.RawDescriptionHelpFormatter, "epilog": epilog}
 
 
 def _add_cache(verbs) -> None:
@@ -131,17 +146,19 @@ def _settings(args: argparse.Namespace) -> Settings:
 
 
 def _compare(args: argparse.Namespace) -> int:
-    from quantlab import terminal
-    from quantlab.comparison import compare
-    from quantlab.export import comparison_data
-
     prompt = sys.stdin.read() if args.prompt == "-" else args.prompt
     names = [name.strip() for name in args.precisions.split(",") if name.strip()]
     names += [_checkpoint(spec) for spec in args.variant]
     if args.json and args.json != "-":
         _check_writable(Path(args.json).absolute())
+    settings = _settings(args)
+
+    from quantlab import terminal  # here, because torch comes with these
+    from quantlab.comparison import compare
+    from quantlab.export import comparison_data
+
     stop = threading.Event()
-    with closing(compare(args.model, names, prompt, _settings(args), stop=stop)) as events:
+    with closing(compare(args.model, names, prompt, settings, stop=stop)) as events:
         comparison = terminal.follow(events, stop)
     if args.json == "-":
         print(json.dumps(comparison_data(comparison), allow_nan=False))
@@ -149,14 +166,24 @@ def _compare(args: argparse.Namespace) -> int:
         terminal.show(comparison)
         if args.json:
             _write(Path(args.json), json.dumps(comparison_data(comparison), allow_nan=False, indent=1))
-    return _exit_code(comparison, stop)
+    if stop.is_set():
+        raise Stopped
+    return SOME_FAILED if any(run.error for run in comparison.runs) else 0
 
 
 def _checkpoint(spec: str) -> str:
-    """A published checkpoint as `compare` tells it from a precision: a bare folder's name is given as a path."""
-    from quantlab.methods.published import is_published
+    """A published checkpoint as `compare` tells it from a precision: a bare folder's name is given as a path.
 
-    return spec if is_published(spec) else f"./{spec}"
+    Raises BadInput for one that does not exist, before anything heavy is imported.
+    """
+    from quantlab.methods import published
+    from quantlab.settings import app_settings
+
+    found = published.read(spec)
+    if not published.is_published(spec):
+        found = published.read(f"./{spec}")
+    published.check_there(found, app_settings())
+    return found.spec
 
 
 def _quantize(args: argparse.Namespace) -> int:
@@ -176,6 +203,7 @@ def _cache(args: argparse.Namespace) -> int:
     from quantlab.engine.bring import checkpoint_store
 
     store = checkpoint_store()
+    store.work.sweep()
     if args.action == "list":
         terminal.show_kept(store)
         return 0
@@ -200,12 +228,6 @@ def _write(path: Path, text: str) -> None:
         path.write_text(text)
     except OSError as error:
         raise BadInput(f"Cannot write {path}: {error.strerror}.", "Name another file.") from error
-
-
-def _exit_code(comparison: "Comparison", stop: threading.Event) -> int:
-    if stop.is_set():
-        return INTERRUPTED
-    return SOME_FAILED if any(run.error for run in comparison.runs) else 0
 
 
 def _precisions(args: argparse.Namespace) -> int:
@@ -245,12 +267,13 @@ VERBS = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line. Errors a user can act on go to standard error as two lines; others stay loud."""
-    args = parser().parse_args(arguments)
     try:
+        args = parser().parse_args(arguments)
         code = VERBS[args.verb](args)
         sys.stdout.flush()
         return code
     except (Stopped, KeyboardInterrupt):
+        print("quantlab: stopped.", file=sys.stderr)
         return INTERRUPTED
     except QuantlabError as error:
         print(f"quantlab: {error.what}", file=sys.stderr)

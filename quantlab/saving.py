@@ -9,12 +9,14 @@ from pathlib import Path
 from uuid import uuid4
 
 from quantlab import models
+from quantlab.engine.aside import written_aside
 from quantlab.engine.background import in_background
 from quantlab.engine.bring import checkpoint_store
-from quantlab.engine.disk import check_space, folder_bytes, write_manifest, written_aside
+from quantlab.engine.disk import check_space, folder_bytes, write_manifest
 from quantlab.errors import BadInput, Unavailable
-from quantlab.methods import method_of, precision, variant_of
-from quantlab.records import Calibration, Placement, Progress, Variant
+from quantlab.methods import PRECISIONS, method_of, precision, variant_of
+from quantlab.methods.base import Method
+from quantlab.records import Calibration, Placement, Precision, Progress, Variant
 from quantlab.runtime import placement as placements
 from quantlab.settings import app_settings
 
@@ -40,45 +42,59 @@ def quantize(
 ) -> Generator[tuple[int, int, str], None, Saved]:
     """Quantize a model into the folder `out`, which must not exist or be empty.
 
-    Yields progress as (done, total, what); returns what was written. What is kept on disk already is copied. Setting
-    `stop`, or closing the generator, ends the work and leaves nothing behind.
+    Gives progress as (done, total, what), and at the end what was written. What is kept on disk already is copied.
+    Setting `stop`, or closing the generator, ends the work and leaves nothing behind.
 
     Raises BadInput, ModelError, Unavailable, OutOfMemory or Stopped.
     """
     chosen = precision(precision_name)
+    if not savable(chosen):
+        raise Unavailable(
+            f"{chosen.name} has no checkpoint of its own that other programs could read.",
+            f"Choose one of: {', '.join(name for name, one in PRECISIONS.items() if savable(one))}.",
+        )
     folder = _free_folder(out)
     where = placements.resolve(placement or Placement("auto"))
+    _refuse(chosen, method_of(chosen).unavailable(where.device))
+    aside = folder.parent / f".{folder.name}.{uuid4().hex}"
 
     def job(progress: Progress) -> Saved:
-        variant = variant_of(
-            models.resolve(model, app_settings(), progress), chosen, where, calibration or Calibration()
-        )
-        method = method_of(chosen)
-        reason = method.unavailable(where.device) or method.refuses(
-            chosen, models.checkpoint(variant.model), where.device
-        )
-        if reason:
-            raise Unavailable(f"{chosen.name} cannot be made here: it {reason}.")
-        return _save(variant, folder, progress)
+        work = checkpoint_store().work
+        work.sweep()
+        with work.noted(aside), written_aside(aside, folder):
+            found = models.resolve(model, app_settings(), progress)
+            _refuse(chosen, method_of(chosen).refuses(chosen, models.checkpoint(found), where.device))
+            variant = variant_of(found, chosen, where, calibration or Calibration())
+            build_s, reused = _write(variant, aside, progress)
+            return Saved(folder, folder_bytes(aside), build_s, reused)
 
-    return (yield from in_background(job, stop or threading.Event()))
+    return in_background(job, stop or threading.Event())
 
 
-def _save(variant: Variant, folder: Path, progress: Progress) -> Saved:
+def savable(chosen: Precision) -> bool:
+    """Whether a precision has a checkpoint that other programs read. Needs no model, and imports nothing."""
+    return type(method_of(chosen)).build is not Method.build
+
+
+def _refuse(chosen: Precision, reason: str | None) -> None:
+    if reason:
+        raise Unavailable(f"{chosen.name} cannot be made here: it {reason}.")
+
+
+def _write(variant: Variant, folder: Path, progress: Progress) -> tuple[float, bool]:
+    """Fill the folder; returns how many seconds quantizing took, and whether that was some time ago."""
     method = method_of(variant.precision)
-    if not method.kept:
-        method.prepare()
-    with written_aside(folder.parent / f".{folder.name}.{uuid4().hex}", folder) as aside:
-        if method.kept:
-            kept = checkpoint_store().get(variant, progress)
-            shutil.copytree(kept.folder, aside, dirs_exist_ok=True)
-            return Saved(folder, folder_bytes(aside), kept.build_s, not kept.built_now)
-        check_space(variant, aside)
-        begun = time.perf_counter()
-        method.build(variant, aside, progress)
-        build_s = time.perf_counter() - begun
-        write_manifest(variant, aside, build_s)
-        return Saved(folder, folder_bytes(aside), build_s, False)
+    if method.kept:
+        kept = checkpoint_store().get(variant, progress)
+        shutil.copytree(kept.folder, folder, dirs_exist_ok=True)
+        return kept.build_s, not kept.built_now
+    check_space(variant, folder)
+    method.prepare()
+    begun = time.perf_counter()
+    method.build(variant, folder, progress)
+    build_s = time.perf_counter() - begun
+    write_manifest(variant, folder, build_s)
+    return build_s, False
 
 
 def _free_folder(out: str | Path) -> Path:

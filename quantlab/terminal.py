@@ -1,5 +1,6 @@
 """The command line's screen: progress on standard error while a comparison runs, tables afterwards."""
 
+import re
 import signal
 import threading
 from collections.abc import Generator, Iterable, Iterator
@@ -7,9 +8,10 @@ from contextlib import contextmanager
 from statistics import median
 from typing import TYPE_CHECKING, TypeVar
 
+from rich import box
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 
 from quantlab.charts import units
@@ -31,29 +33,17 @@ def follow(events: Iterator[Event], stop: threading.Event) -> Comparison:
 
     Raises Stopped where nothing had begun yet, KeyboardInterrupt for a second Ctrl-C.
     """
-    columns = (
-        TextColumn("{task.description:<14}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[what]}"),
-    )
-    with _interrupt_sets(stop), Progress(*columns, console=Console(stderr=True)) as progress:
-        task = progress.add_task("reading", total=None, what="")
+    with _Line("reading") as line, _interrupt_sets(stop, line):
         for event in events:
             match event:
                 case Started(precisions=names):
-                    progress.update(task, description=f"{len(names)} precisions")
+                    line.tell(f"{len(names)} precisions")
                 case Loading(precision=name, done=done, total=total, what=what):
-                    label = f"load {name}" if name else "download"
-                    progress.update(
-                        task, description=label, completed=done, total=total or None, what=escape(what[-40:])
-                    )
+                    line.tell(f"load {name}" if name else "download", done, total, what)
                 case Token(precision=name, index=index):
-                    if index == 0:
-                        progress.reset(task, total=None)
-                    progress.update(task, description=name, completed=index + 1, what="tokens")
+                    line.tell(name, index + 1, what="tokens")
                 case Finished(run=run):
-                    progress.update(task, description=run.precision, what="failed" if run.error else "done")
+                    line.tell(run.precision, len(run.token_ids), what="failed" if run.error else "tokens, done")
                 case Done(comparison=comparison):
                     return comparison
     raise Stopped
@@ -61,15 +51,43 @@ def follow(events: Iterator[Event], stop: threading.Event) -> Comparison:
 
 def follow_steps(steps: Generator[tuple[int, int, str], None, T], stop: threading.Event) -> T:
     """Show the progress of one long job and return its result. Ctrl-C sets `stop`. Raises what the job raises."""
-    columns = (TextColumn("{task.description:<14}"), BarColumn(), TextColumn("{task.fields[what]}"))
-    with _interrupt_sets(stop), Progress(*columns, console=Console(stderr=True)) as progress:
-        task = progress.add_task("quantizing", total=None, what="")
+    with _Line("quantizing") as line, _interrupt_sets(stop, line):
         while True:
             try:
-                done, total, what = next(steps)
+                line.tell("quantizing", *next(steps))
             except StopIteration as end:
                 return end.value
-            progress.update(task, completed=done, total=total or None, what=escape(what[-60:]))
+
+
+class _Line:
+    """One line of progress on standard error."""
+
+    def __init__(self, description: str) -> None:
+        cells = [TextColumn("{task.fields[head]:<14}"), BarColumn(20), TextColumn("{task.fields[count]}")]
+        self._progress = Progress(*cells, TextColumn("{task.fields[what]}"), console=Console(stderr=True))
+        self._task = self._progress.add_task("", total=None, head=description, count="", what="")
+
+    def __enter__(self) -> "_Line":
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._progress.stop()
+
+    def tell(self, head: str, done: int = 0, total: int = 0, what: str = "") -> None:
+        """`done` things of `total`; of a total that is not known, or was passed, nothing is shown."""
+        (task,) = self._progress.tasks
+        known = 0 < total >= done
+        task.total = total if known else None  # update() takes None for "as it was"
+        task.finished_time = None
+        count = f"{done:,}/{total:,}" if known else f"{done:,}" if done else ""
+        self._progress.update(
+            self._task, completed=done, head=escape(shortened(head, 22)), count=count, what=escape(what[-_WHAT:])
+        )
+
+
+#: Characters of what is under way, its end: the line has 80 columns.
+_WHAT = 24
 
 
 def show_saved(saved: "Saved", console: Console | None = None) -> None:
@@ -81,25 +99,25 @@ def show_saved(saved: "Saved", console: Console | None = None) -> None:
 
 def show_kept(store: "CheckpointStore", console: Console | None = None) -> None:
     """The quantized checkpoints on disk."""
-    entries, console = store.entries(), console or Console()
+    entries, console = store.entries(), console or Console(soft_wrap=True)
     held = units.size(sum(entry.nbytes for entry in entries))
-    table = Table(title=f"{held} of at most {units.size(store.limit)} in {store.root}", title_justify="left")
-    for heading in ("name", "size", "quantized in", "last used"):
-        table.add_column(heading, justify="right" if heading in ("size", "quantized in") else "left", overflow="fold")
-    for entry in entries:
+    console.print(f"{held} of at most {units.size(store.limit)} in {escape(str(store.root))}", highlight=False)
+    for entry in entries:  # a name stands alone: it is copied to `quantlab cache clear`
         used = entry.used.astimezone().strftime("%Y-%m-%d %H:%M")
-        table.add_row(escape(entry.name), units.size(entry.nbytes), units.seconds(entry.build_s), used)
-    console.print(table)
+        console.print(f"[bold]{escape(entry.name)}[/]", highlight=False)
+        took = units.seconds(entry.build_s)
+        console.print(f"    {units.size(entry.nbytes)}, quantized in {took}, last used {used}", highlight=False)
 
 
 @contextmanager
-def _interrupt_sets(stop: threading.Event) -> Iterator[None]:
+def _interrupt_sets(stop: threading.Event, line: _Line) -> Iterator[None]:
     """Let the first Ctrl-C set `stop`. Raised as an exception it would end the generator of events where it stands."""
 
     def handle(_number: int, _frame: object) -> None:
         if stop.is_set():
             raise KeyboardInterrupt
         stop.set()
+        line.tell("stopping", what="Ctrl-C again: at once")  # an import that is under way goes on to its end
 
     if threading.current_thread() is not threading.main_thread():  # Python allows handlers nowhere else
         yield
@@ -121,6 +139,7 @@ def show(comparison: Comparison, console: Console | None = None) -> None:
         console.print(_answer(run), end="\n\n")
     for table in _tables(comparison):
         console.print(table)
+        console.print()
     for run in comparison.runs:
         for note in _notes(run):
             console.print(f"{escape(run.precision)}: {escape(note)}", style="dim")
@@ -158,18 +177,39 @@ def _tables(comparison: Comparison) -> Iterator[Table]:
     """Two narrow tables instead of a wide one: a terminal has 80 columns."""
     title = f"{escape(comparison.model.name)}, reference {escape(comparison.reference)}"
     for headings, cells in ((_MEMORY, _memory_cells), (_SPEED, _speed_cells)):
-        table = Table(title=title, title_justify="left")
-        table.add_column("precision", no_wrap=True, max_width=_NAME_WIDTH)
+        table = _table(title, "precision")
         for heading in headings:
             table.add_column(heading, justify="right", no_wrap=True)
         for run in comparison.runs:
-            table.add_row(escape(shortened(run.precision, _NAME_WIDTH)), *cells(run))
+            table.add_row(escape(_broken(run.precision, _NAME_WIDTH)), *cells(run))
         yield table
-        title = None
+        title = ""
 
 
-#: Of a published checkpoint's name, so that a table still fits into 80 columns.
-_NAME_WIDTH = 14
+def _table(title: str, *headings: str) -> Table:
+    """A table without vertical lines, whose `headings` are over columns that do not wrap."""
+    table = Table(
+        title=title, title_justify="left", box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0)
+    )
+    for heading in headings:
+        table.add_column(heading, no_wrap=True)
+    return table
+
+
+def _broken(name: str, width: int) -> str:
+    """A name in lines of at most `width` characters, broken behind its hyphens and the like wherever there are any."""
+    lines = [""]
+    for piece in re.findall(r"[^-_.:/@]*[-_.:/@]*", name):
+        pieces = [piece[i : i + width] for i in range(0, len(piece), width)]
+        for part in pieces:
+            if len(lines[-1]) + len(part) > width:
+                lines.append("")
+            lines[-1] += part
+    return "\n".join(lines)
+
+
+#: Of a column's name, so that a table fits into 80 columns.
+_NAME_WIDTH = 18
 _MEMORY = ("stored", "bits/weight", "peak", "KV cache", "load")
 _SPEED = ("first token", "gap", "tokens/s", "same top", "KLD (nats)")
 
@@ -194,19 +234,22 @@ def _speed_cells(run: Run) -> Iterator[str]:
 
 def show_offers(offers: Iterable[Offer], console: Console | None = None) -> None:
     """What can run here, with its estimated memory, and why the rest cannot."""
-    table = Table(title="precisions", title_justify="left")
-    for heading in ("precision", "bits", "memory", "fits", "what it is"):
-        table.add_column(heading, justify="right" if heading in ("bits", "memory") else "left")
+    table = _table("precisions", "precision", "bits", "memory", "fits")
+    for column in table.columns[1:3]:
+        column.justify = "right"
+    table.add_column("what it is")
     for offer in offers:
-        fits = f"no: {offer.unavailable}" if offer.unavailable else {True: "yes", False: "no", None: "?"}[offer.fits]
+        fits = "no" if offer.unavailable else {True: "yes", False: "no", None: "?"}[offer.fits]
         cells = (offer.precision.name, units.number(offer.precision.bits), units.size(offer.estimated_bytes), fits)
-        table.add_row(*(escape(cell) for cell in (*cells, offer.precision.summary)))
+        why = f". Not here: it {offer.unavailable}" if offer.unavailable else ""
+        table.add_row(*(escape(cell) for cell in (*cells, offer.precision.summary + why)))
     (console or Console()).print(table)
 
 
 def show_models(choices: "Iterable[Choice]", console: Console | None = None) -> None:
     """The models that can be named without a download."""
-    table = Table("model", "what it is", title="models", title_justify="left")
+    table = _table("models", "model")
+    table.add_column("what it is")
     for choice in choices:
         table.add_row(escape(choice.name), escape(choice.description))
     (console or Console()).print(table)

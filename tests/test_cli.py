@@ -1,6 +1,7 @@
 """The command line, in this process where that suffices and as a program where its streams matter."""
 
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -10,9 +11,12 @@ import pytest
 
 from quantlab import cli, comparison
 from quantlab.errors import BadInput, Stopped
+from quantlab.events import Done
 from quantlab.methods import PRECISIONS
+from quantlab.saving import savable
 from tests import tiny
-from tests.test_export import COMPARISON_FIELDS, RUN_FIELDS
+from tests.examples import example_comparison
+from tests.export.test_comparison_json import COMPARISON_FIELDS, RUN_FIELDS
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -46,7 +50,7 @@ def test_json_on_standard_output_is_one_object_and_nothing_else(folder):
     assert done.stdout[end:] == "\n"
     assert set(data) >= COMPARISON_FIELDS
     assert data["prompt"] == "Once upon\na time" and len(data["prompt_token_ids"]) == 17
-    assert data["reference"] == "fp32" and data["model"]["name"] == folder
+    assert data["reference"] == "fp32" and data["model"]["name"] == Path(folder).name
     assert [run["precision"] for run in data["runs"]] == names.split(",")
     for run in data["runs"]:
         assert set(run) >= RUN_FIELDS
@@ -128,12 +132,35 @@ def test_arguments_that_do_not_exist_are_refused_by_name(capsys):
     [(KeyboardInterrupt(), 130), (Stopped(), 130), (BadInput("No.", "Yes."), 2)],
     ids=["interrupted", "stopped", "refused"],
 )
-def test_exit_codes(monkeypatch, error, code):
+def test_exit_codes(monkeypatch, error, code, capsys):
     def verb(_args) -> int:
         raise error
 
     monkeypatch.setitem(cli.VERBS, "models", verb)
     assert cli.main(["models"]) == code
+    assert capsys.readouterr().err == ("quantlab: stopped.\n" if code == 130 else "quantlab: No.\n  Yes.\n")
+
+
+def test_an_interrupted_comparison_shows_what_there_is_and_says_that_it_was_stopped(monkeypatch, capsys):
+    def interrupted(*_asked, stop, **_options):
+        signal.raise_signal(signal.SIGINT)  # as Ctrl-C does
+        assert stop.is_set()
+        yield Done(example_comparison())
+
+    monkeypatch.setattr(comparison, "compare", interrupted)
+    assert cli.main(["compare"]) == cli.INTERRUPTED
+    out, err = capsys.readouterr()
+    assert "fp32 (reference)" in out and err.endswith("quantlab: stopped.\n") and "Traceback" not in err
+
+
+@pytest.mark.parametrize("verb", ["compare", "quantize"])
+def test_the_help_lists_every_precision(verb, capsys):
+    with pytest.raises(SystemExit) as ended:
+        cli.main([verb, "--help"])
+    listed = set(capsys.readouterr().out.partition("precisions:\n")[2].split())
+    wanted = {name for name, chosen in PRECISIONS.items() if verb == "compare" or savable(chosen)}
+    assert ended.value.code == 0 and wanted <= listed and len(wanted) > 20
+    assert not set(PRECISIONS) - wanted & listed
 
 
 def test_a_defect_stays_loud(monkeypatch):
@@ -145,10 +172,10 @@ def test_a_defect_stays_loud(monkeypatch):
 def test_precisions_are_listed_with_their_memory_and_reasons(folder, capsys, monkeypatch):
     monkeypatch.setattr("quantlab.methods.bitsandbytes.missing_package", lambda name: name == "bitsandbytes")
     assert cli.main(["precisions", "--model", folder]) == 0
-    rows = {line.split()[1]: line for line in capsys.readouterr().out.splitlines() if line.startswith(("│", "|"))}
+    rows = {line.split()[0]: line for line in capsys.readouterr().out.splitlines() if line.strip()}
     assert set(PRECISIONS) <= set(rows)
     assert "yes" in rows["fp32"] and "MB" in rows["fp32"]
-    assert "no: needs the package bitsandbytes" in rows["nf4"]
+    assert " no " in rows["nf4"] and "it needs the package bitsandbytes" in rows["nf4"]
 
 
 def test_models_are_listed(capsys):
@@ -182,68 +209,3 @@ def test_a_reader_that_leaves_early_causes_no_complaint(verb):
     started.stdout.close()
     err = started.stderr.read()
     assert (started.wait(60), err) == (1, "")
-
-
-def test_quantize_writes_a_folder_that_compare_takes(folder, tmp_path, capsys):
-    out = tmp_path / "quantized"
-    assert cli.main(["quantize", "--model", folder, "--precision", "nf4", "--out", str(out)]) == 0
-    assert str(out) in capsys.readouterr().out
-    file = tmp_path / "out.json"
-    assert compare(folder, "--variant", str(out), "--variant", f"{folder}::nf4", "--json", str(file)) == 0
-    runs = {run["precision"]: run for run in json.loads(file.read_text())["runs"]}
-    assert list(runs) == ["fp32", "rtn-4", "quantized", f"{Path(folder).name}::nf4"]
-    ours, theirs = runs["quantized"], runs[f"{Path(folder).name}::nf4"]
-    assert ours["token_ids"] == theirs["token_ids"] and ours["stored_bytes"] == theirs["stored_bytes"]
-    shown = capsys.readouterr().out
-    assert "quantized" in shown and "nf4" in shown
-
-
-def test_quantize_refuses_what_it_cannot_do(folder, tmp_path, capsys):
-    quantize = ["quantize", "--model", folder, "--out", str(tmp_path / "out"), "--precision"]
-    assert cli.main([*quantize, "rtn-4"]) == cli.REFUSED
-    assert "no checkpoint of its own" in capsys.readouterr().err
-    assert cli.main([*quantize, "nf44"]) == cli.REFUSED
-    assert "Did you mean nf4" in capsys.readouterr().err
-    (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "mine").write_text("kept")
-    assert cli.main([*quantize, "nf4"]) == cli.REFUSED
-    assert "not empty" in capsys.readouterr().err
-    assert [p.name for p in tmp_path.rglob("*")] == ["out", "mine"]
-
-
-def test_a_checkpoint_that_does_not_exist_costs_its_own_column(folder, capsys):
-    assert compare(folder, "--variant", "./nowhere") == cli.SOME_FAILED
-    shown = capsys.readouterr().out
-    assert "nowhere" in shown and "no folder" in shown and "rtn-4" in shown
-
-
-def test_original_weights_as_a_checkpoint_need_a_precision(folder, capsys):
-    assert compare(folder, "--variant", folder) == cli.SOME_FAILED
-    assert "original weights" in capsys.readouterr().out
-
-
-def test_a_checkpoint_with_another_tokenizer_is_found_out(folder, tmp_path, capsys):
-    """The demo's ids mean other texts than those of the small Llama, whose tokenizer knows letters alone."""
-    assert compare(folder, "--variant", "demo::nf4") == cli.SOME_FAILED
-    shown = capsys.readouterr().out
-    assert "tokenizer of demo is another one" in shown
-
-
-def test_the_cache_is_listed_and_cleared(monkeypatch, tmp_path, capsys):
-    from quantlab.engine import bring
-    from quantlab.engine.disk import MANIFEST, CheckpointStore
-
-    store = CheckpointStore(tmp_path, 10**9)
-    monkeypatch.setattr(bring, "checkpoint_store", lambda: store)
-    for name in ("one--gptq-4--abc", "two--q4_k_m--def"):
-        (tmp_path / name).mkdir()
-        made = {"model": "m", "precision": "p", "build_s": 2.5, "built": "2026-01-01T00:00:00+00:00"}
-        (tmp_path / name / MANIFEST).write_text(json.dumps(made))
-    assert cli.main(["cache", "list"]) == 0
-    shown = capsys.readouterr().out
-    assert "one--gptq-4--abc" in shown and "two--q4_k_m--def" in shown and "2.50 s" in shown
-    assert cli.main(["cache", "clear", "one--gptq-4--abd"]) == cli.REFUSED
-    assert "Did you mean one--gptq-4--abc" in capsys.readouterr().err
-    assert cli.main(["cache", "clear", "one--gptq-4--abc"]) == 0
-    assert capsys.readouterr().out == "1 removed\n" and not (tmp_path / "one--gptq-4--abc").exists()
-    assert cli.main(["cache", "clear"]) == 0 and store.entries() == ()

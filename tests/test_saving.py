@@ -12,7 +12,7 @@ from quantlab.engine.disk import MANIFEST, CheckpointStore, folder_bytes
 from quantlab.errors import BadInput, ModelError, QuantlabError, Stopped, Unavailable
 from quantlab.methods import METHODS, PRECISIONS, method_of
 from quantlab.records import Calibration, Placement
-from quantlab.saving import Saved, quantize
+from quantlab.saving import Saved, quantize, savable
 from tests import tiny
 from tests.loading import CALIBRATION, load
 
@@ -102,10 +102,31 @@ def test_a_stop_leaves_nothing_behind(model, tmp_path):
 
 def test_what_cannot_be_quantized_again_is_refused(model, tmp_path):
     first = saved(model, "nf4", tmp_path / "nf4")
-    steps = quantize(str(first.folder), "rtn-4", tmp_path / "again", CPU)
+    steps = quantize(str(first.folder), "fp4", tmp_path / "again", CPU)
     with pytest.raises(Unavailable, match="quantized already"):
         list(steps)
     assert not (tmp_path / "again").exists()
+
+
+@pytest.mark.parametrize("name", [m.precisions[0].name for m in METHODS.values() if not savable(m.precisions[0])])
+def test_what_no_other_program_reads_is_refused_before_anything_is_looked_for(tmp_path, name):
+    with pytest.raises(Unavailable, match=f"{name} has no checkpoint of its own.*gptq-4"):
+        quantize("./nowhere", name, tmp_path / "out", CPU)
+
+
+def test_a_folder_that_cannot_be_is_named_before_the_model_is_looked_for(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(BadInput, match=r"/file/out cannot be created"):
+        list(quantize("./nowhere", "nf4", tmp_path / "file" / "out", CPU))
+
+
+def test_what_a_killed_build_left_beside_its_output_goes_with_the_next(model, store, tmp_path):
+    left = tmp_path / ".out.0a1b"
+    left.mkdir()
+    (store.root / ".elsewhere").mkdir(parents=True, exist_ok=True)
+    (store.root / ".elsewhere" / "0a1b").write_text(str(left))
+    saved(model, "fp32", tmp_path / "other")
+    assert [p.name for p in tmp_path.iterdir()] == ["other"] and not any((store.root / ".elsewhere").iterdir())
 
 
 def test_a_precision_and_a_model_that_do_not_exist_are_refused(tmp_path):

@@ -1,5 +1,6 @@
 """The command line's screen: progress, Ctrl-C, and the tables afterwards."""
 
+import json
 import math
 import signal
 import threading
@@ -11,9 +12,10 @@ import pytest
 from rich.console import Console
 
 from quantlab import terminal
+from quantlab.engine.disk import MANIFEST, CheckpointStore
 from quantlab.errors import Stopped
 from quantlab.events import Done, Event, Finished, Loading, Started, Token
-from quantlab.records import Comparison, Model, Offer, Precision
+from quantlab.records import Comparison, Model, Offer, Peak, Precision
 from tests.examples import example_comparison
 
 
@@ -80,6 +82,34 @@ def test_following_works_outside_the_main_thread():
     assert found == [comparison]
 
 
+def told(*steps: tuple[str, int, int, str]) -> list[str]:
+    """The line of progress at each step, as a terminal of 80 columns shows it."""
+    seen = []
+    with terminal._Line("reading") as line:
+        for step in steps:
+            line.tell(*step)
+            console = Console(file=StringIO(), width=80)
+            console.print(line._progress.get_renderable())
+            seen.append(console.file.getvalue().rstrip())
+    return seen
+
+
+def test_a_counter_never_passes_its_total():
+    steps = [("load nf4", 3, 29, "layer 3"), ("load nf4", 29, 29, "layer 29"), ("nf4", 64, 0, "tokens")]
+    loading, loaded, decoding = told(*steps)
+    assert "3/29" in loading and "29/29" in loaded
+    assert "/" not in decoding and decoding.endswith("64 tokens")
+    passed, unknown = told(("quantizing", 30, 29, "more"), ("quantizing", 0, 0, "starting"))
+    assert "29" not in passed and passed.endswith("30 more")
+    assert unknown.endswith("starting") and not any(c.isdigit() for c in unknown)
+
+
+def test_the_line_of_progress_fits_80_columns():
+    long = ("load TinyLlama-1.1B-Chat-v1.0-GPTQ::q4_k_m", 12_345_678_901, 98_765_432_100, "model.layers.21.mlp." * 3)
+    (line,) = told(long)
+    assert "\n" not in line and len(line) <= 80 and "12,345,678,901/98,765,432,100" in line
+
+
 def test_the_answers_and_the_figures_fit_80_columns():
     comparison = example_comparison()
     text = shown(comparison)
@@ -92,6 +122,43 @@ def test_the_answers_and_the_figures_fit_80_columns():
     assert "This precision needs 9.8 GB and 6.1 GB are free. Choose one with fewer bits." in flat
     assert "(stopped)" in flat and "20.0 GB/s" in flat
     assert "The kernel keeps its scales in bfloat16" in flat
+
+
+def test_no_cell_is_cut_in_80_columns():
+    """Not the longest figures, and no name of a published checkpoint."""
+    comparison = example_comparison(("fp32", "nf4"), errors={}, stopped=None)
+    name = "TinyLlama-1.1B-Chat-v1.0-GPTQ::q4_k_m"
+    reference, other = comparison.runs
+    load = replace(other.load, load_s=1234.0, load_origin="memory", stored_bytes=123_000_000, bits_per_weight=16.5)
+    other = replace(
+        other, precision=name, load=load, kv_cache_bytes=123_000_000, peak=Peak(resident=999_000_000),
+        differences=tuple(replace(it, kld=1.23e-8) for it in other.differences),
+    )  # fmt: skip
+    text = shown(replace(comparison, runs=(reference, other)))
+    assert max(map(len, text.splitlines())) <= 80 and "…" not in text
+    row = next(line for line in text.splitlines() if "memory" in line and "read at" not in line)
+    assert " ".join(row.split()[1:]) == "123 MB 16.5 ~999 MB 123 MB 1,230 s memory"
+    tables = text[text.index("bits/weight") :]
+    assert name in "".join(line[:18].rstrip() for line in tables.splitlines())
+
+
+@pytest.mark.parametrize("name", ["nf4", "gptq-4-g128-act", "TinyLlama-1.1B-Chat-v1.0-GPTQ::q4_k_m", "a" * 40, ""])
+def test_a_name_is_broken_behind_its_hyphens(name):
+    lines = terminal._broken(name, 18).split("\n")
+    assert "".join(lines) == name and max(map(len, lines)) <= 18
+    if "-" in name:
+        assert all(line[-1] in "-_.:/@" for line in lines[:-1])
+
+
+def test_kept_checkpoints_are_listed_with_names_that_can_be_copied(tmp_path):
+    name = "SmolLM2-135M-Instruct--gptq-4-g128-act--0123456789abcdef"
+    (tmp_path / name).mkdir()
+    made = {"model": "m", "precision": "p", "build_s": 2.5, "built": "2026-01-01T00:00:00+00:00"}
+    (tmp_path / name / MANIFEST).write_text(json.dumps(made))
+    console = Console(file=StringIO(), width=40, soft_wrap=True)
+    terminal.show_kept(CheckpointStore(tmp_path, 10**9), console)
+    lines = console.file.getvalue().splitlines()
+    assert name in lines and "quantized in 2.50 s" in lines[-1] and "of at most 1.00 GB" in lines[0]
 
 
 def test_text_of_a_model_is_text_and_no_markup():
@@ -126,7 +193,7 @@ def test_offers_say_what_fits_and_why_not():
     ]
     console = Console(file=StringIO(), width=140)
     terminal.show_offers(offers, console)
-    rows = {line.split()[1]: line for line in console.file.getvalue().splitlines() if "4-bit normal" in line}
+    rows = {line.split()[0]: line for line in console.file.getvalue().splitlines() if "4-bit normal" in line}
     assert "yes" in rows["nf4"] and "4.00 GB" in rows["nf4"]
     assert " no " in rows["fp32"] and "?" in rows["fp4"]
-    assert "no: needs the package [bitsandbytes]" in rows["int8"]
+    assert " no " in rows["int8"] and "Not here: it needs the package [bitsandbytes]" in rows["int8"]

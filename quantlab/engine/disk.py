@@ -5,7 +5,6 @@ one where it would be found. A file lock lets one process build while others wai
 go when all together exceed the limit.
 """
 
-import errno
 import hashlib
 import json
 import os
@@ -19,12 +18,12 @@ from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from uuid import uuid4
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
 from quantlab import models
-from quantlab.errors import BadInput, Unavailable
+from quantlab.engine.aside import Workplace, written_aside
+from quantlab.errors import Unavailable
 from quantlab.methods import method_of
 from quantlab.methods.worker import disk_error
 from quantlab.records import Model, Progress, Variant
@@ -34,7 +33,6 @@ MANIFEST = "quantlab.json"
 FORMAT = 1
 #: Files up to this size are known by their content, so that a copied model is recognized; larger ones by size and date.
 HASHED_BYTES = 64 * 10**6
-_LOCKS, _ASIDE = ".locks", ".building"
 _POLL_S = 0.1
 
 
@@ -67,6 +65,11 @@ class CheckpointStore:
     root: Path
     limit: int
 
+    @property
+    def work(self) -> Workplace:
+        """Where builds are written aside; its `sweep` removes what killed ones left."""
+        return Workplace(self.root)
+
     def get(self, variant: Variant, progress: Progress) -> Kept:
         """The checkpoint of a variant, built if it is not there. `variant.placement` is resolved.
 
@@ -87,11 +90,9 @@ class CheckpointStore:
         return kept
 
     def _build(self, variant: Variant, folder: Path, progress: Progress) -> Kept:
-        aside_of_all = self.root / _ASIDE
-        for left in aside_of_all.glob(f"{folder.name}.*"):  # whoever wrote these has ended: the lock is ours
-            shutil.rmtree(left, ignore_errors=True)
+        self.work.sweep(mine=folder.name)
         begun = time.perf_counter()
-        with written_aside(aside_of_all / f"{folder.name}.{uuid4().hex}", folder) as aside:
+        with written_aside(self.work.aside(folder.name), folder) as aside:
             check_space(variant, aside)
             method_of(variant.precision).build(variant, aside, progress)
             build_s = time.perf_counter() - begun
@@ -100,8 +101,7 @@ class CheckpointStore:
 
     @contextmanager
     def _lock(self, name: str, progress: Progress) -> Iterator[None]:
-        (self.root / _LOCKS).mkdir(parents=True, exist_ok=True)
-        lock = FileLock(self.root / _LOCKS / f"{name}.lock")
+        lock = self.work.lock(name)
         while True:
             try:
                 lock.acquire(timeout=_POLL_S)
@@ -129,9 +129,7 @@ class CheckpointStore:
         for name in going:
             self.remove(name)
         if names is None:
-            for left in (self.root / _ASIDE).glob("*"):
-                if self._idle(left.name.rpartition(".")[0]):
-                    shutil.rmtree(left, ignore_errors=True)
+            self.work.sweep()
         return len(going)
 
     def _shrink(self, keep: str) -> None:
@@ -140,52 +138,19 @@ class CheckpointStore:
         for entry in reversed(held):
             if total <= self.limit:
                 return
-            if entry.name != keep and self._idle(entry.name):
-                self.remove(entry.name)
-                total -= entry.nbytes
-
-    def _idle(self, name: str) -> bool:
-        """Whether nobody builds it at this moment."""
-        lock = FileLock(self.root / _LOCKS / f"{name}.lock")
-        try:
-            lock.acquire(timeout=0)
-        except (Timeout, OSError):
-            return False
-        lock.release()
-        return True
+            if entry.name == keep:
+                continue
+            with self.work.idle(entry.name) as idle:
+                if idle:
+                    self.remove(entry.name)
+                    total -= entry.nbytes
 
     def remove(self, name: str) -> None:
         """Remove one checkpoint. Renamed first: a folder that is being emptied must not be found as a whole one."""
-        gone = self.root / _ASIDE / f"{name}.{uuid4().hex}"
+        gone = self.work.aside(name)
         gone.parent.mkdir(parents=True, exist_ok=True)
         (self.root / name).rename(gone)
         shutil.rmtree(gone, ignore_errors=True)
-
-
-@contextmanager
-def written_aside(aside: Path, folder: Path) -> Iterator[Path]:
-    """A new folder to write into, which becomes `folder` when the block ends well and vanishes when it does not.
-
-    Raises Unavailable where the disk is full or cannot be written.
-    """
-    try:
-        aside.mkdir(parents=True)
-        yield aside
-        for file in aside.rglob("*"):
-            if file.is_file():
-                file.chmod(0o644)  # safetensors writes files that only their owner may read
-                with file.open("rb") as opened:
-                    os.fsync(opened.fileno())
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        aside.rename(folder)
-    except OSError as error:
-        if error.errno == errno.ENOTEMPTY:  # another process was quicker
-            raise BadInput(
-                f"{folder} exists and is not empty.", "Name a new folder: nothing is written over."
-            ) from None
-        raise disk_error(error) from error
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
 
 
 def check_space(variant: Variant, folder: Path) -> None:
@@ -195,9 +160,17 @@ def check_space(variant: Variant, folder: Path) -> None:
     needed, free = planned + checkpoint.nbytes, shutil.disk_usage(folder).free
     if free < needed:
         raise Unavailable(
-            f"Quantizing needs about {needed / 1e9:.2f} GB on the disk, and {free / 1e9:.2f} GB are free.",
-            "Free some space (quantlab cache list shows what is kept), or set QUANTLAB_CACHE_FOLDER to another disk.",
+            f"Quantizing needs about {_size(needed)} on the disk, and {_size(free)} are free.",
+            "Free some space (quantlab cache list shows what is kept), write to another disk, or set "
+            "QUANTLAB_CACHE_FOLDER to one.",
         )
+
+
+def _size(nbytes: int) -> str:
+    for unit, size in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
+        if nbytes >= size:
+            return f"{nbytes / size:.1f} {unit}"
+    return f"{nbytes} bytes"
 
 
 def write_manifest(variant: Variant, folder: Path, build_s: float) -> None:
@@ -232,17 +205,21 @@ def _used(folder: Path, manifest: dict) -> Kept:
     return Kept(folder, manifest["build_s"], built_now=False)
 
 
-def _name(variant: Variant) -> str:
-    """Readable in front, and behind it a digest of everything that changes what a build writes."""
+def identity(variant: Variant) -> dict:
+    """All that changes the weights of a variant, as plain data: its model's files, its options, the libraries."""
     precision = {key: value for key, value in asdict(variant.precision).items() if key not in ("name", "summary")}
-    everything = {
+    return {
         "format": FORMAT,
         "model": _identity(variant.model),
         "precision": precision,
         "calibration": _calibration(variant),
         "versions": _versions(variant),
     }
-    digest = hashlib.sha256(json.dumps(everything, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _name(variant: Variant) -> str:
+    """Readable in front, and behind it a digest of everything that changes what a build writes."""
+    digest = hashlib.sha256(json.dumps(identity(variant), sort_keys=True).encode()).hexdigest()[:16]
     readable = re.sub(r"[^\w.-]+", "-", f"{Path(variant.model.name).name}--{variant.precision.name}")
     return f"{readable}--{digest}"
 

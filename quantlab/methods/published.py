@@ -1,5 +1,7 @@
 """Checkpoints that somebody published, as a user names them: `PATH_OR_ID`, `PATH_OR_ID::PICK`.
 
+The address of a model's page on the Hub is read as its id.
+
 PICK is one `.gguf` file among several (its name, or the label in it), or the precision at which another model's
 original weights are to be quantized here.
 """
@@ -7,15 +9,27 @@ original weights are to be quantized here.
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
+from pathlib import Path
 
-from quantlab.errors import BadInput
+from quantlab.errors import BadInput, ModelError
 from quantlab.methods import METHODS, method_of, precision
+from quantlab.models import gguf_files, source
 from quantlab.records import Checkpoint, Precision
+from quantlab.settings import AppSettings
 
 SEPARATOR = "::"
 #: The method, and its one precision, of weights that are quantized already.
 STORED = "stored"
 _PATHLIKE = re.compile(r"[./~\\]|[A-Za-z]:|.*[/\\]|.*\.gguf$", re.DOTALL)
+_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
+#: A model's page on the Hub, or of one revision or one `.gguf` file of it.
+_HUB_PAGE = re.compile(
+    r"(?:https?://)?(?:www\.)?(?:huggingface\.co|hf\.co)/(?!datasets/|spaces/)(?P<repo>[^/?#]+/[^/?#]+)"
+    r"(?:/tree/(?P<tree>[^/?#]+)|/(?:blob|resolve)/(?P<blob>[^/?#]+)/(?P<file>[^?#]+\.gguf))?/?(?:[?#].*)?",
+    re.IGNORECASE,
+)
+_EXPECTED = "Give a folder, a .gguf file, a Hub id (owner/name), or a model at a precision (demo::nf4)."
 
 
 @dataclass(frozen=True)
@@ -40,11 +54,55 @@ def is_published(name: str) -> bool:
 
 
 def read(spec: str) -> Published:
-    """Raises BadInput where a part is empty."""
-    name, separator, pick = spec.strip().partition(SEPARATOR)
-    if not name.strip() or (separator and not pick.strip()):
-        raise BadInput(f"{spec!r} names no checkpoint.", "Write PATH_OR_ID, or PATH_OR_ID::PRECISION.")
-    return Published(spec, name.strip(), pick.strip() or None)
+    """Raises BadInput where a part is empty, and for an address that is no model's page on the Hub."""
+    name, separator, pick = (part.strip() for part in spec.strip().partition(SEPARATOR))
+    if not name or (separator and not pick):
+        raise BadInput(f"{spec!r} names no checkpoint.", _EXPECTED)
+    if page := _HUB_PAGE.fullmatch(name):
+        revision = page["tree"] or page["blob"]
+        return Published(spec, f"{page['repo']}@{revision}" if revision else page["repo"], pick or page["file"])
+    if _ADDRESS.match(name):
+        raise BadInput(f"{name} is an address, which cannot be read here.", _EXPECTED)
+    return Published(spec, name, pick or None)
+
+
+def check_there(published: Published, app: AppSettings) -> None:
+    """Raises BadInput, with the near names, where a path leads nowhere or it is not clear which `.gguf` file is meant.
+
+    The Hub is not asked.
+    """
+    if app.public:  # no answer there tells what lies on the server's disk
+        return
+    path = Path(published.name)
+    try:
+        found = source.parse(published.name, app)
+    except ModelError as error:
+        raise _missing(error, path) from None
+    if found.kind == "hub" and path.suffix.lower() == gguf_files.SUFFIX and path.parent.is_dir():
+        raise _missing(ModelError(f"There is no file {published.name!r}."), path)
+    if found.kind == "folder" and found.gguf is None:
+        names = [file.name for file in found.folder.iterdir()]
+        try:
+            gguf_files.meant(names, published.pick, published.name)
+        except ModelError as error:
+            hint = _near(published.pick or "", gguf_files.listed(names))
+            raise BadInput(error.what, f"{hint}{error.advice}") from None
+
+
+def _missing(error: ModelError, path: Path) -> BadInput:
+    """The same error, with the names beside the first part of the path that does not exist."""
+    path = path.expanduser()
+    gone = next((part for part in (*reversed(path.parents), path) if not part.exists()), None)
+    if gone is None:
+        return BadInput(error.what, error.advice)
+    beside = gone.parent.iterdir() if gone.parent.is_dir() else ()
+    names = [it.name for it in beside if it.is_dir() or it.suffix.lower() == gguf_files.SUFFIX]
+    return BadInput(error.what, f"{_near(gone.name, names)}{_EXPECTED}")
+
+
+def _near(name: str, names: Iterable[str]) -> str:
+    found = get_close_matches(name, sorted(names), n=3)
+    return f"Did you mean {', '.join(found)}? " if found else ""
 
 
 def label(spec: str) -> str:

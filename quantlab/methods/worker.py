@@ -3,8 +3,9 @@
 What quantizes for minutes must be stoppable in the middle, must keep its banners from the terminal, and must not take
 the page with it when the system ends it for memory or a kernel aborts. A process gives all three.
 
-`python -m quantlab.methods.worker MODULE:FUNCTION` reads keyword arguments as JSON from standard input and calls
-`FUNCTION(progress, **arguments)`; it tells progress and errors as lines of JSON through the pipe in `PIPE`.
+`python -m quantlab.methods.worker MODULE:FUNCTION` reads keyword arguments as a line of JSON from standard input and
+calls `FUNCTION(progress, **arguments)`; it tells progress and errors as lines of JSON through the pipe in `PIPE`.
+Standard input stays open for as long as the parent lives: its end, also where the parent was killed, ends the worker.
 """
 
 import errno
@@ -81,6 +82,8 @@ def run(
             _end(process)
             for reader in readers:
                 reader.join()
+            with suppress(BrokenPipeError):
+                process.stdin.close()
     if error is not None:
         raise error
     if code:
@@ -95,8 +98,8 @@ def _import_path() -> dict[str, str]:
 
 def _send(process: subprocess.Popen, arguments: Mapping[str, Any]) -> None:
     with suppress(BrokenPipeError):  # it ended before it read them; its exit code tells why
-        process.stdin.write(json.dumps(dict(arguments)))
-        process.stdin.close()
+        process.stdin.write(json.dumps(dict(arguments)) + "\n")
+        process.stdin.flush()
 
 
 def _read_messages(told, messages: SimpleQueue) -> None:
@@ -181,7 +184,8 @@ class _Teller:
 
 def _main(task: str) -> int:
     teller = _Teller()
-    arguments = json.load(sys.stdin)
+    arguments = json.loads(sys.stdin.readline())
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     module, _, function = task.partition(":")
     try:
         getattr(importlib.import_module(module), function)(teller.progress, **arguments)
@@ -197,6 +201,12 @@ def _main(task: str) -> int:
         teller.error(disk_error(error))
         return 1
     return 0
+
+
+def _end_with_parent() -> None:
+    # Not through sys.stdin, whose lock a thread that waits for ever would hold when Python ends.
+    os.read(sys.stdin.fileno(), 1)
+    os.killpg(0, signal.SIGKILL)
 
 
 def disk_error(error: OSError) -> QuantlabError:

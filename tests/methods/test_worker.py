@@ -1,12 +1,14 @@
 """Work in a process of its own: its progress, its errors, its end."""
 
 import logging
+import multiprocessing
 import os
 import signal
 import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from quantlab.errors import BadInput, ModelError, OutOfMemory, Stopped, Unavailable
@@ -104,6 +106,35 @@ def test_stopping_ends_the_process_at_once(tmp_path):
     assert time.monotonic() - begun < 30
     with pytest.raises(ProcessLookupError):
         os.kill(int(file.read_text()), 0)
+
+
+def _be_parent(file: str) -> None:
+    worker.run(f"{HERE}:wait", {"file": file}, silent)
+
+
+def test_a_worker_ends_with_its_parent_also_where_that_was_killed(tmp_path):
+    file = tmp_path / "pid"
+    parent = multiprocessing.get_context("spawn").Process(target=_be_parent, args=(str(file),))
+    parent.start()
+    until(lambda: file.exists() and file.read_text())
+    os.kill(parent.pid, signal.SIGKILL)
+    parent.join(30)
+    until(lambda: not alive(int(file.read_text())))
+
+
+def until(happened, seconds: float = 30) -> None:
+    end = time.monotonic() + seconds
+    while not happened():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def alive(pid: int) -> bool:
+    """Whether the process runs; one that ended may wait for ever for a parent in a container to ask for its code."""
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def test_the_forecast_is_in_seconds_and_then_in_minutes():
