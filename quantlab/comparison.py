@@ -2,14 +2,14 @@
 
 import queue
 import threading
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from quantlab.engine.cache import VariantCache
 from quantlab.errors import QuantlabError, Stopped
-from quantlab.events import Done, Event, Finished, Started
+from quantlab.events import Done, Event, Finished, Loaded, Started
 from quantlab.fidelity.divergence import divergence, score_answer, token_differences
 from quantlab.measure.machine import machine, versions
 from quantlab.models.tokenizer import token_texts
@@ -31,11 +31,15 @@ def compare(
     *,
     stop: threading.Event | None = None,
     variants: VariantCache | None = None,
+    known: Mapping[str, Run] | None = None,
+    replay: Callable[[Plan], Comparison | None] | None = None,
 ) -> Iterator[Event]:
     """Run one prompt through one model at several precisions.
 
     `precisions_asked` may also name published checkpoints, as `PATH_OR_ID` or `PATH_OR_ID::PICK` (see
-    `methods.published`); their columns go by a short label.
+    `methods.published`); their columns go by a short label. `known` are runs of this comparison that were finished
+    earlier; they are given again instead of being repeated, but for the reference where others are still to be set
+    beside it. `replay` may know the whole comparison from its plan, which then is given at once, marked as replayed.
 
     Yields `Loading` with an empty precision while a model is fetched, then `Started`, and for each precision, the
     reference first, `Loading`, `Loaded`, `Token` and `Finished`; at last `Done` with the whole `Comparison`. A
@@ -48,8 +52,21 @@ def compare(
     settings = settings or Settings()
     found, entrants = yield from entered(model, precisions_asked, stop)
     planned = plan(found, entrants, prompt, settings, app_settings())
-    job = _Job(planned, stop, Readying(planned, stop, variants or variant_cache()))
+    if replay is not None and (earlier := replay(planned)) is not None:
+        yield from _replayed(earlier)
+        return
+    job = _Job(planned, stop, Readying(planned, stop, variants or variant_cache()), known or {})
     yield from job.run()
+
+
+def _replayed(earlier: Comparison) -> Iterator[Event]:
+    names = tuple(run.precision for run in earlier.runs)
+    yield Started(names, earlier.reference, earlier.prompt_token_ids, earlier.prompt_tokens)
+    for run in earlier.runs:
+        if run.load is not None:
+            yield Loaded(run.precision, run.load)
+        yield Finished(run)
+    yield Done(earlier, replayed=True)
 
 
 @dataclass
@@ -59,6 +76,7 @@ class _Job:
     plan: Plan
     stop: threading.Event
     readying: Readying
+    known: Mapping[str, Run] = field(default_factory=dict)
     runs: dict[str, Run] = field(default_factory=dict)
     reference_answer: Answer | None = None
     reference_scores: "torch.Tensor | None" = None
@@ -85,6 +103,9 @@ class _Job:
 
     def _one_by_one(self) -> Iterator[Event]:
         for entrant in self.plan.order:
+            if (earlier := self._earlier(entrant)) is not None:
+                yield from self._finish(earlier)
+                continue
             with ExitStack() as leases:
                 try:
                     with telling(entrant.name):
@@ -94,6 +115,11 @@ class _Job:
                 except QuantlabError as error:
                     run = _failed(entrant, error)
             yield from self._finish(run)
+
+    def _earlier(self, entrant: Entrant) -> Run | None:
+        """A run that was finished before; the reference's only where no other has to be set beside it."""
+        others = all(other.name in self.known for other in self.plan.entrants)
+        return self.known.get(entrant.name) if others or entrant is not self.plan.reference else None
 
     def _race(self) -> Iterator[Event]:
         """All variants at once, each in a thread; what they tell comes through one queue."""

@@ -54,7 +54,10 @@ class Finished:
 
 @dataclass(frozen=True)
 class Done:
+    """The end. `replayed`: nothing ran, the comparison was known from an earlier time."""
+
     comparison: Comparison
+    replayed: bool = False
 
 
 Event = Started | Loading | Loaded | Token | Finished | Done

@@ -3,9 +3,9 @@
 import os
 from functools import cache
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from quantlab.errors import BadInput
@@ -22,11 +22,17 @@ def _cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "quantlab" / "checkpoints"
 
 
+def _history_file() -> Path:
+    """Where the system wants what a program keeps, by the same specification."""
+    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "quantlab" / "history.sqlite"
+
+
 class AppSettings(BaseSettings):
     """Settings of the app and the command line; `QUANTLAB_<NAME>` in the environment changes one.
 
     `public` is on by itself on Hugging Face Spaces. In public only `allowed_models` can be chosen (Hub ids with a
-    40-digit revision), and the limits hold on the server whatever a browser sends.
+    40-digit revision), the limits hold on the server whatever a browser sends, and there is no history: `history_file`
+    is None, because one visitor must not see another's prompts.
     """
 
     model_config = SettingsConfigDict(env_prefix="QUANTLAB_", extra="ignore", populate_by_name=True)
@@ -40,6 +46,7 @@ class AppSettings(BaseSettings):
     memory_budget: int | None = Field(None, ge=0, description="bytes of the variant cache; None: 80 % of what is free")
     cache_folder: Path = Field(default_factory=_cache_folder, description="where quantized checkpoints are kept")
     cache_bytes: int = Field(20 * 10**9, ge=0, description="the most that quantized checkpoints may take on disk")
+    history_file: Path | None = Field(default_factory=_history_file, description="empty: nothing is kept")
     allowed_models: Annotated[tuple[str, ...], NoDecode] = PUBLIC_MODELS
     max_columns: int = Field(6, ge=1)
     max_new_tokens: int = Field(512, ge=1, description="the most new tokens a visitor may ask for")
@@ -51,6 +58,19 @@ class AppSettings(BaseSettings):
     @classmethod
     def _comma_separated(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("history_file", mode="before")
+    @classmethod
+    def _empty_is_none(cls, value: object) -> object:
+        if isinstance(value, str):
+            return Path(value).expanduser() if value.strip() else None
+        return value
+
+    @model_validator(mode="after")
+    def _no_history_in_public(self) -> Self:
+        if self.public:
+            self.history_file = None
+        return self
 
 
 @cache

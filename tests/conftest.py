@@ -21,6 +21,7 @@ os.environ.update(
     OMP_NUM_THREADS="2",
     MKL_NUM_THREADS="2",
     QUANTLAB_CACHE_FOLDER=str(Path(_FOLDER.name, "checkpoints")),
+    QUANTLAB_HISTORY_FILE=str(Path(_FOLDER.name, "history.sqlite")),
     TOKENIZERS_PARALLELISM="false",
 )
 

@@ -24,12 +24,13 @@ LEVELS = (
     ("errors",),
     ("records", "settings"),
     ("events",),
+    ("export",),
     PURE_DEMO,
     ("models", "runtime"),
     ("methods",),
-    ("engine", "measure", "fidelity"),
-    ("offers", "running", "export", "charts"),
-    ("planning",),
+    ("engine", "measure", "fidelity", "store"),
+    ("offers", "running", "charts"),
+    ("planning", "advice", "report"),
     ("comparison", "saving"),
     ("demo",),
     ("api",),
@@ -44,7 +45,10 @@ CHARTS_MAY_MODULES = ("quantlab.measure.statistics",)
 PURE_DEMO_READERS = ("fidelity", "ui", "methods", "demo", *PURE_DEMO)
 CONFINED = {"gradio": ("quantlab/ui/", "app.py"), "spaces": ("quantlab/ui/", "app.py"), "plotly": ("quantlab/charts/",)}
 HEAVY = ("torch", "transformers", "accelerate", "bitsandbytes", "huggingface_hub")
-LIGHT_ROOMS = ("api", "records", "events", "errors", "settings", "offers", "charts", "ui", "terminal", "cli", "app")
+LIGHT_ROOMS = (
+    *("api", "records", "events", "errors", "settings", "export", "store", "offers", "charts", "advice", "report"),
+    *("ui", "terminal", "cli", "app"),
+)
 #: What every installation has. Any other package that a method imports is that method's own, and may be missing.
 CORE = ("torch", "transformers", "accelerate", "safetensors", "numpy", *sys.stdlib_module_names)
 METHOD_MODULE = {
@@ -54,6 +58,8 @@ METHOD_MODULE = {
     "gguf": "quantlab/methods/gguf/",
     "torchao": "quantlab/methods/torchao",
     "compressed_tensors": "quantlab/methods/",
+    "lm_eval": "quantlab/fidelity/tasks/",
+    "evaluate": "quantlab/fidelity/tasks/",
 }
 FILE_LINES, FUNCTION_LINES = 300, 60
 
@@ -205,6 +211,7 @@ OFFENDERS = (
     (ROOM, "quantlab/measure/memory.py", "def f():\n    from bitsandbytes.nn import Linear4bit"),
     (ROOM, "quantlab/methods/dense.py", "def f():\n    import bitsandbytes"),
     (ROOM, "quantlab/methods/gptq.py", "from gptqmodel import GPTQModel"),
+    (ROOM, "quantlab/quality.py", "def f():\n    import lm_eval"),
     (LIGHT, "quantlab/__init__.py", "import torch"),
     (LIGHT, "quantlab/offers.py", "try:\n    from transformers import AutoConfig\nexcept ImportError:\n    pass"),
     (LIGHT, "quantlab/ui/page.py", "class Page:\n    import huggingface_hub"),
@@ -239,7 +246,7 @@ def test_the_front_imports_no_torch():
     walk = """
 import importlib, pkgutil, sys, quantlab
 assert not {"torch", "gradio"} & set(sys.modules), "import quantlab is not light"
-for room in ("ui", "charts"):
+for room in ("ui", "charts", "export", "store", "report"):
     package = importlib.import_module(f"quantlab.{room}")
     for module in pkgutil.walk_packages(package.__path__, f"quantlab.{room}."):
         importlib.import_module(module.name)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from quantlab import comparison
+from quantlab import comparison, readying
 from quantlab.errors import BadInput, ModelError, OutOfMemory, QuantlabError, Stopped
 from quantlab.events import Finished, Loaded, Loading, Started, Token
 from quantlab.records import Model, Placement
@@ -89,7 +89,7 @@ def test_stop_set_beforehand_computes_nothing(llama):
 
 def test_stop_while_a_model_is_fetched_is_the_end(monkeypatch):
     stop = threading.Event()
-    monkeypatch.setattr(comparison.models, "resolve", lambda name, app, progress: until_stopped(name, progress))
+    monkeypatch.setattr(readying.models, "resolve", lambda name, app, progress: until_stopped(name, progress))
     stream = events("owner/name", ["fp32"], stop=stop)
     assert next(stream) == Loading("", 1, 2, "for ever")
     stop.set()
