@@ -16,6 +16,8 @@ from quantlab.engine.disk import MANIFEST, CheckpointStore
 from quantlab.errors import Stopped
 from quantlab.events import Done, Event, Finished, Loading, Started, Token
 from quantlab.records import Comparison, Model, Offer, Peak, Precision
+from quantlab.terminal.progress import Line
+from quantlab.terminal.tables import broken
 from tests.examples import example_comparison
 
 
@@ -38,7 +40,7 @@ def shown(comparison: Comparison, width: int = 80) -> str:
 
 def test_following_gives_the_comparison_and_keeps_standard_output_free(capsys):
     comparison = example_comparison()
-    assert terminal.follow(events(comparison), threading.Event()) is comparison
+    assert terminal.follow(events(comparison), threading.Event()).comparison is comparison
     assert capsys.readouterr().out == ""
 
 
@@ -53,7 +55,7 @@ def test_the_first_interrupt_stops_and_keeps_what_there_is():
                 assert stop.is_set()
             yield event
 
-    assert terminal.follow(interrupted(), stop) is comparison
+    assert terminal.follow(interrupted(), stop).comparison is comparison
     assert stop.is_set() and signal.getsignal(signal.SIGINT) is before
 
 
@@ -76,7 +78,9 @@ def test_events_that_end_without_a_comparison_were_stopped():
 
 def test_following_works_outside_the_main_thread():
     comparison, found = example_comparison(), []
-    thread = threading.Thread(target=lambda: found.append(terminal.follow(events(comparison), threading.Event())))
+    thread = threading.Thread(
+        target=lambda: found.append(terminal.follow(events(comparison), threading.Event()).comparison)
+    )
     thread.start()
     thread.join()
     assert found == [comparison]
@@ -85,7 +89,7 @@ def test_following_works_outside_the_main_thread():
 def told(*steps: tuple[str, int, int, str]) -> list[str]:
     """The line of progress at each step, as a terminal of 80 columns shows it."""
     seen = []
-    with terminal._Line("reading") as line:
+    with Line("reading") as line:
         for step in steps:
             line.tell(*step)
             console = Console(file=StringIO(), width=80)
@@ -144,7 +148,7 @@ def test_no_cell_is_cut_in_80_columns():
 
 @pytest.mark.parametrize("name", ["nf4", "gptq-4-g128-act", "TinyLlama-1.1B-Chat-v1.0-GPTQ::q4_k_m", "a" * 40, ""])
 def test_a_name_is_broken_behind_its_hyphens(name):
-    lines = terminal._broken(name, 18).split("\n")
+    lines = broken(name, 18).split("\n")
     assert "".join(lines) == name and max(map(len, lines)) <= 18
     if "-" in name:
         assert all(line[-1] in "-_.:/@" for line in lines[:-1])

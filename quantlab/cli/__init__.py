@@ -1,0 +1,56 @@
+"""The same verbs without a browser: `quantlab compare`, `quality`, `history`, `quantize`, `cache`, `serve` ..."""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+
+from quantlab.cli import compare, history, others, quality
+from quantlab.cli.compare import SOME_FAILED
+from quantlab.errors import QuantlabError, Stopped
+
+#: Exit codes beside `SOME_FAILED`: nothing could run at all; stopped by the user.
+REFUSED, INTERRUPTED = 2, 130
+
+
+def parser() -> argparse.ArgumentParser:
+    top = argparse.ArgumentParser(
+        prog="quantlab", description="One language model at several precisions, side by side."
+    )
+    verbs = top.add_subparsers(dest="verb", required=True)
+    for module in (compare, quality, history, others):
+        module.add(verbs)
+    return top
+
+
+VERBS = {
+    "compare": compare.run,
+    "quality": quality.run,
+    "history": history.run,
+    "quantize": others.quantize_verb,
+    "cache": others.cache,
+    "precisions": others.precisions,
+    "models": others.models_verb,
+    "serve": others.serve_verb,
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line. Errors a user can act on go to standard error as two lines; others stay loud."""
+    try:
+        args = parser().parse_args(arguments)
+        code = VERBS[args.verb](args)
+        sys.stdout.flush()
+        return code
+    except (Stopped, KeyboardInterrupt):
+        print("quantlab: stopped.", file=sys.stderr)
+        return INTERRUPTED
+    except QuantlabError as error:
+        print(f"quantlab: {error.what}", file=sys.stderr)
+        if error.advice:
+            print(f"  {error.advice}", file=sys.stderr)
+        return REFUSED
+    except BrokenPipeError:
+        # Python flushes standard output once more when it ends, and would complain of the pipe then.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return SOME_FAILED

@@ -1,0 +1,5 @@
+"""`python -m quantlab.cli`."""
+
+from quantlab.cli import main
+
+raise SystemExit(main())

@@ -1,0 +1,103 @@
+"""Arguments that several verbs share, and what is done with them."""
+
+import argparse
+import os
+import textwrap
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from quantlab.errors import BadInput
+from quantlab.records import Calibration, Placement, Precision
+
+MODEL = "demo, a folder, a Hub id with @revision, or shape:NAME"
+
+
+def add_precisions(verb: argparse.ArgumentParser, default: str) -> None:
+    verb.add_argument("--precisions", default=default, help=f"comma-separated, from below (default {default})")
+    verb.add_argument(
+        "--variant",
+        action="append",
+        default=[],
+        metavar="PATH_OR_ID[::PRECISION]",
+        help="a published checkpoint to compare with: a quantized folder, a Hub id or the address of its page, a .gguf "
+        "file (::NAME picks one of several), or another model at a precision; may be repeated",
+    )
+    verb.add_argument("--reference", help="the precision that the others are compared with")
+
+
+def columns(args: argparse.Namespace) -> list[str]:
+    """What was asked for by `--precisions` and `--variant`. Raises BadInput for a checkpoint that does not exist."""
+    names = [name.strip() for name in args.precisions.split(",") if name.strip()]
+    return names + [checkpoint(spec) for spec in args.variant]
+
+
+def listed(title: str, wanted: Callable[[Precision], bool]) -> dict[str, Any]:
+    """The names of the wanted precisions, each method's under its title, as the end of a verb's help."""
+    from quantlab.methods import METHODS
+
+    lines = [f"{title}:"]
+    for method in METHODS.values():
+        if names := " ".join(one.name for one in method.precisions if wanted(one)):
+            wrapped = textwrap.wrap(names, 76, break_on_hyphens=False)
+            lines += [f"  {method.title}", *(f"    {line}" for line in wrapped)]
+    epilog = "\n".join((*lines, "Options may follow a name: gptq-4-g128, gptq-4-act."))
+    return {"formatter_class": argparse.RawDescriptionHelpFormatter, "epilog": epilog}
+
+
+def checkpoint(spec: str) -> str:
+    """A published checkpoint as `compare` tells it from a precision: a bare folder's name is given as a path.
+
+    Raises BadInput for one that does not exist, before anything heavy is imported.
+    """
+    from quantlab.methods import published
+    from quantlab.settings import app_settings
+
+    found = published.read(spec)
+    if not published.is_published(spec):
+        found = published.read(f"./{spec}")
+    published.check_there(found, app_settings())
+    return found.spec
+
+
+def add_calibration(verb: argparse.ArgumentParser) -> None:
+    defaults = Calibration()
+    verb.add_argument("--calibration", metavar="FILE", help="a text for GPTQ and AWQ to read (default: bundled)")
+    verb.add_argument("--calibration-samples", type=int, default=defaults.samples, help="how many windows of it")
+    verb.add_argument("--calibration-length", type=int, default=defaults.length, help="tokens of a window, at most")
+
+
+def calibration(args: argparse.Namespace) -> Calibration:
+    from quantlab.methods import calibration as texts
+
+    return texts.calibration(args.calibration, args.calibration_samples, args.calibration_length)
+
+
+def add_placement(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    verb.add_argument(
+        "--compute-dtype", help="float32, bfloat16 or float16 for quantized methods (default: the device's)"
+    )
+    verb.add_argument("--device-map", help='auto, a JSON object such as {"": "cpu"}, or a file with one')
+    verb.add_argument("--kernel", help="the code that multiplies, where GPTQ or AWQ have several (default: the best)")
+
+
+def placement(args: argparse.Namespace) -> Placement:
+    from quantlab.runtime.placement import parse_device_map
+
+    return Placement(args.device, args.compute_dtype, parse_device_map(args.device_map), args.kernel)
+
+
+def check_writable(file: Path) -> None:
+    """Raises BadInput before a long run whose result could not be kept."""
+    if not file.parent.is_dir():
+        raise BadInput(f"There is no folder for {file}.", "Create it, or name another file.")
+    if file.is_dir() or not os.access(file if file.exists() else file.parent, os.W_OK):
+        raise BadInput(f"{file} cannot be written.", "Name another file.")
+
+
+def write(path: Path, text: str) -> None:
+    try:
+        path.write_text(text)
+    except OSError as error:
+        raise BadInput(f"Cannot write {path}: {error.strerror}.", "Name another file.") from error

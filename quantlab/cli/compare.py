@@ -1,0 +1,91 @@
+"""`quantlab compare`: one prompt through several precisions."""
+
+import argparse
+import sys
+import threading
+from contextlib import closing
+from pathlib import Path
+
+from quantlab.cli.arguments import (
+    MODEL,
+    add_calibration,
+    add_placement,
+    add_precisions,
+    calibration,
+    check_writable,
+    columns,
+    listed,
+    placement,
+    write,
+)
+from quantlab.errors import Stopped
+from quantlab.records import Settings
+
+DEFAULT_PRECISIONS = "fp32,bf16,int8,nf4,nf4-dq,fp4"
+DEFAULT_PROMPT = "Tell me a story about Sanna Corsa."
+SOME_FAILED = 1
+
+
+def add(verbs) -> None:
+    every = listed("precisions", lambda _precision: True)
+    compare = verbs.add_parser("compare", help="run one prompt through several precisions", **every)
+    compare.add_argument("--model", default="demo", help=MODEL)
+    add_precisions(compare, DEFAULT_PRECISIONS)
+    compare.add_argument("--prompt", default=DEFAULT_PROMPT, help="the text, or - for standard input")
+    compare.add_argument("--max-new-tokens", type=int, default=64)
+    compare.add_argument("--raw", action="store_true", help="no chat template")
+    compare.add_argument("--sample", action="store_true", help="draw tokens instead of taking the likeliest")
+    compare.add_argument("--temperature", type=float, default=Settings.temperature)
+    compare.add_argument("--top-k", type=int, default=Settings.top_k)
+    compare.add_argument("--top-p", type=float, default=Settings.top_p)
+    compare.add_argument("--seed", type=int, default=Settings.seed)
+    compare.add_argument("--race", action="store_true", help="run all at once; the timings then do not count")
+    compare.add_argument("--fresh", action="store_true", help="measure again what the history has already")
+    compare.add_argument(
+        "--json", metavar="FILE", help="write the comparison as JSON to a file, or - for standard output"
+    )
+    add_placement(compare)
+    add_calibration(compare)
+
+
+def _settings(args: argparse.Namespace) -> Settings:
+    return Settings(
+        max_new_tokens=args.max_new_tokens,
+        sample=args.sample,
+        temperature=args.temperature,
+        top_k=args.top_k,
+        top_p=args.top_p,
+        seed=args.seed,
+        reference=args.reference,
+        raw=args.raw,
+        race=args.race,
+        placement=placement(args),
+        calibration=calibration(args),
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    prompt = sys.stdin.read() if args.prompt == "-" else args.prompt
+    names = columns(args)
+    if args.json and args.json != "-":
+        check_writable(Path(args.json).absolute())
+    settings = _settings(args)
+
+    from quantlab import terminal  # here, because torch comes with these
+    from quantlab.cli.history import opened
+    from quantlab.export import to_json
+    from quantlab.recording import kept_compare
+
+    stop = threading.Event()
+    events = kept_compare(opened(), args.model, names, prompt, settings, stop=stop, fresh=args.fresh)
+    with closing(events):
+        done = terminal.follow(events, stop)
+    if args.json == "-":
+        print(to_json(done.comparison))
+    else:
+        terminal.show(done.comparison, replayed=done.replayed)
+        if args.json:
+            write(Path(args.json), to_json(done.comparison))
+    if stop.is_set():
+        raise Stopped
+    return SOME_FAILED if any(run.error for run in done.comparison.runs) else 0

@@ -1,0 +1,144 @@
+"""`quantlab history`: what was measured before, and its export, import and resumption."""
+
+import argparse
+import sys
+import threading
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from quantlab.cli.arguments import check_writable, write
+from quantlab.errors import BadInput, Unavailable
+from quantlab.records import Comparison, Quality
+
+if TYPE_CHECKING:
+    from quantlab.store import History
+
+FORMATS = ("json", "csv", "md", "html")
+
+
+def add(verbs) -> None:
+    history = verbs.add_parser("history", help="what was compared and measured before")
+    actions = history.add_subparsers(dest="action", required=True)
+    listed = actions.add_parser("list", help="the newest first")
+    listed.add_argument("search", nargs="*", help="words in the model, the prompt or text, or the precisions")
+    for name, what in (("show", "show one again"), ("resume", "finish one that was cut short"), ("delete", "remove")):
+        actions.add_parser(name, help=what).add_argument("id", type=int)
+    export = actions.add_parser("export", help="write one to a file; its ending says how: .json .csv .md .html")
+    export.add_argument("id", type=int)
+    export.add_argument("file")
+    actions.add_parser("import", help="add what somebody exported as JSON").add_argument("file")
+
+
+def opened() -> "History | None":
+    """The history of the settings, those that a dead process left marked. A warning goes to standard error.
+
+    None where nothing is kept, and where it cannot be used: that never keeps anybody from measuring.
+    """
+    from quantlab.store import open_history
+
+    try:
+        history = open_history()
+        if history is not None:
+            history.mark_interrupted()
+    except (Unavailable, BadInput) as error:
+        print(f"quantlab: nothing will be kept. {error}", file=sys.stderr)
+        return None
+    if history is not None and history.warning:
+        print(f"quantlab: {history.warning}", file=sys.stderr)
+    return history
+
+
+def run(args: argparse.Namespace) -> int:
+    from quantlab.store import open_history
+
+    history = open_history()
+    if history is None:
+        raise BadInput("No history is kept here.", "Set QUANTLAB_HISTORY_FILE to a file, and QUANTLAB_PUBLIC to false.")
+    history.mark_interrupted()
+    if history.warning:
+        print(f"quantlab: {history.warning}", file=sys.stderr)
+    return _ACTIONS[args.action](args, history)
+
+
+def _list(args: argparse.Namespace, history: "History") -> int:
+    from quantlab import terminal
+
+    terminal.show_history(history.entries(" ".join(args.search)))
+    return 0
+
+
+def _show(args: argparse.Namespace, history: "History") -> int:
+    from quantlab import terminal
+    from quantlab.cli.quality import KLD_BOUND
+
+    record = history.get(args.id)
+    if isinstance(record, Comparison):
+        terminal.show(record)
+    else:
+        terminal.show_quality(record, KLD_BOUND)
+    return 0
+
+
+def _resume(args: argparse.Namespace, history: "History") -> int:
+    from quantlab import terminal
+    from quantlab.recording import resumed
+
+    stop = threading.Event()
+    comparison = history.entry(args.id).kind == "comparison"
+    with closing(resumed(history, args.id, stop)) as events:
+        (terminal.follow if comparison else terminal.follow_quality)(events, stop)
+    return _show(args, history)
+
+
+def _delete(args: argparse.Namespace, history: "History") -> int:
+    history.entry(args.id)  # says so where there is none
+    history.delete(args.id)
+    return 0
+
+
+def _export(args: argparse.Namespace, history: "History") -> int:
+    file = Path(args.file).absolute()
+    kind = file.suffix.removeprefix(".").lower()
+    if kind not in FORMATS:
+        raise BadInput(f"{args.file} has no known ending.", f"Choose one of: {', '.join(f'.{it}' for it in FORMATS)}.")
+    check_writable(file)
+    write(file, _written(history.get(args.id), kind))
+    return 0
+
+
+def _written(record: Comparison | Quality, kind: str) -> str:
+    from quantlab import export, report
+    from quantlab.advice import advise
+    from quantlab.cli.quality import KLD_BOUND
+
+    match kind:
+        case "json":
+            return export.to_json(record)
+        case "csv":
+            return export.to_csv(record)
+        case "md":
+            return export.to_markdown(record)
+    return report.html(record, advise(record, KLD_BOUND).sentences if isinstance(record, Quality) else ())
+
+
+def _import(args: argparse.Namespace, history: "History") -> int:
+    from quantlab.export import LONGEST, read_json
+
+    try:
+        with open(args.file, "rb") as opened:
+            content = opened.read(LONGEST + 1)
+    except OSError as error:
+        raise BadInput(f"{args.file} cannot be read: {error.strerror}.", "Name a file that was exported.") from error
+    print(history.keep(read_json(content)))
+    return 0
+
+
+_ACTIONS = {
+    "list": _list,
+    "show": _show,
+    "resume": _resume,
+    "delete": _delete,
+    "export": _export,
+    "import": _import,
+}

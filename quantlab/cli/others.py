@@ -1,0 +1,92 @@
+"""`quantlab quantize`, `cache`, `precisions`, `models`, `serve`."""
+
+import argparse
+import threading
+from contextlib import closing
+
+from quantlab.cli.arguments import MODEL, add_calibration, add_placement, calibration, listed, placement
+from quantlab.errors import unknown
+
+
+def add(verbs) -> None:
+    _add_quantize(verbs)
+    _add_cache(verbs)
+    offered = verbs.add_parser("precisions", help="list what can run here, its memory, and why the rest cannot")
+    offered.add_argument("--model", default="demo")
+    add_placement(offered)
+    verbs.add_parser("models", help="list the models that need no download")
+    verbs.add_parser("serve", help="open the page (settings: QUANTLAB_* and PORT in the environment)")
+
+
+def _add_quantize(verbs) -> None:
+    from quantlab.saving import savable
+
+    what, every = "write a model at one precision as a checkpoint for other programs", listed("precisions", savable)
+    quantize = verbs.add_parser("quantize", help=what, **every)
+    quantize.add_argument("--model", default="demo", help=MODEL)
+    quantize.add_argument("--precision", required=True, help="one of those below")
+    quantize.add_argument("--out", required=True, metavar="DIR", help="a folder that does not exist or is empty")
+    add_placement(quantize)
+    add_calibration(quantize)
+
+
+def _add_cache(verbs) -> None:
+    cache = verbs.add_parser("cache", help="the quantized checkpoints that are kept on disk")
+    actions = cache.add_subparsers(dest="action", required=True)
+    actions.add_parser("list", help="what is kept, its size and how long it took to make")
+    clear = actions.add_parser("clear", help="remove the named ones, or all")
+    clear.add_argument("names", nargs="*", metavar="NAME")
+
+
+def quantize_verb(args: argparse.Namespace) -> int:
+    from quantlab import terminal
+    from quantlab.saving import quantize
+
+    stop = threading.Event()
+    with closing(
+        quantize(args.model, args.precision, args.out, placement(args), calibration(args), stop=stop)
+    ) as steps:
+        terminal.show_saved(terminal.follow_steps(steps, stop))
+    return 0
+
+
+def cache(args: argparse.Namespace) -> int:
+    from quantlab import terminal
+    from quantlab.engine.bring import checkpoint_store
+
+    store = checkpoint_store()
+    store.work.sweep()
+    if args.action == "list":
+        terminal.show_kept(store)
+        return 0
+    kept = [entry.name for entry in store.entries()]
+    for name in args.names:
+        if name not in kept:
+            raise unknown("checkpoint", name, kept)
+    print(f"{store.clear(tuple(args.names) or None)} removed")
+    return 0
+
+
+def precisions(args: argparse.Namespace) -> int:
+    from quantlab import models, terminal
+    from quantlab.offers import offers
+    from quantlab.settings import app_settings
+
+    terminal.show_offers(offers(models.peek(args.model, app_settings()), placement(args)))
+    return 0
+
+
+def models_verb(_args: argparse.Namespace) -> int:
+    from quantlab import models, terminal
+    from quantlab.settings import app_settings
+
+    terminal.show_models(models.known_models(app_settings()))
+    return 0
+
+
+def serve_verb(_args: argparse.Namespace) -> int:
+    from quantlab.settings import app_settings
+    from quantlab.ui.launch import serve
+
+    serve(app_settings())
+    return 0

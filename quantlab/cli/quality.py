@@ -1,0 +1,89 @@
+"""`quantlab quality`: how far each precision is from the reference over a text and at tasks."""
+
+import argparse
+import threading
+from contextlib import closing
+from pathlib import Path
+
+from quantlab.cli.arguments import (
+    MODEL,
+    add_calibration,
+    add_placement,
+    add_precisions,
+    calibration,
+    check_writable,
+    columns,
+    listed,
+    placement,
+    write,
+)
+from quantlab.cli.compare import DEFAULT_PRECISIONS, SOME_FAILED
+from quantlab.errors import BadInput, Stopped
+from quantlab.records import QualitySettings
+
+#: Nats: twice that of the demo's 4-bit GGUF files, about that of llama.cpp's Q4_K_M of an 8B model (0.03).
+KLD_BOUND = 0.05
+
+
+def add(verbs) -> None:
+    every = listed("precisions", lambda _precision: True)
+    quality = verbs.add_parser(
+        "quality", help="measure how far each precision is from the reference: over a text, at tasks, by layer", **every
+    )
+    quality.add_argument("--model", default="demo", help=MODEL)
+    add_precisions(quality, DEFAULT_PRECISIONS)
+    quality.add_argument("--text", default="demo", metavar="FILE", help="a text file, or one of: demo, english")
+    quality.add_argument(
+        "--windows", type=int, default=QualitySettings.windows, help="how many windows of 512 tokens are read at most"
+    )
+    quality.add_argument(
+        "--tasks", default="", help="comma-separated: demo_facts, demo_sums, demo_stories, or tasks of lm-eval"
+    )
+    quality.add_argument("--no-layers", action="store_true", help="leave the error of each layer out")
+    quality.add_argument(
+        "--kld-bound", type=float, default=KLD_BOUND, help=f"what the advice takes for close, in nats ({KLD_BOUND})"
+    )
+    quality.add_argument("--memory", type=float, metavar="MB", help="what the advice takes for fitting")
+    quality.add_argument("--json", metavar="FILE", help="write everything as JSON to a file, or - for standard output")
+    add_placement(quality)
+    add_calibration(quality)
+
+
+def run(args: argparse.Namespace) -> int:
+    from quantlab.fidelity.texts import text
+
+    if not args.kld_bound > 0 or (args.memory is not None and not args.memory > 0):
+        raise BadInput("The bound and the memory must be larger than zero.")
+    if args.json and args.json != "-":
+        check_writable(Path(args.json).absolute())
+    read, names, settings = text(args.text), columns(args), _settings(args)
+
+    from quantlab import terminal  # here, because torch comes with these
+    from quantlab.cli.history import opened
+    from quantlab.export import to_json
+    from quantlab.recording import kept_quality
+
+    stop = threading.Event()
+    with closing(kept_quality(opened(), args.model, names, read, settings, stop=stop)) as events:
+        quality = terminal.follow_quality(events, stop)
+    if args.json == "-":
+        print(to_json(quality))
+    else:
+        memory = None if args.memory is None else round(args.memory * 1e6)
+        terminal.show_quality(quality, args.kld_bound, memory)
+        if args.json:
+            write(Path(args.json), to_json(quality))
+    if stop.is_set():
+        raise Stopped
+    return SOME_FAILED if any(run.error for run in quality.runs) else 0
+
+
+def _settings(args: argparse.Namespace) -> QualitySettings:
+    return QualitySettings(
+        windows=args.windows,
+        tasks=tuple(name.strip() for name in args.tasks.split(",") if name.strip()),
+        layers=not args.no_layers,
+        reference=args.reference,
+        placement=placement(args),
+        calibration=calibration(args),
+    )

@@ -1,0 +1,70 @@
+"""What is offered, what is kept, what was written: short lists."""
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.markup import escape
+
+from quantlab.charts import units
+from quantlab.records import Offer
+from quantlab.terminal.tables import narrow
+
+if TYPE_CHECKING:
+    from quantlab.engine.disk import CheckpointStore
+    from quantlab.models import Choice
+    from quantlab.saving import Saved
+    from quantlab.store import Entry
+
+
+def show_saved(saved: "Saved", console: Console | None = None) -> None:
+    """Where a quantized model was written, its size, and how long it took."""
+    how = "copied from the cache; quantizing took" if saved.reused else "quantized in"
+    took = f"{units.size(saved.nbytes)}, {how} {units.seconds(saved.build_s)}"
+    (console or Console(soft_wrap=True)).print(f"{escape(str(saved.folder))}: {took}", highlight=False)
+
+
+def show_kept(store: "CheckpointStore", console: Console | None = None) -> None:
+    """The quantized checkpoints on disk."""
+    entries, console = store.entries(), console or Console(soft_wrap=True)
+    held = units.size(sum(entry.nbytes for entry in entries))
+    console.print(f"{held} of at most {units.size(store.limit)} in {escape(str(store.root))}", highlight=False)
+    for entry in entries:  # a name stands alone: it is copied to `quantlab cache clear`
+        used = entry.used.astimezone().strftime("%Y-%m-%d %H:%M")
+        console.print(f"[bold]{escape(entry.name)}[/]", highlight=False)
+        took = units.seconds(entry.build_s)
+        console.print(f"    {units.size(entry.nbytes)}, quantized in {took}, last used {used}", highlight=False)
+
+
+def show_history(entries: "Iterable[Entry]", console: Console | None = None) -> None:
+    """What was measured before, two lines for each: its number stands in front."""
+    console = console or Console(soft_wrap=True)
+    for entry in entries:
+        when = entry.started.astimezone().strftime("%Y-%m-%d %H:%M")
+        state = "" if entry.state == "done" else f", {entry.state} ({len(entry.finished)} of {len(entry.precisions)})"
+        console.print(f"[bold]{entry.id}[/] {when} {entry.kind}{state}, {escape(entry.model)}: {escape(entry.title)}",
+                      highlight=False)  # fmt: skip
+        console.print(f"    {escape(', '.join(entry.precisions))}", highlight=False)
+
+
+def show_offers(offers: Iterable[Offer], console: Console | None = None) -> None:
+    """What can run here, with its estimated memory, and why the rest cannot."""
+    table = narrow("precisions", "precision", "bits", "memory", "fits")
+    for column in table.columns[1:3]:
+        column.justify = "right"
+    table.add_column("what it is")
+    for offer in offers:
+        fits = "no" if offer.unavailable else {True: "yes", False: "no", None: "?"}[offer.fits]
+        cells = (offer.precision.name, units.number(offer.precision.bits), units.size(offer.estimated_bytes), fits)
+        why = f". Not here: it {offer.unavailable}" if offer.unavailable else ""
+        table.add_row(*(escape(cell) for cell in (*cells, offer.precision.summary + why)))
+    (console or Console()).print(table)
+
+
+def show_models(choices: "Iterable[Choice]", console: Console | None = None) -> None:
+    """The models that can be named without a download."""
+    table = narrow("models", "model")
+    table.add_column("what it is")
+    for choice in choices:
+        table.add_row(escape(choice.name), escape(choice.description))
+    (console or Console()).print(table)

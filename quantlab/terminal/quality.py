@@ -1,0 +1,105 @@
+"""A quality run in the terminal: progress while it is measured, tables and advice afterwards."""
+
+import threading
+from collections.abc import Iterator
+
+from rich.console import Console
+from rich.markup import escape
+
+from quantlab.advice import advise
+from quantlab.charts import units
+from quantlab.charts.scored import with_error
+from quantlab.errors import Stopped
+from quantlab.events import Loading, Measured, Measuring, QualityDone, QualityEvent, QualityStarted
+from quantlab.records import Quality, QualityRun
+from quantlab.terminal.progress import Line, interrupt_sets
+from quantlab.terminal.tables import NAME_WIDTH, broken, narrow
+
+_STAGES = {"speed": "speed", "text": "reading", "tasks": "tasks", "layers": "layers"}
+_HEADINGS = ("KLD (nats)", "99 %", "same top", "ppl ratio", "stored", "tokens/s")
+
+
+def follow_quality(events: Iterator[QualityEvent], stop: threading.Event) -> Quality:
+    """Show the events as they come and return the quality run. Ctrl-C sets `stop`; what is finished is kept.
+
+    Raises Stopped where nothing had begun yet, KeyboardInterrupt for a second Ctrl-C.
+    """
+    with Line("reading") as line, interrupt_sets(stop, line):
+        for event in events:
+            match event:
+                case QualityStarted(text=text):
+                    line.tell("text", text.scored, what=f"tokens of {text.name}")
+                case Loading(precision=name, done=done, total=total, what=what):
+                    line.tell(f"load {name}" if name else "download", done, total, what)
+                case Measuring(precision=name, stage=stage, done=done, total=total, left_s=left):
+                    what = f"{_STAGES[stage]}, {units.seconds(left)} left" if left else _STAGES[stage]
+                    line.tell(name, done, total, what)
+                case Measured(run=run):
+                    line.tell(run.precision, what="failed" if run.error else "done")
+                case QualityDone(quality=quality):
+                    return quality
+    raise Stopped
+
+
+def show_quality(quality: Quality, bound: float, memory: int | None = None, console: Console | None = None) -> None:
+    """The figures, what failed, and what to take: `bound` and `memory` as in `advise`."""
+    console = console or Console()
+    text = quality.text
+    console.print(
+        f"{escape(quality.model.name)} beside {escape(quality.reference)}: {text.scored:,} tokens of "
+        f"{escape(text.name)} in {text.windows} windows of {text.window_tokens}",
+        highlight=False,
+    )
+    figures = narrow("", "precision")
+    for heading in _HEADINGS:
+        figures.add_column(heading, justify="right", no_wrap=True)
+    for run in quality.runs:
+        figures.add_row(escape(broken(run.precision, NAME_WIDTH)), *_cells(run, quality))
+    console.print(figures, end="\n\n")
+    _show_tasks(quality, console)
+    if quality.noise_floor is not None:
+        floor = with_error(quality.noise_floor.kld.mean, quality.noise_floor.kld.se)
+        console.print(f"noise floor: KLD {floor}, {escape(quality.floor)}", style="dim")
+    else:
+        console.print(f"noise floor: {escape(quality.floor)}", style="dim")
+    for run in quality.runs:
+        if run.error:
+            console.print(f"[red]{escape(run.precision)}: {escape(run.error)}[/] {escape(run.advice)}")
+        elif run.stopped:
+            console.print(f"[yellow]{escape(run.precision)}: stopped[/]")
+        if run.fidelity is not None and run.fidelity.nonfinite:
+            console.print(f"[yellow]{escape(run.precision)}: {run.fidelity.nonfinite:,} logits were no numbers[/]")
+    console.print()
+    for sentence in advise(quality, bound, memory).sentences:
+        console.print(escape(sentence), highlight=False)
+
+
+def _cells(run: QualityRun, quality: Quality) -> Iterator[str]:
+    found = run.fidelity
+    if run.precision == quality.reference and found is not None:
+        yield "reference"
+        yield units.NONE
+        yield units.NONE
+        yield f"ppl {units.number(found.ppl.value, 4)}"
+    else:
+        yield with_error(found.kld.mean, found.kld.se) if found else units.NONE
+        yield units.number(found and found.kld.p99)
+        yield units.percent(found and found.same_top)
+        yield f"{found.ppl.ratio:.4f} ±{units.number(found.ppl.ratio_se, 1)}" if found else units.NONE
+    yield units.size(run.load and run.load.stored_bytes)
+    yield units.number(run.decode_tokens_per_s)
+
+
+def _show_tasks(quality: Quality, console: Console) -> None:
+    for name in quality.settings.tasks:
+        rows = [(run.precision, run.tasks[name]) for run in quality.runs if name in run.tasks]
+        if not rows:
+            continue
+        scores = narrow(f"{escape(name)}, {rows[0][1].items:,} items", "precision")
+        for heading in ("accuracy", "lost", "won", "McNemar p"):
+            scores.add_column(heading, justify="right", no_wrap=True)
+        for precision, score in rows:
+            flips = (units.percent(score.flips_lost), units.percent(score.flips_won), units.number(score.mcnemar_p))
+            accuracy = f"{units.percent(score.acc)} ±{units.percent(score.acc_se)}"
+            scores.add_row(escape(broken(precision, NAME_WIDTH)), accuracy, *flips)
+        console.print(scores, end="\n\n")

@@ -1,0 +1,190 @@
+"""What was measured is kept, replayed where it would come out the same, and finished where it was cut short."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from quantlab import recording
+from quantlab.errors import BadInput
+from quantlab.events import Done, Finished, Loading, Measured, QualityDone
+from quantlab.fidelity.texts import pasted, text
+from quantlab.recording import kept_compare, kept_quality, resumed
+from quantlab.records import Placement, QualitySettings, Settings
+from quantlab.store import History
+from tests import tiny
+
+SETTINGS = Settings(max_new_tokens=4, placement=Placement("cpu", "float32"))
+QUALITY = QualitySettings(windows=1, new_tokens=3, layers=False, placement=Placement("cpu", "float32"))
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture
+def history(tmp_path) -> History:
+    return History(tmp_path / "history.sqlite")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> str:
+    return str(tiny.write(tmp_path_factory.mktemp("models"), "llama").folder)
+
+
+def compared(history, folder, prompt="Once upon a time", settings=SETTINGS, names=("fp32", "rtn-4"), **options) -> list:
+    return list(kept_compare(history, folder, names, prompt, settings, **options))
+
+
+def loads(events: list) -> list[str]:
+    return list(dict.fromkeys(event.precision for event in events if isinstance(event, Loading) and event.precision))
+
+
+def test_a_comparison_is_kept_whole(history, folder):
+    compared(history, folder)
+    (entry,) = history.entries()
+    assert (entry.kind, entry.state, entry.precisions) == ("comparison", "done", ("fp32", "rtn-4"))
+    kept = history.get(entry.id)
+    assert kept.prompt == "Once upon a time" and [run.precision for run in kept.runs] == ["fp32", "rtn-4"]
+    assert all(run.token_ids and run.timing.itl_s for run in kept.runs)
+
+
+def test_the_same_greedy_comparison_is_replayed(history, folder):
+    first = compared(history, folder)
+    again = compared(history, folder)
+    assert loads(first) == ["fp32", "rtn-4"] and loads(again) == []
+    assert isinstance(again[-1], Done) and again[-1].replayed and not first[-1].replayed
+    assert again[-1].comparison.runs == history.get(history.entries()[0].id).runs
+    assert again[-1].comparison.started == first[-1].comparison.started and len(history.entries()) == 1
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"prompt": "Once upon a day"},
+        {"settings": replace(SETTINGS, max_new_tokens=5)},
+        {"settings": replace(SETTINGS, reference="rtn-4")},
+        {"names": ("fp32", "rtn-3")},
+        {"names": ("fp32",)},
+        {"fresh": True},
+    ],
+)
+def test_whatever_changes_the_answer_is_run(history, folder, change):
+    compared(history, folder)
+    assert loads(compared(history, folder, **change)) and len(history.entries()) == 2
+
+
+def test_drawn_and_raced_answers_are_not_replayed(history, folder):
+    for settings in (replace(SETTINGS, sample=True), replace(SETTINGS, race=True)):
+        assert loads(compared(history, folder, settings=settings)) == ["fp32", "rtn-4"]
+        assert loads(compared(history, folder, settings=settings)) == ["fp32", "rtn-4"]
+
+
+def test_other_weights_are_another_comparison(history, tmp_path):
+    for seed in (0, 1):
+        folder = tiny.write(tmp_path / str(seed), "llama").folder
+        if seed:
+            weights = folder / "model.safetensors"
+            content = bytearray(weights.read_bytes())
+            content[-2] ^= 1
+            weights.write_bytes(bytes(content))
+        assert loads(compared(history, str(folder))) == ["fp32", "rtn-4"]
+
+
+def test_without_a_history_nothing_is_kept(folder):
+    assert not compared(None, folder)[-1].replayed
+
+
+def test_what_was_refused_is_not_kept(history, folder):
+    with pytest.raises(BadInput):
+        compared(history, folder, prompt="")
+    assert history.entries() == ()
+
+
+def cut(events, after: type) -> None:
+    """Leave when the first run is finished."""
+    with closing(events):
+        for event in events:
+            if isinstance(event, after):
+                return
+
+
+def test_a_comparison_cut_short_is_finished(history, folder):
+    whole = compared(None, folder, names=("fp32", "rtn-4", "rtn-3"))[-1].comparison
+    cut(kept_compare(history, folder, ["rtn-4", "fp32", "rtn-3"], "Once upon a time", SETTINGS), Finished)
+    (entry,) = history.entries()
+    assert (entry.state, entry.finished) == ("interrupted", ("fp32",))
+    events = list(resumed(history, entry.id))
+    found = events[-1].comparison
+    assert {run.precision: run.token_ids for run in found.runs} == {r.precision: r.token_ids for r in whole.runs}
+    assert found.run("rtn-3").differences and history.entries()[0].state == "done" and len(history.entries()) == 1
+    with pytest.raises(BadInput, match="complete already"):
+        list(resumed(history, entry.id))
+
+
+def test_finished_columns_are_not_run_again(history, folder):
+    events = kept_compare(history, folder, ["fp32", "rtn-4", "rtn-3"], "Once upon a time", SETTINGS)
+    with closing(events):
+        finished = 0
+        for event in events:
+            finished += isinstance(event, Finished)
+            if finished == 2:
+                break
+    # The reference runs again, because the last column is still to be set beside it.
+    assert loads(list(resumed(history, history.entries()[0].id))) == ["fp32", "rtn-3"]
+
+
+@pytest.mark.parametrize("given", [text("demo"), pasted(text("english").content, "mine.txt")])
+def test_a_quality_run_cut_short_is_finished(history, given):
+    names = ["fp32", "bf16", "nf4"]
+    cut(kept_quality(history, "demo", names, given, QUALITY), Measured)
+    (entry,) = history.entries()
+    assert (entry.kind, entry.state, entry.finished) == ("quality", "interrupted", ("fp32",))
+    events = list(resumed(history, entry.id))
+    assert isinstance(events[-1], QualityDone) and loads(events) == ["bf16", "nf4"]
+    kept = history.get(entry.id)
+    assert kept.text.name == given.name and kept.text.digest == given.digest
+    assert [run.precision for run in kept.runs] == names and kept.run("nf4").fidelity.kld.mean > 0
+
+
+def test_killed_in_the_middle_nothing_finished_is_lost(tmp_path):
+    """A command that is killed with -9 after its first column; the next one shows and finishes it."""
+    environment = os.environ | {"QUANTLAB_HISTORY_FILE": str(tmp_path / "history.sqlite")}
+    command = [sys.executable, "-m", "quantlab.cli"]
+    asked = ["quality", "--precisions", "fp32,bf16,nf4", "--windows", "12", "--no-layers"]
+    child = subprocess.Popen(
+        [*command, *asked], cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    history = History(tmp_path / "history.sqlite")
+    deadline = time.monotonic() + 120
+    while not any(entry.finished for entry in history.entries()):
+        assert time.monotonic() < deadline and child.poll() is None
+        time.sleep(0.05)
+    child.send_signal(signal.SIGKILL)
+    child.wait()
+
+    def run(*arguments: str) -> str:
+        done = subprocess.run([*command, "history", *arguments], cwd=ROOT, env=environment, capture_output=True)
+        assert done.returncode == 0, done.stderr.decode()
+        return done.stdout.decode()
+
+    assert "interrupted" in run("list")
+    before = history.get(1)
+    assert "nf4" in run("resume", "1")
+    after = history.get(1)
+    assert [r.precision for r in after.runs] == ["fp32", "bf16", "nf4"] and all(r.fidelity for r in after.runs)
+    for earlier in before.runs:
+        assert after.run(earlier.precision) == earlier
+    assert "interrupted" not in run("list")
+
+
+def test_the_key_is_made_of_plain_data(monkeypatch, history, folder):
+    keys = []
+    made = recording.comparison_key
+    monkeypatch.setattr(recording, "comparison_key", lambda plan: keys.append(made(plan)) or keys[-1])
+    compared(history, folder)
+    compared(history, folder)
+    assert len(set(keys)) == 1 and len(keys[0]) == 64
