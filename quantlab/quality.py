@@ -9,7 +9,6 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
 
 from quantlab.engine.background import in_background
-from quantlab.engine.bring import checkpoint_store
 from quantlab.engine.cache import VariantCache
 from quantlab.engine.disk import identity
 from quantlab.errors import BadInput, QuantlabError, Stopped
@@ -17,7 +16,7 @@ from quantlab.events import Measured, Measuring, QualityDone, QualityEvent, Qual
 from quantlab.fidelity import layers, tasks
 from quantlab.fidelity.figures import fidelity
 from quantlab.fidelity.reading import read_reference, read_variant
-from quantlab.fidelity.reference import Rows, ScoreStore
+from quantlab.fidelity.reference import Rows, ScoreStore, score_store
 from quantlab.fidelity.windows import Windows, windows
 from quantlab.measure.machine import machine, versions
 from quantlab.methods import PRECISIONS
@@ -71,7 +70,7 @@ def quality(
     settings = settings or QualitySettings()
     if settings.windows < 1:
         raise BadInput("At least one window of the text is needed.", "Raise the number of windows.")
-    tasks.check(settings.tasks)
+    tasks.check(settings.tasks, bundled_only=app_settings().public)
     found, entrants = yield from entered(model, precisions_asked, stop)
     if found.meaningless:
         raise BadInput(
@@ -79,8 +78,15 @@ def quality(
             "Choose a model that was trained; memory and speed are in the comparison.",
         )
     planned = _plan(found, entrants, text, settings)
-    store = scores or ScoreStore(checkpoint_store().root.parent / "scores", app_settings().cache_bytes)
-    job = _Job(planned, text, settings, stop, store, Readying(planned, stop, variants or variant_cache()), known or {})
+    job = _Job(
+        planned,
+        text,
+        settings,
+        stop,
+        scores or score_store(),
+        Readying(planned, stop, variants or variant_cache()),
+        known or {},
+    )
     yield from job.run()
 
 
@@ -115,6 +121,7 @@ class _Job:
     def run(self) -> Iterator[QualityEvent]:
         plan = self.plan
         self.windows = self._windows()
+        self.store.check(self.windows.scored, len(plan.question.tokenizer))
         facts = TextFacts(
             self.text.name,
             self.text.digest,
@@ -235,7 +242,10 @@ class _Job:
             return run
 
         def work(progress: Progress) -> Mapping[str, TaskScore]:
-            return tasks.score(ready.loaded, self.plan.question.tokenizer, self.settings.tasks, progress)
+            question = self.plan.question
+            return tasks.score(
+                ready.loaded, question.tokenizer, self.settings.tasks, progress, ends=tuple(question.eos_ids)
+            )
 
         scored = yield from self._told(entrant, "tasks", work)
         theirs = self.runs.get(self.plan.reference.name)

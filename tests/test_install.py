@@ -100,6 +100,12 @@ def test_gptq_is_pinned_exactly_and_leaves_torch_and_transformers_in_their_bound
     }
 
 
+def test_the_tests_come_with_the_extra_eval_which_is_pinned():
+    dev = {str(requirement) for requirement in listed("requirements-dev.txt").values()}
+    assert set(EXTRAS["eval"]) <= dev
+    assert any(re.fullmatch(r"lm-eval==[\w.]+", line) for line in EXTRAS["eval"])
+
+
 def test_the_extra_gguf_pins_what_is_built():
     assert [line for line in EXTRAS["gguf"] if line.startswith("llama-cpp-python==")]
 
@@ -112,11 +118,12 @@ def test_every_package_that_is_imported_is_asked_for():
     modules += [node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.module]
     imported = {module.partition(".")[0] for module in modules} - set(sys.stdlib_module_names) - {"quantlab"}
     distributions = importlib.metadata.packages_distributions()
-    lines = [*listed("requirements.txt").values(), *map(Requirement, EXTRAS["gptq"] + EXTRAS["hqq"] + EXTRAS["gguf"])]
+    extras = EXTRAS["gptq"] + EXTRAS["hqq"] + EXTRAS["gguf"] + EXTRAS["eval"]
+    lines = [*listed("requirements.txt").values(), *map(Requirement, extras)]
     asked = {canonicalize_name(requirement.name) for requirement in lines}
     # What these bring along by themselves, and what only a Space has.
     asked |= {"numpy", "huggingface-hub", "tokenizers", "pydantic", "packaging", "httpx", "fastapi", "spaces"}
-    asked |= {"tqdm", "loguru", "logbar"}
+    asked |= {"tqdm", "loguru", "logbar", "evaluate"}
     bringing = {
         module: {canonicalize_name(name) for name in distributions.get(module, [module])} for module in imported
     }

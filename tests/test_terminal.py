@@ -160,9 +160,14 @@ def test_kept_checkpoints_are_listed_with_names_that_can_be_copied(tmp_path):
     made = {"model": "m", "precision": "p", "build_s": 2.5, "built": "2026-01-01T00:00:00+00:00"}
     (tmp_path / name / MANIFEST).write_text(json.dumps(made))
     console = Console(file=StringIO(), width=40, soft_wrap=True)
-    terminal.show_kept(CheckpointStore(tmp_path, 10**9), console)
+    terminal.show_kept(CheckpointStore(tmp_path, 10**9), 5 * 10**6, console)
     lines = console.file.getvalue().splitlines()
-    assert name in lines and "quantized in 2.50 s" in lines[-1] and "of at most 1.00 GB" in lines[0]
+    assert (
+        name in lines
+        and "quantized in 2.50 s" in lines[-2]
+        and "5.00 MB" in lines[-1]
+        and "of at most 1.00 GB" in lines[0]
+    )
 
 
 def test_text_of_a_model_is_text_and_no_markup():

@@ -16,13 +16,13 @@ _ACCURACY = "Accuracy, with standard error"
 def figure(quality: Quality, task: str | None = None) -> go.Figure:
     """Accuracy with its standard error, and beneath it the shares of items lost and won, with McNemar's p.
 
-    `task` None is the first of `quality.settings.tasks`. Raises KeyError for a task that was not asked for.
+    `task` None is the first of `quality.tasks`. Raises KeyError for a task that was not asked for.
     """
-    if not quality.settings.tasks:
+    if not quality.tasks:
         return style.empty("No task was asked for. Choose one to see accuracies and flips.")
-    if task is not None and task not in quality.settings.tasks:
+    if task is not None and task not in quality.tasks:
         raise KeyError(task)
-    task = task or quality.settings.tasks[0]
+    task = task or quality.tasks[0]
     runs = [run for run in quality.runs if run.error is None and task in run.tasks]
     if not runs:
         return style.empty(f"No precision has answered {task}. The table says why; choose others.")
@@ -77,7 +77,9 @@ def _finite(value: float) -> float:
     return value if math.isfinite(value) else 0.0
 
 
-def _accuracy_text(name: str, value: float, se: float) -> str:
+def _accuracy_text(name: str, value: float | None, se: float | None) -> str:
+    if value is None or se is None:
+        return f"{name}: {units.NONE}"
     return f"{name}: {100 * value:.2f} ± {100 * se:.2f} %"
 
 
@@ -122,7 +124,7 @@ COLUMNS = (
 
 def table(quality: Quality) -> Table:
     """The twin of `figure`, of all tasks: a row for each task and precision."""
-    rows = tuple(_row(quality, run, task) for task in quality.settings.tasks for run in quality.runs)
+    rows = tuple(_row(quality, run, task) for task in quality.tasks for run in quality.runs)
     caption = (
         f"Accuracy by task. Lost: right with {quality.reference} and wrong here; won: the other way round. McNemar's "
         "p is the probability of such an imbalance where nothing but chance tells the two apart."
@@ -139,7 +141,7 @@ def _row(quality: Quality, run: QualityRun, task: str) -> tuple[str, ...]:
     return (
         run.precision, task, f"{score.items:,}",
         scored.with_error(100 * score.acc, 100 * score.acc_se, "%"),
-        scored.with_error(100 * score.acc_norm, 100 * score.acc_norm_se, "%"),
+        units.NONE if score.acc_norm is None else scored.with_error(100 * score.acc_norm, 100 * score.acc_norm_se, "%"),
         units.percent(score.flips_lost), units.percent(score.flips_won),
         p_text(score.mcnemar_p).removeprefix("p ").removeprefix("= ") or units.NONE,
         reason(run, "the reference" if run.precision == quality.reference else ""),

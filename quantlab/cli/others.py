@@ -34,7 +34,7 @@ def _add_cache(verbs) -> None:
     cache = verbs.add_parser("cache", help="the quantized checkpoints that are kept on disk")
     actions = cache.add_subparsers(dest="action", required=True)
     actions.add_parser("list", help="what is kept, its size and how long it took to make")
-    clear = actions.add_parser("clear", help="remove the named ones, or all")
+    clear = actions.add_parser("clear", help="remove the named ones, or all, log-probabilities included")
     clear.add_argument("names", nargs="*", metavar="NAME")
 
 
@@ -53,16 +53,19 @@ def quantize_verb(args: argparse.Namespace) -> int:
 def cache(args: argparse.Namespace) -> int:
     from quantlab import terminal
     from quantlab.engine.bring import checkpoint_store
+    from quantlab.fidelity.reference import score_store
 
-    store = checkpoint_store()
+    store, scores = checkpoint_store(), score_store()
     store.work.sweep()
     if args.action == "list":
-        terminal.show_kept(store)
+        terminal.show_kept(store, scores.nbytes())
         return 0
     kept = [entry.name for entry in store.entries()]
     for name in args.names:
         if name not in kept:
             raise unknown("checkpoint", name, kept)
+    if not args.names:
+        scores.clear()
     print(f"{store.clear(tuple(args.names) or None)} removed")
     return 0
 

@@ -10,13 +10,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 from uuid import uuid4
 
 import numpy as np
-import torch
 from numpy.lib.format import open_memmap
 
-from quantlab.errors import Unavailable
+from quantlab.errors import BadInput, Unavailable
+from quantlab.settings import app_settings
+
+if TYPE_CHECKING:
+    import torch
 
 _SUFFIX, _ASIDE = ".npy", ".part"
 #: A file that is still written to is younger than this, in seconds: what a killed process left goes after it.
@@ -30,14 +34,16 @@ class Rows:
     file: Path
     table: np.ndarray
 
-    def block(self, first: int, count: int) -> torch.Tensor:
+    def block(self, first: int, count: int) -> "torch.Tensor":
         """`count` rows from `first` on, in memory."""
+        import torch
+
         return torch.from_numpy(np.array(self.table[first : first + count]))
 
 
 @dataclass(frozen=True)
 class ScoreStore:
-    """The tables below `root`, which together take at most `limit` bytes (the newest one is always kept)."""
+    """The tables below `root`, which together take at most `limit` bytes."""
 
     root: Path
     limit: int
@@ -52,16 +58,32 @@ class ScoreStore:
             return None
         return Rows(file, table)
 
-    def fitting(self, vocabulary: int) -> int:
-        """How many tokens a table of this vocabulary may have."""
-        return self.limit // (4 * vocabulary)
+    def nbytes(self) -> int:
+        """What all tables take."""
+        return sum(file.stat().st_size for file in self.root.glob(f"*{_SUFFIX}"))
+
+    def clear(self) -> None:
+        """Remove all tables; one that is being written stays."""
+        for file in self.root.glob(f"*{_SUFFIX}"):
+            file.unlink(missing_ok=True)
+
+    def check(self, tokens: int, vocabulary: int) -> None:
+        """Raises BadInput for a table above the limit."""
+        needed = tokens * vocabulary * 4
+        if needed > self.limit:
+            raise BadInput(
+                f"The reference's log-probabilities of {tokens:,} tokens take {needed / 1e9:.1f} GB, and at most "
+                f"{self.limit / 1e9:.1f} GB are kept.",
+                "Read fewer windows, or raise QUANTLAB_CACHE_BYTES.",
+            )
 
     @contextmanager
     def writing(self, key: str, tokens: int, vocabulary: int) -> "Iterator[Writer]":
         """A table to be filled from the top; it is found under `key` when the block ends well.
 
-        Raises Unavailable where it does not fit on the disk.
+        Raises BadInput for a table above the limit, Unavailable where it does not fit on the disk.
         """
+        self.check(tokens, vocabulary)
         aside = self.root / f"{key}.{uuid4().hex}{_ASIDE}"
         try:
             self.root.mkdir(parents=True, exist_ok=True)
@@ -93,6 +115,12 @@ class ScoreStore:
                 file.unlink(missing_ok=True)
 
 
+def score_store() -> ScoreStore:
+    """The kept tables of this user, beside the checkpoints, with a limit of their own of the same size."""
+    app = app_settings()
+    return ScoreStore(app.cache_folder.expanduser().absolute() / ".scores", app.cache_bytes)
+
+
 class Writer:
     """Fills a table from the top."""
 
@@ -100,7 +128,7 @@ class Writer:
         self._table = table
         self._done = 0
 
-    def append(self, scores: torch.Tensor) -> None:
+    def append(self, scores: "torch.Tensor") -> None:
         """Add float32 rows `[tokens, vocabulary]`."""
         self._table[self._done : self._done + len(scores)] = scores.cpu().numpy()
         self._done += len(scores)

@@ -179,6 +179,11 @@ class Quality:
     runs: tuple[QualityRun, ...]
     started: datetime = field(default_factory=lambda: datetime.now(UTC))
 
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """The tasks that were measured, of which a group that was asked for may be several; else those asked for."""
+        return tuple(dict.fromkeys(name for run in self.runs for name in run.tasks)) or self.settings.tasks
+
     def run(self, precision: str) -> QualityRun:
         """The run of one precision. Raises KeyError where there is none."""
         for run in self.runs:

@@ -95,7 +95,7 @@ def _read(quality: Quality) -> list[tuple[str, str]]:
         ("Text", f"{text.name}, {text.tokens:,} tokens (sha256 {text.digest[:16]}…)"),
         ("Scored", f"{text.scored:,} tokens, in {text.windows:,} windows of {text.window_tokens:,}"),
         ("Noise floor", noise),
-        ("Tasks", ", ".join(quality.settings.tasks) or "none"),
+        ("Tasks", ", ".join(quality.tasks) or "none"),
     ]
 
 

@@ -51,7 +51,7 @@ QUALITY_CHARTS = (
     Chart("Quality against memory and speed", quality_map.figure, quality_map.table),
     Chart("Divergence over the tokens", kld_spread.figure, kld_spread.table),
     Chart("Divergence by the reference’s confidence", confidence.figure, confidence.table),
-    Chart("Task", flips.figure, None, lambda quality: quality.settings.tasks),
+    Chart("Task", flips.figure, None, lambda quality: quality.tasks),
     Chart("Tasks", None, flips.table),
     Chart("Error by layer", layers.figure, layers.table, _with_layers, folded=True),
 )

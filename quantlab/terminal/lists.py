@@ -24,8 +24,8 @@ def show_saved(saved: "Saved", console: Console | None = None) -> None:
     (console or Console(soft_wrap=True)).print(f"{escape(str(saved.folder))}: {took}", highlight=False)
 
 
-def show_kept(store: "CheckpointStore", console: Console | None = None) -> None:
-    """The quantized checkpoints on disk."""
+def show_kept(store: "CheckpointStore", score_bytes: int = 0, console: Console | None = None) -> None:
+    """The quantized checkpoints on disk, and what the references' log-probabilities take."""
     entries, console = store.entries(), console or Console(soft_wrap=True)
     held = units.size(sum(entry.nbytes for entry in entries))
     console.print(f"{held} of at most {units.size(store.limit)} in {escape(str(store.root))}", highlight=False)
@@ -34,6 +34,8 @@ def show_kept(store: "CheckpointStore", console: Console | None = None) -> None:
         console.print(f"[bold]{escape(entry.name)}[/]", highlight=False)
         took = units.seconds(entry.build_s)
         console.print(f"    {units.size(entry.nbytes)}, quantized in {took}, last used {used}", highlight=False)
+    if score_bytes:
+        console.print(f"log-probabilities of references: {units.size(score_bytes)}", highlight=False)
 
 
 def show_history(entries: "Iterable[Entry]", console: Console | None = None) -> None:

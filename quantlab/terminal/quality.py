@@ -91,7 +91,7 @@ def _cells(run: QualityRun, quality: Quality) -> Iterator[str]:
 
 
 def _show_tasks(quality: Quality, console: Console) -> None:
-    for name in quality.settings.tasks:
+    for name in quality.tasks:
         rows = [(run.precision, run.tasks[name]) for run in quality.runs if name in run.tasks]
         if not rows:
             continue

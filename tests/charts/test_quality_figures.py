@@ -240,9 +240,9 @@ def test_flips_go_both_ways(example: Quality):
 
 def test_no_task_and_no_answer():
     bare = quality()
-    none = replace(bare, settings=replace(bare.settings, tasks=()))
-    assert "No task" in flips.figure(none).layout.annotations[0].text and flips.table(none).rows == ()
     silent = replace(bare, runs=tuple(replace(run, tasks={}) for run in bare.runs))
+    none = replace(silent, settings=replace(bare.settings, tasks=()))
+    assert "No task" in flips.figure(none).layout.annotations[0].text and flips.table(none).rows == ()
     assert len(flips.figure(silent).data) == 0
     alone = quality(("fp32",))
     assert not [trace for trace in flips.figure(alone).data if trace.type == "bar"]

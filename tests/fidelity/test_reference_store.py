@@ -6,7 +6,7 @@ import time
 import pytest
 import torch
 
-from quantlab.errors import Stopped, Unavailable
+from quantlab.errors import BadInput, Stopped, Unavailable
 from quantlab.fidelity.reference import ScoreStore
 
 
@@ -54,7 +54,15 @@ def test_the_least_recently_used_go_first(tmp_path):
     store.find("a")
     write(store, "c")
     assert sorted(file.stem for file in tmp_path.iterdir()) == ["a", "c"]
-    assert ScoreStore(tmp_path, 1_000).fitting(25) == 10
+    assert store.nbytes() == 2 * size
+    store.clear()
+    assert store.nbytes() == 0 and store.find("a") is None
+
+
+def test_a_table_above_the_limit_is_refused_before_it_is_made(tmp_path):
+    with pytest.raises(BadInput, match="Read fewer windows"):
+        write(ScoreStore(tmp_path, 10 * 8 * 4 - 1), "a")
+    assert not list(tmp_path.iterdir())
 
 
 def test_what_a_killed_process_left_goes_when_it_is_old(tmp_path):
