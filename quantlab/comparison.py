@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from functools import cache, partial
 from typing import TYPE_CHECKING
 
 from quantlab.engine.cache import VariantCache
@@ -16,7 +17,7 @@ from quantlab.models.tokenizer import token_texts
 from quantlab.planning import Entrant, Plan, plan
 from quantlab.readying import Readying, entered, telling, variant_cache
 from quantlab.records import Comparison, Model, Run, Settings
-from quantlab.running import Answer, Ready, answer, texts_of
+from quantlab.running import Answer, Ready, answer, text_of, texts_of
 from quantlab.settings import app_settings
 
 if TYPE_CHECKING:
@@ -199,7 +200,8 @@ class _Job:
             if self.reference_scores is not None and not self.stop.is_set():
                 tokens = token_texts(tokenizer, theirs.token_ids)
                 scores = self._scores(ready, theirs)
-                differences = token_differences(scores, self.reference_scores, theirs.token_ids, tokens)
+                name = cache(partial(text_of, tokenizer))
+                differences = token_differences(scores, self.reference_scores, theirs.token_ids, tokens, name)
         return Run(
             precision=ready.precision,
             text=got.text,

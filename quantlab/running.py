@@ -186,10 +186,11 @@ def _bandwidth_share(load: Load, timing: Timing | None, kv_bytes: int, device: s
 def texts_of(tokenizer: "PreTrainedTokenizerBase", tops: Sequence[TopTokens]) -> dict[int, str]:
     """The text of every token in these tables, each by itself."""
     ids = {token_id for top in tops for token_id in top.token_ids}
-    return {token_id: _text_of(tokenizer, token_id) for token_id in ids}
+    return {token_id: text_of(tokenizer, token_id) for token_id in ids}
 
 
-def _text_of(tokenizer: "PreTrainedTokenizerBase", token_id: int) -> str:
+def text_of(tokenizer: "PreTrainedTokenizerBase", token_id: int) -> str:
+    """The text of one token by itself."""
     # A piece of a character has no text of its own, and an id past the tokenizer's vocabulary has no name either.
     text = token_texts(tokenizer, [token_id])[0]
     return text or tokenizer.convert_ids_to_tokens(token_id) or f"[{token_id}]"

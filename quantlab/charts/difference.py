@@ -9,7 +9,7 @@ from quantlab.charts import style, units
 from quantlab.charts.difference_table import table, token_table
 from quantlab.charts.text import escaped, shortened, visible
 from quantlab.measure.statistics import mean
-from quantlab.records import Comparison, Run, TokenDifference
+from quantlab.records import Candidate, Comparison, Run, TokenDifference
 
 __all__ = ["figure", "probabilities", "summary", "table", "token_table"]
 
@@ -89,8 +89,16 @@ def hover(precision: str, index: int, it: TokenDifference) -> str:
     return (
         f"{escaped(precision)}, token {index}: {escaped(visible(it.token))}<br>"
         f"probability {_exact_percent(it.probability)}, reference {_exact_percent(it.reference_probability)}<br>"
-        f"{same}<br>KLD {it.kld:.6g} nats"
+        f"{same}<br>KLD {it.kld:.6g} nats{_candidates(precision, it.ours)}{_candidates('reference', it.theirs)}"
     )
+
+
+def _candidates(whose: str, found: tuple[Candidate, ...]) -> str:
+    """The likeliest tokens, one a line, as plotly's markup; nothing where they were not kept."""
+    if not found:
+        return ""
+    lines = (f"  {escaped(visible(it.text))}  {units.percent(it.probability)}" for it in found)
+    return "<br>".join((f"<br><b>{escaped(whose)}</b>", *lines))
 
 
 def _exact_percent(probability: float) -> str:

@@ -1,6 +1,6 @@
 """Where two variants part, and how far apart they are on the same tokens."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -79,13 +79,17 @@ def score_answer(session: Session, prompt: Sequence[int], answer: Sequence[int],
 
 
 def token_differences(
-    ours: "torch.Tensor", reference: "torch.Tensor", answer: Sequence[int], tokens: Sequence[str]
+    ours: "torch.Tensor",
+    reference: "torch.Tensor",
+    answer: Sequence[int],
+    tokens: Sequence[str],
+    text_of: Callable[[int], str] = str,
 ) -> tuple[TokenDifference, ...]:
     """Compare two tables of log-probabilities `[positions, vocabulary]` position by position.
 
     `kld` is sum p * (ln p - ln q) over the vocabulary in nats, p the reference (Kullback and Leibler 1951), where a
     token with p = 0 adds nothing. Of two vocabularies padded differently the smaller one counts. Where logits are not
-    a number, `kld` and the probability are none either, and no token counts as the same.
+    a number, `kld` and the probability are none either, and no token counts as the same. `text_of` names a token.
     """
     import torch
 
@@ -103,6 +107,15 @@ def token_differences(
         ((ours_top == reference_top) & ~kld.isnan()).tolist(),
         ((p > of_our_top).sum(-1) + 1).tolist(),
         kld.clamp(min=0).tolist(),
+        _likeliest(q, text_of),
+        _likeliest(p, text_of),
         strict=False,
     )
     return tuple(TokenDifference(*column) for column in columns)
+
+
+def _likeliest(scores: "torch.Tensor", text_of: Callable[[int], str]) -> list[tuple[Candidate, ...]]:
+    """The `TOP` likeliest tokens at each position of log-probabilities `[positions, vocabulary]`."""
+    best = scores.topk(min(TOP, scores.shape[-1]))
+    rows = zip(best.indices.tolist(), best.values.exp().tolist(), strict=True)
+    return [tuple(Candidate(i, text_of(i), p) for i, p in zip(*row, strict=True)) for row in rows]

@@ -37,6 +37,7 @@ class TokenDifference:
 
     `probability` is what each gives to the token that follows; `same_top` whether both have the same most likely
     token; `rank` the place (1 is best) of this variant's most likely token in the reference's order; `kld` in nats.
+    `ours` and `theirs` are the likeliest tokens there of this variant and of the reference, best first.
     """
 
     token: str
@@ -45,6 +46,8 @@ class TokenDifference:
     same_top: bool
     rank: int
     kld: float
+    ours: tuple[Candidate, ...] = ()
+    theirs: tuple[Candidate, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -165,3 +165,14 @@ def test_scores_of_an_answer_are_cut_to_what_the_host_may_keep(tmp_path, monkeyp
     assert len(token_differences(cut, cut, answer, [str(i) for i in answer])) == 7
     assert len(score_answer(loaded.start(), prompt, answer[:1], loaded.vocabulary_size)) == 1
     loaded.close()
+
+
+def test_the_likeliest_tokens_of_both_stand_at_every_position():
+    torch.manual_seed(1)
+    ours, reference = (torch.randn(3, 20).log_softmax(-1) for _ in range(2))
+    for position, one in enumerate(token_differences(ours, reference, (1, 2, 3), ("a", "b", "c"), "<{}>".format)):
+        for found, table in ((one.ours, ours), (one.theirs, reference)):
+            expected = table[position].exp().sort(descending=True)
+            assert [it.token_id for it in found] == expected.indices[:5].tolist()
+            assert [it.probability for it in found] == pytest.approx(expected.values[:5].tolist())
+            assert [it.text for it in found] == [f"<{it.token_id}>" for it in found]
