@@ -1,6 +1,6 @@
 """Read a text with a loaded model, window by window: once as the reference, then with every other variant.
 
-Memory is bounded by one block of `[tokens, vocabulary]`, whatever the text's length.
+Memory is bounded by the logits of one window's scored half, whatever the text's length.
 """
 
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ from itertools import islice
 
 import torch
 
-from quantlab.fidelity.positions import BLOCK_TOKENS, Positions, compare, joined, log_probabilities
+from quantlab.fidelity.positions import BLOCK_ELEMENTS, BLOCK_TOKENS, Positions, compare, joined, log_probabilities
 from quantlab.fidelity.reference import Rows, ScoreStore
 from quantlab.fidelity.windows import Windows
 from quantlab.records import Progress
@@ -42,14 +42,14 @@ def read_variant(loaded: LoadedModel, windows: Windows, rows: Rows, progress: Pr
 
 
 def _blocks(loaded: LoadedModel, windows: Windows, progress: Progress) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Logits `[tokens, vocabulary]` and the ids `[tokens]` that follow, block by block."""
+    """Logits `[tokens, vocabulary]` and the ids `[tokens]` that follow, few enough at once to compare them."""
     following = iter(windows.following())
     done = 0
     for window in windows.ids:
         progress(done, windows.scored, "tokens")
         session = loaded.start(windows.size)
-        for logits in session.read(window, windows.first, BLOCK_TOKENS):
-            ids = torch.tensor(list(islice(following, len(logits))), device=logits.device)
-            yield logits, ids
-            done += len(logits)
+        for block in session.read(window, windows.first, BLOCK_TOKENS):
+            for logits in block.split(max(1, BLOCK_ELEMENTS[block.device.type] // block.shape[-1])):
+                yield logits, torch.tensor(list(islice(following, len(logits))), device=logits.device)
+                done += len(logits)
     progress(done, windows.scored, "tokens")

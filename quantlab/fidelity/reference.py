@@ -10,11 +10,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 from uuid import uuid4
 
 import numpy as np
-from numpy.lib.format import open_memmap
+from numpy.lib.format import write_array_header_1_0
 
 from quantlab.errors import BadInput, Unavailable
 from quantlab.settings import app_settings
@@ -29,16 +29,24 @@ _STALE_S = 24 * 3600.0
 
 @dataclass(frozen=True)
 class Rows:
-    """Log-probabilities `[tokens, vocabulary]` in a file."""
+    """Log-probabilities `[tokens, vocabulary]` in a file, whose numbers begin at byte `offset`.
+
+    Read, not mapped: pages of a map count as this process's memory.
+    """
 
     file: Path
-    table: np.ndarray
+    tokens: int
+    vocabulary: int
+    offset: int
 
     def block(self, first: int, count: int) -> "torch.Tensor":
         """`count` rows from `first` on, in memory."""
         import torch
 
-        return torch.from_numpy(np.array(self.table[first : first + count]))
+        with self.file.open("rb") as opened:
+            opened.seek(self.offset + 4 * first * self.vocabulary)
+            found = np.fromfile(opened, np.float32, count * self.vocabulary)
+        return torch.from_numpy(found.reshape(count, self.vocabulary))
 
 
 @dataclass(frozen=True)
@@ -56,7 +64,7 @@ class ScoreStore:
             os.utime(file)
         except (OSError, ValueError, EOFError):  # not there, or damaged: it is made again
             return None
-        return Rows(file, table)
+        return Rows(file, *table.shape, table.offset)
 
     def nbytes(self) -> int:
         """What all tables take."""
@@ -88,10 +96,10 @@ class ScoreStore:
         try:
             self.root.mkdir(parents=True, exist_ok=True)
             self._clean()
-            writer = Writer(open_memmap(aside, "w+", np.float32, (tokens, vocabulary)))
-            _reserve(aside)
-            yield writer
-            writer.finish()
+            with aside.open("wb") as opened:
+                writer = Writer(opened, tokens, vocabulary)
+                yield writer
+                writer.finish()
             aside.rename(self.root / f"{key}{_SUFFIX}")
         except OSError as error:
             raise _no_room(self.root, tokens * vocabulary * 4, error) from error
@@ -124,27 +132,22 @@ def score_store() -> ScoreStore:
 class Writer:
     """Fills a table from the top."""
 
-    def __init__(self, table: np.memmap) -> None:
-        self._table = table
-        self._done = 0
+    def __init__(self, file: BinaryIO, tokens: int, vocabulary: int) -> None:
+        self._file, self._left = file, tokens
+        header = {"descr": "<f4", "fortran_order": False, "shape": (tokens, vocabulary)}
+        write_array_header_1_0(file, header)
 
     def append(self, scores: "torch.Tensor") -> None:
         """Add float32 rows `[tokens, vocabulary]`."""
-        self._table[self._done : self._done + len(scores)] = scores.cpu().numpy()
-        self._done += len(scores)
+        self._file.write(memoryview(scores.cpu().contiguous().numpy()))
+        self._left -= len(scores)
 
     def finish(self) -> None:
         """Write out what is still in memory. Raises RuntimeError where rows are missing."""
-        if self._done != len(self._table):
-            raise RuntimeError(f"{self._done} of {len(self._table)} rows were written")
-        self._table.flush()
-
-
-def _reserve(file: Path) -> None:
-    """Take the room on the disk now: a full disk met through a memory map would kill the process."""
-    if hasattr(os, "posix_fallocate"):
-        with file.open("r+b") as opened:
-            os.posix_fallocate(opened.fileno(), 0, file.stat().st_size)
+        if self._left:
+            raise RuntimeError(f"{self._left} rows were not written")
+        self._file.flush()
+        os.fsync(self._file.fileno())
 
 
 def _no_room(root: Path, nbytes: int, error: OSError) -> Unavailable:

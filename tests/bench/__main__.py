@@ -9,13 +9,15 @@ import json
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from quantlab.measure.machine import machine, versions
-from tests.bench import decode, kept, lease, startup
+from tests.bench import decode, kept, lease, scoring, startup
 from tests.bench.report import markdown
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 MODELS = ("demo", "shape:bench-100m")
+PARTS = ("decode", "scoring", "kept", "waiting")
 
 
 def main() -> None:
@@ -25,30 +27,39 @@ def main() -> None:
     parser.add_argument("--precisions", nargs="+", help="default: all that can run on the device")
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--tokens", type=int, default=32)
-    parser.add_argument("--skip-startup", action="store_true")
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="the others keep their last figures")
     args = parser.parse_args()
     if args.repeats < 5:
         parser.error("medians of fewer than five say little")
-    rows = [
-        row
-        for model in args.models
-        for row in decode.measure(model, args.precisions, args.device, args.repeats, args.tokens)
-    ]
-    result = {
+    out = DOCS / f"benchmark-{args.device.partition(':')[0]}.json"
+    result = json.loads(out.read_text()) if out.is_file() else {}
+    result |= {
         "date": datetime.now(UTC).strftime("%Y-%m-%d"),
         "machine": asdict(machine(args.device)),
         "versions": versions(),
         "repeats": args.repeats,
         "new_tokens": args.tokens,
-        "decode": [asdict(row) for row in rows],
-        "kept": [asdict(row) for row in kept.measure("demo", args.device, args.repeats)],
-        "cached_lease_s": lease.measure(args.device, args.repeats),
-        "startup_s": None if args.skip_startup else asdict(startup.measure(args.repeats)),
     }
-    out = DOCS / f"benchmark-{args.device.partition(':')[0]}.json"
-    out.write_text(json.dumps(result, indent=1) + "\n")
+    for part in args.parts:
+        result |= _measured(part, args)
+        out.write_text(json.dumps(result, indent=1) + "\n")
     out.with_suffix(".md").write_text(markdown(result))
     print(markdown(result))
+
+
+def _measured(part: str, args: argparse.Namespace) -> dict[str, Any]:
+    """The figures of one part, under their names in the result."""
+    device, repeats = args.device, args.repeats
+    match part:
+        case "decode":
+            found = [decode.measure(model, args.precisions, device, repeats, args.tokens) for model in args.models]
+            return {"decode": [asdict(row) for rows in found for row in rows]}
+        case "scoring":
+            rows = [asdict(row) for row in scoring.measure("shape:bench-100m", device, repeats)]
+            return {"scoring": rows, "scoring_memory": asdict(scoring.memory(device))}
+        case "kept":
+            return {"kept": [asdict(row) for row in kept.measure("demo", device, repeats)]}
+    return {"cached_lease_s": lease.measure(device, repeats), "startup_s": asdict(startup.measure(repeats))}
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from quantlab.methods import precision, variant_of
 from quantlab.records import Calibration, Placement, silent
 from quantlab.runtime.placement import resolve
 from quantlab.runtime.session import Facts
-from quantlab.runtime.torch_session import TorchModel, synchronize
+from quantlab.runtime.torch_session import TorchModel, release_memory, synchronize
 from quantlab.settings import app_settings
 
 Work = Callable[[], object]
@@ -176,6 +176,7 @@ def memory(device: str) -> Memory:
             lambda: read_reference(loaded, read, store, "reference", silent),
             lambda: read_variant(loaded, read, store.find("reference"), silent),
         ):
+            release_memory()
             with PeakMemory(device, 0) as peak:
                 work()
                 grown.append(peak.result().bytes)

@@ -2,10 +2,12 @@
 
 from dataclasses import asdict
 
+import numpy as np
 import pytest
 import torch
 
 from quantlab.engine.bring import GGUF_NAME
+from quantlab.fidelity import reading
 from quantlab.fidelity.figures import fidelity
 from quantlab.fidelity.reading import read_reference, read_variant
 from quantlab.fidelity.reference import ScoreStore
@@ -102,6 +104,18 @@ def test_the_figures_are_the_plain_script_s(reference, ids, name):
     }
     assert not off
     assert found.nonfinite == found.excluded == 0 and len(found.window_kld) == WINDOWS
+
+
+def test_small_blocks_give_the_same(reference, ids, monkeypatch):
+    rows, _, _ = reference
+    loaded = load(DEMO, "nf4", placement=FLOAT32)
+    read = windows(ids, 0, 1_024, 2)
+    whole = read_variant(loaded, read, rows, silent)
+    monkeypatch.setattr(reading, "BLOCK_ELEMENTS", {"cpu": 20_000})
+    small = read_variant(loaded, read, rows, silent)
+    loaded.close()
+    np.testing.assert_allclose(small.kld, whole.kld, rtol=1e-4, atol=1e-7)
+    np.testing.assert_array_equal(small.same_top, whole.same_top)
 
 
 def test_buckets_hold_every_token_once(reference, ids):

@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from quantlab.errors import ModelError
-from quantlab.fidelity import positions
 from quantlab.fidelity.figures import fidelity
 from quantlab.fidelity.positions import compare, log_probabilities
 
@@ -63,15 +62,6 @@ def test_the_wider_vocabulary_is_cut():
     q = logits.double().log_softmax(-1)[:, :20]
     expected = (reference.double().exp() * (reference.double() - q)).sum(-1)
     np.testing.assert_allclose(found.kld, expected.numpy(), rtol=1e-4)
-
-
-def test_small_blocks_give_the_same(monkeypatch):
-    logits, reference = torch.randn(50, 30), log_probabilities(torch.randn(50, 30))
-    whole = compare(logits, reference, torch.arange(50) % 30)
-    monkeypatch.setattr(positions, "BLOCK_ELEMENTS", 100)
-    small = compare(logits, reference, torch.arange(50) % 30)
-    np.testing.assert_allclose(small.kld, whole.kld, rtol=1e-6)
-    np.testing.assert_array_equal(small.same_top, whole.same_top)
 
 
 def test_sixteen_bits_are_widened_first():
