@@ -119,7 +119,9 @@ def _smallest(quality: Quality, ranked: Sequence[QualityRun], bound: float) -> t
         *_unsure(sized[: sized.index(best)], bound),
     ]
     for task, score in best.tasks.items():
-        if score.flips_lost is not None and score.mcnemar_p is not None:
+        if score.flips_lost == score.flips_won == 0:
+            said.append(f"At {task}, {best.precision} changes none of the {score.items:,} answers from right to wrong.")
+        elif score.flips_lost is not None and score.mcnemar_p is not None:
             told = "more than chance would make" if score.mcnemar_p < 1 - paired.CONFIDENCE else "which may be chance"
             said.append(
                 f"At {task}, {best.precision} loses {units.percent(score.flips_lost)} of the items and wins "

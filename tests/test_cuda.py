@@ -3,8 +3,13 @@
 import pytest
 import torch
 
+from quantlab.fidelity import layers
+from quantlab.fidelity.figures import fidelity
+from quantlab.fidelity.reading import read_reference, read_variant
+from quantlab.fidelity.reference import ScoreStore
+from quantlab.fidelity.windows import windows
 from quantlab.methods import PRECISIONS
-from quantlab.records import Model, Placement
+from quantlab.records import Model, Placement, silent
 from quantlab.runtime.placement import compute_dtype
 from tests import tiny
 from tests.comparing import Loader, compared, is_complete
@@ -84,3 +89,20 @@ def test_a_comparison_leaves_nothing_on_the_device(llama, whole):
     assert torch.cuda.memory_allocated() > before
     assert variants.drop_unused() == len(CHOSEN)
     assert torch.cuda.memory_allocated() == before
+
+
+def test_fidelity_is_that_of_the_cpu(llama, tmp_path):
+    ids = list(range(3, 300)) * 4
+    read = windows(ids, 1, 256, 3)
+    found = {}
+    for device in ("cpu", "cuda"):
+        store = ScoreStore(tmp_path / device, 10**9)
+        reference, other = (load(llama, name, placement=Placement(device, "float32")) for name in ("fp32", "rtn-4"))
+        rows, _ = read_reference(reference, read, store, "a", silent)
+        found[device] = fidelity(read_variant(other, read, rows, silent), 3)
+        errors = layers.errors(other.network, read.ids[0][:32], layers.outputs(reference.network, read.ids[0][:32]))
+        assert all(0 < error.own < 1 for error in errors)
+        reference.close()
+        other.close()
+    assert found["cuda"].kld.mean == pytest.approx(found["cpu"].kld.mean, rel=1e-2)
+    assert found["cuda"].ppl.ratio == pytest.approx(found["cpu"].ppl.ratio, rel=1e-3)
