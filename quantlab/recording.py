@@ -13,6 +13,7 @@ from typing import Any
 
 from quantlab.comparison import compare
 from quantlab.engine.disk import identity
+from quantlab.errors import BadInput
 from quantlab.events import Event, QualityEvent, QualityStarted, Started
 from quantlab.export import wire
 from quantlab.fidelity.texts import BUNDLED, pasted, text
@@ -118,6 +119,8 @@ def kept_quality(
 def resumed(history: History, entry: int, stop: threading.Event | None = None) -> Iterator[Event | QualityEvent]:
     """Go on with an entry that did not come to its end. Raises BadInput where there is nothing to go on with."""
     kind = history.entry(entry).kind
+    if not history.asked(entry):
+        raise BadInput("This came from a file, which does not say how to go on.", "Begin a new one.")
     found = history.resume(entry)
     asked, earlier = found.asked, Earlier(entry, found.done)
     try:

@@ -31,6 +31,7 @@ from quantlab.records import (
 from quantlab.saving import Saved
 from quantlab.ui.services import Quantize, Services
 from tests.fake_offers import CHOICES, WEIGHTS, fake_offers, fake_published, precision, stored_bytes
+from tests.fake_quality import fake_quality
 
 ANSWER = (
     "Mira Toll lived in a small house by the river . One morning she found a blue lamp under the old bridge . "
@@ -48,7 +49,8 @@ OWN_WAY = {
 
 @dataclass
 class Script:
-    """How the fake behaves. `gap_s` is the time of one token; `failing` are precisions that run out of memory."""
+    """How the fake behaves. `gap_s` is the time of one token, or of one window where quality is measured; `failing`
+    are precisions that run out of memory."""
 
     load_s: float = 0.3
     gap_s: float = 0.02
@@ -58,6 +60,7 @@ class Script:
     settings: list[Settings] = field(default_factory=list)
     written: int = 0
     running: int = 0
+    no_tasks: str = ""
 
 
 def fake_quantize(script: "Script") -> Quantize:
@@ -80,10 +83,14 @@ def services(script: Script | None = None) -> Services:
     """Services for a page that runs on this fake."""
     script = script or Script()
 
-    def compare(model, precisions, prompt, settings, *, stop=None):
+    def compare(model, precisions, prompt, settings, *, stop=None, fresh=False):
         return fake_compare(model, precisions, prompt, settings, stop=stop, script=script)
 
-    return Services(compare, fake_offers, lambda: CHOICES, fake_published, fake_quantize(script))
+    def measure(model, precisions, text, settings, *, stop=None):
+        return fake_quality(model, precisions, text, settings, stop=stop, script=script)
+
+    quantize = fake_quantize(script)
+    return Services(compare, fake_offers, lambda: CHOICES, fake_published, quantize, measure, lambda: script.no_tasks)
 
 
 def fake_compare(

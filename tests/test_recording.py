@@ -181,6 +181,13 @@ def test_killed_in_the_middle_nothing_finished_is_lost(tmp_path):
     assert "interrupted" not in run("list")
 
 
+def test_what_came_from_a_file_cannot_be_resumed(history, folder):
+    whole = compared(None, folder)[-1].comparison
+    entry = history.keep(replace(whole, runs=(whole.runs[0], replace(whole.runs[1], stopped=True))))
+    with pytest.raises(BadInput, match="came from a file"):
+        list(resumed(history, entry))
+
+
 def test_the_key_is_made_of_plain_data(monkeypatch, history, folder):
     keys = []
     made = recording.comparison_key

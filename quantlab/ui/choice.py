@@ -48,6 +48,7 @@ class Choice:
     calibration_length: int = Calibration.length
     calibration_file: str | None = None
     kernel: str = AUTO_KERNEL
+    fresh: bool = False
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -80,6 +81,7 @@ def from_inputs(*values: object) -> Choice:
             calibration_length=int(named["calibration_length"]),
             calibration_file=str(named["calibration_file"]) if named["calibration_file"] else None,
             kernel=str(named["kernel"] or AUTO_KERNEL).strip(),
+            fresh=bool(named["fresh"]),
         )
     except (TypeError, ValueError, OverflowError) as error:
         raise BadInput("A setting is not a number.", "Fill the empty fields under Settings.") from error

@@ -8,6 +8,7 @@ from html import escape
 from quantlab.charts import units
 from quantlab.methods import METHODS
 from quantlab.methods.awq import MOST_LENGTH, MOST_SAMPLES
+from quantlab.records import Comparison
 from quantlab.settings import DOCS
 from quantlab.ui.offered import Row
 from quantlab.ui.view import Column, Problem, View
@@ -110,7 +111,20 @@ def saved(folder: str, nbytes: int, seconds: float, reused: bool) -> str:
 def status(view: View, *, running: bool) -> str:
     """One line on the whole comparison. It changes with states, not with tokens: it is read aloud."""
     notice = f" {escape(view.notice)}" if view.notice else ""
+    if view.replayed and view.comparison is not None and not running:
+        return replayed(view.comparison)
     return f'<p class="status" role="status">{escape(_status(view, running))}{notice}</p>'
+
+
+def replayed(comparison: Comparison) -> str:
+    """That what is shown was measured another time: when, and on what."""
+    machine = comparison.machine
+    where = machine.cpu if machine.device.startswith("cpu") else f"{machine.cpu}, device {machine.device}"
+    return (
+        '<p class="status replayed" role="status"><b>Nothing ran:</b> this is the comparison of '
+        f"{comparison.started.astimezone():%Y-%m-%d %H:%M %Z}, on {escape(where)}. The same greedy comparison gives "
+        "the same words; to measure its times anew, tick “Measure again” under Settings.</p>"
+    )
 
 
 def _status(view: View, running: bool) -> str:
@@ -167,8 +181,11 @@ def prompt_tokens(view: View) -> str:
     )
 
 
-def legend(view: View) -> str:
-    """What the marks in the columns mean. It stands from the start, so that nothing moves when the marks come."""
+def legend(view: View, switch: str = "show-theirs") -> str:
+    """What the marks in the columns mean. It stands from the start, so that nothing moves when the marks come.
+
+    `switch` is the id of the box that shows what the reference says.
+    """
     if not view.columns:
         return ""
     meaningless = (
@@ -183,5 +200,5 @@ def legend(view: View) -> str:
     return (
         f'{meaningless}<div class="legend"><span><ins>only here</ins></span>'
         f"<span><del><span>only in {name}</span></del></span>"
-        f'<label class="tick"><input type="checkbox" id="show-theirs"> show what {name} says instead</label></div>'
+        f'<label class="tick"><input type="checkbox" id="{switch}"> show what {name} says instead</label></div>'
     )

@@ -34,6 +34,7 @@ class Inputs:
     calibration_length: gr.Number
     calibration_file: gr.File
     kernel: gr.Dropdown
+    fresh: gr.Checkbox
 
     def listed(self) -> list[gr.components.Component]:
         return [getattr(self, field.name) for field in fields(self)]
@@ -113,7 +114,12 @@ def settings_inputs(start: Choice, found: Offered, app: AppSettings):
         race = gr.Checkbox(start.race, label="Race (all at once)")
         warning = gr.HTML(fragments.RACE_WARNING, visible=False, apply_default_css=False)
         quantizing = _quantizing_inputs(start, app)
-    return (new_tokens, sample, temperature, top_k, top_p, seed, reference, dtype, raw, race, *quantizing), warning
+        fresh = gr.Checkbox(
+            start.fresh, label="Measure again, even where the history has it", visible=app.history_file is not None,
+            elem_id="fresh",
+        )  # fmt: skip
+    values = (new_tokens, sample, temperature, top_k, top_p, seed, reference, dtype, raw, race, *quantizing, fresh)
+    return values, warning
 
 
 def _quantizing_inputs(start: Choice, app: AppSettings):

@@ -4,16 +4,16 @@ import logging
 import socket
 import sys
 import threading
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
 from quantlab.errors import QuantlabError
-from quantlab.events import Event
 from quantlab.records import Offer, Placement, Settings
 from quantlab.settings import ASSETS, AppSettings
 from quantlab.ui import scripts, zero
+from quantlab.ui.kept import Kept
 from quantlab.ui.page import build_page
 from quantlab.ui.services import Services
 from quantlab.ui.theme import theme
@@ -24,13 +24,19 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
+#: The largest file that a public page takes in at all, in bytes; what it reads is less.
+PUBLIC_UPLOAD_BYTES = 1_000_000
+
+
 class PortInUse(QuantlabError):
     """Something else listens where the page should."""
 
 
 def serve(app: AppSettings) -> None:
     """Serve the page until interrupted; print its address. Raises PortInUse."""
-    page = build_page(app, real_services(app))
+    services = real_services(app)
+    _open_history(services)
+    page = build_page(app, services)
     zero.load_residents(app)
     start(page, app, block=False)
     print(f"quantlab is at {page.local_url}  (Ctrl+C ends it)", flush=True)
@@ -51,6 +57,7 @@ def start(page: gr.Blocks, app: AppSettings, *, block: bool) -> None:
         prevent_thread_lock=not block,
         inbrowser=False,
         share=False,
+        max_file_size=PUBLIC_UPLOAD_BYTES if app.public else None,
         quiet=True,
         show_error=False,
         enable_monitoring=False,
@@ -67,24 +74,26 @@ def start(page: gr.Blocks, app: AppSettings, *, block: bool) -> None:
 
 def real_services(app: AppSettings) -> Services:
     """The layers below, each imported when it is first called: they bring torch."""
+    kept = Kept(app)
     return Services(
-        compare=zero.on_lent_gpu(_compare(app), app),
+        compare=zero.on_lent_gpu(kept.compare, app),
         offers=lambda name, placement: _offers(name, placement, app),
         choices=lambda: _choices(app),
         offer_published=lambda spec, placement: _offer_published(spec, placement, app),
         quantize=_quantize,
+        quality=zero.on_lent_gpu(kept.quality, app),
+        no_tasks=_no_tasks,
+        history=kept.history,
+        resume=kept.resume,
     )
 
 
-def _compare(app: AppSettings):
-    def compare(
-        model: str, precisions: Sequence[str], prompt: str, settings: Settings, *, stop: threading.Event | None = None
-    ) -> Iterator[Event]:
-        from quantlab import comparison
-
-        return comparison.compare(model, precisions, prompt, settings, stop=stop)
-
-    return compare
+def _open_history(services: Services) -> None:
+    """Mark what earlier processes left behind. Trouble with the file is told: the page works without it."""
+    try:
+        services.history()
+    except QuantlabError as error:
+        print(f"Nothing is kept: {error}", file=sys.stderr, flush=True)
 
 
 def _offers(name: str, placement: Placement, app: AppSettings) -> tuple[Offer, ...]:
@@ -105,6 +114,16 @@ def _quantize(
     from quantlab import saving
 
     return saving.quantize(model, precision, out, settings.placement, settings.calibration, stop=stop)
+
+
+def _no_tasks() -> str:
+    from quantlab.fidelity import tasks
+
+    try:
+        tasks.check([task.name for task in tasks.task_names()])
+    except QuantlabError as error:
+        return str(error)
+    return ""
 
 
 def _choices(app: AppSettings) -> tuple[tuple[str, str, str], ...]:
@@ -131,7 +150,7 @@ def _warm_up() -> Any:
         import torch  # noqa: F401
         import transformers  # noqa: F401
 
-        from quantlab import comparison  # noqa: F401
-        from quantlab.charts import difference, latency, memory  # noqa: F401
+        from quantlab import recording  # noqa: F401
+        from quantlab.charts import difference, latency, memory, quality_map  # noqa: F401
     except Exception:
         log.exception("imports in the background failed")

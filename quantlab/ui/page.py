@@ -3,12 +3,12 @@
 import gradio as gr
 
 from quantlab.settings import AppSettings
-from quantlab.ui import compare_tab, fragments
+from quantlab.ui import compare_tab, fragments, history_tab, quality_tab
 from quantlab.ui.services import Services
 
 TITLE = "quantlab: what do the missing bits cost?"
 #: Title of each tab and what builds it, in their order.
-TABS = (("Compare", compare_tab.build),)
+TABS = (("Compare", compare_tab.build), ("Quality", quality_tab.build), ("History", history_tab.build))
 
 
 def build_page(app: AppSettings, services: Services) -> gr.Blocks:

@@ -3,12 +3,20 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from quantlab.records import Comparison
 
 if TYPE_CHECKING:
     from quantlab.charts.table import Table
+
+
+class Titled(Protocol):
+    """A panel's names: `key` in the page's ids, title and caption for people."""
+
+    key: str
+    title: str
+    caption: str
 
 
 @dataclass(frozen=True)
@@ -102,7 +110,7 @@ CHARTS = (
 )  # fmt: skip
 
 
-def head(chart: Chart) -> str:
+def head(chart: Titled) -> str:
     """The panel's heading with the switch between chart and table, which works without the server."""
     ways = "".join(
         f'<label><input type="radio" name="{chart.key}-as" value="{way}"{checked}>{way}</label>'

@@ -79,7 +79,7 @@ class PrecisionPicker(gr.HTML):
         return list(value or ())
 
 
-def picker(offered: Offered, ticked: list[str], limit: int) -> PrecisionPicker:
+def picker(offered: Offered, ticked: list[str], limit: int, elem_id: str = "precisions") -> PrecisionPicker:
     """The component, filled with the offers for the first model."""
     return PrecisionPicker(
         value=list(ticked),
@@ -87,7 +87,7 @@ def picker(offered: Offered, ticked: list[str], limit: int) -> PrecisionPicker:
         html_template="${rows}",
         js_on_load=_SCRIPT,
         apply_default_css=False,
-        elem_id="precisions",
+        elem_id=elem_id,
         rows=rows(offered),
         limit=limit,
     )

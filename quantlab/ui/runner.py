@@ -35,7 +35,8 @@ def views(choice: Choice, app: AppSettings, services: Services, stop: threading.
         settings = choices.settings(choice, app)
 
         def events():
-            return services.compare(choice.model, choice.precisions, choice.prompt, settings, stop=stop)
+            asked = (choice.model, choice.precisions, choice.prompt, settings)
+            return services.compare(*asked, stop=stop, fresh=choice.fresh)
 
         with closing(batches(events, stop)) as stream:
             deadline = time.monotonic() + app.max_seconds if app.public else float("inf")

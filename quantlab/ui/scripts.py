@@ -37,7 +37,18 @@ _REPLACE = """
 #: The address bar follows the choice, so that a reload or a copied address restores it.
 SHOW_LINK = f"(link) => {{ if (!link) return; {_REPLACE} }}"
 
-#: The same, and the address goes to the clipboard. Where that is forbidden the address bar still holds it.
+#: Fetches what a download button holds: its file was written a moment ago.
+DOWNLOAD = """
+(file) => {
+    if (!file || !file.url) return;
+    const link = document.createElement('a');
+    link.href = file.url;
+    link.download = file.orig_name;
+    link.click();
+}
+"""
+
+#: As SHOW_LINK, and the address goes to the clipboard. Where that is forbidden the address bar still holds it.
 COPY_LINK = f"""
 async (link) => {{
     if (!link) return;

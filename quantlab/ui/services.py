@@ -5,19 +5,30 @@ from dataclasses import dataclass
 from threading import Event as StopEvent
 from typing import TYPE_CHECKING, Protocol
 
-from quantlab.events import Event
-from quantlab.records import Offer, Placement, Settings
+from quantlab.events import Event, QualityEvent
+from quantlab.records import Offer, Placement, QualitySettings, Settings, Text
 
 if TYPE_CHECKING:
     from quantlab.saving import Saved
+    from quantlab.store import History
 
 
 class Compare(Protocol):
-    """One prompt through several precisions; see `quantlab.comparison.compare`."""
+    """One prompt through several precisions; see `quantlab.recording.kept_compare`."""
 
     def __call__(
-        self, model: str, precisions: Sequence[str], prompt: str, settings: Settings, *, stop: StopEvent | None = None
-    ) -> Iterator[Event]: ...
+        self, model: str, precisions: Sequence[str], prompt: str, settings: Settings,
+        *, stop: StopEvent | None = None, fresh: bool = False,
+    ) -> Iterator[Event]: ...  # fmt: skip
+
+
+class Measure(Protocol):
+    """One text, and tasks, through several precisions; see `quantlab.recording.kept_quality`."""
+
+    def __call__(
+        self, model: str, precisions: Sequence[str], text: Text, settings: QualitySettings,
+        *, stop: StopEvent | None = None,
+    ) -> Iterator[QualityEvent]: ...  # fmt: skip
 
 
 class Quantize(Protocol):
@@ -28,14 +39,36 @@ class Quantize(Protocol):
     ) -> "Generator[tuple[int, int, str], None, Saved]": ...
 
 
+class Resume(Protocol):
+    """Goes on with an entry of the history; see `quantlab.recording.resumed`."""
+
+    def __call__(self, entry: int, stop: StopEvent) -> Iterator[Event | QualityEvent]: ...
+
+
+def nothing_kept() -> "History | None":
+    """The history of a page that keeps nothing."""
+    return None
+
+
+def nothing_to_resume(entry: int, stop: StopEvent) -> Iterator[Event | QualityEvent]:
+    """`Services.resume` of such a page."""
+    return iter(())
+
+
 @dataclass(frozen=True)
 class Services:
     """`offers(model name, placement)` says what can run before anything loads; `choices()` lists the models to
     pick from as (name, kind, description); `offer_published(spec, placement)` says what a checkpoint that somebody
-    published would take, under the name of its column. All raise QuantlabError for what a user can mend."""
+    published would take, under the name of its column; `no_tasks()` says why no task can be measured here, empty
+    where they can; `history()` is where runs are kept, None where they are not. All raise QuantlabError for what a user
+    can mend."""
 
     compare: Compare
     offers: Callable[[str, Placement], tuple[Offer, ...]]
     choices: Callable[[], tuple[tuple[str, str, str], ...]]
     offer_published: Callable[[str, Placement], Offer]
     quantize: Quantize
+    quality: Measure
+    no_tasks: Callable[[], str]
+    history: Callable[[], "History | None"] = nothing_kept
+    resume: Resume = nothing_to_resume

@@ -34,7 +34,7 @@ def to_query(choice: Choice) -> str:
     entries["precisions"] = ",".join(name for name in choice.precisions if _link_precision(name))
     if len(choice.prompt) <= MAX_LINK_PROMPT:
         entries["prompt"] = choice.prompt
-    hidden = {"calibration_file", *(("reference",) if choice.reference in _local_columns(choice) else ())}
+    hidden = {"calibration_file", "fresh", *(("reference",) if choice.reference in _local_columns(choice) else ())}
     for name in (field for field in FIELDS[3:] if field not in hidden):
         value = getattr(choice, name)
         if value != getattr(default, name):

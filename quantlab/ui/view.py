@@ -38,7 +38,8 @@ class Column:
 class View:
     """Everything that the result's part of the page is drawn from.
 
-    `notice` is a remark on the whole comparison. `meaningless` is true where the weights are random.
+    `notice` is a remark on the whole comparison. `meaningless` is true where the weights are random. `replayed`:
+    nothing ran, the comparison is one of the history.
     """
 
     columns: tuple[Column, ...] = ()
@@ -49,6 +50,7 @@ class View:
     problem: Problem | None = None
     notice: str = ""
     meaningless: bool = False
+    replayed: bool = False
 
     @property
     def active(self) -> tuple[Column, ...]:
@@ -89,7 +91,8 @@ def fold(view: View, event: events.Event) -> View:
         case events.Done():
             for run in event.comparison.runs:
                 view = _finish(view, run)
-            return replace(view, comparison=event.comparison, reference=event.comparison.reference)
+            known = event.comparison
+            return replace(view, comparison=known, reference=known.reference, replayed=event.replayed)
         case _:
             raise TypeError(f"unknown event {event!r}")
 

@@ -51,8 +51,10 @@ def on_lent_gpu(compare: Compare, app: AppSettings) -> Compare:
         yield from compare(model, precisions, prompt, settings)
 
     def here(
-        model: Any, precisions: Sequence[str], prompt: str, settings: Settings, *, stop: threading.Event | None = None
-    ) -> Iterator[Event]:
+        model: Any, precisions: Sequence[str], prompt: str, settings: Settings,
+        *, stop: threading.Event | None = None, **kept: bool,
+    ) -> Iterator[Event]:  # fmt: skip
+        # `kept` says how to use the history, which a Space does not have.
         with closing(lent(model, precisions, prompt, settings)) as events:
             for event in events:
                 yield event

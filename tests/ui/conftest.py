@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from quantlab.store import History
 from tests.fakes import Script
 from tests.ui.pages import FAST, compare, served
 
@@ -17,6 +18,11 @@ def script() -> Script:
 def url(script) -> Iterator[str]:
     with served(script) as address:
         yield address
+
+
+@pytest.fixture
+def history(tmp_path) -> History:
+    return History(tmp_path / "history.sqlite")
 
 
 @pytest.fixture

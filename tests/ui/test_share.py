@@ -127,6 +127,7 @@ HOSTILE = {
     "calibration_length": ["0", "15", "99999", "x"],
     "calibration_file": ["/etc/passwd", "a.txt"],
     "kernel": ["", "<script>", "a b", "/bin/sh", "x" * 99],
+    "fresh": ["1", "true"],
 }
 
 

@@ -1,0 +1,71 @@
+"""The page's runs, kept in the history where there is one."""
+
+import logging
+import threading
+from collections.abc import Iterator, Sequence
+
+from quantlab.errors import QuantlabError
+from quantlab.events import Event, QualityEvent
+from quantlab.records import QualitySettings, Settings, Text
+from quantlab.settings import AppSettings
+from quantlab.store import History
+
+log = logging.getLogger(__name__)
+
+
+class Kept:
+    """The history of one page, and the services that write it. Any thread may call them."""
+
+    def __init__(self, app: AppSettings) -> None:
+        self._file = app.history_file
+        self._opening = threading.Lock()
+        self._history: History | None = None
+
+    def history(self) -> History | None:
+        """The history, None where nothing is kept. What processes left behind is marked when it is first opened.
+
+        Raises Unavailable where the file cannot be used, BadInput where it is of a newer version; the next call tries
+        again.
+        """
+        if self._file is None:
+            return None
+        with self._opening:
+            if self._history is None:
+                found = History(self._file)
+                if left := found.mark_interrupted():
+                    log.info("%d entries of the history were interrupted", left)
+                self._history = found
+            return self._history
+
+    def compare(
+        self, model: str, precisions: Sequence[str], prompt: str, settings: Settings,
+        *, stop: threading.Event | None = None, fresh: bool = False,
+    ) -> Iterator[Event]:  # fmt: skip
+        """As `comparison.compare`; replayed where the history has it, unless `fresh`."""
+        from quantlab import recording  # brings torch
+
+        return recording.kept_compare(self._usable(), model, precisions, prompt, settings, stop=stop, fresh=fresh)
+
+    def quality(
+        self, model: str, precisions: Sequence[str], text: Text, settings: QualitySettings,
+        *, stop: threading.Event | None = None,
+    ) -> Iterator[QualityEvent]:  # fmt: skip
+        """As `quality.quality`."""
+        from quantlab import recording
+
+        return recording.kept_quality(self._usable(), model, precisions, text, settings, stop=stop)
+
+    def resume(self, entry: int, stop: threading.Event) -> Iterator[Event | QualityEvent]:
+        """Go on with an entry; see `recording.resumed`."""
+        from quantlab import recording
+
+        history = self.history()
+        return iter(()) if history is None else recording.resumed(history, entry, stop)
+
+    def _usable(self) -> History | None:
+        """The history, None also where it cannot be used: a run goes on without."""
+        try:
+            return self.history()
+        except QuantlabError as error:
+            log.warning("nothing is kept: %s", error)
+            return None

@@ -1,0 +1,147 @@
+"""The second tab: how far each precision lies from the reference. What it does is in quality_handlers.py."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+
+from quantlab.errors import QuantlabError
+from quantlab.records import Placement
+from quantlab.settings import AppSettings
+from quantlab.ui import panels, quality_inputs
+from quantlab.ui import quality_choice as choices
+from quantlab.ui import quality_fragments as html
+from quantlab.ui.compare_tab import DEVICE_QUEUE, SMALL
+from quantlab.ui.fragments import said
+from quantlab.ui.offered import Offered
+from quantlab.ui.quality_choice import QualityChoice
+from quantlab.ui.quality_handlers import QualityHandlers
+from quantlab.ui.quality_inputs import QualityInputs
+from quantlab.ui.quality_panels import CHARTS, QualityChart
+from quantlab.ui.services import Services
+
+
+@dataclass(frozen=True)
+class Panel:
+    """A chart with its table twin, and the choice that it may need."""
+
+    column: gr.Column
+    plot: gr.Plot
+    table: gr.HTML
+    pick: gr.Dropdown | None
+
+    def filled(self, figure: Any, tables: Any) -> dict[Any, Any]:
+        """The updates that show a figure and its tables."""
+        return {self.plot: figure, self.table: panels.twins(tables)}
+
+    def listed(self) -> list[Any]:
+        return [self.column, self.plot, self.table, *([self.pick] if self.pick else [])]
+
+
+@dataclass(frozen=True)
+class QualityParts:
+    """Every component that a handler fills. `quality` keeps the figures, so that nothing is measured twice."""
+
+    inputs: QualityInputs
+    offered: gr.State
+    about: gr.HTML
+    measure: gr.Button
+    stop: gr.Button
+    status: gr.HTML
+    progress: gr.HTML
+    problem: gr.HTML
+    quality: gr.State
+    empty: gr.HTML
+    table: gr.HTML
+    advised: gr.Column
+    bound: gr.Number
+    memory: gr.Number
+    advice: gr.HTML
+    charts: gr.Column
+    panels: tuple[Panel, ...]
+
+    def results(self) -> list[Any]:
+        """What a run fills, from the buttons to the charts."""
+        head = [self.measure, self.stop, self.status, self.progress, self.problem, self.quality, self.empty, self.table]
+        return [*head, self.advised, self.charts, *(part for panel in self.panels for part in panel.listed())]
+
+
+def build(app: AppSettings, services: Services) -> None:
+    """Make the tab inside the current Blocks, wired."""
+    start = QualityChoice()
+    found = Offered(_first_offers(start, app, services))
+    with gr.Row(elem_id="quality-choose", elem_classes="choose"):
+        with gr.Column(scale=6, min_width=300, elem_classes="choose-card"):
+            model, about, precisions = quality_inputs.model_inputs(start, found, app, services)
+        with gr.Column(scale=6, min_width=300, elem_classes="choose-card"):
+            reading = quality_inputs.text_inputs(start, app)
+            answering = quality_inputs.task_inputs(start, app, services)
+            with gr.Row(elem_id="quality-actions"):
+                measure = gr.Button("Measure", variant="primary", elem_id="measure", scale=3, min_width=110)
+                stop = gr.Button("Stop", elem_id="quality-stop", interactive=False, scale=1, min_width=70)
+            status = gr.HTML(said(""), elem_id="quality-status", apply_default_css=False)
+            progress = gr.HTML("", elem_id="quality-progress", apply_default_css=False)
+    problem = gr.HTML("", elem_id="quality-problem", apply_default_css=False)
+    inputs = QualityInputs(model, precisions, *reading, *answering)
+    head = (inputs, gr.State(found), about, measure, stop, status, progress, problem, gr.State(None))
+    parts = QualityParts(*head, *_results())
+    _wire(parts, QualityHandlers(parts, app, services))
+
+
+def _first_offers(start: QualityChoice, app: AppSettings, services: Services):
+    """The bundled model's offers; none where it cannot be read, which the run then says on its own."""
+    try:
+        return services.offers(start.model, Placement(device=app.device or "auto"))
+    except QuantlabError:
+        return ()
+
+
+def _results():
+    empty = gr.HTML(html.EMPTY, elem_id="quality-empty", apply_default_css=False)
+    table = gr.HTML("", elem_id="quality-table", apply_default_css=False)
+    with gr.Column(visible=False, elem_id="quality-advised") as advised:
+        gr.HTML("<h3>Which one to take</h3>", apply_default_css=False)
+        with gr.Row(elem_id="quality-limits"):
+            bound = gr.Number(
+                choices.DEFAULT_BOUND, label="Largest distance (KLD bound)", info=html.BOUND_HELP, step=0.01,
+                elem_id="quality-bound",
+            )  # fmt: skip
+            memory = gr.Number(0, label="Memory limit, MB", info=html.MEMORY_HELP, elem_id="quality-memory")
+        advice = gr.HTML("", elem_id="quality-advice", apply_default_css=False)
+    with gr.Column(visible=False, elem_id="quality-charts") as charts:
+        made = tuple(map(_panel, CHARTS))
+    return empty, table, advised, bound, memory, advice, charts, made
+
+
+def _panel(chart: QualityChart) -> Panel:
+    with gr.Column(elem_id=f"panel-{chart.key}", min_width=280) as column:
+        gr.HTML(panels.head(chart), apply_default_css=False)
+        pick = gr.Dropdown([], label=chart.pick, elem_classes="pick-one", min_width=120) if chart.pick else None
+        plot = gr.Plot(label=chart.title, show_label=False, container=False, elem_classes="as-chart")
+        table = gr.HTML("", elem_classes="as-table", apply_default_css=False)
+    return Panel(column, plot, table, pick)
+
+
+def _wire(parts: QualityParts, handlers: QualityHandlers) -> None:
+    inputs = parts.inputs.listed()
+    limits = [parts.quality, parts.bound, parts.memory]
+    begun = parts.measure.click(handlers.begin, inputs, parts.results(), **SMALL)
+    begun.then(
+        handlers.measure, inputs, parts.results(), show_progress="hidden", api_name="quality", **DEVICE_QUEUE
+    ).then(handlers.advise, limits, parts.advice, **SMALL)  # fmt: skip
+    parts.stop.click(handlers.stop, None, [parts.stop, parts.status], **SMALL)
+    gr.on([parts.bound.input, parts.memory.input], handlers.advise, limits, parts.advice, **SMALL)
+    shown = [parts.inputs.source, parts.inputs.pasted, parts.inputs.file]
+    parts.inputs.source.input(handlers.source, parts.inputs.source, shown, **SMALL)
+    parts.inputs.model.input(
+        handlers.estimate,
+        [parts.inputs.model, parts.inputs.precisions, parts.offered],
+        [parts.offered, parts.inputs.precisions, parts.about, parts.problem],
+        show_progress="hidden",
+        concurrency_limit=4,
+        api_visibility="private",
+    )
+    for index, panel in enumerate(parts.panels):
+        if panel.pick is not None:
+            panel.pick.input(handlers.pick(index), [parts.quality, panel.pick], [panel.plot, panel.table], **SMALL)
+    gr.context.Context.root_block.unload(handlers.leave)

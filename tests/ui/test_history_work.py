@@ -1,0 +1,160 @@
+"""What the history tab does with what is open: side by side, files, resuming; and how the history is opened."""
+
+import sqlite3
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from quantlab.errors import Unavailable
+from quantlab.events import Done, Finished, Started
+from quantlab.export import read_json, to_json
+from quantlab.settings import AppSettings
+from quantlab.store import History
+from quantlab.ui import history_beside
+from quantlab.ui.history_export import FORMATS
+from quantlab.ui.history_opened import Opened
+from quantlab.ui.kept import Kept
+from tests.quality_examples import quality
+from tests.ui.kept_page import COMPARISON, FORMAT_NAMES, LATER, REQUEST, handlers, upload
+
+
+def test_two_of_a_kind_stand_side_by_side(history, tmp_path):
+    tab = handlers(history, tmp_path)
+    first, second = history.keep(COMPARISON), history.keep(LATER)
+    opened = tab.open(first, "", "", None)
+    assert opened["beside"]["visible"] and [value for _, value in opened["other"]["choices"]] == [second]
+    page = tab.beside(opened["opened"], second)["together"]
+    for said in ("2026-01-02", "2026-02-03", "Example CPU", "Other CPU", "The prompts differ", "different machines"):
+        assert said in page
+    assert "Failed in A: This precision needs 9.8 GB" in page and '<th scope="row">Answer' not in page
+    assert "No second entry" in tab.beside(opened["opened"], None)["problem"]
+
+
+def test_the_figures_of_both_are_set_in_relation():
+    slower = replace(COMPARISON.run("nf4"), timing=replace(COMPARISON.run("nf4").timing, ttft_s=1.0))
+    fast = replace(slower, timing=replace(slower.timing, ttft_s=0.25))
+    one, other = (replace(COMPARISON, runs=(run,)) for run in (slower, fast))
+    page = history_beside.render(one, other)
+    assert '<td class="num" title="1.0">1.00 s</td><td class="num" title="0.25">250 ms</td>' in page
+    assert "0.250 x" in page and '<th scope="row">Answer</th>' in page
+    changed = replace(fast, token_ids=(*fast.token_ids[:3], 1, *fast.token_ids[4:]))
+    assert "parts at token 3" in history_beside.render(one, replace(COMPARISON, runs=(changed,)))
+    assert history_beside.relation(0.5, 0.625, points=True) == "+12 pp"
+    assert history_beside.relation(0.625, 0.5, points=True) == "-12 pp"
+    assert history_beside.relation(0.0, 0.1) == "-" and history_beside.relation(None, 1.0) == "-"
+    assert history_beside.relation(0.0, 0.0) == "same"
+
+
+def test_two_qualities_show_accuracies_and_what_is_not_alike():
+    other = replace(quality(), text=replace(quality().text, name="english"), reference="bf16")
+    page = history_beside.render(quality(), other)
+    assert "Accuracy, demo_facts" in page and "Different texts" in page and "from fp32 in A and from bf16 in B" in page
+
+
+def test_two_kinds_are_refused_in_words(history, tmp_path):
+    tab = handlers(history, tmp_path)
+    first, second = history.keep(COMPARISON), history.keep(quality())
+    found = tab.beside(tab.open(first, "", "", None)["opened"], second)
+    assert "no figures in common" in found["problem"] and found["together"] == ""
+
+
+@pytest.mark.parametrize("record", [COMPARISON, quality()], ids=["comparison", "quality"])
+@pytest.mark.parametrize("place", range(len(FORMATS)), ids=FORMAT_NAMES)
+def test_each_format_is_a_file_that_only_this_download_needs(tmp_path, place, record):
+    tab = handlers(None, tmp_path / "cache")
+    export = tab.export(place)
+    first, second = (Path(export(REQUEST, Opened(record, None))[tab.parts.file]) for _ in range(2))
+    assert not first.exists() and second.is_file() and first.parent != second.parent
+    assert second.parent.parent == tmp_path / "cache" and second.name.endswith(f"-demo-20260102-030405{second.suffix}")
+    if place == 0:
+        assert read_json(second.read_bytes()) == read_json(to_json(record))
+    else:
+        assert "nf4" in second.read_text("utf-8")
+    tab.leave(REQUEST)
+    assert list((tmp_path / "cache").iterdir()) == []
+
+
+def interrupted(history: History) -> int:
+    """A comparison of which two of six runs were kept."""
+    draft = replace(LATER, runs=())
+    entry = history.begin(draft, {"model": "demo"}, [run.precision for run in LATER.runs])
+    for run in LATER.runs[:2]:
+        history.add_run(entry, run)
+    history.interrupt(entry)
+    return entry
+
+
+def test_what_was_interrupted_says_what_is_missing_and_is_resumed(history, tmp_path):
+    def resume(entry, stop):
+        names = tuple(run.precision for run in LATER.runs)
+        yield Started(names, LATER.reference, LATER.prompt_token_ids, LATER.prompt_tokens)
+        for run in LATER.runs:
+            yield Finished(run)
+        history.finish(entry, LATER)
+        yield Done(LATER)
+
+    tab = handlers(history, tmp_path, resume)
+    entry = interrupted(history)
+    before = tab.open(entry, "", "", None)
+    assert "Not complete: int8, nf4, fp4, rtn-2." in before["head"] and before["resume"]["visible"]
+    tab.begin(REQUEST)
+    *steps, last = tab.resume(REQUEST, "", "", before["opened"])
+    assert any("6 of 6 have answered" in str(step["status"]) for step in steps)
+    assert "complete" in last["status"] and last["opened"].record.runs == LATER.runs
+    assert not last["resume"]["visible"] and history.entry(entry).state == "done"
+
+
+def test_stop_before_its_turn_and_errors_leave_the_entry_as_it_was(history, tmp_path):
+    def resume(entry, stop):
+        raise Unavailable("The model is gone.", "Bring it back.")
+        yield
+
+    tab = handlers(history, tmp_path, resume)
+    entry = interrupted(history)
+    opened = tab.open(entry, "", "", None)["opened"]
+    tab.begin(REQUEST)
+    (last,) = tab.resume(REQUEST, "", "", opened)
+    assert "The model is gone." in last["problem"] and last["resume"]["visible"]
+    tab.begin(REQUEST)
+    tab.stop(REQUEST)
+    (last,) = tab.resume(REQUEST, "", "", opened)
+    assert last["problem"] == "" and "What is finished is kept." in last["status"]
+    assert history.entry(entry).state == "interrupted"
+
+
+def test_what_was_measured_elsewhere_is_not_resumed_here(history, tmp_path):
+    found = handlers(history, tmp_path).open(history.keep(COMPARISON), "", "", None)
+    assert history.entry(found["opened"].id).resumable and not found["resume"]["visible"]
+    assert "Not complete: int8, rtn-2. It was measured elsewhere" in found["head"]
+
+
+def test_handlers_run_in_many_threads(history, tmp_path):
+    tab = handlers(history, tmp_path)
+    entry = history.keep(COMPARISON)
+
+    def visit(i: int) -> str:
+        file = upload(tmp_path / f"up{i}", to_json(replace(LATER, started=LATER.started.replace(minute=i))))
+        return tab.read(file, "", "", None)["problem"] + tab.open(entry, "", "", None)["problem"]
+
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(visit, range(16))) == [""] * 16
+    assert len(history.entries()) == 17
+
+
+def test_the_history_opens_once_marks_what_was_left_and_may_be_mended(tmp_path):
+    file = tmp_path / "history.sqlite"
+    entry = History(file).begin(COMPARISON, {}, ["fp32"])
+    with sqlite3.connect(file) as connection:
+        connection.execute("UPDATE entries SET owner = 'gone'")
+    kept = Kept(AppSettings(public=False, history_file=file))
+    assert kept.history().entry(entry).state == "interrupted" and kept.history() is kept.history()
+    assert Kept(AppSettings(public=True, history_file=file)).history() is None
+    blocked = tmp_path / "blocked"
+    blocked.mkdir()
+    kept = Kept(AppSettings(public=False, history_file=blocked))
+    with pytest.raises(Unavailable):
+        kept.history()
+    blocked.rmdir()
+    assert kept.history().entries() == ()
