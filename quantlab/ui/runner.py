@@ -1,11 +1,13 @@
-"""One visitor's comparison from the choice to the views: limits, clock, stop, and errors in a visitor's words."""
+"""One visitor's run from the choice to the views: limits, clock, stop, and errors in a visitor's words."""
 
 import logging
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
+from functools import reduce
+from typing import Any, TypeVar
 
 import gradio as gr
 
@@ -19,43 +21,58 @@ from quantlab.ui.view import Problem, View, fold, halt
 
 log = logging.getLogger(__name__)
 OUR_FAULT = Problem("Something went wrong on our side.", "Your inputs are kept. Try again, or choose fewer precisions.")
+V = TypeVar("V")
 
 
 def views(choice: Choice, app: AppSettings, services: Services, stop: threading.Event) -> Iterator[View]:
-    """Run a comparison; yield what the page shows each time that something may have changed.
+    """Run a comparison; yield what the page shows each time that something may have changed; see `watched`."""
+
+    def begin() -> Callable[[], Iterator]:
+        choices.check(choice, app)
+        settings = choices.settings(choice, app)
+        asked = (choice.model, choice.precisions, choice.prompt, settings)
+        return lambda: services.compare(*asked, stop=stop, fresh=choice.fresh)
+
+    def see(view: View, batch: Sequence[Any]) -> View:
+        return reduce(fold, batch, view)
+
+    yield from watched(View(meaningless=choice.model.startswith("shape:")), begin, see, halt, app, stop)
+
+
+def watched(
+    view: V,
+    begin: Callable[[], Callable[[], Iterator]],
+    see: Callable[[V, Sequence[Any]], V],
+    halt: Callable[[V, Problem | None], V],
+    app: AppSettings,
+    stop: threading.Event,
+) -> Iterator[V]:
+    """From a first view to the last: `begin` checks the choice and gives the events, `see` folds what came into a view.
 
     Never raises for what a run can meet: a `QuantlabError` becomes the view's problem, anything else a plain remark,
     with the traceback in the log only. Closing the generator sets `stop`.
     """
-    view = View(meaningless=choice.model.startswith("shape:"))
+    problem = None
     try:
-        choices.check(choice, app)
+        events = begin()
         if stop.is_set():
             raise Stopped
-        settings = choices.settings(choice, app)
-
-        def events():
-            asked = (choice.model, choice.precisions, choice.prompt, settings)
-            return services.compare(*asked, stop=stop, fresh=choice.fresh)
-
         with closing(batches(events, stop)) as stream:
             deadline = time.monotonic() + app.max_seconds if app.public else float("inf")
             for batch in stream:
-                for event in batch:
-                    view = fold(view, event)
+                view = see(view, batch)
                 if time.monotonic() > deadline and not stop.is_set():
                     stop.set()
                     view = replace(view, notice=f"Stopped after {app.max_seconds:g} s, the limit of this public page.")
                 yield view
-        view = halt(view)
     except Stopped:
-        view = halt(view)
+        pass
     except QuantlabError as error:
-        view = halt(view, Problem(error.what, error.advice))
+        problem = Problem(error.what, error.advice)
     except Exception:
-        log.exception("a comparison failed")
-        view = halt(view, OUR_FAULT)
-    yield view
+        log.exception("a run failed")
+        problem = OUR_FAULT
+    yield halt(view, problem)
 
 
 def session(request: gr.Request) -> str:
