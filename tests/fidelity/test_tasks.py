@@ -6,6 +6,8 @@ import logging
 import os
 import random
 import socket
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -190,7 +192,19 @@ def places() -> set[Path]:
 
 
 def test_the_import_sets_no_environment_for_good():
-    assert not {"HF_XET_HIGH_PERFORMANCE", "HF_HUB_ENABLE_HF_TRANSFER"} & set(os.environ)
+    """In a process of its own, because tests that import the harness by themselves have set it here."""
+    program = (
+        "import os\nbefore = set(os.environ)\nfrom quantlab.fidelity.tasks import harness\nharness._import()\n"
+        "import lm_eval.evaluator\nprint(sorted(set(os.environ) - before))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, env=_bare_environment(), cwd=ROOT
+    )
+    assert done.stdout.splitlines()[-1] == "[]", done.stderr
+
+
+def _bare_environment() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
 
 
 def test_progress_counts_every_ending_and_stop_gets_through(fp32, tokenizer):
