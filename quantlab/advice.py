@@ -11,12 +11,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from quantlab.charts import units
-from quantlab.charts.scored import compared, with_error, within_floor
+from quantlab.charts.scored import compared, reference_run, with_error, within_floor
 from quantlab.measure import paired
 from quantlab.records import Load, Quality, QualityRun
 
 #: Below this many windows the scatter itself is poorly known: Student's critical value is above 2.36 instead of 1.96.
 FEW_WINDOWS = 8
+#: A reference with a larger perplexity guesses: models reach 5 to 50 on prose of a kind that they were trained on.
+UNKNOWN_TEXT = 1_000
 # More than this many times the text is no advice.
 _TOO_MUCH = 1_000
 # Decode speeds nearer to each other than this may change places when measured again.
@@ -259,9 +261,21 @@ def _cautions(quality: Quality, ranked: Sequence[QualityRun]) -> list[str]:
     left_out = [run.precision for run in ranked if run.fidelity.excluded]
     if left_out:
         said.append(f"Positions with logits that are no numbers are left out of the means of {_listed(left_out)}.")
-    below = [run.precision for run in ranked if run.fidelity.ppl.ratio < 1]
-    if below:
-        said.append(f"A perplexity below the reference's, as with {_listed(below)}, is noise and not a gain.")
+    below = [run for run in ranked if run.fidelity.ppl.ratio < 1]
+    noise = [run.precision for run in below if run.fidelity.ppl.ratio > 1 - 2 * run.fidelity.ppl.ratio_se]
+    if noise:
+        said.append(f"A perplexity below the reference's, as with {_listed(noise)}, is noise and not a gain.")
+    if other := [run.precision for run in below if run.precision not in noise]:
+        said.append(
+            f"The perplexity of {_listed(other)} is below the reference's by more than its error. That is no gain "
+            "either: it guesses this text's words by moving away from the reference, which knows the text badly."
+        )
+    reference = reference_run(quality)
+    if reference is not None and reference.fidelity is not None and reference.fidelity.ppl.value > UNKNOWN_TEXT:
+        said.append(
+            f"{quality.reference} itself has a perplexity of {units.number(reference.fidelity.ppl.value)} here: it does "
+            "not know such texts, so distances on this one say little about those that it knows."
+        )
     if quality.model.meaningless:
         said.append("The weights are random, so these figures say nothing of a trained model.")
     return said

@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from functools import cache, partial
 from typing import TYPE_CHECKING
 
@@ -83,7 +84,7 @@ class _Job:
     reference_scores: "torch.Tensor | None" = None
 
     def run(self) -> Iterator[Event]:
-        plan, question = self.plan, self.plan.question
+        plan, question, started = self.plan, self.plan.question, datetime.now(UTC)
         tokens = token_texts(question.tokenizer, question.prompt_ids)
         yield Started(tuple(e.name for e in plan.order), plan.reference.name, question.prompt_ids, tokens)
         stages = self._race() if plan.settings.race else self._one_by_one()
@@ -99,6 +100,7 @@ class _Job:
                 machine=machine(plan.settings.placement.device),
                 versions=versions(),
                 runs=tuple(self.runs[entrant.name] for entrant in plan.order),
+                started=started,
             )
         )
 

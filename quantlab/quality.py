@@ -7,6 +7,7 @@ import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime
 
 from quantlab.engine.background import in_background
 from quantlab.engine.cache import VariantCache
@@ -20,6 +21,7 @@ from quantlab.fidelity.reference import Rows, ScoreStore, score_store
 from quantlab.fidelity.windows import Windows, windows
 from quantlab.measure.machine import machine, versions
 from quantlab.methods import PRECISIONS
+from quantlab.models.tokenizer import load_tokenizer
 from quantlab.planning import Entrant, Plan, context_length, plan, refusal
 from quantlab.readying import Readying, entered, telling, variant_cache
 from quantlab.records import (
@@ -32,15 +34,14 @@ from quantlab.records import (
     Settings,
     TaskScore,
     Text,
-    TextFacts,
 )
 from quantlab.running import Ready, answer
 from quantlab.settings import app_settings
 
 #: The same weights in another rounding: what such a pair differs by is noise, and a smaller difference is none.
 ROUNDINGS: Mapping[str, str] = {"fp32": "bf16", "bf16": "fp32", "fp16": "fp32"}
-#: Characters of the text that the decode speed is measured after.
-_PROMPT = 400
+#: The decode speed is measured after this many characters of the text, or this many tokens where that is less.
+_PROMPT, _PROMPT_TOKENS = 400, 64
 #: Changes when the same inputs give other log-probabilities.
 FORMAT = 1
 
@@ -98,7 +99,14 @@ def _plan(model: Model, entrants: tuple[Entrant, ...], text: Text, settings: Qua
         placement=settings.placement,
         calibration=settings.calibration,
     )
-    return plan(model, entrants, text.content.strip()[:_PROMPT], asked, app_settings())
+    return plan(model, entrants, _beginning(model, text), asked, app_settings())
+
+
+def _beginning(model: Model, text: Text) -> str:
+    """The text's beginning, a few tokens long."""
+    tokenizer, begun = load_tokenizer(model), text.content.strip()[:_PROMPT]
+    ids = tokenizer.encode(begun, add_special_tokens=False, verbose=False)[:_PROMPT_TOKENS]
+    return tokenizer.decode(ids, clean_up_tokenization_spaces=False).strip() or begun[:1]
 
 
 @dataclass
@@ -119,17 +127,10 @@ class _Job:
     windows: Windows = field(init=False)
 
     def run(self) -> Iterator[QualityEvent]:
-        plan = self.plan
+        plan, started = self.plan, datetime.now(UTC)
         self.windows = self._windows()
         self.store.check(self.windows.scored, len(plan.question.tokenizer))
-        facts = TextFacts(
-            self.text.name,
-            self.text.digest,
-            self.windows.tokens,
-            self.windows.scored,
-            len(self.windows.ids),
-            self.windows.size,
-        )
+        facts = self.windows.facts(self.text)
         yield QualityStarted(tuple(e.name for e in plan.order), plan.reference.name, facts)
         self.rows = self.store.find(self._key())
         for entrant in self._order():
@@ -152,6 +153,7 @@ class _Job:
                 noise_floor=self.floor,
                 floor=self._floor_told(),
                 runs=tuple(self.runs[entrant.name] for entrant in plan.entrants),
+                started=started,
             )
         )
 

@@ -145,8 +145,19 @@ def test_never_better_than_the_reference():
                quality(runs={"nf4": {"fidelity": odd}})):  # fmt: skip
         words = " ".join(advise(it, 0.06).sentences)
         assert not re.search(r"\bbetter\b|\bimprove", words)
-    assert any("below the reference's" in text and "noise" in text
-               for text in advise(quality(runs={"nf4": {"fidelity": lower}}), 0.06).cautions)  # fmt: skip
+    ppl = fidelity(0.05).ppl
+    slightly = replace(fidelity(0.05), ppl=replace(ppl, ratio=1 - ppl.ratio_se))
+    for found, word in ((lower, "no gain"), (slightly, "noise")):
+        cautions = advise(quality(runs={"nf4": {"fidelity": found}}), 0.06).cautions
+        assert any("below the reference's" in text and word in text for text in cautions)
+
+
+def test_a_text_that_the_reference_does_not_know_is_said():
+    guessing = replace(fidelity(0.05), ppl=replace(fidelity(0.05).ppl, value=7e6))
+    known = quality()
+    assert not any("does not know" in text for text in advise(known, 0.06).cautions)
+    unknown = quality(runs={known.reference: {"fidelity": guessing}})
+    assert any("does not know such texts" in text for text in advise(unknown, 0.06).cautions)
 
 
 def test_refused_and_rounded():

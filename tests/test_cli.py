@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from quantlab import cli, comparison
+from quantlab import cli, comparison, recording
 from quantlab.errors import BadInput, Stopped
 from quantlab.events import Done
 from quantlab.methods import PRECISIONS
@@ -147,7 +147,7 @@ def test_an_interrupted_comparison_shows_what_there_is_and_says_that_it_was_stop
         assert stop.is_set()
         yield Done(example_comparison())
 
-    monkeypatch.setattr(comparison, "compare", interrupted)
+    monkeypatch.setattr(recording, "compare", interrupted)
     assert cli.main(["compare"]) == cli.INTERRUPTED
     out, err = capsys.readouterr()
     assert "fp32 (reference)" in out and err.endswith("quantlab: stopped.\n") and "Traceback" not in err
@@ -195,7 +195,7 @@ def test_serve_opens_the_page(monkeypatch):
     [
         "print('x' * 10**6)",
         "print('x')",
-        "__import__('quantlab.terminal').terminal.Console().print('xxxxxx\\n' * 2000)",
+        "__import__('rich.console').console.Console().print('xxxxxx\\n' * 2000)",
     ],
 )
 def test_a_reader_that_leaves_early_causes_no_complaint(verb):

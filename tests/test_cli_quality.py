@@ -54,6 +54,8 @@ def test_the_table_names_every_column_and_the_advice_follows(capsys, tmp_path):
         (["--text", "."], "cannot be read"),
         (["--kld-bound", "0"], "larger than zero"),
         (["--memory", "-1"], "larger than zero"),
+        (["--memory", "inf"], "larger than zero"),
+        (["--kld-bound", "nan"], "larger than zero"),
         (["--windows", "0"], "At least one window"),
         (["--model", "shape:bench-100m"], "random weights"),
         (["--reference", "nf4"], "not among"),
@@ -87,13 +89,14 @@ def test_what_was_measured_is_listed_shown_exported_imported_and_deleted(capsys,
     assert cli.main(["history", "import", str(tmp_path / "out.json")]) == 0 and capsys.readouterr().out.strip() == "2"
     assert cli.main(["history", "delete", "1"]) == 0
     assert cli.main(["history", "show", "1"]) == cli.REFUSED and "no longer" in capsys.readouterr().err
-    assert cli.main(["history", "resume", "2"]) == cli.REFUSED and "complete" in capsys.readouterr().err
+    assert cli.main(["history", "resume", "2"]) == cli.REFUSED and "came from a file" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
         (["export", "1", "out.pdf"], "no known ending"),
+        (["export", "1", f"{'l' * 300}.json"], "cannot be written"),
         (["import", "/no/such/file.json"], "cannot be read"),
         (["import", __file__], "no JSON"),
         (["delete", "7"], "no longer"),

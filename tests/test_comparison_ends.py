@@ -240,7 +240,8 @@ def test_a_model_by_its_name_tells_of_its_reading_first(llama):
 )
 def test_public_limits_hold(llama, monkeypatch, asked, words):
     app = AppSettings(public=True, max_new_tokens=32, max_prompt_tokens=20)
-    monkeypatch.setattr(comparison, "app_settings", lambda: app)
+    for module in (comparison, readying):
+        monkeypatch.setattr(module, "app_settings", lambda: app)
     with pytest.raises(BadInput, match=words):
         list(events(llama, ["fp32"], **asked))
     assert is_complete(compared(llama, ["fp32"], prompt="a" * 19, max_new_tokens=32).runs[0])

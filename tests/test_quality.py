@@ -3,6 +3,7 @@
 import itertools
 import threading
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import pytest
 
@@ -164,6 +165,18 @@ def test_what_cannot_be_measured_is_refused_before_anything_loads(store, loader,
     with pytest.raises(BadInput, match=told):
         run(store, loader, names, **options)
     assert not loader.loads
+
+
+def test_a_text_of_many_tokens_a_character_is_measured(store, loader):
+    found = done(run(store, loader, ["fp32"], text=pasted("日本語のテキスト😀" * 200)))
+    assert found.run("fp32").fidelity is not None and found.run("fp32").decode_tokens_per_s > 0
+
+
+def test_the_run_is_dated_by_its_beginning(store, loader):
+    before = datetime.now(UTC)
+    events = quality(DEMO, ["fp32"], text("demo"), SETTINGS, scores=store, variants=loader.variants())
+    begun = next(event for event in events if isinstance(event, QualityStarted)) and datetime.now(UTC)
+    assert before <= done(list(events)).started <= begun
 
 
 def test_random_weights_have_no_quality():

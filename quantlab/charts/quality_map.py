@@ -32,7 +32,7 @@ class Point:
 
 def by_memory(quality: Quality) -> list[Point]:
     """The precisions whose stored bytes and divergence are known, the reference among them."""
-    return _points(quality, lambda run: run.load.stored_bytes if run.load else None)
+    return _points(quality, lambda run: (run.load.stored_bytes or None) if run.load else None)
 
 
 def by_speed(quality: Quality) -> list[Point]:

@@ -90,10 +90,13 @@ def placement(args: argparse.Namespace) -> Placement:
 
 def check_writable(file: Path) -> None:
     """Raises BadInput before a long run whose result could not be kept."""
-    if not file.parent.is_dir():
-        raise BadInput(f"There is no folder for {file}.", "Create it, or name another file.")
-    if file.is_dir() or not os.access(file if file.exists() else file.parent, os.W_OK):
-        raise BadInput(f"{file} cannot be written.", "Name another file.")
+    try:
+        if not file.parent.is_dir():
+            raise BadInput(f"There is no folder for {file}.", "Create it, or name another file.")
+        if file.is_dir() or not os.access(file if file.exists() else file.parent, os.W_OK):
+            raise BadInput(f"{file} cannot be written.", "Name another file.")
+    except OSError as error:  # a name that is too long
+        raise BadInput(f"{file} cannot be written: {error.strerror}.", "Name another file.") from error
 
 
 def write(path: Path, text: str) -> None:

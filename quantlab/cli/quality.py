@@ -23,6 +23,8 @@ from quantlab.records import QualitySettings
 
 #: Nats: twice that of the demo's 4-bit GGUF files, about that of llama.cpp's Q4_K_M of an 8B model (0.03).
 KLD_BOUND = 0.05
+#: Above any bound in nats and any memory in MB.
+MOST = 1e12
 
 
 def add(verbs) -> None:
@@ -52,8 +54,9 @@ def add(verbs) -> None:
 def run(args: argparse.Namespace) -> int:
     from quantlab.fidelity.texts import text
 
-    if not args.kld_bound > 0 or (args.memory is not None and not args.memory > 0):
-        raise BadInput("The bound and the memory must be larger than zero.")
+    for asked in (args.kld_bound, args.memory):
+        if asked is not None and not 0 < asked < MOST:
+            raise BadInput("The bound and the memory must be larger than zero, and numbers that mean something.")
     if args.json and args.json != "-":
         check_writable(Path(args.json).absolute())
     read, names, settings = text(args.text), columns(args), _settings(args)

@@ -135,6 +135,8 @@ def _read_plain(kind: type, value: Any, where: str) -> Any:
         return Path(last_name(read(str, value, where)))
     if type(value) is not kind:  # a bool is an int, and is none here
         raise wrong(where, f"{'a whole number' if kind is int else _KINDS[kind]} is needed, not {_told(value)}")
+    if kind is int and not 0 <= value < 2**63:  # bytes, counts, ids and seeds, none of which is less or more
+        raise wrong(where, f"a whole number from 0 up is needed, not {_told(value)}")
     return value
 
 

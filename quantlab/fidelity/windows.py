@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from quantlab.errors import BadInput
+from quantlab.records import Text, TextFacts
 
 WINDOW = 512
 
@@ -39,6 +40,10 @@ class Windows:
     def digest(self) -> str:
         """Tells two readings apart: sha256 of the ids and of where scoring begins."""
         return hashlib.sha256(repr((self.ids, self.first)).encode()).hexdigest()
+
+    def facts(self, text: Text) -> TextFacts:
+        """What is said of the text that these windows were cut from."""
+        return TextFacts(text.name, text.digest, self.tokens, self.scored, len(self.ids), self.size)
 
     def following(self) -> tuple[int, ...]:
         """The token ids that are scored, of all windows."""

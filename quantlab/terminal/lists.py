@@ -8,7 +8,7 @@ from rich.markup import escape
 
 from quantlab.charts import units
 from quantlab.records import Offer
-from quantlab.terminal.tables import narrow
+from quantlab.terminal.tables import narrow, printable
 
 if TYPE_CHECKING:
     from quantlab.engine.disk import CheckpointStore
@@ -43,10 +43,13 @@ def show_history(entries: "Iterable[Entry]", console: Console | None = None) -> 
     console = console or Console(soft_wrap=True)
     for entry in entries:
         when = entry.started.astimezone().strftime("%Y-%m-%d %H:%M")
-        state = "" if entry.state == "done" else f", {entry.state} ({len(entry.finished)} of {len(entry.precisions)})"
-        console.print(f"[bold]{entry.id}[/] {when} {entry.kind}{state}, {escape(entry.model)}: {escape(entry.title)}",
-                      highlight=False)  # fmt: skip
-        console.print(f"    {escape(', '.join(entry.precisions))}", highlight=False)
+        count = (
+            f" ({len(entry.finished)} of {len(entry.precisions)})" if entry.state in ("interrupted", "running") else ""
+        )
+        state = "" if entry.state == "done" else f", {entry.state}{count}"
+        what = escape(printable(f"{entry.model}: {entry.title}"))
+        console.print(f"[bold]{entry.id}[/] {when} {entry.kind}{state}, {what}", highlight=False)
+        console.print(f"    {escape(printable(', '.join(entry.precisions)))}", highlight=False)
 
 
 def show_offers(offers: Iterable[Offer], console: Console | None = None) -> None:

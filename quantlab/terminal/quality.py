@@ -13,10 +13,11 @@ from quantlab.errors import Stopped
 from quantlab.events import Loading, Measured, Measuring, QualityDone, QualityEvent, QualityStarted
 from quantlab.records import Quality, QualityRun
 from quantlab.terminal.progress import Line, interrupt_sets
-from quantlab.terminal.tables import NAME_WIDTH, broken, narrow
+from quantlab.terminal.tables import NAME_WIDTH, broken, narrow, printable
 
 _STAGES = {"speed": "speed", "text": "reading", "tasks": "tasks", "layers": "layers"}
-_HEADINGS = ("KLD (nats)", "99 %", "same top", "ppl ratio", "stored", "tokens/s")
+_DISTANCE = ("KLD (nats)", "99 %", "same top")
+_COST = ("perplexity ratio", "stored", "tokens/s")
 
 
 def follow_quality(events: Iterator[QualityEvent], stop: threading.Event) -> Quality:
@@ -47,15 +48,16 @@ def show_quality(quality: Quality, bound: float, memory: int | None = None, cons
     text = quality.text
     console.print(
         f"{escape(quality.model.name)} beside {escape(quality.reference)}: {text.scored:,} tokens of "
-        f"{escape(text.name)} in {text.windows} windows of {text.window_tokens}",
+        f"{escape(printable(text.name))} in {text.windows} window{'s' * (text.windows != 1)} of {text.window_tokens}",
         highlight=False,
     )
-    figures = narrow("", "precision")
-    for heading in _HEADINGS:
-        figures.add_column(heading, justify="right", no_wrap=True)
-    for run in quality.runs:
-        figures.add_row(escape(broken(run.precision, NAME_WIDTH)), *_cells(run, quality))
-    console.print(figures, end="\n\n")
+    for headings, cells in ((_DISTANCE, _distance_cells), (_COST, _cost_cells)):
+        figures = narrow("", "precision")
+        for heading in headings:
+            figures.add_column(heading, justify="right", no_wrap=True)
+        for run in quality.runs:
+            figures.add_row(escape(broken(run.precision, NAME_WIDTH)), *cells(run, quality))
+        console.print(figures, end="\n\n")
     _show_tasks(quality, console)
     if quality.noise_floor is not None:
         floor = with_error(quality.noise_floor.kld.mean, quality.noise_floor.kld.se)
@@ -74,18 +76,23 @@ def show_quality(quality: Quality, bound: float, memory: int | None = None, cons
         console.print(escape(sentence), highlight=False)
 
 
-def _cells(run: QualityRun, quality: Quality) -> Iterator[str]:
+def _distance_cells(run: QualityRun, quality: Quality) -> Iterator[str]:
     found = run.fidelity
-    if run.precision == quality.reference and found is not None:
-        yield "reference"
-        yield units.NONE
-        yield units.NONE
-        yield f"ppl {units.number(found.ppl.value, 4)}"
+    if found is None or run.precision == quality.reference:
+        yield "reference" if found else units.NONE
+        yield from (units.NONE, units.NONE)
+        return
+    yield with_error(found.kld.mean, found.kld.se)
+    yield units.number(found.kld.p99)
+    yield units.percent(found.same_top)
+
+
+def _cost_cells(run: QualityRun, quality: Quality) -> Iterator[str]:
+    found = run.fidelity
+    if found is not None and run.precision == quality.reference:
+        yield f"perplexity {units.number(found.ppl.value, 4)}"
     else:
-        yield with_error(found.kld.mean, found.kld.se) if found else units.NONE
-        yield units.number(found and found.kld.p99)
-        yield units.percent(found and found.same_top)
-        yield f"{found.ppl.ratio:.4f} ±{units.number(found.ppl.ratio_se, 1)}" if found else units.NONE
+        yield f"{found.ppl.ratio:.5f} ± {units.number(found.ppl.ratio_se, 2)}" if found else units.NONE
     yield units.size(run.load and run.load.stored_bytes)
     yield units.number(run.decode_tokens_per_s)
 

@@ -30,3 +30,8 @@ def broken(name: str, width: int) -> str:
 
 #: Of a column's name, so that a table fits into 80 columns.
 NAME_WIDTH = 18
+
+
+def printable(text: str) -> str:
+    """Text from elsewhere without the characters that steer a terminal."""
+    return "".join(char if char.isprintable() else "\ufffd" for char in text)

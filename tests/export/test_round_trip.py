@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from quantlab.errors import BadInput
 from quantlab.export import (
     comparison_from,
+    quality_data,
     quality_from,
     read_json,
     record_data,
@@ -25,6 +26,7 @@ from quantlab.export import (
 from quantlab.records import Calibration, Comparison, Model, Quality
 from tests.examples import example_comparison
 from tests.export.drawing import COMPARISONS, QUALITIES, TEXTS, example_quality
+from tests.quality_examples import quality
 
 JSON_VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.just(10**400) | st.floats(allow_nan=False) | TEXTS,
@@ -236,3 +238,11 @@ def test_a_file_of_enormous_length_is_refused_unread(monkeypatch):
     monkeypatch.setattr("quantlab.export.LONGEST", 10)
     with pytest.raises(BadInput, match="longer than"):
         read_json(b"x" * 11)
+
+
+@pytest.mark.parametrize("value", [-1, 2**63])
+def test_numbers_of_bytes_and_tokens_that_cannot_be_are_refused(value):
+    data = quality_data(quality())
+    data["runs"][0]["stored_bytes"] = value
+    with pytest.raises(BadInput, match="stored_bytes"):
+        quality_from(data)
