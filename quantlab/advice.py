@@ -273,8 +273,8 @@ def _cautions(quality: Quality, ranked: Sequence[QualityRun]) -> list[str]:
     reference = reference_run(quality)
     if reference is not None and reference.fidelity is not None and reference.fidelity.ppl.value > UNKNOWN_TEXT:
         said.append(
-            f"{quality.reference} itself has a perplexity of {units.number(reference.fidelity.ppl.value)} here: it does "
-            "not know such texts, so distances on this one say little about those that it knows."
+            f"{quality.reference} itself has a perplexity of {units.number(reference.fidelity.ppl.value)} here: it "
+            "does not know such texts, so distances on this one say little about those that it knows."
         )
     if quality.model.meaningless:
         said.append("The weights are random, so these figures say nothing of a trained model.")

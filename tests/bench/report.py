@@ -52,7 +52,7 @@ def _scoring(rows: list[Mapping], memory: Mapping) -> list[str]:
         "",
         f"With a vocabulary of {memory['vocabulary']:,} one float32 table of a window's scored tokens takes "
         f"{table:.0f} MB. Reading a text of four windows as the reference took at most {reference:.0f} MB more memory "
-        f"than before, the kept table's pages included, and a variant beside it {variant:.0f} MB.",
+        f"than before, and a variant beside it {variant:.0f} MB.",
     ]
 
 
