@@ -19,6 +19,7 @@ from quantlab.records import Comparison, Model, Offer, Peak, Precision
 from quantlab.terminal.progress import Line
 from quantlab.terminal.tables import broken
 from tests.examples import example_comparison
+from tests.quality_examples import quality
 
 
 def events(comparison: Comparison) -> Iterator[Event]:
@@ -206,3 +207,13 @@ def test_offers_say_what_fits_and_why_not():
     assert "yes" in rows["nf4"] and "4.00 GB" in rows["nf4"]
     assert " no " in rows["fp32"] and "?" in rows["fp4"]
     assert " no " in rows["int8"] and "Not here: it needs the package [bitsandbytes]" in rows["int8"]
+
+
+def test_a_quality_run_fits_80_columns_and_says_where_the_error_arises():
+    console = Console(file=StringIO(), width=80)
+    example = quality()
+    terminal.show_quality(example, 0.05, console=console)
+    told = console.file.getvalue()
+    assert all(len(line) <= 80 for line in told.splitlines()) and "\u2026" not in told
+    worst = max(example.run("nf4").layers, key=lambda error: error.own)
+    assert f"layer {worst.layer}, {worst.module}" in " ".join(told.split())

@@ -71,6 +71,13 @@ def show_quality(quality: Quality, bound: float, memory: int | None = None, cons
             console.print(f"[yellow]{escape(run.precision)}: stopped[/]")
         if run.fidelity is not None and run.fidelity.nonfinite:
             console.print(f"[yellow]{escape(run.precision)}: {run.fidelity.nonfinite:,} logits were no numbers[/]")
+        if run.layers and not run.error:
+            worst = max(run.layers, key=lambda error: error.own)
+            console.print(
+                f"{escape(run.precision)}: the largest error of its own, {units.percent(worst.own)}, is in layer "
+                f"{worst.layer}, {escape(worst.module)}",
+                style="dim",
+            )
     console.print()
     for sentence in advise(quality, bound, memory).sentences:
         console.print(escape(sentence), highlight=False)
