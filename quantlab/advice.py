@@ -17,6 +17,9 @@ from quantlab.records import Load, Quality, QualityRun
 
 #: Below this many windows the scatter itself is poorly known: Student's critical value is above 2.36 instead of 1.96.
 FEW_WINDOWS = 8
+#: Near enough for most, in nats: a perplexity some five percent higher on text of the reference's own, exp(0.05), as
+#: the expected rise of the negative log-likelihood there is the KLD itself.
+KLD_BOUND = 0.05
 #: A reference with a larger perplexity guesses: models reach 5 to 50 on prose of a kind that they were trained on.
 UNKNOWN_TEXT = 1_000
 # More than this many times the text is no advice.

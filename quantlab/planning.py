@@ -10,7 +10,7 @@ from quantlab.methods import method_of, most_precise, precision, variant_of
 from quantlab.methods.published import STORED, as_stored, check_there, is_published, label, precision_of, read
 from quantlab.models.tokenizer import encode_prompt, load_tokenizer
 from quantlab.records import Model, Precision, Progress, Settings, Variant, silent
-from quantlab.running import Question, tokenizer_notes
+from quantlab.running import Question, check_tokenizer
 from quantlab.runtime import placement as placements
 from quantlab.settings import AppSettings
 
@@ -100,21 +100,11 @@ def plan(model: Model, entrants: tuple[Entrant, ...], prompt: str, settings: Set
     return Plan(model, entrants, reference, prompt, question, replace(settings, placement=placement))
 
 
-@dataclass(frozen=True)
-class _OnDisk:
-    """A checkpoint that is not loaded, as far as `tokenizer_notes` needs it: its tokenizer is read from its files."""
-
-    vocabulary_size: int
-
-    def tokenize(self, text: str) -> None:
-        return None
-
-
 def _check_tokenizers(model: Model, entrants: tuple[Entrant, ...], question: Question) -> None:
     """Raises ModelError for a checkpoint with another tokenizer. That of a GGUF file is known when it is loaded."""
     others = (it.model for it in entrants if it.failure is None and it.model != model and it.model.gguf is None)
     for other in dict.fromkeys(others):
-        tokenizer_notes(other, _OnDisk(len(question.tokenizer)), question)
+        check_tokenizer(other, question)
 
 
 def _reference(entrants: tuple[Entrant, ...], wanted: str | None, device: str) -> Entrant:

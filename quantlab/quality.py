@@ -1,7 +1,5 @@
 """The second job: what the missing bits cost in fidelity and at tasks, as a stream of events."""
 
-import hashlib
-import json
 import threading
 import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
@@ -11,7 +9,7 @@ from datetime import UTC, datetime
 
 from quantlab.engine.background import in_background
 from quantlab.engine.cache import VariantCache
-from quantlab.engine.disk import identity
+from quantlab.engine.disk import digest, identity
 from quantlab.errors import BadInput, QuantlabError, Stopped
 from quantlab.events import Measured, Measuring, QualityDone, QualityEvent, QualityStarted, Stage
 from quantlab.fidelity import layers, tasks
@@ -292,4 +290,4 @@ class _Job:
             "windows": self.windows.digest,
             "versions": versions(),
         }
-        return hashlib.sha256(json.dumps(everything, sort_keys=True, default=str).encode()).hexdigest()[:32]
+        return digest(everything)[:32]

@@ -4,7 +4,6 @@ A greedy comparison is deterministic, so one that was made before with the same 
 is replayed. One that was cut short is resumed: what was finished is not repeated.
 """
 
-import hashlib
 import json
 import threading
 from collections.abc import Iterator, Sequence
@@ -12,7 +11,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from quantlab.comparison import compare
-from quantlab.engine.disk import identity
+from quantlab.engine.disk import digest, identity
 from quantlab.errors import BadInput
 from quantlab.events import Event, QualityEvent, QualityStarted, Started
 from quantlab.export import wire
@@ -153,7 +152,7 @@ def comparison_key(plan: Plan) -> str:
         "machine": _plain(machine(plan.settings.placement.device)) | {"bandwidth": None},
         "versions": versions(),
     }
-    return hashlib.sha256(json.dumps(everything, sort_keys=True, default=str).encode()).hexdigest()
+    return digest(everything)
 
 
 def _plain(record: Any) -> dict[str, Any]:

@@ -104,15 +104,14 @@ def _repacking_note(stored: int, running: int) -> tuple[str, ...]:
     return (f"the kernel changed what it keeps at the first product: {stored:,} bytes became {running:,}",)
 
 
-def tokenizer_notes(model: Model, loaded: LoadedModel, question: Question) -> tuple[str, ...]:
-    """How the tokenizer of another model differs from the question's. Raises ModelError where its ids differ.
+def check_tokenizer(model: Model, question: Question, loaded: LoadedModel | None = None) -> None:
+    """Raises ModelError where the ids of another model, `loaded` or only on disk, stand for other texts.
 
-    Both read the prompt and a text of many kinds of characters. Ids that are only reserved (a padded vocabulary) are
-    worth a note; ids that stand for other texts make the answers incomparable.
+    Both tokenizers read the prompt and a text of many kinds of characters.
     """
     text = question.tokenizer.decode(question.prompt_ids) + PROBE
     ours = tuple(question.tokenizer.encode(text, add_special_tokens=False))
-    theirs = loaded.tokenize(text)
+    theirs = None if loaded is None else loaded.tokenize(text)
     if theirs is None:
         theirs = tuple(load_tokenizer(model).encode(text, add_special_tokens=False))
     if ours != theirs:
@@ -122,6 +121,11 @@ def tokenizer_notes(model: Model, loaded: LoadedModel, question: Question) -> tu
             f"and they part at token {first}.",
             "Compare it with the model that it was made of: answers in other tokens cannot be set side by side.",
         )
+
+
+def tokenizer_notes(model: Model, loaded: LoadedModel, question: Question) -> tuple[str, ...]:
+    """What is worth a note: ids that are only reserved (a padded vocabulary). Raises as `check_tokenizer`."""
+    check_tokenizer(model, question, loaded)
     size = len(question.tokenizer)
     if loaded.vocabulary_size == size:
         return ()

@@ -70,7 +70,7 @@ def _list(args: argparse.Namespace, history: "History") -> int:
 
 def _show(args: argparse.Namespace, history: "History") -> int:
     from quantlab import terminal
-    from quantlab.cli.quality import KLD_BOUND
+    from quantlab.advice import KLD_BOUND
 
     record = history.get(args.id)
     if isinstance(record, Comparison):
@@ -109,8 +109,7 @@ def _export(args: argparse.Namespace, history: "History") -> int:
 
 def _written(record: Comparison | Quality, kind: str) -> str:
     from quantlab import export, report
-    from quantlab.advice import advise
-    from quantlab.cli.quality import KLD_BOUND
+    from quantlab.advice import KLD_BOUND, advise
 
     match kind:
         case "json":

@@ -5,6 +5,7 @@ import threading
 from contextlib import closing
 from pathlib import Path
 
+from quantlab.advice import KLD_BOUND
 from quantlab.cli.arguments import (
     MODEL,
     add_calibration,
@@ -21,8 +22,6 @@ from quantlab.cli.compare import DEFAULT_PRECISIONS, SOME_FAILED
 from quantlab.errors import BadInput, Stopped
 from quantlab.records import QualitySettings
 
-#: Nats: twice that of the demo's 4-bit GGUF files, about that of llama.cpp's Q4_K_M of an 8B model (0.03).
-KLD_BOUND = 0.05
 #: Above any bound in nats and any memory in MB.
 MOST = 1e12
 

@@ -217,11 +217,15 @@ def identity(variant: Variant) -> dict:
     }
 
 
+def digest(data: object) -> str:
+    """sha256 of plain data, the same for the same content in any order of keys."""
+    return hashlib.sha256(json.dumps(data, sort_keys=True, default=str).encode()).hexdigest()
+
+
 def _name(variant: Variant) -> str:
     """Readable in front, and behind it a digest of everything that changes what a build writes."""
-    digest = hashlib.sha256(json.dumps(identity(variant), sort_keys=True).encode()).hexdigest()[:16]
     readable = re.sub(r"[^\w.-]+", "-", f"{Path(variant.model.name).name}--{variant.precision.name}")
-    return f"{readable}--{digest}"
+    return f"{readable}--{digest(identity(variant))[:16]}"
 
 
 def _identity(model: Model) -> object:

@@ -6,6 +6,8 @@ from dataclasses import dataclass, fields
 import numpy as np
 import torch
 
+from quantlab.fidelity.divergence import nonfinite
+
 #: Elements of `[tokens, vocabulary]` that are compared at once. On a CPU half a megabyte, which its caches hold; from
 #: larger blocks glibc's heap keeps several times their memory. A GPU needs large ones to be busy.
 BLOCK_ELEMENTS = {"cpu": 2**17, "cuda": 2**24}
@@ -38,14 +40,6 @@ class Positions:
 def log_probabilities(logits: torch.Tensor) -> torch.Tensor:
     """float32 log-softmax of logits `[tokens, vocabulary]` over the full vocabulary."""
     return torch.log_softmax(logits.float(), dim=-1)
-
-
-def nonfinite(logits: torch.Tensor) -> int:
-    """How many logits are infinite or not a number."""
-    # One pass without a mask where all is well: any such value makes the sum one.
-    if bool(logits.sum(dtype=torch.float64).isfinite()):
-        return 0
-    return int((~logits.isfinite()).sum())
 
 
 @torch.inference_mode()

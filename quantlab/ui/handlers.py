@@ -12,13 +12,11 @@ import gradio as gr
 
 from quantlab.errors import BadInput, QuantlabError
 from quantlab.methods.published import is_published
-from quantlab.settings import AppSettings
 from quantlab.ui import choice as choices
 from quantlab.ui import column, fragments, models, offered, panels, picker, runner, share
 from quantlab.ui.choice import DEFAULT_TICKS, Choice
 from quantlab.ui.offered import Offered
-from quantlab.ui.services import Services
-from quantlab.ui.stream import StopEvents
+from quantlab.ui.tab import TabHandlers
 from quantlab.ui.view import Column, Problem, View
 
 if TYPE_CHECKING:
@@ -28,14 +26,10 @@ log = logging.getLogger(__name__)
 Updates = dict[Any, Any]
 
 
-class Handlers:
+class Handlers(TabHandlers):
     """Bound to one page's components. Which session runs what is kept in `StopEvents`; nothing else is."""
 
-    def __init__(self, parts: Parts, app: AppSettings, services: Services) -> None:
-        self.parts = parts
-        self.app = app
-        self.services = services
-        self.stops = StopEvents()
+    parts: Parts
 
     def begin(self, request: gr.Request, *values: Any) -> Updates:
         """The click's answer at once: buttons, waiting columns and the link, before the queue is passed."""
@@ -66,37 +60,29 @@ class Handlers:
 
     def compare(self, request: gr.Request, *values: Any) -> Iterator[Updates]:
         """Run the comparison; yield what changed. Ends the run when the visitor leaves."""
-        session = runner.session(request)
-        stop = self.stops.of(session)
         shown: dict[Any, str] = {}
         view = View()
-        try:
-            choice = choices.from_inputs(*values)
-            if not choice.precisions and (problem := self._offered(choice, ())[1]):
-                # Nothing can be ticked for a model that cannot be read: that is what went wrong.
-                yield self._ended(View(problem=problem), choice, shown)
-                return
-            yield {self.parts.stop: gr.update(interactive=True), self.parts.compare: gr.update(interactive=False)}
-            with closing(runner.views(choice, self.app, self.services, stop)) as views:
-                for view in views:
-                    yield self._progress(view, choice, shown) or {self.parts.status: gr.skip()}
-            yield self._ended(view, choice, shown)
-            # Whole, with what was sent before: the last update is all that a client of the API gets.
-            yield self._ended(view, choice, {}) | self._charts(view)
-        except BadInput as error:
-            yield self._ended(View(problem=Problem(error.what, error.advice)), Choice(), shown)
-        finally:
-            stop.set()
-            self.stops.end(session, stop)
+        with self.running(request) as stop:
+            try:
+                choice = choices.from_inputs(*values)
+                if not choice.precisions and (problem := self._offered(choice, ())[1]):
+                    # Nothing can be ticked for a model that cannot be read: that is what went wrong.
+                    yield self._ended(View(problem=problem), choice, shown)
+                    return
+                yield {self.parts.stop: gr.update(interactive=True), self.parts.compare: gr.update(interactive=False)}
+                with closing(runner.views(choice, self.app, self.services, stop)) as views:
+                    for view in views:
+                        yield self._progress(view, choice, shown) or {self.parts.status: gr.skip()}
+                yield self._ended(view, choice, shown)
+                # Whole, with what was sent before: the last update is all that a client of the API gets.
+                yield self._ended(view, choice, {}) | self._charts(view)
+            except BadInput as error:
+                yield self._ended(View(problem=Problem(error.what, error.advice)), Choice(), shown)
 
     def stop(self, request: gr.Request) -> Updates:
         """Tell this session's run to stop."""
         self.stops.stop(runner.session(request))
         return {self.parts.stop: gr.update(interactive=False), self.parts.status: fragments.stopping()}
-
-    def leave(self, request: gr.Request) -> None:
-        """The tab was closed."""
-        self.stops.stop(runner.session(request))
 
     def link(self, *values: Any) -> Updates:
         """The query that restores the choice."""
@@ -180,14 +166,7 @@ class Handlers:
         """The offers for a choice's model and the checkpoints `specs`, and what was wrong with the model."""
         where = choices.placement(choice, self.app)
         added = offered.look_again(specs, where, self.services)
-        try:
-            choices.check_model(choice.model, self.app)
-            return Offered(self.services.offers(choice.model, where), added), None
-        except QuantlabError as error:
-            return Offered((), added), Problem(error.what, error.advice)
-        except Exception:
-            log.exception("no estimate for a model")
-            return Offered((), added), runner.OUR_FAULT
+        return offered.of_model(choice.model, where, self.app, self.services, added)
 
     def _listed(self, model: str, found: Offered, wanted: Any) -> Updates:
         """The list for a model, with everything on the page that goes with it."""
@@ -262,12 +241,7 @@ class Handlers:
             updates[panel.column] = gr.update(visible=chart.has(comparison))
             if not chart.has(comparison):
                 continue
-            try:
-                figures, tables = chart.draw(comparison), chart.tabulate(comparison)
-            except Exception:
-                # A chart that cannot be drawn must not take the answers with it.
-                log.exception("the chart %s failed", chart.key)
-                figures, tables = (None,) * len(chart.parts), None
+            figures, tables = chart.drawn(comparison)
             updates |= dict(zip(panel.plots, figures, strict=True))
             updates[panel.table] = panels.twins(tables)
         return updates

@@ -45,10 +45,5 @@ def _filled(panel: Panel, record: Comparison | Quality, picked: str) -> Updates:
     if isinstance(panel.chart, QualityChart):
         figure, tables = panel.chart.drawn(record, picked)
         return {panel.plots[0]: figure, panel.table: panels.twins(tables)}
-    try:
-        figures, tables = panel.chart.draw(record), panel.chart.tabulate(record)
-    except Exception:
-        # A chart that cannot be drawn must not take the answers with it.
-        log.exception("the chart %s failed", panel.chart.key)
-        figures, tables = (None,) * len(panel.plots), None
+    figures, tables = panel.chart.drawn(record)
     return dict(zip(panel.plots, figures, strict=True)) | {panel.table: panels.twins(tables)}

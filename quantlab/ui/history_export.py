@@ -11,7 +11,6 @@ from quantlab import advice
 from quantlab.export import to_csv, to_json, to_markdown
 from quantlab.records import Comparison, Quality
 from quantlab.ui.history_fragments import model_name
-from quantlab.ui.quality_choice import DEFAULT_BOUND
 
 _OTHER = re.compile(r"[^\w.-]+", re.ASCII)
 
@@ -28,7 +27,7 @@ class Format:
 def _report(record: Comparison | Quality) -> str:
     from quantlab import report  # brings plotly
 
-    found = advice.advise(record, DEFAULT_BOUND).sentences if isinstance(record, Quality) else ()
+    found = advice.advise(record, advice.KLD_BOUND).sentences if isinstance(record, Quality) else ()
     return report.html(record, found)
 
 

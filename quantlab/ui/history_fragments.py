@@ -12,7 +12,6 @@ from quantlab.records import Comparison, Machine, Quality
 from quantlab.store import Entry
 from quantlab.ui import column, fragments, quality_fragments, quality_table, quality_view, view
 from quantlab.ui.history_list import state
-from quantlab.ui.quality_choice import DEFAULT_BOUND
 
 NOTHING_KEPT = (
     "<p><b>Nothing is kept on this page.</b> You can open a file that was exported to JSON, by quantlab on your own "
@@ -125,10 +124,10 @@ def figures(quality: Quality) -> str:
 
 def _advice(quality: Quality) -> str:
     try:
-        found = advice.advise(quality, DEFAULT_BOUND)
+        found = advice.advise(quality, advice.KLD_BOUND)
     except (QuantlabError, ValueError, ArithmeticError):  # figures of a file from elsewhere may be anything
         return ""
-    title = f"Which one to take, if {DEFAULT_BOUND:g} nats are near enough"
+    title = f"Which one to take, if {advice.KLD_BOUND:g} nats are near enough"
     return f'<div class="kept-advice"><h3>{title}</h3>{quality_fragments.advice(found)}</div>'
 
 

@@ -20,7 +20,8 @@ from quantlab.ui import history_list as lines
 from quantlab.ui.history_drawing import drawn, redrawn
 from quantlab.ui.history_opened import Opened
 from quantlab.ui.services import Services
-from quantlab.ui.stream import StopEvents, batches
+from quantlab.ui.stream import batches
+from quantlab.ui.tab import TabHandlers
 from quantlab.ui.view import Problem
 
 if TYPE_CHECKING:
@@ -33,14 +34,11 @@ OUR_FAULT = Problem("Something went wrong on our side.", "What is kept is not to
 LISTED = 200
 
 
-class HistoryHandlers:
+class HistoryHandlers(TabHandlers):
     """Bound to one page's components. What is kept is asked anew each time: other processes write it too."""
 
     def __init__(self, parts: HistoryParts, app: AppSettings, services: Services) -> None:
-        self.parts = parts
-        self.app = app
-        self.services = services
-        self.stops = StopEvents()
+        super().__init__(parts, app, services)
         self._files: dict[str, Path] = {}
 
     def find(self, search: str, kind: str, opened: Opened | None) -> Updates:
@@ -155,29 +153,25 @@ class HistoryHandlers:
 
     def resume(self, request: gr.Request, search: str, kind: str, opened: Opened | None) -> Iterator[Updates]:
         """Go on with what is open; yield how far it is, at last the whole. Ends when the visitor leaves."""
-        session = runner.session(request)
-        stop = self.stops.of(session)
         said: Updates = {}
-        try:
-            if opened is None or opened.entry is None:
-                raise BadInput("Nothing is open.", "Open an entry of the list first.")
-            if stop.is_set():
-                raise Stopped
-            entry, told = opened.entry, ""
-            with closing(batches(lambda: self.services.resume(entry.id, stop), stop)) as stream:
-                for shown in history_opened.progress(stream, entry):
-                    yield {self.parts.status: gr.skip() if shown == told else shown}
-                    told = shown
-        except Stopped:
-            pass
-        except QuantlabError as error:
-            said = {self.parts.problem: fragments.problem(Problem(error.what, error.advice))}
-        except Exception:
-            log.exception("an entry could not be resumed")
-            said = {self.parts.problem: fragments.problem(OUR_FAULT)}
-        finally:
-            stop.set()
-            self.stops.end(session, stop)
+        with self.running(request) as stop:
+            try:
+                if opened is None or opened.entry is None:
+                    raise BadInput("Nothing is open.", "Open an entry of the list first.")
+                if stop.is_set():
+                    raise Stopped
+                entry, told = opened.entry, ""
+                with closing(batches(lambda: self.services.resume(entry.id, stop), stop)) as stream:
+                    for shown in history_opened.progress(stream, entry):
+                        yield {self.parts.status: gr.skip() if shown == told else shown}
+                        told = shown
+            except Stopped:
+                pass
+            except QuantlabError as error:
+                said = {self.parts.problem: fragments.problem(Problem(error.what, error.advice))}
+            except Exception:
+                log.exception("an entry could not be resumed")
+                said = {self.parts.problem: fragments.problem(OUR_FAULT)}
         yield self._after(opened, search, kind) | said
 
     def stop(self, request: gr.Request) -> Updates:
@@ -187,9 +181,8 @@ class HistoryHandlers:
 
     def leave(self, request: gr.Request) -> None:
         """The tab was closed."""
-        session = runner.session(request)
-        self.stops.stop(session)
-        history_export.remove(self._files.pop(session, None))
+        super().leave(request)
+        history_export.remove(self._files.pop(runner.session(request), None))
 
     def _after(self, opened: Opened | None, search: str, kind: str) -> Updates:
         """The entry as it is once the work on it has ended."""

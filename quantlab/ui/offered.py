@@ -7,8 +7,11 @@ from dataclasses import dataclass, replace
 from quantlab.errors import QuantlabError
 from quantlab.methods.published import SEPARATOR, is_published, label, read
 from quantlab.records import Offer, Placement, Precision
-from quantlab.ui.choice import DEFAULT_TICKS
+from quantlab.settings import AppSettings
+from quantlab.ui.choice import DEFAULT_TICKS, check_model
+from quantlab.ui.runner import OUR_FAULT
 from quantlab.ui.services import Services
+from quantlab.ui.view import Problem
 
 log = logging.getLogger(__name__)
 PUBLISHED_TITLE = "As published"
@@ -116,6 +119,20 @@ def look_at(spec: str, placement: Placement, services: Services) -> Row:
     published = read(spec)
     short = SEPARATOR.join(filter(None, (published.name, published.pick)))
     return Row(short, replace(services.offer_published(short, placement), group=PUBLISHED_TITLE))
+
+
+def of_model(
+    model: str, placement: Placement, app: AppSettings, services: Services, added: tuple[Row, ...] = ()
+) -> tuple[Offered, Problem | None]:
+    """The offers for a model beside what was added, and what was wrong with the model."""
+    try:
+        check_model(model, app)
+        return Offered(services.offers(model, placement), added), None
+    except QuantlabError as error:
+        return Offered((), added), Problem(error.what, error.advice)
+    except Exception:
+        log.exception("no estimate for a model")
+        return Offered((), added), OUR_FAULT
 
 
 def look_again(specs: Iterable[str], placement: Placement, services: Services) -> tuple[Row, ...]:

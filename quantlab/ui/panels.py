@@ -1,5 +1,6 @@
 """The charts under the columns: which there are, and how one becomes figures and an accessible table."""
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -19,6 +20,9 @@ class Titled(Protocol):
     caption: str
 
 
+log = logging.getLogger(__name__)
+
+
 @dataclass(frozen=True)
 class Chart:
     """One panel of charts, of as many figures as it has `parts` (their names for people).
@@ -34,6 +38,17 @@ class Chart:
     draw: Callable[[Comparison], tuple[Any, ...]]
     tabulate: Callable[[Comparison], "tuple[Table, ...]"]
     has: Callable[[Comparison], bool]
+
+    def drawn(self, comparison: Comparison) -> "tuple[tuple[Any, ...], tuple[Table, ...] | None]":
+        """Figures and table twins; without any where they cannot be made, which the log then explains.
+
+        What cannot be drawn must not take the answers with it.
+        """
+        try:
+            return self.draw(comparison), self.tabulate(comparison)
+        except Exception:
+            log.exception("the chart %s failed", self.key)
+            return (None,) * len(self.parts), None
 
 
 def _draw_memory(comparison: Comparison) -> tuple[Any, ...]:

@@ -18,9 +18,6 @@ DEFAULT_WINDOWS = 20
 MAX_WINDOWS, PUBLIC_WINDOWS = 400, 20
 #: The longest text of a visitor's own in public, in bytes.
 PUBLIC_TEXT_BYTES = 200_000
-#: A perplexity some five percent higher on text of the reference's own: exp(0.05), as the expected rise of the negative
-#: log-likelihood there is the KLD itself.
-DEFAULT_BOUND = 0.05
 
 
 @dataclass(frozen=True)

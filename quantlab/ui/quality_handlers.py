@@ -12,7 +12,6 @@ import gradio as gr
 from quantlab import advice
 from quantlab.errors import BadInput, QuantlabError
 from quantlab.records import Placement, Quality
-from quantlab.settings import AppSettings
 from quantlab.ui import choice, fragments, models, offered, picker, quality_runner, quality_table, runner
 from quantlab.ui import quality_choice as choices
 from quantlab.ui import quality_fragments as html
@@ -21,8 +20,7 @@ from quantlab.ui.quality_choice import FILE, PASTE
 from quantlab.ui.quality_inputs import source_info
 from quantlab.ui.quality_panels import CHARTS
 from quantlab.ui.quality_view import QualityView, Variant
-from quantlab.ui.services import Services
-from quantlab.ui.stream import StopEvents
+from quantlab.ui.tab import TabHandlers
 from quantlab.ui.view import Problem
 
 if TYPE_CHECKING:
@@ -32,14 +30,10 @@ log = logging.getLogger(__name__)
 Updates = dict[Any, Any]
 
 
-class QualityHandlers:
+class QualityHandlers(TabHandlers):
     """Bound to one page's components. Which session measures what is kept in `StopEvents`."""
 
-    def __init__(self, parts: QualityParts, app: AppSettings, services: Services) -> None:
-        self.parts = parts
-        self.app = app
-        self.services = services
-        self.stops = StopEvents()
+    parts: QualityParts
 
     def begin(self, request: gr.Request, *values: Any) -> Updates:
         """The click's answer at once: buttons and waiting rows, before the queue is passed."""
@@ -64,37 +58,29 @@ class QualityHandlers:
 
     def measure(self, request: gr.Request, *values: Any) -> Iterator[Updates]:
         """Measure; yield what changed. Ends the run when the visitor leaves."""
-        session = runner.session(request)
-        stop = self.stops.of(session)
         shown: dict[Any, str] = {}
         view = QualityView()
-        try:
-            chosen = choices.from_inputs(*values)
-            if not chosen.precisions and (problem := self._offered(chosen.model)[1]):
-                # Nothing can be ticked for a model that cannot be read: that is what went wrong.
-                yield self._ended(QualityView(problem=problem), shown)
-                return
-            yield {self.parts.stop: gr.update(interactive=True), self.parts.measure: gr.update(interactive=False)}
-            with closing(quality_runner.views(chosen, self.app, self.services, stop)) as views:
-                for view in views:
-                    yield self._progress(view, shown) or {self.parts.status: gr.skip()}
-            yield self._ended(view, shown)
-            # Whole, with what was sent before: the last update is all that a client of the API gets.
-            yield self._ended(view, {}) | self._results(view.quality)
-        except BadInput as error:
-            yield self._ended(QualityView(problem=Problem(error.what, error.advice)), shown)
-        finally:
-            stop.set()
-            self.stops.end(session, stop)
+        with self.running(request) as stop:
+            try:
+                chosen = choices.from_inputs(*values)
+                if not chosen.precisions and (problem := self._offered(chosen.model)[1]):
+                    # Nothing can be ticked for a model that cannot be read: that is what went wrong.
+                    yield self._ended(QualityView(problem=problem), shown)
+                    return
+                yield {self.parts.stop: gr.update(interactive=True), self.parts.measure: gr.update(interactive=False)}
+                with closing(quality_runner.views(chosen, self.app, self.services, stop)) as views:
+                    for view in views:
+                        yield self._progress(view, shown) or {self.parts.status: gr.skip()}
+                yield self._ended(view, shown)
+                # Whole, with what was sent before: the last update is all that a client of the API gets.
+                yield self._ended(view, {}) | self._results(view.quality)
+            except BadInput as error:
+                yield self._ended(QualityView(problem=Problem(error.what, error.advice)), shown)
 
     def stop(self, request: gr.Request) -> Updates:
         """Tell this session's run to stop."""
         self.stops.stop(runner.session(request))
         return {self.parts.stop: gr.update(interactive=False), self.parts.status: fragments.stopping()}
-
-    def leave(self, request: gr.Request) -> None:
-        """The tab was closed."""
-        self.stops.stop(runner.session(request))
 
     def source(self, source: str) -> Updates:
         """Show what the chosen text needs: a box to paste into, or a place to upload to."""
@@ -145,14 +131,8 @@ class QualityHandlers:
 
     def _offered(self, model: str) -> tuple[Offered, Problem | None]:
         """The offers for a model, and what was wrong with it."""
-        try:
-            choice.check_model(model, self.app)
-            return Offered(self.services.offers(model, Placement(device=self.app.device or "auto"))), None
-        except QuantlabError as error:
-            return Offered(), Problem(error.what, error.advice)
-        except Exception:
-            log.exception("no estimate for a model")
-            return Offered(), runner.OUR_FAULT
+        where = Placement(device=self.app.device or "auto")
+        return offered.of_model(model, where, self.app, self.services)
 
     def _progress(self, view: QualityView, shown: dict[Any, str], running: bool = True) -> Updates:
         """Updates for what differs from what was shown last."""

@@ -5,11 +5,11 @@ from typing import Any
 
 import gradio as gr
 
+from quantlab.advice import KLD_BOUND
 from quantlab.errors import QuantlabError
 from quantlab.records import Placement
 from quantlab.settings import AppSettings
 from quantlab.ui import panels, quality_inputs
-from quantlab.ui import quality_choice as choices
 from quantlab.ui import quality_fragments as html
 from quantlab.ui.compare_tab import DEVICE_QUEUE, SMALL
 from quantlab.ui.fragments import said
@@ -103,7 +103,7 @@ def _results():
         gr.HTML("<h3>Which one to take</h3>", apply_default_css=False)
         with gr.Row(elem_id="quality-limits"):
             bound = gr.Number(
-                choices.DEFAULT_BOUND, label="Largest distance (KLD bound)", info=html.BOUND_HELP, step=0.01,
+                KLD_BOUND, label="Largest distance (KLD bound)", info=html.BOUND_HELP, step=0.01,
                 elem_id="quality-bound",
             )  # fmt: skip
             memory = gr.Number(0, label="Memory limit, MB", info=html.MEMORY_HELP, elem_id="quality-memory")

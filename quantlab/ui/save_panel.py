@@ -11,12 +11,11 @@ import gradio as gr
 
 from quantlab.errors import BadInput, QuantlabError, Stopped
 from quantlab.methods import METHODS
-from quantlab.settings import AppSettings
 from quantlab.ui import choice as choices
 from quantlab.ui import fragments, runner
 from quantlab.ui.choice import Choice
-from quantlab.ui.services import Services
-from quantlab.ui.stream import StopEvents, batches
+from quantlab.ui.stream import batches
+from quantlab.ui.tab import TabHandlers
 from quantlab.ui.view import Problem
 
 if TYPE_CHECKING:
@@ -71,14 +70,10 @@ def build() -> SavePanel:
     return SavePanel(precision, out, save, stop, result)
 
 
-class SaveHandlers:
+class SaveHandlers(TabHandlers):
     """Bound to one page's panel. Which session saves what is kept in `StopEvents`."""
 
-    def __init__(self, panel: SavePanel, app: AppSettings, services: Services) -> None:
-        self.panel = panel
-        self.app = app
-        self.services = services
-        self.stops = StopEvents()
+    parts: SavePanel
 
     def begin(self, request: gr.Request) -> Updates:
         """The click's answer at once, before the queue is passed."""
@@ -87,36 +82,28 @@ class SaveHandlers:
 
     def save(self, request: gr.Request, precision: str, out: str, *values: Any) -> Iterator[Updates]:
         """Quantize and write; yield what changed. Ends the work when the visitor leaves."""
-        session = runner.session(request)
-        stop = self.stops.of(session)
-        try:
-            choice = choices.from_inputs(*values)
-            self._check(choice, precision, out)
-            if stop.is_set():
-                raise Stopped
-            with closing(batches(lambda: self._work(choice, precision, out, stop), stop)) as stream:
-                for batch in stream:
-                    if batch:
-                        yield self._step(batch[-1])
-        except Stopped:
-            yield self._shown(fragments.said("Stopped. Nothing was left behind."))
-        except QuantlabError as error:
-            yield self._shown(fragments.problem(Problem(error.what, error.advice)))
-        except Exception:
-            log.exception("a model could not be saved")
-            yield self._shown(fragments.problem(runner.OUR_FAULT))
-        finally:
-            stop.set()
-            self.stops.end(session, stop)
+        with self.running(request) as stop:
+            try:
+                choice = choices.from_inputs(*values)
+                self._check(choice, precision, out)
+                if stop.is_set():
+                    raise Stopped
+                with closing(batches(lambda: self._work(choice, precision, out, stop), stop)) as stream:
+                    for batch in stream:
+                        if batch:
+                            yield self._step(batch[-1])
+            except Stopped:
+                yield self._shown(fragments.said("Stopped. Nothing was left behind."))
+            except QuantlabError as error:
+                yield self._shown(fragments.problem(Problem(error.what, error.advice)))
+            except Exception:
+                log.exception("a model could not be saved")
+                yield self._shown(fragments.problem(runner.OUR_FAULT))
 
     def stop(self, request: gr.Request) -> Updates:
         """Tell this session's work to stop."""
         self.stops.stop(runner.session(request))
-        return {self.panel.stop: gr.update(interactive=False)}
-
-    def leave(self, request: gr.Request) -> None:
-        """The tab was closed."""
-        self.stops.stop(runner.session(request))
+        return {self.parts.stop: gr.update(interactive=False)}
 
     def _check(self, choice: Choice, precision: str, out: str) -> None:
         if self.app.public:
@@ -141,7 +128,7 @@ class SaveHandlers:
 
     def _shown(self, html: str, *, running: bool = False) -> Updates:
         return {
-            self.panel.save: gr.update(interactive=not running),
-            self.panel.stop: gr.update(interactive=running),
-            self.panel.result: html,
+            self.parts.save: gr.update(interactive=not running),
+            self.parts.stop: gr.update(interactive=running),
+            self.parts.result: html,
         }

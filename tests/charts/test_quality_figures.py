@@ -1,5 +1,6 @@
 """What holds for every chart of quality, and that each shows its records' own numbers."""
 
+import itertools
 import math
 import re
 from dataclasses import replace
@@ -166,7 +167,7 @@ def test_the_fronts_line_has_its_points_and_table(example: Quality):
         yes = {name[0] for name in table.rows if row(table, name[0])[column] == "yes"}
         assert {measure(example.run(name)) for name in yes} == set(line.x) and yes
         # Steps only: every piece is level or upright.
-        pieces = list(zip(zip(line.x, line.y), zip(line.x[1:], line.y[1:])))  # noqa: B905
+        pieces = list(itertools.pairwise(zip(line.x, line.y, strict=True)))
         assert all(one[0] == other[0] or one[1] == other[1] for one, other in pieces)
     assert row(table, "bf16")["against the noise floor"] == "within it: not a difference"
     assert row(table, "nf4")["against the noise floor"].endswith(" x")
