@@ -1,5 +1,6 @@
 """A quality run as plain data and back. Every field is described in docs/export.md."""
 
+import itertools
 from typing import Any
 
 from quantlab.export import pieces, wire
@@ -76,14 +77,27 @@ def _fidelity_from(value: Any, where: str) -> Fidelity | None:
     data = wire.obj(value, where, _FIDELITY_KEYS)
     kld = wire.obj(wire.member(data, "kld", Any, where), f"{where}.kld", (*wire.names(Spread), "buckets"))
     delta = wire.obj(wire.member(data, "delta_p", Any, where), f"{where}.delta_p", _DELTA.values())
-    return wire.members(
+    fidelity = wire.members(
         Fidelity,
         data,
         where,
         kld=wire.members(Spread, kld, f"{where}.kld"),
         buckets=wire.member(kld, "buckets", tuple[Bucket, ...], f"{where}.kld"),
-        **{name: wire.member(delta, key, float, f"{where}.delta_p") for name, key in _DELTA.items()},
+        **{
+            name: wire.member(delta, key, wire.kind_of(Fidelity, name), f"{where}.delta_p")
+            for name, key in _DELTA.items()
+        },
     )
+    for name in ("kld", "kld_reverse"):
+        _check_order(getattr(fidelity, name), f"{where}.{name}")
+    return fidelity
+
+
+def _check_order(spread: Spread, where: str) -> None:
+    """Raises BadInput where a quantile exceeds the next one, or the mean the largest. NaN exceeds nothing."""
+    for lower, upper in (*itertools.pairwise(("median", "p90", "p99", "p999", "max")), ("mean", "max")):
+        if getattr(spread, lower) > getattr(spread, upper) * (1 + 1e-6):
+            raise wire.wrong(f"{where}.{lower}", f"it cannot be larger than {upper}")
 
 
 _RUN_KEYS = frozenset(quality_run_data(QualityRun("")))

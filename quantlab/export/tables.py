@@ -7,6 +7,7 @@ import statistics
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from quantlab.export import wire
 from quantlab.export.comparisons import run_data
 from quantlab.export.pieces import model_data
 from quantlab.export.qualities import quality_run_data
@@ -58,7 +59,7 @@ def to_csv(record: Comparison | Quality) -> str:
     writer = csv.writer(written, lineterminator="\n")
     writer.writerow(map(_cell, columns))
     writer.writerows([_cell(row.get(column)) for column in columns] for row in rows)
-    return whole(written.getvalue())
+    return wire.whole(written.getvalue())
 
 
 def task_names(quality: Quality) -> tuple[str, ...]:
@@ -66,11 +67,6 @@ def task_names(quality: Quality) -> tuple[str, ...]:
     asked = dict.fromkeys(quality.settings.tasks)
     found = dict.fromkeys(task for run in quality.runs for task in run.tasks)
     return (*(task for task in asked if task in found), *(task for task in found if task not in asked))
-
-
-def whole(text: str) -> str:
-    """`text` that can be encoded: half of a surrogate pair, which no encoding has, becomes U+FFFD."""
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def _cell(value: Any) -> Any:
@@ -187,7 +183,7 @@ def to_markdown(record: Comparison | Quality) -> str:
         *_table(columns, rows, record.runs),
         "",
     ]
-    return whole("\n".join(lines))
+    return wire.whole("\n".join(lines))
 
 
 def _about_text(quality: Quality) -> list[str]:

@@ -12,7 +12,9 @@ from dataclasses import fields, is_dataclass
 from datetime import datetime
 from functools import cache
 from pathlib import Path, PureWindowsPath
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from annotated_types import Interval
 
 from quantlab.errors import BadInput
 
@@ -20,6 +22,8 @@ R = TypeVar("R")
 
 #: `Record.field` of fields that a schema got after its first version was written. A file without one has its default.
 LATER: frozenset[str] = frozenset()
+#: By so much a sum of float32 may pass the end of its range.
+_ROUNDING = 1e-5
 _ADVICE = "The file was not written by quantlab, or it was changed by hand."
 _KINDS = {dict: "an object", list: "a list", str: "a text", bool: "true or false", int: "a number", float: "a number"}
 
@@ -93,6 +97,8 @@ def read(kind: Any, value: Any, where: str) -> Any:
     origin = get_origin(kind)
     if is_dataclass(kind):
         return members(kind, obj(value, where, _hints(kind)), where)
+    if origin is Annotated:
+        return _in_range(read(get_args(kind)[0], value, where), kind.__metadata__, where)
     if origin in (Union, types.UnionType):
         return _read_union(get_args(kind), value, where)
     if origin is tuple:
@@ -102,9 +108,8 @@ def read(kind: Any, value: Any, where: str) -> Any:
             raise wrong(where, f"{' or '.join(get_args(kind))} is needed, not {_told(value)}")
         return value
     if isinstance(origin, type) and issubclass(origin, Mapping):
-        return {
-            key: read(get_args(kind)[1], item, _below(where, _short(key))) for key, item in obj(value, where).items()
-        }
+        inner = get_args(kind)[1]
+        return {whole(key): read(inner, item, _below(where, _short(key))) for key, item in obj(value, where).items()}
     return _read_plain(kind, value, where)
 
 
@@ -137,7 +142,7 @@ def _read_plain(kind: type, value: Any, where: str) -> Any:
         raise wrong(where, f"{'a whole number' if kind is int else _KINDS[kind]} is needed, not {_told(value)}")
     if kind is int and not 0 <= value < 2**63:  # bytes, counts, ids and seeds, none of which is less or more
         raise wrong(where, f"a whole number from 0 up is needed, not {_told(value)}")
-    return value
+    return whole(value) if kind is str else value
 
 
 def _read_float(value: Any, where: str) -> float:
@@ -154,6 +159,14 @@ def _read_float(value: Any, where: str) -> float:
     return number
 
 
+def _in_range(number: float, marks: tuple[Interval, ...], where: str) -> float:
+    """A number that one of `records.ranges` allows, but for what rounding makes. NaN is none, and goes through."""
+    for mark in marks:
+        if number < mark.ge - _ROUNDING or number > mark.le + _ROUNDING:
+            raise wrong(where, f"a number from {mark.ge:g} to {mark.le:g} is needed, not {_told(number)}")
+    return number
+
+
 def _read_time(value: Any, where: str) -> datetime:
     try:
         found = datetime.fromisoformat(read(str, value, where))
@@ -167,14 +180,24 @@ def _read_time(value: Any, where: str) -> datetime:
 
 @cache
 def _hints(record: type) -> Mapping[str, Any]:
-    """Name -> type of a record's fields."""
-    hints = get_type_hints(record)
+    """Name -> type of a record's fields, with the range of a figure where it has one."""
+    hints = get_type_hints(record, include_extras=True)
     return {field.name: hints[field.name] for field in fields(record)}
 
 
 def names(record: type) -> tuple[str, ...]:
     """The names of a record's fields."""
     return tuple(_hints(record))
+
+
+def kind_of(record: type, name: str) -> Any:
+    """The type of a record's field."""
+    return _hints(record)[name]
+
+
+def whole(text: str) -> str:
+    """`text` that can be encoded: half of a surrogate pair, which no encoding has, becomes U+FFFD."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def last_name(path: str) -> str:

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Literal
 
 from quantlab.records.asked import Model, Settings
+from quantlab.records.ranges import Amount, Share
 
 LoadOrigin = Literal["built", "disk", "memory"]
 
@@ -19,7 +20,7 @@ class Candidate:
 
     token_id: int
     text: str
-    probability: float
+    probability: Share
 
 
 @dataclass(frozen=True)
@@ -41,11 +42,11 @@ class TokenDifference:
     """
 
     token: str
-    probability: float
-    reference_probability: float
+    probability: Share
+    reference_probability: Share
     same_top: bool
     rank: int
-    kld: float
+    kld: Amount
     ours: tuple[Candidate, ...] = ()
     theirs: tuple[Candidate, ...] = ()
 
@@ -79,19 +80,19 @@ class Load:
     tensor types.
     """
 
-    load_s: float
+    load_s: Amount
     load_origin: LoadOrigin
     stored_bytes: int
     running_bytes: int
     parts: Mapping[str, int]
-    bits_per_weight: float
-    bits_per_quantized_weight: float | None
+    bits_per_weight: Amount
+    bits_per_quantized_weight: Amount | None
     compute_dtype: str
     kernel: str
     device_map: Mapping[str, str]
     notes: tuple[str, ...] = ()
     mapped_bytes: int = 0
-    build_s: float | None = None
+    build_s: Amount | None = None
     details: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -99,9 +100,9 @@ class Load:
 class Timing:
     """Raw samples of one run; see docs/measurement.md. `warmup_ttft_s` is the first pass, which counts for nothing."""
 
-    warmup_ttft_s: float | None
-    ttft_s: float
-    itl_s: tuple[float, ...]
+    warmup_ttft_s: Amount | None
+    ttft_s: Amount
+    itl_s: tuple[Amount, ...]
     prompt_tokens: int
 
     @property
@@ -132,7 +133,7 @@ class Run:
     timing: Timing | None = None
     peak: Peak | None = None
     kv_cache_bytes: int | None = None
-    bandwidth_share: float | None = None
+    bandwidth_share: Amount | None = None
     nonfinite: int = 0
     first_divergence: Divergence | None = None
     differences: tuple[TokenDifference, ...] = ()
@@ -150,7 +151,7 @@ class Machine:
     device: str
     device_memory_bytes: int
     system: str
-    bandwidth: float | None
+    bandwidth: Amount | None
 
 
 @dataclass(frozen=True)

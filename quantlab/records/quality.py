@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 from quantlab.records.asked import Calibration, Model, Placement
 from quantlab.records.measured import Load, Machine
+from quantlab.records.ranges import Amount, Cosine, PercentPoints, Share
 
 #: The quantiles that a `Spread` names, as shares.
 QUANTILES = (0.5, 0.9, 0.99, 0.999)
@@ -55,34 +56,34 @@ class TextFacts:
 class Spread:
     """Of one figure over the scored tokens: mean with its standard error, quantiles, largest. In nats for a KLD."""
 
-    mean: float
-    se: float
-    median: float
-    p90: float
-    p99: float
-    p999: float
-    max: float
+    mean: Amount
+    se: Amount
+    median: Amount
+    p90: Amount
+    p99: Amount
+    p999: Amount
+    max: Amount
 
 
 @dataclass(frozen=True)
 class Bucket:
     """The scored tokens whose reference confidence lies above `low`, up to `high`. None where there are none."""
 
-    low: float
-    high: float
+    low: Share
+    high: Share
     tokens: int
-    kld: float | None
-    same_top: float | None
+    kld: Amount | None
+    same_top: Share | None
 
 
 @dataclass(frozen=True)
 class Perplexity:
     """exp(mean negative log-likelihood) with its standard error; the ratio to the reference's with its own, paired."""
 
-    value: float
-    se: float
-    ratio: float
-    ratio_se: float
+    value: Amount
+    se: Amount
+    ratio: Amount
+    ratio_se: Amount
 
 
 @dataclass(frozen=True)
@@ -98,12 +99,12 @@ class Fidelity:
     kld: Spread
     kld_reverse: Spread
     buckets: tuple[Bucket, ...]
-    same_top: float
-    same_top_se: float
-    delta_p_mean: float
-    delta_p_rms: float
+    same_top: Share
+    same_top_se: Amount
+    delta_p_mean: PercentPoints
+    delta_p_rms: PercentPoints
     ppl: Perplexity
-    window_kld: tuple[float | None, ...]
+    window_kld: tuple[Amount | None, ...]
     nonfinite: int = 0
     excluded: int = 0
 
@@ -118,13 +119,13 @@ class TaskScore:
     """
 
     items: int
-    acc: float
-    acc_se: float
-    acc_norm: float | None
-    acc_norm_se: float | None
-    flips_lost: float | None = None
-    flips_won: float | None = None
-    mcnemar_p: float | None = None
+    acc: Share
+    acc_se: Amount
+    acc_norm: Share | None
+    acc_norm_se: Amount | None
+    flips_lost: Share | None = None
+    flips_won: Share | None = None
+    mcnemar_p: Share | None = None
     correct: tuple[bool, ...] = ()
     metric: str = "acc"
 
@@ -139,9 +140,9 @@ class LayerError:
 
     layer: int
     module: str
-    relative: float
-    cosine: float
-    own: float
+    relative: Amount
+    cosine: Cosine
+    own: Amount
 
 
 @dataclass(frozen=True)
@@ -152,8 +153,8 @@ class QualityRun:
     error: str | None = None
     advice: str = ""
     load: Load | None = None
-    decode_tokens_per_s: float | None = None
-    score_tokens_per_s: float | None = None
+    decode_tokens_per_s: Amount | None = None
+    score_tokens_per_s: Amount | None = None
     fidelity: Fidelity | None = None
     tasks: Mapping[str, TaskScore] = field(default_factory=dict)
     layers: tuple[LayerError, ...] = ()

@@ -13,6 +13,7 @@ from quantlab.charts import style, units
 from quantlab.charts.inline import library
 from quantlab.charts.text import visible
 from quantlab.export.pieces import model_data
+from quantlab.export.wire import whole
 from quantlab.records import Candidate, Comparison, Divergence, Quality, Run
 from quantlab.report.sections import sections
 from quantlab.settings import ASSETS, DOCS
@@ -37,7 +38,7 @@ def html(record: Comparison | Quality, advice: Sequence[str] = ()) -> str:
         library=library(),
         chart_css=style.TEXT_CSS,
     )
-    return page.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return whole(page)
 
 
 @cache

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from quantlab.errors import BadInput, Unavailable
 from quantlab.export import quality_run_data, quality_run_from, record_data, record_from, run_data, run_from
-from quantlab.export.tables import whole
+from quantlab.export.wire import whole
 from quantlab.records import Comparison, Quality, QualityRun, Run
 from quantlab.store.database import Database
 from quantlab.store.owners import owners

@@ -1,12 +1,13 @@
 """Records of any content, drawn by hypothesis from the records' own types; and an example of a quality run."""
 
 import itertools
+import math
 import types
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from hypothesis import strategies as st
 
@@ -28,8 +29,10 @@ from quantlab.records import (
 )
 from tests.examples import BITS, example_load
 
-#: Also half of a surrogate pair, control characters and what other formats take for markup.
-TEXTS = st.text(max_size=12) | st.sampled_from(("\ud800", "\0\n\r\t", "</script><b>", "=1+1", "a|b", "null", "x" * 300))
+#: Also control characters and what other formats take for markup.
+TEXTS = st.text(st.characters(codec="utf-8"), max_size=12) | st.sampled_from(
+    ("\0\n\r\t", "</script><b>", "=1+1", "a|b", "null", "x" * 300)
+)
 FINITE = st.floats(allow_nan=False, allow_infinity=False)
 PLAIN = {
     str: TEXTS,
@@ -46,12 +49,15 @@ TIMES = st.floats(1e-9, 1e6)
 def drawn(kind: Any) -> st.SearchStrategy:
     """Values of a type: a record, or what a record's field may be. Floats are finite."""
     if is_dataclass(kind):
-        hints = get_type_hints(kind)
+        hints = get_type_hints(kind, include_extras=True)
         own = _OWN.get(kind, {})
         return st.builds(
-            kind, **{it.name: own[it.name] if it.name in own else drawn(hints[it.name]) for it in fields(kind)}
+            _MADE.get(kind, kind),
+            **{it.name: own[it.name] if it.name in own else drawn(hints[it.name]) for it in fields(kind)},
         )
     origin, arguments = get_origin(kind), get_args(kind)
+    if origin is Annotated:
+        return st.from_type(kind).filter(math.isfinite)
     if origin in (Union, types.UnionType):
         return st.one_of(*map(drawn, arguments))
     if origin is tuple and arguments[-1] is Ellipsis:
@@ -72,12 +78,26 @@ _OWN: dict[type, dict[str, st.SearchStrategy]] = {
 }
 
 
-def _distinct(record: Comparison | Quality) -> Comparison | Quality:
+def _ordered(mean: float, se: float, **quantiles: float) -> Spread:
+    ordered = sorted(quantiles.values())
+    return Spread(min(mean, ordered[-1]), se, *ordered)
+
+
+#: What makes a record from fields that were drawn each for itself.
+_MADE: dict[type, Any] = {Spread: _ordered}
+
+
+def _possible(record: Comparison | Quality) -> Comparison | Quality:
+    """No precision twice, and the reference is one of them."""
     kept = {run.precision: run for run in record.runs}
-    return replace(record, runs=tuple(kept.values()))
+    return replace(record, runs=tuple(kept.values()), reference=next(iter(kept)))
 
 
-COMPARISONS, QUALITIES = drawn(Comparison).map(_distinct), drawn(Quality).map(_distinct)
+def _whole(kind: type) -> st.SearchStrategy:
+    return drawn(kind).filter(lambda record: record.runs).map(_possible)
+
+
+COMPARISONS, QUALITIES = _whole(Comparison), _whole(Quality)
 
 
 def example_fidelity(kld: float) -> Fidelity:

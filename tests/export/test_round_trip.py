@@ -191,12 +191,43 @@ def test_a_field_changed_by_hand_is_named(path: str, value: Any):
         ("runs[1].tasks.demo_facts.correct[0]", 1),
         ("runs[1].layers[0].cosine", ...),
         ("runs[1].load_notes", "text"),
+        ("runs[1].fidelity.kld.mean", -1),
+        ("runs[1].fidelity.kld.median", 1e9),
+        ("runs[1].fidelity.kld_reverse.mean", 1e9),
+        ("runs[1].fidelity.same_top", 1.01),
+        ("runs[1].fidelity.delta_p.mean", -101),
+        ("runs[1].fidelity.ppl.ratio", -0.5),
+        ("runs[1].tasks.demo_facts.acc", 7),
+        ("runs[1].tasks.demo_facts.mcnemar_p", 1.5),
+        ("runs[1].layers[0].cosine", -2),
+        ("runs[1].decode_tokens_per_s", -400.0),
     ),
 )
 def test_a_figure_of_quality_changed_by_hand_is_named(path: str, value: Any):
     with pytest.raises(BadInput) as refused:
         quality_from(edited(record_data(example_quality()), path, value))
     assert refused.value.what.startswith(path)
+
+
+@pytest.mark.parametrize(("field", "value"), (("runs", []), ("reference", "fp64")))
+@pytest.mark.parametrize("record", (example_comparison(), example_quality()), ids=("comparison", "quality"))
+def test_a_file_without_its_reference_is_refused(record: Comparison | Quality, field: str, value: Any):
+    with pytest.raises(BadInput) as refused:
+        read_json(json.dumps(record_data(record) | {field: value}))
+    assert refused.value.what.startswith(field)
+
+
+def test_half_a_character_becomes_the_sign_for_none():
+    """A page that shows it cannot be sent: no encoding has it."""
+    data = edited(record_data(example_comparison()), "model.name", "a\ud800b")
+    data["runs"][0]["details"] = {"\udc00": "\ud83d\ude00"}
+    record = read_json(json.dumps(data))
+    assert record.model.name == "a\ufffdb" and record.runs[0].load.details == {"\ufffd": "\U0001f600"}
+
+
+def test_what_rounding_makes_is_no_fault():
+    data = edited(record_data(example_quality()), "runs[1].layers[0].cosine", 1.000001)
+    assert quality_from(data).runs[1].layers[0].cosine == 1.000001
 
 
 def test_the_schema_tells_kind_and_version():
