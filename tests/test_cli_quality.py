@@ -52,6 +52,8 @@ def test_the_table_names_every_column_and_the_advice_follows(capsys, tmp_path):
     [
         (["--text", "nosuch.txt"], "cannot be read"),
         (["--text", "."], "cannot be read"),
+        (["--text", ""], "No text was named"),
+        (["--tasks", ",,"], "names no task"),
         (["--kld-bound", "0"], "larger than zero"),
         (["--memory", "-1"], "larger than zero"),
         (["--memory", "inf"], "larger than zero"),
@@ -86,9 +88,12 @@ def test_what_was_measured_is_listed_shown_exported_imported_and_deleted(capsys,
         assert cli.main(["history", "export", "1", str(file)]) == 0
         assert sign in file.read_text().lower()
     capsys.readouterr()
+    assert cli.main(["history", "export", "1", "-"]) == 0
+    assert capsys.readouterr().out == (tmp_path / "out.json").read_text() + "\n"
+    assert cli.main(["history", "export", "1", "-", "--format", "md"]) == 0 and "| rtn-8 |" in capsys.readouterr().out
     assert cli.main(["history", "import", str(tmp_path / "out.json")]) == 0 and capsys.readouterr().out.strip() == "2"
     assert cli.main(["history", "delete", "1"]) == 0
-    assert cli.main(["history", "show", "1"]) == cli.REFUSED and "no longer" in capsys.readouterr().err
+    assert cli.main(["history", "show", "1"]) == cli.REFUSED and "has no entry 1" in capsys.readouterr().err
     assert cli.main(["history", "resume", "2"]) == cli.REFUSED and "came from a file" in capsys.readouterr().err
 
 
@@ -99,7 +104,7 @@ def test_what_was_measured_is_listed_shown_exported_imported_and_deleted(capsys,
         (["export", "1", f"{'l' * 300}.json"], "cannot be written"),
         (["import", "/no/such/file.json"], "cannot be read"),
         (["import", __file__], "no JSON"),
-        (["delete", "7"], "no longer"),
+        (["delete", "7"], "has no entry 7"),
     ],
 )
 def test_wrong_input_to_the_history_is_refused(capsys, arguments, told):

@@ -99,6 +99,12 @@ def told(*steps: tuple[str, int, int, str]) -> list[str]:
     return seen
 
 
+def test_an_error_leaves_no_bar_that_stands_still(capsys):
+    with pytest.raises(ValueError), Line("reading"):
+        raise ValueError
+    assert "reading" not in capsys.readouterr().err
+
+
 def test_a_counter_never_passes_its_total():
     steps = [("load nf4", 3, 29, "layer 3"), ("load nf4", 29, 29, "layer 29"), ("nf4", 64, 0, "tokens")]
     loading, loaded, decoding = told(*steps)

@@ -26,7 +26,8 @@ def add(verbs) -> None:
         actions.add_parser(name, help=what).add_argument("id", type=int)
     export = actions.add_parser("export", help="write one to a file; its ending says how: .json .csv .md .html")
     export.add_argument("id", type=int)
-    export.add_argument("file")
+    export.add_argument("file", help="- for standard output")
+    export.add_argument("--format", choices=FORMATS, help="instead of the ending; for standard output json by default")
     actions.add_parser("import", help="add what somebody exported as JSON").add_argument("file")
 
 
@@ -98,8 +99,11 @@ def _delete(args: argparse.Namespace, history: "History") -> int:
 
 
 def _export(args: argparse.Namespace, history: "History") -> int:
+    if args.file == "-":
+        print(_written(history.get(args.id), args.format or "json"))
+        return 0
     file = Path(args.file).absolute()
-    kind = file.suffix.removeprefix(".").lower()
+    kind = args.format or file.suffix.removeprefix(".").lower()
     if kind not in FORMATS:
         raise BadInput(f"{args.file} has no known ending.", f"Choose one of: {', '.join(f'.{it}' for it in FORMATS)}.")
     check_writable(file)

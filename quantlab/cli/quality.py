@@ -81,9 +81,12 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _settings(args: argparse.Namespace) -> QualitySettings:
+    tasks = tuple(name.strip() for name in args.tasks.split(",") if name.strip())
+    if args.tasks and not tasks:
+        raise BadInput("--tasks names no task.", "Name some, such as demo_facts, or leave it out.")
     return QualitySettings(
         windows=args.windows,
-        tasks=tuple(name.strip() for name in args.tasks.split(",") if name.strip()),
+        tasks=tasks,
         layers=not args.no_layers,
         reference=args.reference,
         placement=placement(args),

@@ -11,7 +11,7 @@ from quantlab.export import wire
 from quantlab.export.comparisons import run_data
 from quantlab.export.pieces import model_data
 from quantlab.export.qualities import quality_run_data
-from quantlab.records import Comparison, Quality, QualityRun, Run
+from quantlab.records import Comparison, Machine, Quality, QualityRun, Run
 
 _HEAD = ("started", "model", "revision", "device", "reference")
 _LOAD = (
@@ -176,14 +176,19 @@ def to_markdown(record: Comparison | Quality) -> str:
         "",
         *(f"- {it}" for it in about),
         f"- Reference: {_line(record.reference)}",
-        f"- Measured {record.started:%Y-%m-%d %H:%M %Z} on {_line(machine.cpu)}, {_line(machine.device)}, "
-        f"{_line(machine.system)}",
+        f"- Measured {record.started:%Y-%m-%d %H:%M %Z} on {', '.join(map(_line, _places(machine)))}",
         f"- Versions: {', '.join(f'{_line(name)} {_line(version)}' for name, version in record.versions.items())}",
         "",
         *_table(columns, rows, record.runs),
         "",
     ]
     return wire.whole("\n".join(lines))
+
+
+def _places(machine: Machine) -> tuple[str, ...]:
+    """The processor, the device where that is another one, the system."""
+    device = () if machine.device.startswith("cpu") else (machine.device,)
+    return (machine.cpu, *device, machine.system)
 
 
 def _about_text(quality: Quality) -> list[str]:

@@ -17,6 +17,7 @@ BUNDLED: Mapping[str, str] = MappingProxyType(
         "english": "English prose in ten registers, written for this purpose",
     }
 )
+_KNOWN = f"Name a text file, or one of: {', '.join(BUNDLED)}."
 DEMO_DOCUMENTS = 300
 #: A text is held in memory and read in one go by the tokenizer; what lies beyond the first windows is not scored.
 MAX_BYTES = 10 * 10**6
@@ -33,6 +34,8 @@ def text(source: str) -> Text:
         return _text(source, "".join(BOS + document.removesuffix(END) + END for document in documents))
     if source == "english":
         return _text(source, (ASSETS / "texts" / "english.txt").read_text("utf-8"))
+    if not source.strip():
+        raise BadInput("No text was named.", _KNOWN)
     return _text(Path(source).name, _content(Path(source)))
 
 
@@ -44,7 +47,6 @@ def pasted(content: str, name: str = "pasted text") -> Text:
 
 
 def _content(file: Path) -> str:
-    known = f"Name a text file, or one of: {', '.join(BUNDLED)}."
     try:
         if file.is_file() and file.stat().st_size > MAX_BYTES:
             raise _too_large(str(file))
@@ -52,9 +54,9 @@ def _content(file: Path) -> str:
     except UnicodeDecodeError as error:
         raise BadInput(f"{file} is not UTF-8: byte {error.start:,} cannot be read.", "Save it as UTF-8.") from error
     except OSError as error:
-        raise BadInput(f"The text {str(file)!r} cannot be read: {error.strerror}.", known) from error
+        raise BadInput(f"The text {str(file)!r} cannot be read: {error.strerror}.", _KNOWN) from error
     except ValueError as error:  # a name with a null byte
-        raise BadInput("The text's name is no file name.", known) from error
+        raise BadInput("The text's name is no file name.", _KNOWN) from error
 
 
 def _too_large(name: str) -> BadInput:

@@ -4,7 +4,6 @@ What cannot be read as a database is set aside under another name, never deleted
 """
 
 import itertools
-import logging
 import os
 import sqlite3
 import threading
@@ -16,7 +15,6 @@ from pathlib import Path
 from quantlab.errors import Unavailable
 from quantlab.store import schema
 
-_LOG = logging.getLogger(__name__)
 # How long to wait for another process's transaction; ours take milliseconds.
 _BUSY_S = 30.0
 _DAMAGED = (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT)
@@ -107,12 +105,10 @@ class Database:
             return Unavailable(
                 f"The history in {self.file} was damaged ({why}).", "Try again; else move the file away."
             )
-        error = Unavailable(
+        return Unavailable(
             f"The history in {self.file} is damaged ({why}). It was set aside as {aside.name}; a new one begins.",
             f"`sqlite3 {aside} .recover` may bring back what is in it.",
         )
-        _LOG.warning("%s", error)
-        return error
 
     def _set_aside(self) -> Path | None:
         """Rename the file, and what lies beside it; None where that is done already."""

@@ -255,7 +255,7 @@ def _searchable(text: str) -> str:
 def _row(connection: sqlite3.Connection, entry: int) -> sqlite3.Row:
     row = connection.execute("SELECT * FROM entries WHERE id = ?", (entry,)).fetchone()
     if row is None:
-        raise BadInput("This is no longer in the history.", "It was deleted meanwhile: look at the list again.")
+        raise BadInput(f"The history has no entry {entry}.", "It may have been deleted meanwhile: look at the list.")
     return row
 
 

@@ -31,7 +31,8 @@ def follow(events: Iterator[Event], stop: threading.Event) -> Done:
                 case Token(precision=name, index=index):
                     line.tell(name, index + 1, what="tokens")
                 case Finished(run=run):
-                    line.tell(run.precision, len(run.token_ids), what="failed" if run.error else "tokens, done")
+                    what = "failed" if run.error else "tokens, stopped" if run.stopped else "tokens, done"
+                    line.tell(run.precision, len(run.token_ids), what=what)
                 case Done():
                     return event
     raise Stopped

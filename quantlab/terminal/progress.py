@@ -37,7 +37,9 @@ class Line:
         self._progress.start()
         return self
 
-    def __exit__(self, *_error: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_error: object) -> None:
+        if kind is not None:  # the error says how far it came, not a bar that stands still
+            self._progress.update(self._task, visible=False)
         self._progress.stop()
 
     def tell(self, head: str, done: int = 0, total: int = 0, what: str = "") -> None:

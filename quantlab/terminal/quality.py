@@ -36,7 +36,7 @@ def follow_quality(events: Iterator[QualityEvent], stop: threading.Event) -> Qua
                     what = f"{_STAGES[stage]}, {units.seconds(left)} left" if left else _STAGES[stage]
                     line.tell(name, done, total, what)
                 case Measured(run=run):
-                    line.tell(run.precision, what="failed" if run.error else "done")
+                    line.tell(run.precision, what="failed" if run.error else "stopped" if run.stopped else "done")
                 case QualityDone(quality=quality):
                     return quality
     raise Stopped

@@ -145,11 +145,11 @@ def test_what_was_deleted_is_gone_from_the_file_too(history: History):
         secret.encode() in path.read_bytes() for path in history.file.parent.glob("history.sqlite*") if path.is_file()
     )
     for work in (history.get, history.asked, history.entry, history.resume):
-        with pytest.raises(BadInput, match="no longer in the history"):
+        with pytest.raises(BadInput, match="has no entry"):
             work(entry)
-    with pytest.raises(BadInput, match="no longer"):
+    with pytest.raises(BadInput, match="has no entry"):
         history.add_run(entry, record.runs[0])
-    with pytest.raises(BadInput, match="no longer"):
+    with pytest.raises(BadInput, match="has no entry"):
         history.finish(entry, record)
 
 

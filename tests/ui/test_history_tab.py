@@ -100,7 +100,7 @@ def test_deleting_asks_first(history, tmp_path):
     gone = tab.delete("", "", opened)
     assert [entry.id for entry in history.entries()] == [second] and not gone["shown"]["visible"]
     assert gone["opened"] is None and "Deleted." in gone["status"]
-    assert "no longer in the history" in tab.open(first, "", "", None)["problem"]
+    assert "has no entry" in tab.open(first, "", "", None)["problem"]
 
 
 @pytest.mark.parametrize("record", [LATER, quality()], ids=["comparison", "quality"])

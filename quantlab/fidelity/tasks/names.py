@@ -40,7 +40,7 @@ def check(names: Collection[str], bundled_only: bool = False) -> None:
 
 def _unknown(name: str, known: Collection[str]) -> BadInput:
     """All of the harness's ten thousand names would help nobody: the near ones, and those that come along."""
-    near = difflib.get_close_matches(name, [*BUNDLED, *known], n=3)
+    near = difflib.get_close_matches(name, [*BUNDLED, *known], n=3, cutoff=0.75)
     hint = f"Did you mean {' or '.join(near)}? " if near else ""
     also = "; `lm_eval ls tasks` lists the others" if known else ""
     return BadInput(f"Unknown task {name!r}.", f"{hint}These come with quantlab: {', '.join(BUNDLED)}{also}.")
