@@ -6,6 +6,7 @@ from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
+from statistics import median
 
 from quantlab.engine.background import in_background
 from quantlab.engine.cache import VariantCache
@@ -33,7 +34,7 @@ from quantlab.records import (
     TaskScore,
     Text,
 )
-from quantlab.running import Ready, answer
+from quantlab.running import DECODES, Ready, decode_speeds
 from quantlab.settings import app_settings
 
 #: The same weights in another rounding: what such a pair differs by is noise, and a smaller difference is none.
@@ -208,14 +209,12 @@ class _Job:
         return run
 
     def _speed(self, entrant: Entrant, ready: Ready, run: QualityRun) -> Generator[QualityEvent, None, QualityRun]:
-        yield Measuring(entrant.name, "speed", 0, self.settings.new_tokens, "tokens", None)
-        steps = answer(ready, self.plan.question, self.readying.device, self.stop)
-        try:
-            while True:
-                next(steps)
-        except StopIteration as end:
-            timing = end.value.timing
-        return replace(run, decode_tokens_per_s=timing and timing.decode_tokens_per_s)
+        yield Measuring(entrant.name, "speed", 0, DECODES, "answers", None)
+        speeds: list[float] = []
+        for speed in decode_speeds(ready, self.plan.question, self.readying.device, self.stop):
+            speeds.append(speed)
+            yield Measuring(entrant.name, "speed", len(speeds), DECODES, "answers", None)
+        return replace(run, decode_tokens_per_s=median(speeds) if speeds else None, decode_samples=tuple(speeds))
 
     def _text(self, entrant: Entrant, ready: Ready, run: QualityRun) -> Generator[QualityEvent, None, QualityRun]:
         """Read the text; the reference's log-probabilities are kept unless they are there."""

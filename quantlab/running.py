@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from statistics import median
 from typing import TYPE_CHECKING
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 #: Letters, digits, signs, spaces and other scripts, which tokenizers part in different ways.
 PROBE = ' The year 2024, 3.14 and 100 %:\n\tit\'s über-naïve — "Größe" 東京 Привет 🙂 x_1 += y[0];'
+#: So many answers are timed for a decode speed with its scatter, while they take less than so many seconds.
+DECODES, DECODES_S = 5, 10.0
 
 
 @dataclass(frozen=True)
@@ -169,6 +171,31 @@ def answer(ready: Ready, question: Question, device: str, stop: threading.Event)
         nonfinite=bad,
         stopped=len(ids) < question.settings.max_new_tokens,
     )
+
+
+def decode_speeds(ready: Ready, question: Question, device: str, stop: threading.Event) -> Iterator[float]:
+    """Decode speeds in tokens/s: of `DECODES` answers, or of fewer where those before took `DECODES_S` seconds.
+
+    Nothing is given of an answer of one token.
+    """
+    begun = time.perf_counter()
+    for _ in range(DECODES):
+        timing = _answered(ready, question, device, stop).timing
+        if stop.is_set():
+            return
+        if timing and timing.decode_tokens_per_s:
+            yield timing.decode_tokens_per_s
+        if time.perf_counter() - begun > DECODES_S:
+            return
+
+
+def _answered(ready: Ready, question: Question, device: str, stop: threading.Event) -> Answer:
+    steps = answer(ready, question, device, stop)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return end.value
 
 
 def _bandwidth_share(load: Load, timing: Timing | None, kv_bytes: int, device: str) -> float | None:

@@ -22,12 +22,16 @@ _STEPS = ((1,), (1, 2, 5), (1, 1.5, 2, 3, 5, 7), (1, 1.2, 1.4, 1.6, 1.8, 2, 2.5,
 
 @dataclass(frozen=True)
 class Point:
-    """One precision on the map: `x` bytes or tokens/s, mean KLD with its standard error. The reference has KLD 0."""
+    """One precision on the map: `x` bytes or tokens/s, mean KLD with its standard error. The reference has KLD 0.
+
+    `samples` are those whose median `x` is, where there are several.
+    """
 
     precision: str
     x: float
     kld: float
     se: float
+    samples: tuple[float, ...] = ()
 
 
 def by_memory(quality: Quality) -> list[Point]:
@@ -37,15 +41,17 @@ def by_memory(quality: Quality) -> list[Point]:
 
 def by_speed(quality: Quality) -> list[Point]:
     """The precisions whose decode speed and divergence are known, the reference among them."""
-    return _points(quality, lambda run: run.decode_tokens_per_s)
+    return _points(quality, lambda run: run.decode_tokens_per_s, lambda run: tuple(filter(None, run.decode_samples)))
 
 
-def _points(quality: Quality, measure) -> list[Point]:
+def _points(quality: Quality, measure, samples=lambda _run: ()) -> list[Point]:
     reference = scored.reference_run(quality)
-    runs = [(run, run.fidelity.kld.mean, run.fidelity.kld.se) for run in scored.compared(quality)]
+    runs = [(run, max(0.0, run.fidelity.kld.mean), run.fidelity.kld.se) for run in scored.compared(quality)]
     runs += [(reference, 0.0, 0.0)] if reference else []
-    found = ((run.precision, measure(run), max(0.0, kld), se) for run, kld, se in runs)
-    return [Point(name, x, kld, se if math.isfinite(se) else 0.0) for name, x, kld, se in found if x]
+    return [
+        Point(run.precision, measure(run), kld, se if math.isfinite(se) else 0.0, samples(run))
+        for run, kld, se in runs if measure(run)
+    ]  # fmt: skip
 
 
 def front(points: Sequence[Point], floor: float | None, more_is_better: bool = False) -> list[Point]:
@@ -91,7 +97,8 @@ def figure(quality: Quality) -> go.Figure:
 
 
 def _note(quality: Quality) -> str:
-    lines = ["Lower is closer to the reference, which lies at 0. Bars: one standard error up and down."]
+    lines = ["Lower is closer to the reference, which lies at 0. Bars: one standard error up and down, all answers' "
+             "speeds from side to side."]  # fmt: skip
     if quality.noise_floor is None:
         lines.append(_no_floor(quality))
     else:
@@ -106,7 +113,7 @@ def _no_floor(quality: Quality) -> str:
 def _panel(
     drawn: go.Figure, row: int, quality: Quality, points: list[Point], more_is_better: bool, scale: scored.LogScale
 ) -> None:
-    low, high = _extent([point.x for point in points])
+    low, high = _extent([x for point in points for x in (point.x, *point.samples)])
     floor = scored.floor_kld(quality)
     if floor is not None:
         drawn.add_trace(_band(low, high, scale, floor, row == 1), row=row, col=1)
@@ -195,7 +202,9 @@ def _marker(quality: Quality, point: Point, more_is_better: bool, scale: scored.
     seen = style.look(point.precision)
     lines = [
         escaped(point.precision),
-        f"decode: {point.x:,.3f} tok/s" if more_is_better else f"stored: {units.exact_bytes(int(point.x))}",
+        f"decode: {point.x:,.3f} tok/s{_range(point)}"
+        if more_is_better
+        else f"stored: {units.exact_bytes(int(point.x))}",
     ]
     if point.precision == quality.reference:
         lines.append("the reference: KLD 0 by definition")
@@ -208,8 +217,23 @@ def _marker(quality: Quality, point: Point, more_is_better: bool, scale: scored.
         marker={"symbol": seen.symbol, "size": 10, "color": seen.colour, "line": {"width": 1, "color": seen.colour}},
         error_y={"type": "data", "symmetric": False, "array": [point.se], "color": seen.colour, "thickness": 1.5,
                  "arrayminus": [scale.bar_below(point.kld, point.se)], "width": 4, "visible": point.se > 0},
+        error_x=_error_x(point, seen.colour),
         customdata=[["<br>".join(lines)]], hovertemplate="%{customdata[0]}<extra></extra>",
     )  # fmt: skip
+
+
+def _error_x(point: Point, colour: str) -> dict:
+    """A bar from the smallest sample to the largest."""
+    many = len(point.samples) > 1
+    return {"type": "data", "symmetric": False, "color": colour, "thickness": 1.5, "width": 4, "visible": many,
+            "array": [max(0.0, max(point.samples) - point.x)] if many else [],
+            "arrayminus": [max(0.0, point.x - min(point.samples))] if many else []}  # fmt: skip
+
+
+def _range(point: Point) -> str:
+    if len(point.samples) < 2:
+        return ""
+    return f", {min(point.samples):,.3f} to {max(point.samples):,.3f} in {len(point.samples)} answers"
 
 
 COLUMNS = (

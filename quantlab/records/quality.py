@@ -18,8 +18,8 @@ CONFIDENCE = (0.2, 0.4, 0.6, 0.8, 1.0)
 class QualitySettings:
     """How quality is measured. The same for every variant.
 
-    At most `windows` windows of the text are read; `new_tokens` are decoded once for the speed, after the beginning of
-    the text. `layers` asks for the error of each layer, where a variant's network can be looked into.
+    At most `windows` windows of the text are read; `new_tokens` are decoded a few times for the speed, after the
+    beginning of the text. `layers` asks for the error of each layer, where a variant's network can be looked into.
     """
 
     windows: int = 40
@@ -147,7 +147,10 @@ class LayerError:
 
 @dataclass(frozen=True)
 class QualityRun:
-    """One variant's figures, or its error. `stopped`: ended before all of them were there."""
+    """One variant's figures, or its error. `stopped`: ended before all of them were there.
+
+    `decode_tokens_per_s` is the median of `decode_samples`, the speeds of several answers, in their order.
+    """
 
     precision: str
     error: str | None = None
@@ -160,6 +163,7 @@ class QualityRun:
     layers: tuple[LayerError, ...] = ()
     notes: tuple[str, ...] = ()
     stopped: bool = False
+    decode_samples: tuple[Amount, ...] = ()
 
 
 @dataclass(frozen=True)

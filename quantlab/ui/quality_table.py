@@ -7,7 +7,7 @@ from html import escape
 
 from quantlab.charts import style, units
 from quantlab.charts.scored import with_error, within_floor
-from quantlab.records import Fidelity, Quality, TaskScore
+from quantlab.records import Fidelity, Quality, QualityRun, TaskScore
 from quantlab.ui.quality_view import QualityView, Variant
 
 _DOING = {"waiting": "waiting", "loading": "loading …", "measuring": "measuring …", "stopped": "stopped"}
@@ -90,9 +90,7 @@ def _row(one: Variant, view: QualityView, tasks: Sequence[str]) -> str:
     cells = [
         *_fidelity(fidelity, view.quality, reference),
         _memory(one),
-        Cell(units.rate(run.decode_tokens_per_s), exact=f"{run.decode_tokens_per_s!r} tokens/s")
-        if run and run.decode_tokens_per_s
-        else Cell(),
+        _speed(run),
         *(_score(run.tasks.get(task) if run else None) for task in tasks),
     ]
     return f'<tr class="row-{one.state}">{name}{"".join(map(_cell, cells))}</tr>'
@@ -132,6 +130,14 @@ def _to_error(value: float, se: float) -> str:
         return with_error(value, se)
     digits = min(9, max(0, 1 - math.floor(math.log10(se))))
     return f"{value:,.{digits}f} ± {se:,.{digits}f}"
+
+
+def _speed(run: QualityRun | None) -> Cell:
+    if run is None or not run.decode_tokens_per_s:
+        return Cell()
+    each = ", ".join(units.number(speed) for speed in run.decode_samples)
+    exact = f"{run.decode_tokens_per_s!r} tokens/s{f', the median of {each}' if each else ''}"
+    return Cell(units.rate(run.decode_tokens_per_s), exact=exact)
 
 
 def _memory(one: Variant) -> Cell:

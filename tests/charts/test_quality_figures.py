@@ -146,6 +146,17 @@ def test_error_bars_stay_on_the_axis():
     assert drawn.layout.yaxis.range[1] > math.log10(0.25)
 
 
+def test_a_speed_has_a_bar_from_its_slowest_answer_to_its_fastest():
+    drawn = quality_map.figure(
+        quality(runs={"nf4": {"decode_samples": (90.0, 100.0, 130.0), "decode_tokens_per_s": 100.0}})
+    )
+    by_memory, by_speed = (trace for trace in drawn.data if trace.name == "nf4")
+    assert not by_memory.error_x.visible and by_speed.error_x.visible
+    assert (by_speed.error_x.arrayminus, by_speed.error_x.array) == ((10.0,), (30.0,))
+    assert "90.000 to 130.000 in 3 answers" in by_speed.customdata[0][0]
+    assert drawn.layout.xaxis2.range[1] > math.log10(400)
+
+
 def test_the_front_takes_nothing_for_its_noise():
     made = (("a", 10, 0.0), ("b", 5, 5e-5), ("c", 4, 9e-5), ("d", 3, 0.1), ("e", 3.5, 0.2), ("f", 2, 0.5))
     points = [quality_map.Point(name, x, kld, 0.0) for name, x, kld in made]

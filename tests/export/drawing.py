@@ -146,6 +146,7 @@ def example_quality(precisions: tuple[str, ...] = ("fp32", "int8", "nf4", "rtn-2
                 load=example_load(precision),
                 decode_tokens_per_s=400 / bits,
                 score_tokens_per_s=9_000.0,
+                decode_samples=(390 / bits, 400 / bits, 420 / bits),
                 fidelity=example_fidelity(kld),
                 tasks={"demo_facts": example_score(precision, 0.8 - min(kld, 0.5), itself)},
                 layers=layers,

@@ -1,0 +1,83 @@
+"""What limits the figures: the rounding noise, too little text, what failed or was left out."""
+
+from collections.abc import Sequence
+
+from quantlab.advice import words
+from quantlab.charts import units
+from quantlab.charts.scored import reference_run
+from quantlab.measure import paired
+from quantlab.records import Quality, QualityRun, TextFacts
+
+#: Below this many windows the scatter itself is poorly known: Student's critical value is above 2.36 instead of 1.96.
+FEW_WINDOWS = 8
+#: A reference with a larger perplexity guesses: models reach 5 to 50 on prose of a kind that they were trained on.
+UNKNOWN_TEXT = 1_000
+
+
+def of_noise(quality: Quality, ranked: Sequence[QualityRun], bound: float) -> list[str]:
+    floor = quality.noise_floor
+    if floor is None:
+        return [f"Noise floor: {quality.floor or 'not measured'}. So no difference can be called mere rounding noise."]
+    inside = [run.precision for run in ranked if words.in_noise(quality, run)]
+    said = []
+    if inside:
+        said.append(
+            f"{words.listed(inside)} cannot be told from {quality.reference}: the mean KLD is no larger than the noise "
+            f"floor of {units.nats(floor.kld.mean)}, which is no difference."
+        )
+    elif ranked:
+        said.append(f"Every precision lies above the noise floor of {units.nats(floor.kld.mean)}.")
+    for run in ranked:
+        against = paired.difference(run.fidelity.window_kld, floor.window_kld)
+        if run.precision not in inside and against and not against.apart:
+            said.append(f"{run.precision} lies above the noise floor, but this text cannot tell it from the floor.")
+    if floor.kld.mean >= bound:
+        said.append("The bound lies below the noise floor: so small a divergence says nothing. Choose a larger bound.")
+    return said
+
+
+def others(quality: Quality, ranked: Sequence[QualityRun]) -> list[str]:
+    said = []
+    windows = quality.text.windows
+    if windows < FEW_WINDOWS and ranked:
+        said.append(
+            f"The text gave only {windows} window{'' if windows == 1 else 's'} of {quality.text.window_tokens} tokens: "
+            f"its errors are themselves uncertain. {_enough(quality.text)}"
+        )
+    failed = [run.precision for run in quality.runs if run.error is not None]
+    if failed:
+        said.append(f"{words.listed(failed)} failed and {words.is_(failed)} not considered; the table says why.")
+    known = {*failed, quality.reference, *(run.precision for run in ranked)}
+    missing = [run.precision for run in quality.runs if run.precision not in known]
+    if missing:
+        said.append(
+            f"{words.listed(missing)} {words.is_(missing)} not considered: not compared with {quality.reference} yet."
+        )
+    left_out = [run.precision for run in ranked if run.fidelity.excluded]
+    if left_out:
+        said.append(f"Positions with logits that are no numbers are left out of the means of {words.listed(left_out)}.")
+    below = [run for run in ranked if run.fidelity.ppl.ratio < 1]
+    noise = [run.precision for run in below if run.fidelity.ppl.ratio > 1 - 2 * run.fidelity.ppl.ratio_se]
+    if noise:
+        said.append(f"A perplexity below the reference's, as with {words.listed(noise)}, is noise and not a gain.")
+    if other := [run.precision for run in below if run.precision not in noise]:
+        said.append(
+            f"The perplexity of {words.listed(other)} is below the reference's by more than its error. That is no gain "
+            "either: it guesses this text's words by moving away from the reference, which knows the text badly."
+        )
+    reference = reference_run(quality)
+    if reference is not None and reference.fidelity is not None and reference.fidelity.ppl.value > UNKNOWN_TEXT:
+        said.append(
+            f"{quality.reference} itself has a perplexity of {units.number(reference.fidelity.ppl.value)} here: it "
+            "does not know such texts, so distances on this one say little about those that it knows."
+        )
+    if quality.model.meaningless:
+        said.append("The weights are random, so these figures say nothing of a trained model.")
+    return said
+
+
+def _enough(text: TextFacts) -> str:
+    """How to come to enough windows: of this text, or of a longer one."""
+    if text.tokens >= FEW_WINDOWS * text.window_tokens:
+        return f"There is more of it: raise the number of windows to {FEW_WINDOWS} or more."
+    return f"Give one that fills {FEW_WINDOWS} windows or more."

@@ -1,0 +1,100 @@
+"""Which precision to take: the smallest that is close enough, the fastest that fits."""
+
+import math
+from collections.abc import Sequence
+
+from quantlab.advice import words
+from quantlab.charts import units
+from quantlab.measure import paired
+from quantlab.records import Quality, QualityRun
+
+# Decode speeds nearer to each other than this may change places when measured again, whatever their scatter was.
+_SPEED_NOISE = 0.05
+
+
+def smallest(quality: Quality, ranked: Sequence[QualityRun], bound: float) -> tuple[str | None, list[str]]:
+    sized = sorted((run for run in ranked if run.load), key=lambda run: run.load.stored_bytes)
+    under = [run for run in sized if words.upper(run) <= bound]
+    if not under:
+        return None, [_none_under(quality, ranked, bound), *_unsure(sized, bound)]
+    best = under[0]
+    said = [
+        f"Smallest under {words.limit(bound)}: {best.precision}, {units.size(best.load.stored_bytes)}, with a mean KLD "
+        f"of {words.kld(best)}. Its 95 % confidence interval ends at {units.nats(words.upper(best))}.",
+        *_unsure(sized[: sized.index(best)], bound),
+    ]
+    for task, score in best.tasks.items():
+        if score.flips_lost == score.flips_won == 0:
+            said.append(f"At {task}, {best.precision} changes none of the {score.items:,} answers from right to wrong.")
+        elif score.flips_lost is not None and score.mcnemar_p is not None:
+            told = "more than chance would make" if score.mcnemar_p < 1 - paired.CONFIDENCE else "which may be chance"
+            said.append(
+                f"At {task}, {best.precision} loses {units.percent(score.flips_lost)} of the items and wins "
+                f"{units.percent(score.flips_won)}, {told} (McNemar's p is {units.number(score.mcnemar_p, 2)})."
+            )
+    return best.precision, said
+
+
+def _none_under(quality: Quality, ranked: Sequence[QualityRun], bound: float) -> str:
+    if not ranked:
+        return f"No precision was compared with {quality.reference}, so there is none to recommend."
+    nearest = ranked[0]
+    return (
+        f"No precision surely stays under {words.limit(bound)}. The closest is {nearest.precision} with "
+        f"{words.kld(nearest)}; keep {quality.reference}, or allow more."
+    )
+
+
+def _unsure(runs: Sequence[QualityRun], bound: float) -> list[str]:
+    """Those whose mean lies under the bound while its error reaches past it."""
+    return [
+        f"{run.precision} may do: its mean KLD of {words.kld(run)} lies under the bound, but its confidence interval "
+        f"ends at {units.nats(words.upper(run))}. More of the text, or a longer one, would tell."
+        for run in runs if run.fidelity.kld.mean <= bound < words.upper(run)
+    ]  # fmt: skip
+
+
+def _as_fast(run: QualityRun, best: QualityRun) -> bool:
+    """Whether a slower one may lead at the next measurement: medians near to each other, or answers that overlap."""
+    if run.decode_tokens_per_s > (1 - _SPEED_NOISE) * best.decode_tokens_per_s:
+        return True
+    return max(run.decode_samples, default=0.0) > min(best.decode_samples, default=math.inf)
+
+
+def _scatter(run: QualityRun) -> str:
+    samples = run.decode_samples
+    if len(samples) < 2:
+        return ""
+    return f" ({units.number(min(samples))} to {units.number(max(samples))} in {len(samples)} answers)"
+
+
+def fastest(
+    quality: Quality, ranked: Sequence[QualityRun], bound: float, memory: int | None
+) -> tuple[str | None, list[str]]:
+    """Of all that ran, the reference among them."""
+    reference = [r for r in quality.runs if r.precision == quality.reference and r.error is None]
+    timed = [run for run in (*ranked, *reference) if run.load and run.decode_tokens_per_s]
+    if not timed:
+        return None, ["No decode speed was measured, so none can be called the fastest."]
+    fits = [run for run in timed if memory is None or words.weight_bytes(run.load) <= memory]
+    if not fits:
+        least = min(timed, key=lambda run: words.weight_bytes(run.load))
+        return None, [
+            f"None fits into {units.size(memory)}: the smallest, {least.precision}, takes "
+            f"{units.size(words.weight_bytes(least.load))} for its weights."
+        ]
+    best, *slower = sorted(fits, key=lambda run: -run.decode_tokens_per_s)
+    within = f"that fits into {units.size(memory)}" if memory is not None else "of all"
+    said = [
+        f"Fastest {within}: {best.precision}, {units.rate(best.decode_tokens_per_s)}{_scatter(best)}, with weights of "
+        f"{units.size(words.weight_bytes(best.load))}; the KV cache and the activations come on top."
+    ]
+    if near := [run.precision for run in slower if _as_fast(run, best)]:
+        said.append(
+            f"{words.listed(near)} may be as fast: within 5 % or the scatter of the answers, which another measurement "
+            "may turn round."
+        )
+    if best.precision != quality.reference and words.upper(best) > bound:
+        over = "lies above" if best.fidelity.kld.mean > bound else "is not surely under"
+        said.append(f"The mean KLD of {best.precision}, {words.kld(best)}, {over} the bound of {words.limit(bound)}.")
+    return best.precision, said

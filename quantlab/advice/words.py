@@ -1,0 +1,50 @@
+"""What the sentences share: a run's figures in words, lists of names."""
+
+import math
+from collections.abc import Sequence
+
+from quantlab.charts.scored import with_error, within_floor
+from quantlab.measure import paired
+from quantlab.records import Load, Quality, QualityRun
+
+
+def upper(run: QualityRun) -> float:
+    """The upper end of the 95 % confidence interval of a run's mean KLD, in nats.
+
+    From the scatter of the windows' means, which tokens that hang together do not make look small; where there is one
+    window alone, from the tokens' own standard error, as if they were independent.
+    """
+    found = paired.estimate(run.fidelity.window_kld)
+    return run.fidelity.kld.mean + (found.margin if found else 1.96 * run.fidelity.kld.se)
+
+
+def in_noise(quality: Quality, run: QualityRun) -> bool:
+    return within_floor(quality, run.fidelity.kld.mean)
+
+
+def weight_bytes(load: Load) -> int:
+    """What the weights take at most: kernels may repack them while they run."""
+    return max(load.stored_bytes, load.running_bytes)
+
+
+def kld(run: QualityRun) -> str:
+    return with_error(run.fidelity.kld.mean, run.fidelity.kld.se, "nats")
+
+
+def round_up(n: int, digits: int = 2) -> int:
+    """`n` rounded up to that many digits: an estimate is no more exact."""
+    step = 10 ** max(0, len(str(n)) - digits)
+    return math.ceil(n / step) * step
+
+
+def listed(names: Sequence[str]) -> str:
+    return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
+
+
+def is_(names: Sequence[str]) -> str:
+    return "is" if len(names) == 1 else "are"
+
+
+def limit(nats: float) -> str:
+    """A bound as it was given: it is no measured figure, and has no more digits."""
+    return f"{nats:g} nats"
