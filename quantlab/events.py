@@ -60,7 +60,14 @@ class Done:
     replayed: bool = False
 
 
-Event = Started | Loading | Loaded | Token | Finished | Done
+@dataclass(frozen=True)
+class NotKept:
+    """From here on the history keeps nothing of this work, which goes on. `why` in words."""
+
+    why: str
+
+
+Event = Started | Loading | Loaded | Token | Finished | Done | NotKept
 
 #: What is measured of one variant, one after the other.
 Stage = Literal["speed", "text", "tasks", "layers"]
@@ -99,4 +106,4 @@ class QualityDone:
     quality: Quality
 
 
-QualityEvent = QualityStarted | Loading | Loaded | Measuring | Measured | QualityDone
+QualityEvent = QualityStarted | Loading | Loaded | Measuring | Measured | QualityDone | NotKept

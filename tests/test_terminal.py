@@ -14,7 +14,7 @@ from rich.console import Console
 from quantlab import terminal
 from quantlab.engine.disk import MANIFEST, CheckpointStore
 from quantlab.errors import Stopped
-from quantlab.events import Done, Event, Finished, Loading, Started, Token
+from quantlab.events import Done, Event, Finished, Loading, NotKept, Started, Token
 from quantlab.records import Comparison, Model, Offer, Peak, Precision
 from quantlab.terminal.progress import Line
 from quantlab.terminal.tables import broken
@@ -97,6 +97,13 @@ def told(*steps: tuple[str, int, int, str]) -> list[str]:
             console.print(line._progress.get_renderable())
             seen.append(console.file.getvalue().rstrip())
     return seen
+
+
+def test_what_is_not_kept_is_said(capsys):
+    comparison = example_comparison()
+    told = (NotKept("The disk is full."), *events(comparison))
+    assert terminal.follow(iter(told), threading.Event()).comparison is comparison
+    assert "nothing more of this is kept. The disk is full." in capsys.readouterr().err
 
 
 def test_an_error_leaves_no_bar_that_stands_still(capsys):

@@ -15,9 +15,10 @@ _TITLES = {
     "own": "relative error made in the layer itself",
     "relative": "relative error, earlier layers’ included",
 }
-#: The scale is the same for every precision. At 1 the error is as large as the output; below 1e-4 it is bfloat16's
-#: own rounding and less.
+#: At 1 the error is as large as the output; below 1e-4 it is bfloat16's own rounding and less.
 LOWEST, HIGHEST = 1e-4, 1.0
+# Of more layers the cells are too narrow for numbers on a telephone.
+_NUMBERED = 6
 _TICKS = {1e-4: "0.01 %", 1e-3: "0.1 %", 1e-2: "1 %", 0.1: "10 %", 1.0: "100 %"}
 
 
@@ -39,12 +40,18 @@ def figure(quality: Quality, precision: str, value: Figure = "own") -> go.Figure
     layers = sorted({it.layer for it in run.layers})
     found = {(it.module, it.layer): it for it in run.layers}
     cells = [[found.get((module, layer)) for layer in layers] for module in modules]
+    lowest = _lowest(quality, value)
+    numbers = {"texttemplate": "%{text}", "textfont": {"color": shades.INK, "size": 11}}
     drawn = go.Figure(go.Heatmap(
-        x=layers, y=modules, z=[[it and _log(getattr(it, value)) for it in row] for row in cells],
-        zmin=math.log10(LOWEST), zmax=math.log10(HIGHEST), colorscale=shades.colour_scale(), xgap=1, ygap=1,
+        x=layers, y=modules, z=[[it and _log(getattr(it, value), lowest) for it in row] for row in cells],
+        text=[[_percent(getattr(it, value)) if it else "" for it in row] for row in cells],
+        **(numbers if len(layers) <= _NUMBERED else {}),
+        zmin=math.log10(lowest), zmax=math.log10(HIGHEST), colorscale=shades.colour_scale(), xgap=1, ygap=1,
         hoverongaps=False, customdata=[[[_hover(it)] if it else [""] for it in row] for row in cells],
         hovertemplate="%{customdata[0]}<extra></extra>",
-        colorbar=shades.colour_bar(_TITLES[value], {math.log10(at): name for at, name in _TICKS.items()}),
+        colorbar=shades.colour_bar(
+            _TITLES[value], {math.log10(at): name for at, name in _TICKS.items() if at >= lowest}
+        ),
     ))  # fmt: skip
     # One row alone would leave less than the colour bar takes, and plotly then gives up.
     style.laid_out(drawn, 150 + 26 * max(len(modules), 4))
@@ -56,8 +63,19 @@ def figure(quality: Quality, precision: str, value: Figure = "own") -> go.Figure
     )  # fmt: skip
 
 
-def _log(error: float) -> float | None:
-    return None if math.isnan(error) else math.log10(min(max(error, LOWEST), HIGHEST))
+def _lowest(quality: Quality, value: Figure) -> float:
+    """Where the scale begins: the decade of the smallest error of all precisions, so that one scale serves them all."""
+    errors = [getattr(it, value) for run in quality.runs for it in run.layers]
+    least = min((error for error in errors if error > 0), default=LOWEST)
+    return min(max(10.0 ** math.floor(math.log10(least)), LOWEST), 0.1)
+
+
+def _log(error: float, lowest: float) -> float | None:
+    return None if math.isnan(error) else math.log10(min(max(error, lowest), HIGHEST))
+
+
+def _percent(error: float) -> str:
+    return "" if math.isnan(error) else f"{units.number(100 * error, 2)} %"
 
 
 def _hover(it: LayerError) -> str:

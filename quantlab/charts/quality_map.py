@@ -128,6 +128,10 @@ def _panel(
     names = [shortened(point.precision, 14) for point in points]
     spots = [share(point.x, scale.place(point.kld)) for point in points]
     lines = list(itertools.pairwise(share(*corner) for corner in corners))
+    lines += [
+        (share(min(it.samples), scale.place(it.kld)), share(max(it.samples), scale.place(it.kld)))
+        for it in points if len(it.samples) > 1
+    ]  # fmt: skip
     for point, name, place in zip(points, names, places(spots, names, lines), strict=True):
         drawn.add_annotation(_name(point, name, place, scale), row=row, col=1)
     ticks = _ticks(low, high)

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 #: A divergence below this many nats is drawn as zero: log-probabilities in float32 are no finer.
 NOTHING = 1e-9
+# More digits behind the point are written as a power of ten.
+_DIGITS = 9
 # Room beneath the smallest value, in decades: for the line of zero, and from it to the edge.
 _TO_ZERO, _TO_EDGE = 0.6, 0.25
 
@@ -62,11 +64,22 @@ def within_floor(quality: Quality, kld: float) -> bool:
 
 
 def with_error(value: float | None, se: float | None, unit: str = "") -> str:
-    """A figure and its standard error: "0.0123 ± 0.0004 nats"."""
+    """A figure and its standard error: "0.01234 ± 0.00041 nats"."""
     if value is None:
         return units.NONE
-    error = "" if se is None or math.isnan(se) else f" ± {units.number(se, 2)}"
-    return f"{units.number(value)}{error}{f' {unit}' if unit else ''}"
+    return f"{_figures(value, se)}{f' {unit}' if unit else ''}"
+
+
+def _figures(value: float, se: float | None) -> str:
+    """To the digits that the error leaves, two of it: those after them say nothing."""
+    if se is None or math.isnan(se):
+        return units.number(value)
+    if not math.isfinite(value) or not 0 < se < math.inf:
+        return f"{units.number(value)} ± {units.number(se, 2)}"
+    digits = max(0, 1 - math.floor(math.log10(se)))
+    if digits > _DIGITS:
+        return f"{units.number(value)} ± {units.number(se, 2)}"
+    return f"{value:,.{digits}f} ± {se:,.{digits}f}"
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,8 @@
 """The history: every comparison and quality run in one SQLite file. Nothing here imports torch."""
 
 from quantlab.settings import app_settings
-from quantlab.store.history import Entry, History, Kind, Resumed, State
+from quantlab.store.entries import Entry, Kind, State
+from quantlab.store.history import History, Resumed
 from quantlab.store.recorder import Recorder
 
 __all__ = ["Entry", "History", "Kind", "Recorder", "Resumed", "State", "open_history"]

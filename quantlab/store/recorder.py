@@ -6,7 +6,17 @@ from contextlib import closing, suppress
 from typing import Any
 
 from quantlab.errors import QuantlabError
-from quantlab.events import Done, Event, Finished, Measured, QualityDone, QualityEvent, QualityStarted, Started
+from quantlab.events import (
+    Done,
+    Event,
+    Finished,
+    Measured,
+    NotKept,
+    QualityDone,
+    QualityEvent,
+    QualityStarted,
+    Started,
+)
 from quantlab.records import Comparison, Quality
 from quantlab.store.history import History
 
@@ -36,7 +46,7 @@ class Recorder:
     def follow(
         self, events: Generator[Event | QualityEvent, None, None], draft: Draft
     ) -> Generator[Event | QualityEvent, None, None]:
-        """The same events, each passed on when what it carries is kept.
+        """The same events, each passed on when what it carries is kept; a `NotKept` where that fails.
 
         `draft` makes the record without runs from what is known at the start. Where the events end early, by an error
         or because nobody looks any more, the entry is marked interrupted.
@@ -44,7 +54,8 @@ class Recorder:
         try:
             with closing(events):
                 for event in events:
-                    self._kept(lambda history, event=event: self._keep(history, event, draft))
+                    if why := self._kept(lambda history, event=event: self._keep(history, event, draft)):
+                        yield NotKept(why)
                     yield event
         finally:
             if self._open and self._history is not None and self.entry is not None:
@@ -66,11 +77,14 @@ class Recorder:
                 history.finish(self.entry, record)
                 self._open = False
 
-    def _kept(self, work: Callable[[History], None]) -> None:
+    def _kept(self, work: Callable[[History], None]) -> str:
+        """Do it; why it could not be done, the first time that it cannot."""
         if self._history is None or self.fault:
-            return
+            return ""
         try:
             work(self._history)
         except QuantlabError as error:
             self.fault = str(error)
-            _LOG.warning("the history is not kept any further: %s", error)
+            _LOG.info("the history is not kept any further: %s", error)
+            return self.fault
+        return ""

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from quantlab.charts import units
 from quantlab.errors import Stopped
-from quantlab.events import Done, Event, Finished, Loading, Started, Token
+from quantlab.events import Done, Event, Finished, Loading, NotKept, Started, Token
 from quantlab.records import Comparison, Run
 from quantlab.terminal.progress import Line, interrupt_sets
 from quantlab.terminal.tables import NAME_WIDTH, broken, narrow
@@ -33,6 +33,8 @@ def follow(events: Iterator[Event], stop: threading.Event) -> Done:
                 case Finished(run=run):
                     what = "failed" if run.error else "tokens, stopped" if run.stopped else "tokens, done"
                     line.tell(run.precision, len(run.token_ids), what=what)
+                case NotKept(why=why):
+                    line.warn(f"nothing more of this is kept. {why}")
                 case Done():
                     return event
     raise Stopped

@@ -43,10 +43,10 @@ def show_history(entries: "Iterable[Entry]", console: Console | None = None) -> 
     console = console or Console(soft_wrap=True)
     for entry in entries:
         when = entry.started.astimezone().strftime("%Y-%m-%d %H:%M")
-        count = (
-            f" ({len(entry.finished)} of {len(entry.precisions)})" if entry.state in ("interrupted", "running") else ""
-        )
-        state = "" if entry.state == "done" else f", {entry.state}{count}"
+        finished, all_of = len(entry.finished), len(entry.precisions)
+        state = "" if entry.state == "done" else f", {entry.state}{f' ({finished} of {all_of})' * (finished < all_of)}"
+        state += f", {len(entry.failed)} failed" if entry.failed else ""
+        state += ", from a file" if entry.imported else ""
         what = escape(printable(f"{entry.model}: {entry.title}"))
         console.print(f"[bold]{entry.id}[/] {when} {entry.kind}{state}, {what}", highlight=False)
         console.print(f"    {escape(printable(', '.join(entry.precisions)))}", highlight=False)

@@ -53,6 +53,10 @@ class Line:
             self._task, completed=done, head=escape(shortened(head, 22)), count=count, what=escape(what[-_WHAT:])
         )
 
+    def warn(self, text: str) -> None:
+        """A line that stays, above the progress."""
+        self._progress.console.print(f"quantlab: {text}", markup=False, highlight=False, soft_wrap=True)
+
 
 #: Characters of what is under way, its end: the line has 80 columns.
 _WHAT = 24

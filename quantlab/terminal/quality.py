@@ -10,7 +10,7 @@ from quantlab.advice import advise
 from quantlab.charts import units
 from quantlab.charts.scored import with_error
 from quantlab.errors import Stopped
-from quantlab.events import Loading, Measured, Measuring, QualityDone, QualityEvent, QualityStarted
+from quantlab.events import Loading, Measured, Measuring, NotKept, QualityDone, QualityEvent, QualityStarted
 from quantlab.records import Quality, QualityRun
 from quantlab.terminal.progress import Line, interrupt_sets
 from quantlab.terminal.tables import NAME_WIDTH, broken, narrow, printable
@@ -37,6 +37,8 @@ def follow_quality(events: Iterator[QualityEvent], stop: threading.Event) -> Qua
                     line.tell(name, done, total, what)
                 case Measured(run=run):
                     line.tell(run.precision, what="failed" if run.error else "stopped" if run.stopped else "done")
+                case NotKept(why=why):
+                    line.warn(f"nothing more of this is kept. {why}")
                 case QualityDone(quality=quality):
                     return quality
     raise Stopped
@@ -99,7 +101,7 @@ def _cost_cells(run: QualityRun, quality: Quality) -> Iterator[str]:
     if found is not None and run.precision == quality.reference:
         yield f"perplexity {units.number(found.ppl.value, 4)}"
     else:
-        yield f"{found.ppl.ratio:.5f} ± {units.number(found.ppl.ratio_se, 2)}" if found else units.NONE
+        yield with_error(found.ppl.ratio, found.ppl.ratio_se) if found else units.NONE
     yield units.size(run.load and run.load.stored_bytes)
     yield units.number(run.decode_tokens_per_s)
 

@@ -86,7 +86,8 @@ def rows(entries: Sequence[Entry], *, searched: bool, more: bool) -> str:
 def _row(entry: Entry) -> str:
     precisions = escape(", ".join(entry.precisions))
     return (
-        f'<tr data-entry="{entry.id}"><td><button type="button">{escape(moment(entry.started))}</button></td>'
+        f'<tr data-entry="{entry.id}"><td><button type="button">{escape(moment(entry.started))}</button>'
+        f' <span class="faint">#{entry.id}</span></td>'
         f"<td>{KINDS[entry.kind]}</td><td>{escape(entry.model)}</td>"
         f'<td class="kept-title" title="{escape(entry.title)}">{escape(entry.title) or "(empty)"}</td>'
         f'<td class="kept-precisions" title="{precisions}">{precisions}</td><td>{state(entry)}</td></tr>'
@@ -97,6 +98,8 @@ def state(entry: Entry) -> str:
     """The state as a badge: a sign and a word."""
     finished, all_of = len(entry.finished), len(entry.precisions)
     count = f" {finished} of {all_of}" if finished < all_of else ""
+    count += f", {len(entry.failed)} failed" if entry.failed else ""
+    count += ", from a file" if entry.imported else ""
     return (
         f'<span class="kept-state kept-{entry.state}" title="{_TOLD[entry.state]}">'
         f'<span aria-hidden="true">{_MARKS[entry.state]}</span> {entry.state}{count}</span>'

@@ -5,7 +5,7 @@ import threading
 from collections.abc import Iterator, Sequence
 
 from quantlab.errors import QuantlabError
-from quantlab.events import Event, QualityEvent
+from quantlab.events import Event, NotKept, QualityEvent
 from quantlab.records import QualitySettings, Settings, Text
 from quantlab.settings import AppSettings
 from quantlab.store import History
@@ -44,7 +44,9 @@ class Kept:
         """As `comparison.compare`; replayed where the history has it, unless `fresh`."""
         from quantlab import recording  # brings torch
 
-        return recording.kept_compare(self._usable(), model, precisions, prompt, settings, stop=stop, fresh=fresh)
+        history, why = self._usable()
+        yield from why
+        yield from recording.kept_compare(history, model, precisions, prompt, settings, stop=stop, fresh=fresh)
 
     def quality(
         self, model: str, precisions: Sequence[str], text: Text, settings: QualitySettings,
@@ -53,7 +55,9 @@ class Kept:
         """As `quality.quality`."""
         from quantlab import recording
 
-        return recording.kept_quality(self._usable(), model, precisions, text, settings, stop=stop)
+        history, why = self._usable()
+        yield from why
+        yield from recording.kept_quality(history, model, precisions, text, settings, stop=stop)
 
     def resume(self, entry: int, stop: threading.Event) -> Iterator[Event | QualityEvent]:
         """Go on with an entry; see `recording.resumed`."""
@@ -62,10 +66,10 @@ class Kept:
         history = self.history()
         return iter(()) if history is None else recording.resumed(history, entry, stop)
 
-    def _usable(self) -> History | None:
-        """The history, None also where it cannot be used: a run goes on without."""
+    def _usable(self) -> tuple[History | None, list[NotKept]]:
+        """The history, None also where it cannot be used and then an event that says why: a run goes on without."""
         try:
-            return self.history()
+            return self.history(), []
         except QuantlabError as error:
             log.warning("nothing is kept: %s", error)
-            return None
+            return None, [NotKept(str(error))]

@@ -1,6 +1,5 @@
 """The quality tab's first result: a row for each precision, filled in as they are measured."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
@@ -104,7 +103,7 @@ def _fidelity(found: Fidelity | None, quality: Quality | None, reference: bool) 
     if found is None:
         return Cell(), Cell(), Cell()
     ppl = found.ppl
-    value = f"perplexity {_to_error(ppl.value, ppl.se)}"
+    value = f"perplexity {with_error(ppl.value, ppl.se)}"
     if reference:
         return (
             Cell("0", "by definition"),
@@ -117,19 +116,11 @@ def _fidelity(found: Fidelity | None, quality: Quality | None, reference: bool) 
         Cell(with_error(found.kld.mean, found.kld.se), excluded or remark, f"{found.kld.mean!r} nats"),
         Cell(units.percent(found.same_top), f"± {units.percent(found.same_top_se)}", f"{found.same_top!r}"),
         Cell(
-            _to_error(ppl.ratio, ppl.ratio_se),
+            with_error(ppl.ratio, ppl.ratio_se),
             f"{value}: below 1 is noise" if ppl.ratio < 1 else value,
             f"ratio {ppl.ratio!r}, perplexity {ppl.value!r}",
         ),
     )
-
-
-def _to_error(value: float, se: float) -> str:
-    """A figure to the digits that its error leaves it: "1.00069 ± 0.00036". Ratios near 1 differ in no others."""
-    if not math.isfinite(value) or not math.isfinite(se) or se <= 0:
-        return with_error(value, se)
-    digits = min(9, max(0, 1 - math.floor(math.log10(se))))
-    return f"{value:,.{digits}f} ± {se:,.{digits}f}"
 
 
 def _speed(run: QualityRun | None) -> Cell:

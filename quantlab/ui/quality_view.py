@@ -5,7 +5,7 @@ from typing import Literal
 
 from quantlab import events
 from quantlab.records import Load, Quality, QualityRun, TextFacts
-from quantlab.ui.view import Problem
+from quantlab.ui.view import Problem, not_kept
 
 State = Literal["waiting", "loading", "measuring", "done", "failed", "stopped"]
 ENDED = ("done", "failed", "stopped")
@@ -98,6 +98,8 @@ def fold(view: QualityView, event: events.QualityEvent, at: float) -> QualityVie
             return replace(
                 view, quality=event.quality, reference=event.quality.reference, text=event.quality.text, step=None
             )  # fmt: skip
+        case events.NotKept():
+            return replace(view, notice=not_kept(event.why))
         case _:
             raise TypeError(f"unknown event {event!r}")
 

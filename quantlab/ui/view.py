@@ -93,8 +93,15 @@ def fold(view: View, event: events.Event) -> View:
                 view = _finish(view, run)
             known = event.comparison
             return replace(view, comparison=known, reference=known.reference, replayed=event.replayed)
+        case events.NotKept():
+            return replace(view, notice=not_kept(event.why))
         case _:
             raise TypeError(f"unknown event {event!r}")
+
+
+def not_kept(why: str) -> str:
+    """The remark on work that the history does not keep."""
+    return f"It is not kept in the history. {why}"
 
 
 def halt(view: View, problem: Problem | None = None) -> View:

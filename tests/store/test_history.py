@@ -49,7 +49,9 @@ def test_a_record_is_kept_run_by_run_and_comes_back_whole(history: History, reco
     assert History(history.file).get(entry) == unplaced(record)
     line = history.entry(entry)
     assert line.state == ("stopped" if any(run.stopped for run in record.runs) else "done")
-    assert line.precisions == line.finished == tuple(names(record)) and line.ended is not None
+    assert line.precisions == tuple(names(record)) and line.ended is not None and not line.imported
+    assert line.finished == tuple(run.precision for run in record.runs if not run.stopped)
+    assert line.failed == tuple(run.precision for run in record.runs if run.error)
     assert line.started == record.started and history.asked(entry) == ASKED
 
 
@@ -73,7 +75,7 @@ def test_finishing_gives_the_runs_the_record_s_own_order(history: History):
 
 def test_the_list_is_searched_by_model_prompt_and_precision(history: History):
     comparison, quality = example_comparison(("fp32", "nf4"), stopped=None), example_quality(("fp32", "rtn-2"))
-    first = history.keep(replace(comparison, prompt="Ein Gruß an 100 % der Welt_"))
+    first = history.keep(replace(comparison, prompt="Ein Gruß an 100 % der Welt_, Zeit_"))
     later = replace(comparison, prompt="Second", started=comparison.started + timedelta(days=1))
     second = history.keep(replace(later, model=replace(later.model, name="shape:Mistral-7B-v0.3", kind="shape")))
     third = history.keep(replace(quality, started=quality.started + timedelta(days=2)))
@@ -81,11 +83,11 @@ def test_the_list_is_searched_by_model_prompt_and_precision(history: History):
     def found(search: str = "", **more) -> list[int]:
         return [entry.id for entry in history.entries(search, **more)]
 
-    assert found() == [third, second, first]
+    assert found() == [third, second, first] and all(entry.imported for entry in history.entries())
     assert found(limit=1, offset=1) == [second]
     assert found("GRUSS welt") == [first] and found("100 %") == [first] and found("nf4") == [second, first]
-    assert found("mistral") == [second] and found("held-out RTN-2") == [third]
-    assert found("%") == [first] and found("_") == [first] and found("nothing like it") == []
+    assert found("mistral") == [second] and found("held-out RTN-2") == [third] and found("demo_facts") == [third]
+    assert found("%") == [first] and found("t_") == [first] and found("nothing like it") == []
     assert found(kind="quality") == [third] and found("fp32", kind="comparison") == [second, first]
     assert found("a" * 10_000) == [] and found(" ".join("ö" * 2_000)) == [] and found("\ud800 \0") == []
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from quantlab.errors import BadInput, OutOfMemory
-from quantlab.events import Loaded, Loading, Measured, Measuring, QualityDone, QualityStarted, Token
+from quantlab.events import Loaded, Loading, Measured, Measuring, NotKept, QualityDone, QualityStarted, Token
 from quantlab.records import QualityRun, TextFacts
 from quantlab.settings import AppSettings
 from quantlab.ui import quality_fragments, quality_runner, quality_table
@@ -251,3 +251,8 @@ def test_the_status_tells_states_and_the_line_below_how_far():
 )
 def test_a_time_left_is_as_exact_as_it_can_be(seconds, told):
     assert quality_fragments.duration(seconds) == told
+
+
+def test_what_is_not_kept_is_said_with_the_status():
+    view = fold(QualityView(), NotKept("The disk <is> full."), 0.0)
+    assert "not kept in the history. The disk &lt;is&gt; full." in quality_fragments.status(view, running=True)

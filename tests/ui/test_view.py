@@ -2,8 +2,9 @@
 
 import pytest
 
-from quantlab.events import Finished, Started
+from quantlab.events import Finished, NotKept, Started
 from quantlab.records import Run, Settings
+from quantlab.ui import fragments
 from quantlab.ui.view import Problem, View, fold, halt
 from tests.fakes import Script, fake_compare
 
@@ -62,3 +63,8 @@ def test_what_was_known_before_the_start_is_kept():
 def test_an_unknown_event_is_loud():
     with pytest.raises(TypeError, match="unknown event"):
         fold(View(), object())
+
+
+def test_what_is_not_kept_is_said_with_the_status():
+    view = fold(View(), NotKept("The disk <is> full."))
+    assert "not kept in the history. The disk &lt;is&gt; full." in fragments.status(view, running=True)
