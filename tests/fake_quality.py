@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from quantlab.errors import BadInput
 from quantlab.events import Loaded, Loading, Measured, Measuring, QualityDone, QualityEvent, QualityStarted
 from quantlab.fidelity import tasks
+from quantlab.methods.published import labels
 from quantlab.records import QualityRun, QualitySettings, Text, TextFacts
 from tests.examples import BITS, ERRORS
 from tests.quality_examples import TASKS, fidelity, mean_kld, quality, quality_run
@@ -45,7 +46,9 @@ def fake_quality(
         raise BadInput(f"The text has {words} tokens, and one window takes {WINDOW}.", "Give a longer text.")
     windows = min(settings.windows, words // WINDOW)
     facts = TextFacts(text.name, text.digest, words, windows * SCORED, windows, WINDOW)
-    order = sorted(precisions, key=lambda name: -BITS[name])
+    names = tuple(labels(precisions).values())
+    # The figures of a published checkpoint are those of nf4.
+    order = sorted(names, key=lambda name: (name != settings.reference, -BITS.get(name, 0.0)))
     yield QualityStarted(tuple(order), order[0], facts)
     if script.crash:
         raise script.crash
@@ -58,8 +61,8 @@ def fake_quality(
                 yield Measured(run)
     finally:
         script.running -= 1
-    found = quality(tuple(order), {}, floor=not stop.is_set())
-    yield QualityDone(replace(found, text=facts, settings=settings, runs=tuple(runs[name] for name in precisions)))
+    found = replace(quality(floor=not stop.is_set()), reference=order[0])
+    yield QualityDone(replace(found, text=facts, settings=settings, runs=tuple(runs[name] for name in names)))
 
 
 def _measure(name, reference, settings, facts, stop, script) -> Iterator[QualityEvent]:
@@ -69,7 +72,8 @@ def _measure(name, reference, settings, facts, stop, script) -> Iterator[Quality
     time.sleep(script.load_s)
     if name in script.failing:
         return QualityRun(name, error=ERRORS["int8"][0], advice=ERRORS["int8"][1])
-    whole = quality_run(name, reference)
+    known = name if name in BITS else "nf4"
+    whole = replace(quality_run(known, reference), precision=name)
     yield Loaded(name, whole.load)
     run = QualityRun(name, load=whole.load, notes=whole.load.notes)
     for done in range(0, facts.scored + 1, SCORED):
@@ -78,7 +82,7 @@ def _measure(name, reference, settings, facts, stop, script) -> Iterator[Quality
         yield Measuring(name, "text", done, facts.scored, "tokens", 1.5 if done else None)
         time.sleep(script.gap_s)
         script.written += 1
-    figures = fidelity(0.0 if name == reference else mean_kld(name), facts.windows)
+    figures = fidelity(0.0 if name == reference else mean_kld(known), facts.windows)
     spread = replace(figures.kld, se=figures.kld.mean / math.sqrt(facts.scored))
     return replace(
         whole,

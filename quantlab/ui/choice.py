@@ -133,8 +133,7 @@ def check(choice: Choice, app: AppSettings) -> None:
         raise BadInput("The prompt is too long.", f"The most is {MAX_PROMPT_CHARACTERS:,} characters.")
     if not 1 <= choice.max_new_tokens <= app.max_new_tokens:
         raise BadInput(f"{choice.max_new_tokens} new tokens were asked for.", f"Ask for 1 to {app.max_new_tokens}.")
-    if choice.compute_dtype not in COMPUTE_DTYPES:
-        raise unknown("compute dtype", choice.compute_dtype, COMPUTE_DTYPES)
+    check_compute_dtype(choice.compute_dtype)
     check_quantizing(choice, app)
 
 
@@ -145,6 +144,12 @@ def check_published(names: tuple[str, ...], app: AppSettings) -> None:
     if app.public and (strange := [name for name in names if name not in PRECISIONS]):
         raise unknown("precision", strange[0][:100], PRECISIONS)  # each option in a name would be one more to build
     labels(names)
+
+
+def check_compute_dtype(name: str) -> None:
+    """Raises BadInput for one that the page does not offer."""
+    if name not in COMPUTE_DTYPES:
+        raise unknown("compute dtype", name[:100], COMPUTE_DTYPES)
 
 
 def check_quantizing(choice: Choice, app: AppSettings) -> None:

@@ -8,9 +8,10 @@ from quantlab.errors import QuantlabError
 from quantlab.settings import AppSettings
 from quantlab.ui import choice as choices
 from quantlab.ui import fragments, inputs, models, panels, save_panel, scripts
+from quantlab.ui.adding import Adding
 from quantlab.ui.choice import Choice
 from quantlab.ui.handlers import Handlers
-from quantlab.ui.inputs import Adding, Inputs
+from quantlab.ui.inputs import Inputs
 from quantlab.ui.offered import Offered
 from quantlab.ui.save_panel import SaveHandlers, SavePanel
 from quantlab.ui.services import Services

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import astuple
@@ -12,8 +11,8 @@ import gradio as gr
 
 from quantlab.errors import BadInput, QuantlabError
 from quantlab.methods.published import is_published
+from quantlab.ui import adding, column, fragments, models, offered, panels, picker, runner, share
 from quantlab.ui import choice as choices
-from quantlab.ui import column, fragments, models, offered, panels, picker, runner, share
 from quantlab.ui.choice import DEFAULT_TICKS, Choice
 from quantlab.ui.offered import Offered
 from quantlab.ui.tab import TabHandlers
@@ -22,7 +21,6 @@ from quantlab.ui.view import Column, Problem, View
 if TYPE_CHECKING:
     from quantlab.ui.compare_tab import Parts
 
-log = logging.getLogger(__name__)
 Updates = dict[Any, Any]
 
 
@@ -113,30 +111,12 @@ class Handlers(TabHandlers):
 
     def add(self, typed: str, compute_dtype: str, ticked: list[str], before: Offered) -> Updates:
         """Add a published checkpoint to the list and tick it, where that can be."""
-        spec = str(typed or "").strip()
-        try:
-            if not spec:
-                raise BadInput("Nothing was typed.", "Type a folder, a .gguf file or a Hugging Face id.")
-            choices.check_published((spec,), self.app)
-            row = offered.look_at(spec, choices.placement(Choice(compute_dtype=compute_dtype), self.app), self.services)
-            if not row.published:
-                raise BadInput(f"{spec} could be a precision's name.", f"Write ./{spec} for the folder.")
-            spec = row.value
-        except QuantlabError as error:
-            return {self.parts.adding.said: fragments.added(Problem(error.what, error.advice))}
-        except Exception:
-            log.exception("a checkpoint could not be added")
-            return {
-                self.parts.adding.said: fragments.added(
-                    Problem("It could not be added through a fault of ours.", "The log says why.")
-                )
-            }
-        found, limit = before.with_added(row), self.app.max_columns
-        kept = offered.ticks(found, ticked, limit) if ticked else []
-        return self._rows(found, offered.ticks(found, [*kept, spec], limit) if len(kept) < limit else kept) | {
-            self.parts.adding.spec: "",
-            self.parts.adding.said: fragments.added_row(row, full=spec not in kept and len(kept) >= limit),
-        }
+        where = choices.placement(Choice(compute_dtype=compute_dtype), self.app)
+        added = adding.add(typed, where, ticked, before, self.app, self.services)
+        said = {self.parts.adding.said: added.said}
+        if added.offered is None:
+            return said
+        return said | self._rows(added.offered, list(added.ticks)) | {self.parts.adding.spec: ""}
 
     def restore(self, request: gr.Request) -> Updates:
         """The choice that the page's address holds; the default where it holds none.

@@ -6,8 +6,8 @@ import gradio as gr
 
 from quantlab.methods.calibration import MIN_LENGTH
 from quantlab.settings import AppSettings
+from quantlab.ui import adding, fragments, models, offered, picker
 from quantlab.ui import choice as choices
-from quantlab.ui import fragments, models, offered, picker
 from quantlab.ui.choice import Choice
 from quantlab.ui.offered import Offered
 from quantlab.ui.services import Services
@@ -40,15 +40,6 @@ class Inputs:
         return [getattr(self, field.name) for field in fields(self)]
 
 
-@dataclass(frozen=True)
-class Adding:
-    """The control that adds a published checkpoint to the list, hidden in public."""
-
-    spec: gr.Textbox
-    add: gr.Button
-    said: gr.HTML
-
-
 def model_inputs(start: Choice, found: Offered, app: AppSettings, services: Services):
     """Model, what is known of it, the tick list, and the control that adds to the list."""
     known = services.choices()
@@ -62,24 +53,7 @@ def model_inputs(start: Choice, found: Offered, app: AppSettings, services: Serv
     )
     about = gr.HTML(fragments.about_model(*models.about(start.model, known)), elem_id="about", apply_default_css=False)
     ticked = offered.ticks(found, start.precisions, app.max_columns)
-    return model, about, picker.picker(found, ticked, app.max_columns), _adding(app)
-
-
-def _adding(app: AppSettings) -> Adding:
-    with gr.Row(elem_id="add", visible=not app.public):
-        spec = gr.Textbox(
-            label="Add a published checkpoint",
-            info="A folder, a .gguf file or a Hugging Face id. ::NAME picks one file of several, ::nf4 a precision.",
-            placeholder="owner/name, /path/to/folder or /path/to/model.gguf",
-            max_lines=1,
-            max_length=500,
-            scale=5,
-            min_width=180,
-            elem_id="add-spec",
-        )
-        add = gr.Button("Add", elem_id="add-button", scale=1, min_width=64)
-    said = gr.HTML("", elem_id="added", visible=not app.public, apply_default_css=False)
-    return Adding(spec, add, said)
+    return model, about, picker.picker(found, ticked, app.max_columns), adding.build(app)
 
 
 def prompt_inputs(start: Choice, services: Services):

@@ -33,6 +33,8 @@ class QualityChoice:
     tasks: tuple[str, ...] = ()
     more_tasks: str = ""
     layers: bool = True
+    reference: str = choices.MOST_PRECISE
+    compute_dtype: str = choices.COMPUTE_DTYPES[0]
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -63,6 +65,8 @@ def from_inputs(*values: object) -> QualityChoice:
             tasks=tuple(str(name) for name in named["tasks"] or ()),
             more_tasks=str(named["more_tasks"] or ""),
             layers=bool(named["layers"]),
+            reference=str(named["reference"] or choices.MOST_PRECISE),
+            compute_dtype=str(named["compute_dtype"] or choices.COMPUTE_DTYPES[0]),
         )
     except (TypeError, ValueError, OverflowError) as error:
         raise BadInput("The number of windows is not a number.", "Type one.") from error
@@ -78,6 +82,7 @@ def check(choice: QualityChoice, app: AppSettings) -> None:
     if len(choice.precisions) > app.max_columns:
         raise BadInput(f"{len(choice.precisions)} precisions are ticked.", f"At most {app.max_columns} run at once.")
     choices.check_published(choice.precisions, app)
+    choices.check_compute_dtype(choice.compute_dtype)
     most = most_windows(app)
     if not 1 <= choice.windows <= most:
         raise BadInput(f"{choice.windows} windows were asked for.", f"Ask for 1 to {most}.")
@@ -136,5 +141,11 @@ def settings(choice: QualityChoice, app: AppSettings) -> QualitySettings:
         windows=choice.windows,
         tasks=choice.all_tasks,
         layers=choice.layers,
-        placement=Placement(device=app.device or "auto"),
+        reference=choice.reference if choice.reference in choice.columns else None,
+        placement=placement(choice.compute_dtype, app),
     )
+
+
+def placement(compute_dtype: str, app: AppSettings) -> Placement:
+    """Where and in what type the chosen variants are to lie."""
+    return choices.placement(choices.Choice(compute_dtype=compute_dtype), app)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
@@ -11,8 +11,8 @@ import gradio as gr
 
 from quantlab import advice
 from quantlab.errors import BadInput, QuantlabError
-from quantlab.records import Placement, Quality
-from quantlab.ui import choice, fragments, models, offered, picker, quality_runner, quality_table, runner
+from quantlab.records import Quality
+from quantlab.ui import adding, choice, fragments, models, offered, picker, quality_runner, quality_table, runner
 from quantlab.ui import quality_choice as choices
 from quantlab.ui import quality_fragments as html
 from quantlab.ui.offered import Offered
@@ -63,7 +63,7 @@ class QualityHandlers(TabHandlers):
         with self.running(request) as stop:
             try:
                 chosen = choices.from_inputs(*values)
-                if not chosen.precisions and (problem := self._offered(chosen.model)[1]):
+                if not chosen.precisions and (problem := self._offered(chosen.model, chosen.compute_dtype, ())[1]):
                     # Nothing can be ticked for a model that cannot be read: that is what went wrong.
                     yield self._ended(QualityView(problem=problem), shown)
                     return
@@ -91,17 +91,32 @@ class QualityHandlers(TabHandlers):
             inputs.file: gr.update(visible=source == FILE),
         }
 
-    def estimate(self, model: str, ticked: list[str], before: Offered) -> Updates:
-        """What the chosen model takes at each precision; ticks are kept where they can be."""
+    def estimate(self, model: str, compute_dtype: str, ticked: list[str], before: Offered) -> Updates:
+        """What the chosen model takes at each precision; ticks and added checkpoints are kept where they can be."""
         name = str(model or "").strip()
-        found, problem = self._offered(name)
+        found, problem = self._offered(name, compute_dtype, before.specs)
         wanted = offered.wishes(before, ticked) or choice.DEFAULT_TICKS
         found, ticks = offered.settled(found, wanted, self.app.max_columns)
-        return {
-            self.parts.offered: found,
-            self.parts.inputs.precisions: gr.update(value=ticks, rows=picker.rows(found), limit=self.app.max_columns),
+        return self._rows(found, ticks, gr.update(value=choice.MOST_PRECISE)) | {
             self.parts.about: fragments.about_model(*models.about(name, self.services.choices())),
             self.parts.problem: fragments.problem(problem),
+        }
+
+    def add(self, typed: str, compute_dtype: str, ticked: list[str], before: Offered) -> Updates:
+        """Add a published checkpoint to the list and tick it, where that can be."""
+        where = choices.placement(str(compute_dtype), self.app)
+        added = adding.add(typed, where, ticked, before, self.app, self.services)
+        said = {self.parts.adding.said: added.said}
+        if added.offered is None:
+            return said
+        return said | self._rows(added.offered, list(added.ticks)) | {self.parts.adding.spec: ""}
+
+    def _rows(self, found: Offered, ticked: list[str], reference: Updates | None = None) -> Updates:
+        inputs = self.parts.inputs
+        return {
+            self.parts.offered: found,
+            inputs.precisions: gr.update(value=ticked, rows=picker.rows(found), limit=self.app.max_columns),
+            inputs.reference: gr.update(choices=[choice.MOST_PRECISE, *found.names]) | (reference or {}),
         }
 
     def advise(self, quality: Quality | None, bound: float | None, megabytes: float | None) -> str:
@@ -129,10 +144,11 @@ class QualityHandlers(TabHandlers):
 
         return redraw
 
-    def _offered(self, model: str) -> tuple[Offered, Problem | None]:
-        """The offers for a model, and what was wrong with it."""
-        where = Placement(device=self.app.device or "auto")
-        return offered.of_model(model, where, self.app, self.services)
+    def _offered(self, model: str, compute_dtype: str, specs: Sequence[str]) -> tuple[Offered, Problem | None]:
+        """The offers for a model and the checkpoints `specs`, and what was wrong with the model."""
+        where = choices.placement(str(compute_dtype), self.app)
+        added = offered.look_again(specs, where, self.services)
+        return offered.of_model(model, where, self.app, self.services, added)
 
     def _progress(self, view: QualityView, shown: dict[Any, str], running: bool = True) -> Updates:
         """Updates for what differs from what was shown last."""

@@ -6,8 +6,9 @@ import gradio as gr
 
 from quantlab.fidelity import tasks, texts
 from quantlab.settings import AppSettings
-from quantlab.ui import fragments, models, offered, picker, quality_fragments
+from quantlab.ui import adding, fragments, models, offered, picker, quality_fragments
 from quantlab.ui import quality_choice as choices
+from quantlab.ui.choice import COMPUTE_DTYPES, MOST_PRECISE
 from quantlab.ui.offered import Offered
 from quantlab.ui.quality_choice import FILE, PASTE, PUBLIC_TEXT_BYTES, QualityChoice
 from quantlab.ui.services import Services
@@ -30,6 +31,8 @@ class QualityInputs:
     tasks: gr.CheckboxGroup
     more_tasks: gr.Textbox
     layers: gr.Checkbox
+    reference: gr.Dropdown
+    compute_dtype: gr.Dropdown
 
     def listed(self) -> list[gr.components.Component]:
         return [getattr(self, field.name) for field in fields(self)]
@@ -50,7 +53,22 @@ def model_inputs(start: QualityChoice, found: Offered, app: AppSettings, service
         fragments.about_model(*models.about(start.model, known)), elem_id="quality-about", apply_default_css=False
     )
     ticked = offered.ticks(found, start.precisions, app.max_columns)
-    return model, about, picker.picker(found, ticked, app.max_columns, elem_id="quality-precisions")
+    ticks = picker.picker(found, ticked, app.max_columns, elem_id="quality-precisions")
+    return model, about, ticks, adding.build(app, "quality-")
+
+
+def comparing_inputs(start: QualityChoice, found: Offered):
+    """What the others are held against, and in what type they compute."""
+    with gr.Row(elem_id="quality-comparing"):
+        reference = gr.Dropdown(
+            [MOST_PRECISE, *found.names], value=start.reference, label="Reference", min_width=130,
+            elem_id="quality-reference",
+        )  # fmt: skip
+        dtype = gr.Dropdown(
+            list(COMPUTE_DTYPES), value=start.compute_dtype, label="Compute dtype", min_width=130,
+            elem_id="quality-dtype",
+        )  # fmt: skip
+    return reference, dtype
 
 
 def text_inputs(start: QualityChoice, app: AppSettings):

@@ -112,7 +112,7 @@ CHARTS = (
     ),
     QualityChart(
         "quality-layers", "Where the error arises",
-        "Error of each module’s output against the reference’s (relative Frobenius norm), layer by layer.",
+        "How far each layer, given the reference’s input, is off in its output: relative error (Frobenius norm).",
         _layers, lambda quality: bool(_looked_into(quality)), "Precision", _looked_into, True,
     ),
 )  # fmt: skip

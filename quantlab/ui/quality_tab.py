@@ -11,6 +11,7 @@ from quantlab.records import Placement
 from quantlab.settings import AppSettings
 from quantlab.ui import panels, quality_inputs
 from quantlab.ui import quality_fragments as html
+from quantlab.ui.adding import Adding
 from quantlab.ui.compare_tab import DEVICE_QUEUE, SMALL
 from quantlab.ui.fragments import said
 from quantlab.ui.offered import Offered
@@ -44,6 +45,7 @@ class QualityParts:
 
     inputs: QualityInputs
     offered: gr.State
+    adding: Adding
     about: gr.HTML
     measure: gr.Button
     stop: gr.Button
@@ -72,7 +74,8 @@ def build(app: AppSettings, services: Services) -> None:
     found = Offered(_first_offers(start, app, services))
     with gr.Row(elem_id="quality-choose", elem_classes="choose"):
         with gr.Column(scale=6, min_width=300, elem_classes="choose-card"):
-            model, about, precisions = quality_inputs.model_inputs(start, found, app, services)
+            model, about, precisions, adding = quality_inputs.model_inputs(start, found, app, services)
+            comparing = quality_inputs.comparing_inputs(start, found)
         with gr.Column(scale=6, min_width=300, elem_classes="choose-card"):
             reading = quality_inputs.text_inputs(start, app)
             answering = quality_inputs.task_inputs(start, app, services)
@@ -82,8 +85,8 @@ def build(app: AppSettings, services: Services) -> None:
             status = gr.HTML(said(""), elem_id="quality-status", apply_default_css=False)
             progress = gr.HTML("", elem_id="quality-progress", apply_default_css=False)
     problem = gr.HTML("", elem_id="quality-problem", apply_default_css=False)
-    inputs = QualityInputs(model, precisions, *reading, *answering)
-    head = (inputs, gr.State(found), about, measure, stop, status, progress, problem, gr.State(None))
+    inputs = QualityInputs(model, precisions, *reading, *answering, *comparing)
+    head = (inputs, gr.State(found), adding, about, measure, stop, status, progress, problem, gr.State(None))
     parts = QualityParts(*head, *_results())
     _wire(parts, QualityHandlers(parts, app, services))
 
@@ -122,6 +125,22 @@ def _panel(chart: QualityChart) -> Panel:
     return Panel(column, plot, table, pick)
 
 
+def _wire_offers(parts: QualityParts, handlers: QualityHandlers) -> None:
+    """What changes the tick list: another model or compute type, an added checkpoint."""
+    chosen, adding = parts.inputs, parts.adding
+    listed = [parts.offered, chosen.precisions, chosen.reference]
+    before = [chosen.compute_dtype, chosen.precisions, parts.offered]
+    quick = {"show_progress": "hidden", "concurrency_limit": 4, "api_visibility": "private"}
+    gr.on(
+        [chosen.model.input, chosen.compute_dtype.input],
+        handlers.estimate, [chosen.model, *before], [*listed, parts.about, parts.problem], **quick,
+    )  # fmt: skip
+    gr.on(
+        [adding.add.click, adding.spec.submit],
+        handlers.add, [adding.spec, *before], [*listed, adding.spec, adding.said], **quick,
+    )  # fmt: skip
+
+
 def _wire(parts: QualityParts, handlers: QualityHandlers) -> None:
     inputs = parts.inputs.listed()
     limits = [parts.quality, parts.bound, parts.memory]
@@ -133,14 +152,7 @@ def _wire(parts: QualityParts, handlers: QualityHandlers) -> None:
     gr.on([parts.bound.input, parts.memory.input], handlers.advise, limits, parts.advice, **SMALL)
     shown = [parts.inputs.source, parts.inputs.pasted, parts.inputs.file]
     parts.inputs.source.input(handlers.source, parts.inputs.source, shown, **SMALL)
-    parts.inputs.model.input(
-        handlers.estimate,
-        [parts.inputs.model, parts.inputs.precisions, parts.offered],
-        [parts.offered, parts.inputs.precisions, parts.about, parts.problem],
-        show_progress="hidden",
-        concurrency_limit=4,
-        api_visibility="private",
-    )
+    _wire_offers(parts, handlers)
     for index, panel in enumerate(parts.panels):
         if panel.pick is not None:
             panel.pick.input(handlers.pick(index), [parts.quality, panel.pick], [panel.plot, panel.table], **SMALL)

@@ -13,24 +13,19 @@ from quantlab.fidelity.reading import read_reference, read_variant
 from quantlab.fidelity.reference import ScoreStore
 from quantlab.fidelity.texts import text
 from quantlab.fidelity.windows import windows
-from quantlab.methods import METHODS, PRECISIONS, method_of
+from quantlab.methods import PRECISIONS, method_of
 from quantlab.models.source import DEMO_FOLDER
 from quantlab.models.tokenizer import load_tokenizer
+from quantlab.planning import Entrant, refusal
 from quantlab.records import Fidelity, Model, Placement, silent
 from tests.fidelity import plain
-from tests.loading import load, store, variant
+from tests.loading import LITTLE, load, store, variant
 
 DEMO = Model("demo", "demo", DEMO_FOLDER)
 FLOAT32 = Placement("cpu", compute_dtype="float32")
 WINDOWS = 4
-#: The methods' own ladders, without the variants of one that differ by an option.
-NAMES = [
-    name
-    for name, precision in PRECISIONS.items()
-    if name != "fp32" and not name.endswith("-sym") and not METHODS[precision.method].unavailable("cpu")
-    and name in ("bf16", "fp16", "int8", "int8-plain", "nf4", "nf4-dq", "fp4", "rtn-8", "rtn-4", "rtn-2", "gptq-4",
-                 "awq-4", "hqq-4", "ao-int8", "q8_0", "q4_k_m", "q2_k")
-]  # fmt: skip
+#: All that a CPU can run, and that this model's weights can be made into.
+NAMES = [name for name, one in PRECISIONS.items() if name != "fp32" and not refusal(Entrant(one, DEMO), "cpu")]
 
 
 @pytest.fixture(scope="module")
@@ -87,11 +82,11 @@ def test_the_reference_is_no_distance_from_itself(reference, ids):
 @pytest.mark.parametrize("name", NAMES)
 def test_the_figures_are_the_plain_script_s(reference, ids, name):
     rows, _, theirs = reference
-    loaded = load(DEMO, name, placement=FLOAT32)
+    loaded = load(DEMO, name, placement=FLOAT32, calibration=LITTLE)
     found = fidelity(read_variant(loaded, windows(ids, 0, 1_024, WINDOWS), rows, silent), WINDOWS)
     read = plain.windows(ids, 0, WINDOWS)
     if method_of(PRECISIONS[name]).name == "gguf":
-        file = store().get(variant(DEMO, name, FLOAT32), silent).folder / GGUF_NAME
+        file = store().get(variant(DEMO, name, FLOAT32, LITTLE), silent).folder / GGUF_NAME
         ours = plain.llama_logits(str(file), read)
     else:
         ours = plain.network_logits(loaded.network, read)

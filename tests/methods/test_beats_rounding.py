@@ -1,21 +1,16 @@
 """On text of the demo's world that nobody trained or calibrated on, GPTQ and AWQ lose less than plain rounding."""
 
-from dataclasses import replace
-
 import pytest
 import torch
 
 from quantlab.demo.corpus import END, held_out_documents
-from quantlab.engine.bring import bring
 from quantlab.methods import precision
 from quantlab.models.source import DEMO_FOLDER
 from quantlab.models.tokenizer import load_tokenizer
-from quantlab.records import Calibration, Model, Placement, silent
-from tests.loading import store, variant
+from quantlab.records import Model, Placement
+from tests.loading import LITTLE, load
 
 DEMO = Model("demo", "demo", DEMO_FOLDER)
-#: 2,048 tokens: a hundredth of the default, and enough to win by far.
-LITTLE = Calibration(samples=8, length=256)
 
 
 @pytest.fixture(scope="module")
@@ -26,9 +21,7 @@ def texts() -> list[list[int]]:
 
 def scores(name: str, texts: list[list[int]]) -> torch.Tensor:
     """Log-probabilities `[tokens, vocabulary]` of all the texts."""
-    wanted = variant(DEMO, name, Placement("cpu", compute_dtype="float32"))
-    wanted = replace(wanted, calibration=wanted.calibration and LITTLE)
-    loaded = bring(wanted, silent, store()).loaded
+    loaded = load(DEMO, name, placement=Placement("cpu", compute_dtype="float32"), calibration=LITTLE)
     found = torch.cat([block for ids in texts for block in loaded.start().score(ids)])
     loaded.close()
     return found.double()

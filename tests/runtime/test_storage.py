@@ -118,16 +118,16 @@ def test_layers_are_counted_as_their_files_hold_them_where_a_kernel_repacked_the
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["fp32", "int8", "nf4-dq", "rtn-3"])
-def test_memory_comes_back_after_load_and_drop(tmp_path, name):
+@pytest.mark.parametrize(("name", "cycles"), [("fp32", 100), ("int8", 50), ("nf4-dq", 50), ("rtn-3", 50)])
+def test_memory_comes_back_after_load_and_drop(tmp_path, name, cycles):
     model = tiny.write(tmp_path, "llama")
     resident = []
-    for _ in range(100):
+    for _ in range(cycles):
         loaded = load(model, name)
         loaded.start().feed([1, 40, 41])
         loaded.close()
         resident.append(resident_bytes())
-    assert resident[99] <= resident[2] * 1.02
+    assert resident[-1] <= resident[2] * 1.02
 
 
 @pytest.mark.gpu

@@ -59,7 +59,7 @@ def test_an_entry_opens_with_its_date_machine_versions_and_charts(history, tmp_p
 def test_a_quality_run_opens_with_its_table_advice_and_picked_charts(history, tmp_path):
     tab = handlers(history, tmp_path)
     opened = tab.open(history.keep(quality()), "", "", None)
-    assert "mean KLD" in opened["results"] and "Smallest under 0.0500 nats" in opened["results"]
+    assert "mean KLD" in opened["results"] and "Smallest under 0.05 nats" in opened["results"]
     drawn = tab.draw(opened["opened"])
     assert not drawn["memory"]["visible"] and drawn["quality-flips.pick"]["value"] == "demo_sums"
     flips = next(place for place, panel in enumerate(tab.parts.panels) if panel.chart.key == "quality-flips")

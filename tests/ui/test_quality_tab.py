@@ -1,12 +1,13 @@
 """The quality tab: its handlers on fake services, and the tab in a real Chromium."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 
 from quantlab.settings import AppSettings
 from quantlab.ui.offered import Offered
-from quantlab.ui.quality_choice import FIELDS, QualityChoice
+from quantlab.ui.quality_choice import FIELDS, QualityChoice, settings
 from quantlab.ui.quality_handlers import QualityHandlers
 from quantlab.ui.quality_panels import CHARTS
 from quantlab.ui.quality_tab import Panel
@@ -16,6 +17,7 @@ from tests.quality_examples import quality
 from tests.ui.pages import served
 from tests.ui.test_looks import CUT_TEXTS, OVERLAPS, WIDE, grave, show_tables
 from tests.ui.test_page import until
+from tests.ui.test_quantizing import SPEC
 
 APP = AppSettings(public=False)
 SESSION = SimpleNamespace(session_hash="one")
@@ -87,8 +89,8 @@ def test_a_chart_that_fails_takes_nothing_with_it(monkeypatch, caplog):
 
 def test_the_recommendation_follows_its_limits():
     advise, found = handlers().advise, quality(("fp32", "int8", "nf4", "rtn-2"), {})
-    assert "Smallest under 0.100 nats: nf4" in advise(found, 0.1, 0)
-    assert "Smallest under 0.00100 nats: int8" in advise(found, 0.001, None)
+    assert "Smallest under 0.1 nats: nf4" in advise(found, 0.1, 0)
+    assert "Smallest under 0.001 nats: int8" in advise(found, 0.001, None)
     assert "None fits into 0.100 MB" in advise(found, 0.1, 0.1)
     assert "larger than zero" in advise(found, None, None) and "larger than zero" in advise(found, -1, None)
     assert "memory limit" in advise(found, 0.1, -5) and "memory limit" in advise(found, 0.1, float("nan"))
@@ -107,11 +109,22 @@ def test_another_precision_of_the_heat_map_is_drawn_from_what_is_there():
 
 def test_a_model_that_cannot_be_read_is_told_and_ticks_come_back():
     made = handlers()
-    gone = made.estimate("nobody/nothing", ["fp32", "nf4"], Offered(made.services.offers("demo", None)))
+    gone = made.estimate("nobody/nothing", "default", ["fp32", "nf4"], Offered(made.services.offers("demo", None)))
     assert "nobody/nothing" in gone["problem"] and gone["inputs.precisions"]["value"] == []
-    back = made.estimate("demo", [], gone["offered"])
+    back = made.estimate("demo", "default", [], gone["offered"])
     assert back["problem"] == "" and back["inputs.precisions"]["value"] == ["fp32", "nf4"]
-    assert made.estimate(QUANTIZED, ["nf4"], back["offered"])["inputs.precisions"]["value"] == ["stored"]
+    assert made.estimate(QUANTIZED, "default", ["nf4"], back["offered"])["inputs.precisions"]["value"] == ["stored"]
+
+
+def test_reference_and_compute_type_are_what_was_chosen():
+    choice = replace(CHOICE, precisions=("fp32", "nf4"), reference="nf4", compute_dtype="bfloat16")
+    asked = settings(choice, APP)
+    assert asked.reference == "nf4" and asked.placement.compute_dtype == "bfloat16"
+    last = measured(choice)[-1]
+    assert last["quality"].reference == "nf4" and "Reference: <b>nf4</b>" in last["table"]
+    assert settings(replace(choice, reference="int8"), APP).reference is None
+    told = measured(replace(choice, compute_dtype="float8"))[-1]["problem"]
+    assert "Unknown compute dtype" in told
 
 
 def test_the_tab_starts_with_what_each_text_needs():
@@ -132,6 +145,20 @@ def quality_tab(page):
     page.click("button[role=tab]:has-text('Quality')")
     page.wait_for_selector("#quality-precisions input:checked")
     return page
+
+
+def test_a_published_checkpoint_is_added_and_measured(open_page, quick):
+    page = quality_tab(open_page(quick))
+    page.uncheck("#quality-precisions input[name=fp4]")
+    page.fill("#quality-add-spec :is(input, textarea)", SPEC)
+    page.press("#quality-add-spec :is(input, textarea)", "Enter")
+    page.wait_for_selector("#quality-added:has-text('in the list and ticked')")
+    page.click("#quality-reference input")
+    page.click("[role=option]:has-text('bf16')")
+    measure(page)
+    assert "Reference: bf16" in page.inner_text("#quality-table")
+    assert "TinyLlama-1.1B-Chat-v1.0-GPTQ" in page.inner_text("#quality-table table")
+    assert page.inner_text("#added").strip() == ""
 
 
 def measure(page) -> None:
@@ -170,9 +197,9 @@ def test_one_click_measures_and_draws(open_page, quick, quick_script):
 
     # Another bound, and another precision's layers: nothing is measured again.
     runs = len(quick_script.stops)
-    assert "Smallest under 0.0500 nats: fp4" in page.inner_text("#quality-advice")
+    assert "Smallest under 0.05 nats: fp4" in page.inner_text("#quality-advice")
     page.fill("#quality-bound input", "0.001")
-    page.wait_for_selector("#quality-advice:has-text('Smallest under 0.00100 nats: int8')")
+    page.wait_for_selector("#quality-advice:has-text('Smallest under 0.001 nats: int8')")
     page.click("#panel-quality-layers .pick-one input")
     page.click("[role=option]:has-text('int8')")
     page.locator("#panel-quality-layers input[value=table]").evaluate("input => input.click()")
