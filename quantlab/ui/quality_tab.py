@@ -75,10 +75,10 @@ def build(app: AppSettings, services: Services) -> None:
     with gr.Row(elem_id="quality-choose", elem_classes="choose"):
         with gr.Column(scale=6, min_width=300, elem_classes="choose-card"):
             model, about, precisions, adding = quality_inputs.model_inputs(start, found, app, services)
-            comparing = quality_inputs.comparing_inputs(start, found)
         with gr.Column(scale=6, min_width=300, elem_classes="choose-card"):
             reading = quality_inputs.text_inputs(start, app)
             answering = quality_inputs.task_inputs(start, app, services)
+            comparing = quality_inputs.comparing_inputs(start, found)
             with gr.Row(elem_id="quality-actions"):
                 measure = gr.Button("Measure", variant="primary", elem_id="measure", scale=3, min_width=110)
                 stop = gr.Button("Stop", elem_id="quality-stop", interactive=False, scale=1, min_width=70)
