@@ -14,7 +14,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import unquote, urlsplit
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
-_API = re.compile(r"/api/models/(?P<repo>.+?)(?:/revision/(?P<revision>.+))?")
+_API = re.compile(r"/api/(?:models/)?(?P<repo>.+?)(?:/revision/(?P<revision>.+))?")
+_TREE = re.compile(r"/api/(?P<repo>.+?)/tree/[^/]+(?:/(?P<folder>.*))?")
 _FILE = re.compile(r"/(?P<repo>.+)/resolve/(?P<revision>[^/]+)/(?P<name>.+)")
 
 
@@ -44,6 +45,8 @@ class Behaviour:
 
 @dataclass
 class HubServer:
+    """`repos` by name, each its files; a dataset's name is `datasets/owner/name`."""
+
     repos: dict[str, dict[str, bytes]] = field(default_factory=dict)
     behaviour: Behaviour = field(default_factory=Behaviour)
     requests: list[Request] = field(default_factory=list)
@@ -97,6 +100,8 @@ class _Handler(BaseHTTPRequestHandler):
         hub.released.wait(hub.behaviour.hang_s)
         if path.startswith("/storage/"):
             return self._storage(path)
+        if found := _TREE.fullmatch(path):
+            return self._tree(**found.groupdict())
         if found := _API.fullmatch(path):
             return self._api(**found.groupdict())
         if found := _FILE.fullmatch(path):
@@ -111,13 +116,26 @@ class _Handler(BaseHTTPRequestHandler):
             return self._refuse(404, "RevisionNotFound")
         siblings = []
         for name, content in hub.repos[repo].items():
-            blob = hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
+            blob = _sha1(content)
             sibling = {"rfilename": name, "size": len(content), "blobId": blob}
             if _is_large(name):
                 sha256 = hashlib.sha256(content).hexdigest()
                 sibling["lfs"] = {"size": len(content), "sha256": sha256, "pointerSize": 134}
             siblings.append(sibling)
         return self._send(200, json.dumps({"id": repo, "sha": hub.commit, "siblings": siblings}).encode())
+
+    def _tree(self, repo: str, folder: str | None) -> None:
+        """The files and folders in one folder, and nothing below them."""
+        within, found = f"{folder}/" if folder else "", {}
+        for name, content in self.server_hub.repos.get(repo, {}).items():
+            first, below, _ = name.removeprefix(within).partition("/")
+            if name.startswith(within):
+                path, oid = f"{within}{first}", _sha1(content)
+                file = {"type": "file", "path": path, "size": len(content), "oid": oid}
+                found[path] = {"type": "directory", "path": path, "oid": oid} if below else file
+        return (
+            self._send(200, json.dumps(list(found.values())).encode()) if found else self._refuse(404, "EntryNotFound")
+        )
 
     def _file(self, repo: str, revision: str, name: str) -> None:
         hub = self.server_hub
@@ -130,7 +148,8 @@ class _Handler(BaseHTTPRequestHandler):
         if _is_large(name):
             storage = f"http://localhost:{hub.port}/storage/{repo}/{name}"
             return self._send(302, b"", {"Location": storage, "X-Repo-Commit": hub.commit})
-        return self._send(200, hub.repos[repo][name], {"X-Repo-Commit": hub.commit})
+        content = hub.repos[repo][name]
+        return self._send(200, content, {"X-Repo-Commit": hub.commit, "ETag": f'"{_sha1(content)}"'})
 
     def _storage(self, path: str) -> None:
         hub, behaviour = self.server_hub, self.server_hub.behaviour
@@ -178,6 +197,11 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(body)
+
+
+def _sha1(content: bytes) -> str:
+    """A file's name in git."""
+    return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
 
 
 def _is_large(name: str) -> bool:
