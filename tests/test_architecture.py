@@ -22,7 +22,7 @@ EVERYTHING = PRODUCT + sorted(p.relative_to(ROOT).as_posix() for p in ROOT.glob(
 PURE_DEMO = ("demo.words", "demo.world", "demo.stories", "demo.corpus")
 LEVELS = (
     ("errors",),
-    ("records", "settings"),
+    ("records", "settings", "units"),
     ("events",),
     ("export",),
     PURE_DEMO,
@@ -41,14 +41,27 @@ LEVELS = (
 )
 HEIGHT = {room: height for height, rooms in enumerate(LEVELS) for room in rooms}
 #: Charts are pure: records in, Figure out.
-CHARTS_MAY = ("records", "errors", "charts")
+CHARTS_MAY = ("records", "errors", "units", "charts")
 CHARTS_MAY_MODULES = ("quantlab.measure.statistics",)
 PURE_DEMO_READERS = ("fidelity", "ui", "methods", "demo", *PURE_DEMO)
 CONFINED = {"gradio": ("quantlab/ui/", "app.py"), "spaces": ("quantlab/ui/", "app.py"), "plotly": ("quantlab/charts/",)}
 HEAVY = ("torch", "transformers", "accelerate", "bitsandbytes", "huggingface_hub")
 LIGHT_ROOMS = (
-    *("api", "records", "events", "errors", "settings", "export", "store", "offers", "charts", "advice", "report"),
-    *("ui", "terminal", "cli", "app"),
+    *(
+        "api",
+        "records",
+        "events",
+        "errors",
+        "settings",
+        "units",
+        "export",
+        "store",
+        "offers",
+        "charts",
+        "advice",
+        "report",
+    ),
+    *("units", "ui", "terminal", "cli", "app"),
 )
 #: What every installation has. Any other package that a method imports is that method's own, and may be missing.
 CORE = ("torch", "transformers", "accelerate", "safetensors", "numpy", *sys.stdlib_module_names)

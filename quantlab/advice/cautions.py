@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
+from quantlab import units
 from quantlab.advice import words
-from quantlab.charts import units
 from quantlab.charts.scored import reference_run
 from quantlab.measure import paired
 from quantlab.records import Quality, QualityRun, TextFacts

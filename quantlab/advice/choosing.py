@@ -3,8 +3,8 @@
 import math
 from collections.abc import Sequence
 
+from quantlab import units
 from quantlab.advice import words
-from quantlab.charts import units
 from quantlab.measure import paired
 from quantlab.records import Quality, QualityRun
 

@@ -5,7 +5,8 @@ import math
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from quantlab.charts import scored, shades, style, units
+from quantlab import units
+from quantlab.charts import scored, shades, style
 from quantlab.charts.difference import CEILING, FLOOR, log_kld
 from quantlab.charts.table import Table, absent, reason
 from quantlab.charts.text import escaped

@@ -5,7 +5,8 @@ import math
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from quantlab.charts import style, units
+from quantlab import units
+from quantlab.charts import style
 from quantlab.charts.difference_table import table, token_table
 from quantlab.charts.text import escaped, shortened, visible
 from quantlab.measure.statistics import mean

@@ -1,6 +1,6 @@
 """The table twins of the difference charts."""
 
-from quantlab.charts import units
+from quantlab import units
 from quantlab.charts.table import Table, absent, reason
 from quantlab.charts.text import visible
 from quantlab.measure.statistics import mean, percentile

@@ -5,7 +5,8 @@ import math
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from quantlab.charts import scored, style, units
+from quantlab import units
+from quantlab.charts import scored, style
 from quantlab.charts.table import Table, reason
 from quantlab.charts.text import escaped
 from quantlab.records import Quality, QualityRun, TaskScore

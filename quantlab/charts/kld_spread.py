@@ -2,7 +2,8 @@
 
 import plotly.graph_objects as go
 
-from quantlab.charts import scored, style, units
+from quantlab import units
+from quantlab.charts import scored, style
 from quantlab.charts.table import Table, absent, reason
 from quantlab.charts.text import escaped
 from quantlab.records import Fidelity, Perplexity, Quality, QualityRun, Spread

@@ -3,7 +3,8 @@
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from quantlab.charts import style, units
+from quantlab import units
+from quantlab.charts import style
 from quantlab.charts.table import Table, absent, race_note, reason
 from quantlab.charts.text import escaped
 from quantlab.measure.statistics import median, percentile

@@ -5,7 +5,8 @@ from typing import Literal, get_args
 
 import plotly.graph_objects as go
 
-from quantlab.charts import shades, style, units
+from quantlab import units
+from quantlab.charts import shades, style
 from quantlab.charts.table import Table, reason
 from quantlab.charts.text import escaped, shortened
 from quantlab.records import LayerError, Quality

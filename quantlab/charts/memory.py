@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 import plotly.graph_objects as go
 
-from quantlab.charts import style, units
+from quantlab import units
+from quantlab.charts import style
 from quantlab.charts.table import Table, absent, reason
 from quantlab.charts.text import escaped
 from quantlab.records import PARTS, Comparison, Load, Run

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from quantlab.charts import scored, style, units
+from quantlab import units
+from quantlab.charts import scored, style
 from quantlab.charts.placing import Place, places
 from quantlab.charts.table import Table, absent, reason
 from quantlab.charts.text import escaped, shortened

@@ -5,7 +5,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from quantlab.charts import style, units
+from quantlab import units
+from quantlab.charts import style
 from quantlab.records import Quality, QualityRun
 
 if TYPE_CHECKING:

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from quantlab.charts.units import NONE
 from quantlab.records import Comparison, Run
+from quantlab.units import NONE
 
 
 @dataclass(frozen=True)

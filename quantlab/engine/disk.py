@@ -21,7 +21,7 @@ from pathlib import Path
 
 from filelock import Timeout
 
-from quantlab import models
+from quantlab import models, units
 from quantlab.engine.aside import Workplace, written_aside
 from quantlab.errors import Unavailable
 from quantlab.methods import method_of
@@ -160,17 +160,10 @@ def check_space(variant: Variant, folder: Path) -> None:
     needed, free = planned + checkpoint.nbytes, shutil.disk_usage(folder).free
     if free < needed:
         raise Unavailable(
-            f"Quantizing needs about {_size(needed)} on the disk, and {_size(free)} are free.",
+            f"Quantizing needs about {units.size(needed)} on the disk, and {units.size(free)} are free.",
             "Free some space (quantlab cache list shows what is kept), write to another disk, or set "
             "QUANTLAB_CACHE_FOLDER to one.",
         )
-
-
-def _size(nbytes: int) -> str:
-    for unit, size in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
-        if nbytes >= size:
-            return f"{nbytes / size:.1f} {unit}"
-    return f"{nbytes} bytes"
 
 
 def write_manifest(variant: Variant, folder: Path, build_s: float) -> None:

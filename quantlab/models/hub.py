@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from quantlab import units
 from quantlab.errors import ModelError
 from quantlab.models import folder as folders
 from quantlab.models import gguf_files, transfer
@@ -272,13 +273,9 @@ def _check_space(repo: str, downloads: list[transfer.Download]) -> None:
     free = shutil.disk_usage(place).free
     if needed > free:
         raise ModelError(
-            f"{repo!r} needs {_size(needed)} more on the disk, and {_size(free)} are free.",
+            f"{repo!r} needs {units.size(needed)} more on the disk, and {units.size(free)} are free.",
             "Make room, or set HF_HOME to a folder on a larger disk.",
         )
-
-
-def _size(count: int) -> str:
-    return f"{count / 1e9:,.1f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"
 
 
 def _storage(repo: str) -> Path:

@@ -10,6 +10,7 @@ import os
 import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,10 +44,12 @@ class Download:
 
     @property
     def missing_bytes(self) -> int:
-        """What is still to come, given what lies there already."""
-        if self.path.exists():
-            return 0
-        return self.size - min(self.size, self.partial.stat().st_size if self.partial.exists() else 0)
+        """What is still to come, given what lies there already. Another process may be at work on it."""
+        arrived = 0
+        with suppress(FileNotFoundError):
+            arrived = self.partial.stat().st_size
+        # Looked for last: a partial file that is gone has become the whole one.
+        return 0 if self.path.exists() else self.size - min(self.size, arrived)
 
 
 def fetch(downloads: Sequence[Download], headers: Mapping[str, str], progress: Progress, what: str) -> None:

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
-from quantlab.charts import style, units
+from quantlab import units
+from quantlab.charts import style
 from quantlab.charts.inline import library
 from quantlab.charts.text import visible
 from quantlab.export.pieces import model_data

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from quantlab.charts import units
+from quantlab import units
 from quantlab.errors import Stopped
 from quantlab.events import Done, Event, Finished, Loading, NotKept, Started, Token
 from quantlab.records import Comparison, Run

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.markup import escape
 
-from quantlab.charts import units
+from quantlab import units
 from quantlab.records import Offer
 from quantlab.terminal.tables import narrow, printable
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from rich.console import Console
 from rich.markup import escape
 
+from quantlab import units
 from quantlab.advice import advise
-from quantlab.charts import units
 from quantlab.charts.scored import with_error
 from quantlab.errors import Stopped
 from quantlab.events import Loading, Measured, Measuring, NotKept, QualityDone, QualityEvent, QualityStarted

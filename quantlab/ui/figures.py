@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from quantlab.charts import units
+from quantlab import units
 from quantlab.measure.statistics import mean, median, percentile
 from quantlab.records import Load, Run, Timing
 

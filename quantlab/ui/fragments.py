@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from functools import cache
 from html import escape
 
-from quantlab.charts import units
+from quantlab import units
 from quantlab.methods import METHODS
 from quantlab.methods.awq import MOST_LENGTH, MOST_SAMPLES
 from quantlab.records import Comparison

@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields
 from html import escape
 from typing import Any
 
-from quantlab.charts import units
+from quantlab import units
 from quantlab.charts.scored import with_error
 from quantlab.errors import BadInput
 from quantlab.export.tables import task_names

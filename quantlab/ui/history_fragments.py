@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from html import escape
 
-from quantlab import advice
-from quantlab.charts import style, units
+from quantlab import advice, units
+from quantlab.charts import style
 from quantlab.errors import QuantlabError
 from quantlab.events import Done, QualityDone, QualityStarted, Started
 from quantlab.export import record_data

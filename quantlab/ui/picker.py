@@ -5,7 +5,7 @@ from typing import Any
 
 import gradio as gr
 
-from quantlab.charts import units
+from quantlab import units
 from quantlab.records import Offer
 from quantlab.ui.choice import DEFAULT_TICKS
 from quantlab.ui.offered import Group, Offered, Row, arranged

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
-from quantlab.charts import style, units
+from quantlab import units
+from quantlab.charts import style
 from quantlab.charts.scored import with_error, within_floor
 from quantlab.records import Fidelity, Quality, QualityRun, TaskScore
 from quantlab.ui.quality_view import QualityView, Variant

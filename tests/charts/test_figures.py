@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from quantlab.charts import difference, latency, memory, units
+from quantlab import units
+from quantlab.charts import difference, latency, memory
 from quantlab.charts.text import visible
 from quantlab.measure.statistics import mean, median, percentile
 from quantlab.records import Comparison, Peak, Run

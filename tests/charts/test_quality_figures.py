@@ -8,7 +8,8 @@ from functools import partial
 
 import pytest
 
-from quantlab.charts import confidence, flips, kld_spread, layers, quality_map, units
+from quantlab import units
+from quantlab.charts import confidence, flips, kld_spread, layers, quality_map
 from quantlab.charts.text import escaped
 from quantlab.records import Quality
 from tests.charts.test_figures import HOSTILE, SAFE_TYPES, strings

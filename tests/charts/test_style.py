@@ -107,6 +107,6 @@ def test_a_long_name_keeps_its_end():
 
 
 def test_a_colour_and_a_number_are_had_without_plotly():
-    ask = "import sys; from quantlab.charts import difference_table, style, text, units; print('plotly' in sys.modules)"
+    ask = "import sys; from quantlab.charts import difference_table, style, text; print('plotly' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", ask], cwd=ROOT, capture_output=True, text=True)
     assert done.stdout == "False\n", done.stderr

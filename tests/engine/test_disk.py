@@ -274,7 +274,7 @@ def test_a_folder_that_cannot_be_written_is_said_so(method, model, tmp_path):
 
 def test_a_build_asks_for_room_on_the_disk_beforehand(method, model, store, monkeypatch):
     monkeypatch.setattr(disk.shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**7, 10**7, 12_000))
-    with pytest.raises(Unavailable, match=r"needs about \d{3}\.\d kB on the disk, and 12\.0 kB are free"):
+    with pytest.raises(Unavailable, match=r"needs about 0\.\d{3} MB on the disk, and 0\.0120 MB are free"):
         store.get(variant(model), silent)
     assert method.builds == 0 and whole(store) == []
 

@@ -69,8 +69,8 @@ def test_too_little_disk_is_told_before_the_weights_are_fetched(filled, local, m
     usage = namedtuple("usage", "total used free")
     free = 600_000
     monkeypatch.setattr(shutil, "disk_usage", lambda place: usage(10**9, 10**9 - free, free))
-    needed = f"{len(model_files[WEIGHTS]) / 1e6:.1f}"
-    with pytest.raises(ModelError, match=rf"needs {needed} MB more on the disk, and 0\.6 MB are free"):
+    needed = f"{len(model_files[WEIGHTS]) / 1e6:.3f}"
+    with pytest.raises(ModelError, match=rf"needs {needed} MB more on the disk, and 0\.600 MB are free"):
         models.resolve(REPO, local)
     assert filled.bodies() == []
 

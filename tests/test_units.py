@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from quantlab.charts import units
+from quantlab import units
 from quantlab.charts.text import escaped, shortened, visible
 
 FLOATS = (
