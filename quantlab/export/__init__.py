@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 from quantlab.errors import BadInput
-from quantlab.export import pieces, wire
+from quantlab.export import pieces, sense
 from quantlab.export.comparisons import comparison_data, comparison_from, run_data, run_from
 from quantlab.export.qualities import quality_data, quality_from, quality_run_data, quality_run_from
 from quantlab.export.tables import to_csv, to_markdown
@@ -58,10 +58,7 @@ def read_json(content: str | bytes) -> Comparison | Quality:
             f"This file is no JSON ({error}).", "Choose a file that was written by an export to JSON, as a whole."
         ) from None
     record = record_from(data)
-    if not record.runs:
-        raise wire.wrong("runs", "there are none: nothing was finished")
-    if record.reference not in {run.precision for run in record.runs}:
-        raise wire.wrong("reference", "no run has this precision")
+    sense.check(record)
     return record
 
 

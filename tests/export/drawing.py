@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import statistics
 import types
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass, replace
@@ -16,6 +17,7 @@ from quantlab.records import (
     Comparison,
     Fidelity,
     LayerError,
+    Load,
     Machine,
     Model,
     Perplexity,
@@ -88,9 +90,45 @@ _MADE: dict[type, Any] = {Spread: _ordered}
 
 
 def _possible(record: Comparison | Quality) -> Comparison | Quality:
-    """No precision twice, and the reference is one of them."""
+    """No precision twice, the reference one of them, and no figure that contradicts another."""
     kept = {run.precision: run for run in record.runs}
-    return replace(record, runs=tuple(kept.values()), reference=next(iter(kept)))
+    runs = [replace(run, load=run.load and _adding_up(run.load)) for run in kept.values()]
+    if isinstance(record, Comparison):
+        return replace(record, runs=tuple(runs), reference=runs[0].precision)
+    scored = record.text.scored % 10_000
+    windows = max([1, *(len(run.fidelity.window_kld) for run in runs if run.fidelity)])
+    text = replace(record.text, scored=scored, windows=windows, window_tokens=scored, tokens=windows * scored)
+    runs = [_consistent(run, text) for run in runs]
+    if (found := runs[0].fidelity) is not None:
+        runs[0] = replace(runs[0], fidelity=replace(found, ppl=replace(found.ppl, value=2.0, ratio=1.0)))
+    return replace(record, runs=tuple(runs), reference=runs[0].precision, text=text)
+
+
+def _adding_up(load: Load) -> Load:
+    parts = {name: nbytes % 10**9 for name, nbytes in load.parts.items()}
+    return replace(load, parts=parts, stored_bytes=sum(parts.values()))
+
+
+def _consistent(run: QualityRun, text: TextFacts) -> QualityRun:
+    middle = statistics.median(run.decode_samples) if run.decode_samples else run.decode_tokens_per_s
+    run = replace(
+        run,
+        decode_tokens_per_s=middle,
+        tasks={name: replace(score, items=len(score.correct)) for name, score in run.tasks.items()},
+    )
+    found = run.fidelity
+    if found is None:
+        return run
+    excluded, value = min(found.excluded, text.scored), 2.0 + found.ppl.value % 100
+    found = replace(
+        found,
+        tokens=text.scored - excluded,
+        excluded=excluded,
+        window_kld=(*found.window_kld, *[None] * (text.windows - len(found.window_kld))),
+        # As if the reference's were 2.
+        ppl=replace(found.ppl, value=value, ratio=value / 2),
+    )
+    return replace(run, fidelity=found)
 
 
 def _whole(kind: type) -> st.SearchStrategy:

@@ -217,6 +217,25 @@ def test_a_file_without_its_reference_is_refused(record: Comparison | Quality, f
     assert refused.value.what.startswith(field)
 
 
+@pytest.mark.parametrize(
+    ("path", "value", "named"),
+    (
+        ("runs[1].fidelity.ppl.ratio", 9.0, "runs[1].fidelity.ppl.ratio"),
+        ("runs[1].decode_tokens_per_s", 1e9, "runs[1].decode_tokens_per_s"),
+        ("text.windows", 999, "text.windows"),
+        ("text.scored", 10**6, "text.scored"),
+        ("runs[1].fidelity.window_kld", [0.1, 0.2], "runs[1].fidelity.window_kld"),
+        ("runs[1].fidelity.tokens", 3, "runs[1].fidelity.tokens"),
+        ("runs[1].tasks.demo_facts.items", 7, "runs[1].tasks.demo_facts.correct"),
+        ("runs[1].stored_bytes", 12, "runs[1].parts"),
+    ),
+)
+def test_figures_that_contradict_each_other_are_refused(path: str, value: Any, named: str):
+    with pytest.raises(BadInput) as refused:
+        read_json(json.dumps(edited(record_data(example_quality()), path, value)))
+    assert refused.value.what.startswith(named)
+
+
 def test_half_a_character_becomes_the_sign_for_none():
     """A page that shows it cannot be sent: no encoding has it."""
     data = edited(record_data(example_comparison()), "model.name", "a\ud800b")
@@ -245,10 +264,10 @@ def test_the_schema_tells_kind_and_version():
 def test_figures_that_are_not_finite_come_back_as_nan_or_none():
     quality = example_quality()
     fidelity = quality.runs[1].fidelity
-    fidelity = replace(fidelity, kld=replace(fidelity.kld, max=math.inf), window_kld=(math.nan, 0.5))
+    fidelity = replace(fidelity, kld=replace(fidelity.kld, max=math.inf), window_kld=(math.nan, 0.5, 0.5, 0.5))
     broken = replace(quality.runs[1], fidelity=fidelity, decode_tokens_per_s=math.inf)
     back = read_json(to_json(replace(quality, runs=(quality.runs[0], broken)))).runs[1]
-    assert math.isnan(back.fidelity.kld.max) and back.fidelity.window_kld == (None, 0.5)
+    assert math.isnan(back.fidelity.kld.max) and back.fidelity.window_kld == (None, 0.5, 0.5, 0.5)
     assert back.decode_tokens_per_s is None and back.fidelity.kld.mean == fidelity.kld.mean
 
 
