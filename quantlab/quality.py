@@ -179,6 +179,8 @@ class _Job:
         reference, rounding = self.plan.reference.name, self._rounding()
         if rounding is None:
             return f"there is none: {reference} has no second rounding of the same weights"
+        if self.floor is None and self.stop.is_set():
+            return f"not measured yet: {rounding} was not read before the stop"
         if self.floor is None:
             return f"there is none: {rounding} could not be measured"
         return f"{rounding} beside {reference}: the same weights, rounded otherwise"

@@ -81,7 +81,10 @@ def test_the_reference_may_be_the_fastest_and_is_not_held_to_the_bound():
 def test_within_the_noise_floor():
     found = advise(quality(), 1.0)
     assert found.within_floor == ("bf16",)
-    assert any(text.startswith("bf16 cannot be told from fp32") for text in found.noise)
+    assert found.noise[0].startswith("bf16 is the noise floor itself")
+    assert any("Every other precision lies above" in text for text in found.noise)
+    nearer = {"bf16": {"fidelity": fidelity(mean_kld("bf16") / 2)}}
+    assert advise(quality(runs=nearer), 1.0).noise[0].startswith("bf16 cannot be told from fp32")
     assert advise(quality(floor=False), 1.0).within_floor == ()
     assert "there is none" in advise(quality(floor=False), 1.0).noise[0]
     above = {"bf16": {"fidelity": fidelity(2 * mean_kld("bf16"))}}
@@ -102,6 +105,30 @@ def test_speeds_whose_answers_overlap_may_change_places():
     assert "rtn-8" in said and "(100 to 140 in 3 answers)" in said
     (near,) = (text for text in advise(it, 1.0).recommendations if "may be as fast" in text)
     assert near.startswith("nf4 may")
+
+
+def test_speeds_that_something_disturbed_are_cautioned_of():
+    spoilt = {"nf4": {"decode_samples": (10.0, 100.0, 150.0)}, "bf16": {"decode_samples": (100.0, 110.0, 120.0)}}
+    (said,) = (text for text in advise(quality(runs=spoilt), 1.0).cautions if "answer to answer" in text)
+    assert "speed of nf4 varied by up to 15 times" in said and "bf16" not in said
+    assert not any("answer to answer" in text for text in advise(quality(), 1.0).cautions)
+
+
+def test_few_windows_are_cautioned_of_before_anything_is_told_apart():
+    it = close((0.05, 0.08), windows=3)
+    it = replace(it, text=replace(it.text, tokens=10**6))
+    found = advise(it, 1.0)
+    caution = next(text for text in found.sentences if "gave only 3 windows" in text)
+    assert found.sentences.index(caution) < found.sentences.index(found.pairs[0].sentence)
+    assert not any("cannot tell it from the floor" in text for text in found.noise)
+    (again,) = (pair for pair in found.pairs if pair.tokens)
+    windows = int(again.sentence.rpartition(" ")[2].rstrip(".").replace(",", ""))
+    assert windows >= 8
+
+
+def test_one_precision_alone_is_not_called_the_fastest():
+    it = quality(("fp32",), errors={})
+    assert not any("Fastest" in text for text in advise(it, 1.0).sentences)
 
 
 def test_pairs_that_cannot_be_told_apart_say_how_much_text_would_do():

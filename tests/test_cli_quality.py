@@ -91,7 +91,9 @@ def test_what_was_measured_is_listed_shown_exported_imported_and_deleted(capsys,
     assert cli.main(["history", "export", "1", "-"]) == 0
     assert capsys.readouterr().out == (tmp_path / "out.json").read_text() + "\n"
     assert cli.main(["history", "export", "1", "-", "--format", "md"]) == 0 and "| rtn-8 |" in capsys.readouterr().out
-    assert cli.main(["history", "import", str(tmp_path / "out.json")]) == 0 and capsys.readouterr().out.strip() == "2"
+    assert cli.main(["history", "import", str(tmp_path / "out.json")]) == 0
+    told = capsys.readouterr()
+    assert told.out.strip() == "2" and "kept as 2: quality of demo (fp32, rtn-8), measured" in told.err
     assert cli.main(["history", "delete", "1"]) == 0
     assert cli.main(["history", "show", "1"]) == cli.REFUSED and "has no entry 1" in capsys.readouterr().err
     assert cli.main(["history", "resume", "2"]) == cli.REFUSED and "came from a file" in capsys.readouterr().err

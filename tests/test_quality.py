@@ -146,6 +146,17 @@ def test_a_stop_keeps_what_is_finished(store, loader):
     assert found.run("nf4").stopped and found.run("nf4").fidelity is None and not found.run("nf4").error
 
 
+def test_a_stop_before_the_noise_floor_does_not_call_it_impossible(store, loader):
+    stop = threading.Event()
+    events = quality(DEMO, ["fp32", "nf4"], text("demo"), SETTINGS, scores=store, variants=loader.variants(), stop=stop)
+    for event in events:
+        if isinstance(event, Measured):
+            stop.set()
+        if isinstance(event, QualityDone):
+            found = event.quality
+    assert found.noise_floor is None and "not measured yet: bf16 was not read before the stop" in found.floor
+
+
 def test_closing_the_events_ends_the_work(store, loader):
     events = quality(DEMO, ["fp32", "nf4"], text("demo"), SETTINGS, scores=store, variants=loader.variants())
     for event in events:

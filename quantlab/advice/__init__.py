@@ -41,7 +41,7 @@ class Advice:
     @property
     def sentences(self) -> tuple[str, ...]:
         """Everything, in the order to read it."""
-        return (*self.recommendations, *self.noise, *(it.sentence for it in self.pairs), *self.cautions)
+        return (*self.recommendations, *self.cautions, *self.noise, *(it.sentence for it in self.pairs))
 
 
 def advise(quality: Quality, kld_bound: float, memory_bytes: int | None = None) -> Advice:

@@ -12,24 +12,32 @@ from quantlab.records import Quality, QualityRun, TextFacts
 FEW_WINDOWS = 8
 #: A reference with a larger perplexity guesses: models reach 5 to 50 on prose of a kind that they were trained on.
 UNKNOWN_TEXT = 1_000
+#: Answers one after the other whose speeds differ by more were disturbed: alone, a decode loop keeps its pace.
+DISTURBED = 1.5
 
 
 def of_noise(quality: Quality, ranked: Sequence[QualityRun], bound: float) -> list[str]:
     floor = quality.noise_floor
     if floor is None:
         return [f"Noise floor: {quality.floor or 'not measured'}. So no difference can be called mere rounding noise."]
-    inside = [run.precision for run in ranked if words.in_noise(quality, run)]
-    said = []
+    own = [run.precision for run in ranked if run.fidelity == floor]
+    inside = [run.precision for run in ranked if words.in_noise(quality, run) and run.precision not in own]
+    said = [
+        f"{name} is the noise floor itself: {quality.reference}'s weights, rounded otherwise, which is no difference."
+        for name in own
+    ]
     if inside:
         said.append(
             f"{words.listed(inside)} cannot be told from {quality.reference}: the mean KLD is no larger than the noise "
             f"floor of {units.nats(floor.kld.mean)}, which is no difference."
         )
-    elif ranked:
-        said.append(f"Every precision lies above the noise floor of {units.nats(floor.kld.mean)}.")
-    for run in ranked:
+    elif len(ranked) > len(own):
+        said.append(
+            f"Every {'other ' * bool(own)}precision lies above the noise floor of {units.nats(floor.kld.mean)}."
+        )
+    for run in ranked if quality.text.windows >= FEW_WINDOWS else ():  # fewer are cautioned of, and tell nothing apart
         against = paired.difference(run.fidelity.window_kld, floor.window_kld)
-        if run.precision not in inside and against and not against.apart:
+        if run.precision not in (*inside, *own) and against and not against.apart:
             said.append(f"{run.precision} lies above the noise floor, but this text cannot tell it from the floor.")
     if floor.kld.mean >= bound:
         said.append("The bound lies below the noise floor: so small a divergence says nothing. Choose a larger bound.")
@@ -44,6 +52,7 @@ def others(quality: Quality, ranked: Sequence[QualityRun]) -> list[str]:
             f"The text gave only {windows} window{'' if windows == 1 else 's'} of {quality.text.window_tokens} tokens: "
             f"its errors are themselves uncertain. {_enough(quality.text)}"
         )
+    said += _disturbed(quality)
     failed = [run.precision for run in quality.runs if run.error is not None]
     if failed:
         said.append(f"{words.listed(failed)} failed and {words.is_(failed)} not considered; the table says why.")
@@ -74,6 +83,21 @@ def others(quality: Quality, ranked: Sequence[QualityRun]) -> list[str]:
     if quality.model.meaningless:
         said.append("The weights are random, so these figures say nothing of a trained model.")
     return said
+
+
+def _disturbed(quality: Quality) -> list[str]:
+    """Speeds that something else on the machine spoilt."""
+    times = {
+        run.precision: max(run.decode_samples) / min(run.decode_samples)
+        for run in quality.runs if len(run.decode_samples) > 1 and min(run.decode_samples) > 0
+    }  # fmt: skip
+    names = [name for name, factor in times.items() if factor > DISTURBED]
+    if not names:
+        return []
+    return [
+        f"The decode speed of {words.listed(names)} varied by up to {units.number(max(times.values()), 2)} times from "
+        "answer to answer: something else kept this machine busy. Measure the speeds again when it is quiet."
+    ]
 
 
 def _enough(text: TextFacts) -> str:

@@ -20,7 +20,8 @@ def smallest(quality: Quality, ranked: Sequence[QualityRun], bound: float) -> tu
     best = under[0]
     said = [
         f"Smallest under {words.limit(bound)}: {best.precision}, {units.size(best.load.stored_bytes)}, with a mean KLD "
-        f"of {words.kld(best)}. Its 95 % confidence interval ends at {units.nats(words.upper(best))}.",
+        f"of {words.kld(best)}. By the scatter of its windows the 95 % confidence interval ends at "
+        f"{units.nats(words.upper(best))}.",
         *_unsure(sized[: sized.index(best)], bound),
     ]
     for task, score in best.tasks.items():
@@ -83,6 +84,8 @@ def fastest(
             f"None fits into {units.size(memory)}: the smallest, {least.precision}, takes "
             f"{units.size(words.weight_bytes(least.load))} for its weights."
         ]
+    if len(timed) == 1:
+        return timed[0].precision, []
     best, *slower = sorted(fits, key=lambda run: -run.decode_tokens_per_s)
     within = f"that fits into {units.size(memory)}" if memory is not None else "of all"
     said = [

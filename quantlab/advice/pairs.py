@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 
 from quantlab.advice import words
+from quantlab.advice.cautions import FEW_WINDOWS
 from quantlab.charts.scored import with_error
 from quantlab.measure import paired
 from quantlab.records import Quality, QualityRun
@@ -56,6 +57,6 @@ def _more(quality: Quality, windows: int, tokens: int) -> str:
     read = windows * text.window_tokens
     said = f"About {tokens:,} tokens would do if that difference stays; {read:,} were read."
     if tokens <= text.tokens:
-        enough = math.ceil(tokens / text.window_tokens)
+        enough = max(math.ceil(tokens / text.window_tokens), FEW_WINDOWS)
         return f"{said} This text has {text.tokens:,}: raise the number of windows to {enough:,}."
     return f"{said} This text has only {text.tokens:,}: give a longer one."

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from quantlab import units
 from quantlab.charts import style
-from quantlab.records import Quality, QualityRun
+from quantlab.records import Quality, QualityRun, TaskScore
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -69,6 +69,11 @@ def with_error(value: float | None, se: float | None, unit: str = "") -> str:
     if value is None:
         return units.NONE
     return f"{_figures(value, se)}{f' {unit}' if unit else ''}"
+
+
+def accuracy(score: TaskScore) -> str:
+    """The share of right answers in percent, with its standard error: all or none right leave it unknown."""
+    return with_error(100 * score.acc, 100 * score.acc_se or None, "%")
 
 
 def _figures(value: float, se: float | None) -> str:

@@ -127,13 +127,17 @@ def _written(record: Comparison | Quality, kind: str) -> str:
 
 def _import(args: argparse.Namespace, history: "History") -> int:
     from quantlab.export import LONGEST, read_json
+    from quantlab.terminal.tables import printable
 
     try:
         with open(args.file, "rb") as opened:
             content = opened.read(LONGEST + 1)
     except OSError as error:
         raise BadInput(f"{args.file} cannot be read: {error.strerror}.", "Name a file that was exported.") from error
-    print(history.keep(read_json(content)))
+    entry = history.entry(history.keep(read_json(content)))
+    print(entry.id)
+    about = f"{entry.kind} of {entry.model} ({', '.join(entry.precisions)}), measured {entry.started:%Y-%m-%d %H:%M %Z}"
+    print(f"quantlab: kept as {entry.id}: {printable(about)}", file=sys.stderr)
     return 0
 
 

@@ -66,6 +66,8 @@ def _too_large(name: str) -> BadInput:
 def _text(name: str, content: str) -> Text:
     if not content.strip():
         raise BadInput(f"The text {name!r} is empty.", "Give a text of at least some 500 words.")
+    if "\0" in content:
+        raise BadInput(f"{name!r} holds null characters, which no text has.", "Give a plain text file (UTF-8).")
     # A lone surrogate has no UTF-8 and no tokens.
     try:
         encoded = content.encode()

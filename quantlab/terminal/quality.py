@@ -8,7 +8,7 @@ from rich.markup import escape
 
 from quantlab import units
 from quantlab.advice import advise
-from quantlab.charts.scored import with_error
+from quantlab.charts.scored import accuracy, with_error
 from quantlab.errors import Stopped
 from quantlab.events import Loading, Measured, Measuring, NotKept, QualityDone, QualityEvent, QualityStarted
 from quantlab.records import Quality, QualityRun
@@ -116,6 +116,5 @@ def _show_tasks(quality: Quality, console: Console) -> None:
             scores.add_column(heading, justify="right", no_wrap=True)
         for precision, score in rows:
             flips = (units.percent(score.flips_lost), units.percent(score.flips_won), units.number(score.mcnemar_p))
-            accuracy = f"{units.percent(score.acc)} ±{units.percent(score.acc_se)}"
-            scores.add_row(escape(broken(precision, NAME_WIDTH)), accuracy, *flips)
+            scores.add_row(escape(broken(precision, NAME_WIDTH)), accuracy(score), *flips)
         console.print(scores, end="\n\n")

@@ -95,7 +95,7 @@ def placement(choice: Choice, app: AppSettings) -> Placement:
 
 
 def settings(choice: Choice, app: AppSettings) -> Settings:
-    """The run's settings. A reference that is not among the ticked ones is left to be found.
+    """The run's settings. The reference is left to be found unless a ticked one was chosen.
 
     Raises BadInput for a calibration file that cannot be read.
     """
@@ -127,6 +127,7 @@ def check(choice: Choice, app: AppSettings) -> None:
             f"{len(choice.precisions)} precisions are ticked.", f"At most {app.max_columns} run side by side."
         )
     check_published(choice.precisions, app)
+    check_reference(choice.reference, choice.columns)
     if not choice.prompt.strip():
         raise BadInput("The prompt is empty.", "Type one, or take one of the examples beside it.")
     if len(choice.prompt) > MAX_PROMPT_CHARACTERS:
@@ -144,6 +145,12 @@ def check_published(names: tuple[str, ...], app: AppSettings) -> None:
     if app.public and (strange := [name for name in names if name not in PRECISIONS]):
         raise unknown("precision", strange[0][:100], PRECISIONS)  # each option in a name would be one more to build
     labels(names)
+
+
+def check_reference(name: str, columns: tuple[str, ...]) -> None:
+    """Raises BadInput for a reference that was chosen and will not run."""
+    if name != MOST_PRECISE and name not in columns:
+        raise BadInput(f"The reference {name[:100]} is not ticked.", "Tick it, or choose another one.")
 
 
 def check_compute_dtype(name: str) -> None:

@@ -6,6 +6,7 @@ from html import escape
 from typing import Any
 
 from quantlab import units
+from quantlab.charts import scored
 from quantlab.charts.scored import with_error
 from quantlab.errors import BadInput
 from quantlab.export.tables import task_names
@@ -22,6 +23,7 @@ class Measure:
     """One figure. `of` reads it off a run, None where it was not measured; `told` shows it.
 
     `points` sets the two beside each other by B - A, in percent points, in place of B / A. `anchor` as in the columns.
+    `of_text`: it follows from the text that was read and from the reference, so that it relates to none of another.
     """
 
     name: str
@@ -29,6 +31,7 @@ class Measure:
     told: Callable[[float | None], str]
     anchor: str
     points: bool = False
+    of_text: bool = False
     told_of: Callable[[Any], str] | None = None
 
     def shown(self, run: Any) -> str:
@@ -64,26 +67,28 @@ COMPARISON = (
     Measure("Between tokens, median", _timing(_middle), units.seconds, "itl_s"),
     Measure("Speed", _timing(lambda it: it.decode_tokens_per_s), units.rate, "decode_tokens_per_s"),
     Measure("Peak", lambda run: run.peak.bytes if run.peak else None, units.size, "peak_bytes"),
-    Measure("Distance (KLD)", lambda run: _mean([it.kld for it in run.differences]), units.nats, "kld"),
+    Measure("Distance (KLD)", lambda run: _mean([it.kld for it in run.differences]), units.nats, "kld", of_text=True),
     Measure(
         "Same likeliest token", lambda run: _mean([float(it.same_top) for it in run.differences]), units.percent,
-        "same_top", points=True,
+        "same_top", points=True, of_text=True,
     ),
 )  # fmt: skip
 QUALITY = (
     *_WEIGHTS,
     Measure("Speed", lambda run: run.decode_tokens_per_s, units.rate, "decode_tokens_per_s"),
     Measure(
-        "Distance (mean KLD)", _fidelity(lambda it: it.kld.mean), units.nats, "kld",
+        "Distance (mean KLD)", _fidelity(lambda it: it.kld.mean), units.nats, "kld", of_text=True,
         told_of=lambda run: with_error(run.fidelity.kld.mean, run.fidelity.kld.se, "nats"),
     ),
-    Measure("Distance, 99th percentile", _fidelity(lambda it: it.kld.p99), units.nats, "kld"),
-    Measure("Same likeliest token", _fidelity(lambda it: it.same_top), units.percent, "same_top", points=True),
+    Measure("Distance, 99th percentile", _fidelity(lambda it: it.kld.p99), units.nats, "kld", of_text=True),
     Measure(
-        "Perplexity", _fidelity(lambda it: it.ppl.value), units.number, "ppl",
+        "Same likeliest token", _fidelity(lambda it: it.same_top), units.percent, "same_top", points=True, of_text=True,
+    ),
+    Measure(
+        "Perplexity", _fidelity(lambda it: it.ppl.value), units.number, "ppl", of_text=True,
         told_of=lambda run: with_error(run.fidelity.ppl.value, run.fidelity.ppl.se),
     ),
-    Measure("Perplexity ratio", _fidelity(lambda it: it.ppl.ratio), lambda value: f"{value:.4f}", "ppl"),
+    Measure("Perplexity ratio", _fidelity(lambda it: it.ppl.ratio), lambda value: f"{value:.4f}", "ppl", of_text=True),
 )  # fmt: skip
 
 
@@ -96,8 +101,7 @@ def _task(name: str) -> Measure:
         return run.tasks[name].acc if name in run.tasks else None
 
     def told(run: QualityRun) -> str:
-        score = run.tasks[name]
-        return with_error(100 * score.acc, 100 * score.acc_se, "%")
+        return scored.accuracy(run.tasks[name])
 
     return Measure(f"Accuracy, {name}", accuracy, units.percent, "task-accuracy", points=True, told_of=told)
 
@@ -164,7 +168,8 @@ def _group(name: str, a: Record, b: Record) -> str:
     runs = [next((run for run in record.runs if run.precision == name), None) for record in (a, b)]
     why = [_why_none(letter, run) for letter, run in zip("AB", runs, strict=True)]
     note = f"<small>{escape(' '.join(filter(None, why)))}</small>" if any(why) else ""
-    rows = [] if any(why) else [_row(measure, *runs) for measure in _measures(a, b)]
+    alike = _alike(a, b)
+    rows = [] if any(why) else [_row(it, *runs, related=alike or not it.of_text) for it in _measures(a, b)]
     if rows and isinstance(a, Comparison):
         rows.append(_answer(a, b, *runs))
     return (
@@ -185,7 +190,13 @@ def _measures(a: Record, b: Record) -> Sequence[Measure]:
     return (*QUALITY, *map(_task, dict.fromkeys((*task_names(a), *task_names(b)))))
 
 
-def _row(measure: Measure, a: Any, b: Any) -> str:
+def _alike(a: Record, b: Record) -> bool:
+    """Whether distances of both are of the same tokens, from the same reference."""
+    read = a.prompt_token_ids == b.prompt_token_ids if isinstance(a, Comparison) else a.text == b.text
+    return read and a.reference == b.reference
+
+
+def _row(measure: Measure, a: Any, b: Any, related: bool) -> str:
     values = [measure.of(run) for run in (a, b)]
     if values == [None, None]:
         return ""
@@ -193,8 +204,9 @@ def _row(measure: Measure, a: Any, b: Any) -> str:
         f'<td class="num" title="{escape(repr(value)) if value is not None else ""}">{escape(measure.shown(run))}</td>'
         for value, run in zip(values, (a, b), strict=True)
     )
+    told = relation(*values, points=measure.points) if related else units.NONE
     name = f'<a class="define" href="#{measure.anchor}">{escape(measure.name)}</a>'
-    return f'<tr><th scope="row">{name}</th>{cells}<td class="num">{relation(*values, points=measure.points)}</td></tr>'
+    return f'<tr><th scope="row">{name}</th>{cells}<td class="num">{told}</td></tr>'
 
 
 def relation(a: float | None, b: float | None, *, points: bool = False) -> str:

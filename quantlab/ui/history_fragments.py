@@ -116,7 +116,7 @@ def figures(quality: Quality) -> str:
     """The table of a quality run, as the quality tab shows it at its end, and the recommendation."""
     if not quality.runs:
         return _NO_RUNS
-    names = tuple(run.precision for run in quality.runs)
+    names = tuple(sorted((run.precision for run in quality.runs), key=lambda name: name != quality.reference))
     shown = quality_view.QualityView(tasks=quality.settings.tasks)
     shown = quality_view.fold(shown, QualityStarted(names, quality.reference, quality.text), 0.0)
     return quality_table.render(quality_view.fold(shown, QualityDone(quality), 0.0)) + _advice(quality)

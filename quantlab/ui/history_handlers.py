@@ -66,7 +66,9 @@ class HistoryHandlers(TabHandlers):
                 return self._show(Opened(record, None))
             known = history_opened.known(history, record)
             found = Opened(record, known or history.entry(history.keep(record)))
-            told = "It was in the history already." if known else "It is in the history now."
+            told = (
+                f"It {'was' if known else 'is'} in the history {'already' if known else 'now'}, as #{found.entry.id}."
+            )
             return self._show(found) | self._listed(search, kind, found) | {self.parts.status: fragments.said(told)}
 
         return {self.parts.status: fragments.said("")} | self._told(shown) | {self.parts.upload: None}

@@ -76,7 +76,8 @@ def rows(entries: Sequence[Entry], *, searched: bool, more: bool) -> str:
         )
     names = ("When", "Kind", "Model", "Prompt or text", "Precisions", "State")
     heads = "".join(f'<th scope="col">{name}</th>' for name in names)
-    note = f'<p class="kept-more faint">The newest {len(entries)}. Search for older ones.</p>' if more else ""
+    count = f"The newest {len(entries)}. Search for older ones." if more else f"{len(entries)} in all."
+    note = f'<p class="kept-more faint">{count}</p>' if more or len(entries) > 1 else ""
     return (
         '<div class="kept-scroll" tabindex="0" role="region" aria-label="What is kept, the newest first">'
         f"<table><thead><tr>{heads}</tr></thead><tbody>{''.join(map(_row, entries))}</tbody></table></div>{note}"
@@ -109,7 +110,7 @@ def state(entry: Entry) -> str:
 def label(entry: Entry) -> str:
     """An entry in one line, for a choice among many."""
     title = entry.title if len(entry.title) <= 48 else f"{entry.title[:47]}…"
-    return f"{moment(entry.started)} · {KINDS[entry.kind]} · {entry.model} · {title}"
+    return f"#{entry.id} · {moment(entry.started)} · {KINDS[entry.kind]} · {entry.model} · {title}"
 
 
 def moment(when: datetime) -> str:

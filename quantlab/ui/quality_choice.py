@@ -82,6 +82,7 @@ def check(choice: QualityChoice, app: AppSettings) -> None:
     if len(choice.precisions) > app.max_columns:
         raise BadInput(f"{len(choice.precisions)} precisions are ticked.", f"At most {app.max_columns} run at once.")
     choices.check_published(choice.precisions, app)
+    choices.check_reference(choice.reference, choice.columns)
     choices.check_compute_dtype(choice.compute_dtype)
     most = most_windows(app)
     if not 1 <= choice.windows <= most:

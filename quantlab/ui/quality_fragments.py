@@ -120,7 +120,7 @@ def advice(found: Advice) -> str:
     told = f"<h4>Neighbours, told apart or not</h4><ul>{pairs}</ul>" if pairs else ""
     cautions = "".join(f'<p class="caution"><span aria-hidden="true">⚠</span> {escape(t)}</p>' for t in found.cautions)
     return (
-        f'<div class="advised" role="status">{first}</div><div class="reasons">{noise}{told}{cautions}</div>'
+        f'<div class="advised" role="status">{first}{cautions}</div><div class="reasons">{noise}{told}</div>'
     )  # fmt: skip
 
 

@@ -6,7 +6,7 @@ from html import escape
 
 from quantlab import units
 from quantlab.charts import style
-from quantlab.charts.scored import with_error, within_floor
+from quantlab.charts.scored import accuracy, with_error, within_floor
 from quantlab.records import Fidelity, Quality, QualityRun, TaskScore
 from quantlab.ui.quality_view import QualityView, Variant
 
@@ -64,12 +64,12 @@ def _tasks(view: QualityView) -> tuple[str, ...]:
 
 def _about(view: QualityView) -> str:
     if view.text is None:
-        return "Reading the text …"
+        return "Waiting for a free place …" if view.at == 0 else "Reading the text …"
     text = view.text
     windows = f"{text.windows} window{'' if text.windows == 1 else 's'}"
     return (
         f"Reference: <b>{escape(view.reference)}</b>. Text: {escape(text.name)}, {text.scored:,} tokens scored in "
-        f"{windows} of {text.window_tokens}. Errors (±) are standard errors."
+        f"{windows} of {text.window_tokens}. Errors (±) are standard errors over the tokens."
     )
 
 
@@ -129,7 +129,9 @@ def _speed(run: QualityRun | None) -> Cell:
         return Cell()
     each = ", ".join(units.number(speed) for speed in run.decode_samples)
     exact = f"{run.decode_tokens_per_s!r} tokens/s{f', the median of {each}' if each else ''}"
-    return Cell(units.rate(run.decode_tokens_per_s), exact=exact)
+    samples = run.decode_samples
+    scatter = f"{units.number(min(samples))} to {units.number(max(samples))}" if len(samples) > 1 else ""
+    return Cell(units.rate(run.decode_tokens_per_s), scatter, exact)
 
 
 def _memory(one: Variant) -> Cell:
@@ -142,7 +144,7 @@ def _memory(one: Variant) -> Cell:
 def _score(score: TaskScore | None) -> Cell:
     if score is None:
         return Cell()
-    value = with_error(100 * score.acc, 100 * score.acc_se, "%")
+    value = accuracy(score)
     if score.flips_lost is None or score.flips_won is None:
         return Cell(value, f"{score.items:,} items", f"{score.acc!r}")
     flips = f"lost {units.percent(score.flips_lost)}, won {units.percent(score.flips_won)}"
@@ -158,7 +160,10 @@ def _floor_row(view: QualityView, columns: int) -> str:
     """The noise floor's own row, there from the start."""
     found = view.quality.noise_floor if view.quality else None
     state = "" if found else "there is none" if view.quality else "known at the end"
+    own = next((one.precision for one in view.variants if found and one.run and one.run.fidelity == found), None)
     cells = [*_fidelity(found, None, False)] if found else [Cell()] * 3
+    if own is not None:
+        cells = [Cell(f"that of {own}"), Cell(), Cell()]
     cells += [Cell("")] * (columns - len(cells))
     return (
         f'<tr class="row-floor"><th scope="row"><a class="define" href="#noise_floor">noise floor</a>'

@@ -43,7 +43,7 @@ def test_a_file_that_is_not_there_is_refused_by_name(name):
         text(name)
 
 
-@pytest.mark.parametrize("content", ["", "  \n", "half \ud800 a character", "x" * 11])
+@pytest.mark.parametrize("content", ["", "  \n", "half \ud800 a character", "x" * 11, "a\0b"])
 def test_a_paste_that_is_no_text_is_refused(monkeypatch, content):
     monkeypatch.setattr(texts, "MAX_BYTES", 10)
     with pytest.raises(BadInput):

@@ -1,5 +1,6 @@
 """What the history tab does with what is open: side by side, files, resuming; and how the history is opened."""
 
+import re
 import sqlite3
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -51,6 +52,12 @@ def test_two_qualities_show_accuracies_and_what_is_not_alike():
     other = replace(quality(), text=replace(quality().text, name="english"), reference="bf16")
     page = history_beside.render(quality(), other)
     assert "Accuracy, demo_facts" in page and "Different texts" in page and "from fp32 in A and from bf16 in B" in page
+    # Distances of other tokens, or from another reference, are in no relation; sizes, speeds and accuracies are.
+    alike = history_beside.render(quality(), quality(floor=False))
+    assert page.count(f">{history_beside.SAME}<") < alike.count(f">{history_beside.SAME}<")
+    assert re.search(r">Perplexity</a>.*?>-</td></tr>", page) and not re.search(
+        r">Perplexity</a>.*?>-</td></tr>", alike
+    )
 
 
 def test_two_kinds_are_refused_in_words(history, tmp_path):
