@@ -143,10 +143,10 @@ def test_calibration_and_kernel_reach_the_comparison(open_page, tmp_path):
     with served(script) as address:
         page = open_page(address)
         page.click("#settings button")
-        page.get_by_label("Samples").fill("16")
-        page.get_by_label("Window, tokens").fill("64")
         page.set_input_files("#calibration-file input[type=file]", text)
         page.wait_for_selector("#calibration-file:has-text('own')")
+        page.get_by_label("Samples").fill("16")
+        page.get_by_label("Window, tokens").fill("64")
         page.fill("#kernel input", "torch")
         page.press("#kernel input", "Enter")
         compare(page)
