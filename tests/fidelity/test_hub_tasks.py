@@ -19,7 +19,7 @@ import json, logging, sys
 import lm_eval
 from lm_eval.models.huggingface import HFLM
 from transformers import AutoModelForCausalLM, AutoTokenizer
-from quantlab.fidelity.tasks import score
+from quantlab.fidelity.tasks import harness, score
 from tests.loading import load
 from quantlab.records import Model, Placement
 from pathlib import Path
@@ -29,7 +29,9 @@ tokenizer = AutoTokenizer.from_pretrained(folder)
 ours = score(load(Model("demo", "demo", folder), "fp32"), tokenizer, ["hellaswag"])["hellaswag"]
 network = AutoModelForCausalLM.from_pretrained(folder, dtype="float32")
 lm = HFLM(pretrained=network, tokenizer=tokenizer, batch_size=1)
-theirs = lm_eval.simple_evaluate(model=lm, tasks=["hellaswag"], log_samples=True)
+# The index of ten thousand tasks is built once; what it holds is the harness's own.
+index = harness._manager(bundled=False)
+theirs = lm_eval.simple_evaluate(model=lm, tasks=["hellaswag"], log_samples=True, task_manager=index)
 figures, samples = theirs["results"]["hellaswag"], theirs["samples"]["hellaswag"]
 print(json.dumps({
     "ours": [ours.acc, ours.acc_se, ours.acc_norm, ours.acc_norm_se, list(ours.correct)],
