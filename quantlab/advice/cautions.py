@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from quantlab import units
 from quantlab.advice import words
-from quantlab.charts.scored import reference_run
+from quantlab.charts.scored import is_floor, reference_run
 from quantlab.measure import paired
 from quantlab.records import Quality, QualityRun, TextFacts
 
@@ -17,10 +17,11 @@ DISTURBED = 1.5
 
 
 def of_noise(quality: Quality, ranked: Sequence[QualityRun], bound: float) -> list[str]:
+    """How the distances lie to the noise floor."""
     floor = quality.noise_floor
     if floor is None:
         return [f"Noise floor: {quality.floor or 'not measured'}. So no difference can be called mere rounding noise."]
-    own = [run.precision for run in ranked if run.fidelity == floor]
+    own = [run.precision for run in ranked if is_floor(quality, run)]
     inside = [run.precision for run in ranked if words.in_noise(quality, run) and run.precision not in own]
     said = [
         f"{name} is the noise floor itself: {quality.reference}'s weights, rounded otherwise, which is no difference."
@@ -45,6 +46,7 @@ def of_noise(quality: Quality, ranked: Sequence[QualityRun], bound: float) -> li
 
 
 def others(quality: Quality, ranked: Sequence[QualityRun]) -> list[str]:
+    """What keeps the figures from being taken as they stand."""
     said = []
     windows = quality.text.windows
     if windows < FEW_WINDOWS and ranked:

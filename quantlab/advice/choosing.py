@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from quantlab import units
 from quantlab.advice import words
+from quantlab.charts.scored import scatter
 from quantlab.measure import paired
 from quantlab.records import Quality, QualityRun
 
@@ -13,6 +14,7 @@ _SPEED_NOISE = 0.05
 
 
 def smallest(quality: Quality, ranked: Sequence[QualityRun], bound: float) -> tuple[str | None, list[str]]:
+    """Its name, None where none surely stays under the bound, and the sentences that say so."""
     sized = sorted((run for run in ranked if run.load), key=lambda run: run.load.stored_bytes)
     under = [run for run in sized if words.upper(run) <= bound]
     if not under:
@@ -63,16 +65,14 @@ def _as_fast(run: QualityRun, best: QualityRun) -> bool:
 
 
 def _scatter(run: QualityRun) -> str:
-    samples = run.decode_samples
-    if len(samples) < 2:
-        return ""
-    return f" ({units.number(min(samples))} to {units.number(max(samples))} in {len(samples)} answers)"
+    found = scatter(run.decode_samples)
+    return f" ({found} in {len(run.decode_samples)} answers)" if found else ""
 
 
 def fastest(
     quality: Quality, ranked: Sequence[QualityRun], bound: float, memory: int | None
 ) -> tuple[str | None, list[str]]:
-    """Of all that ran, the reference among them."""
+    """Its name, of all that ran, the reference among them; and the sentences that say so."""
     reference = [r for r in quality.runs if r.precision == quality.reference and r.error is None]
     timed = [run for run in (*ranked, *reference) if run.load and run.decode_tokens_per_s]
     if not timed:

@@ -29,6 +29,7 @@ class Pair:
 
 
 def pair(quality: Quality, closer: QualityRun, farther: QualityRun) -> Pair:
+    """Two neighbours by a paired t test over the windows that both have."""
     names = (closer.precision, farther.precision)
     both = f"{names[0]} and {names[1]}"
     if words.in_noise(quality, closer) and words.in_noise(quality, farther):

@@ -50,8 +50,8 @@ def _points(quality: Quality, measure, samples=lambda _run: ()) -> list[Point]:
     runs = [(run, max(0.0, run.fidelity.kld.mean), run.fidelity.kld.se) for run in scored.compared(quality)]
     runs += [(reference, 0.0, 0.0)] if reference else []
     return [
-        Point(run.precision, measure(run), kld, se if math.isfinite(se) else 0.0, samples(run))
-        for run, kld, se in runs if measure(run)
+        Point(run.precision, x, kld, se if math.isfinite(se) else 0.0, samples(run))
+        for run, kld, se in runs if (x := measure(run))
     ]  # fmt: skip
 
 

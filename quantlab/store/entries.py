@@ -43,6 +43,12 @@ class Entry:
     def resumable(self) -> bool:
         return self.state in ("interrupted", "stopped")
 
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What to know beside the state, in words."""
+        failed = (f"{len(self.failed)} failed",) if self.failed else ()
+        return (*failed, *(("from a file",) if self.imported else ()))
+
 
 COLUMNS = "id, kind, state, model, title, precisions, started, ended, asked"
 _FINISHED = """

@@ -45,8 +45,7 @@ def show_history(entries: "Iterable[Entry]", console: Console | None = None) -> 
         when = entry.started.astimezone().strftime("%Y-%m-%d %H:%M")
         finished, all_of = len(entry.finished), len(entry.precisions)
         state = "" if entry.state == "done" else f", {entry.state}{f' ({finished} of {all_of})' * (finished < all_of)}"
-        state += f", {len(entry.failed)} failed" if entry.failed else ""
-        state += ", from a file" if entry.imported else ""
+        state += "".join(f", {remark}" for remark in entry.remarks)
         what = escape(printable(f"{entry.model}: {entry.title}"))
         console.print(f"[bold]{entry.id}[/] {when} {entry.kind}{state}, {what}", highlight=False)
         console.print(f"    {escape(printable(', '.join(entry.precisions)))}", highlight=False)

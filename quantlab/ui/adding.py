@@ -1,21 +1,23 @@
 """The control that adds a published checkpoint to the tick list, and what comes of adding one."""
 
-import logging
-from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import gradio as gr
 
-from quantlab.errors import BadInput, QuantlabError
+from quantlab.errors import BadInput
 from quantlab.records import Placement
 from quantlab.settings import AppSettings
-from quantlab.ui import fragments, offered
-from quantlab.ui.choice import check_published
+from quantlab.ui import choice as choices
+from quantlab.ui import fragments, offered, picker
+from quantlab.ui.choice import Choice
 from quantlab.ui.offered import Offered
-from quantlab.ui.services import Services
+from quantlab.ui.runner import problem_of
+from quantlab.ui.tab import TabHandlers
 from quantlab.ui.view import Problem
 
-log = logging.getLogger(__name__)
+Updates = dict[Any, Any]
+_OUR_FAULT = Problem("It could not be added through a fault of ours.", "The log says why.")
 
 
 @dataclass(frozen=True)
@@ -25,15 +27,6 @@ class Adding:
     spec: gr.Textbox
     add: gr.Button
     said: gr.HTML
-
-
-@dataclass(frozen=True)
-class Added:
-    """What came of it, in HTML. `offered` with the ticks that it should have; None where nothing was added."""
-
-    said: str
-    offered: Offered | None = None
-    ticks: tuple[str, ...] = ()
 
 
 def build(app: AppSettings, before_ids: str = "") -> Adding:
@@ -56,25 +49,35 @@ def build(app: AppSettings, before_ids: str = "") -> Adding:
     return Adding(spec, add, said)
 
 
-def add(
-    typed: str, where: Placement, ticked: Sequence[str], before: Offered, app: AppSettings, services: Services
-) -> Added:
-    """Add what was typed to the list and tick it, where that can be."""
-    spec = str(typed or "").strip()
-    try:
-        if not spec:
-            raise BadInput("Nothing was typed.", "Type a folder, a .gguf file or a Hugging Face id.")
-        check_published((spec,), app)
-        row = offered.look_at(spec, where, services)
-        if not row.published:
-            raise BadInput(f"{spec} could be a precision's name.", f"Write ./{spec} for the folder.")
-    except QuantlabError as error:
-        return Added(fragments.added(Problem(error.what, error.advice)))
-    except Exception:
-        log.exception("a checkpoint could not be added")
-        return Added(fragments.added(Problem("It could not be added through a fault of ours.", "The log says why.")))
-    found, limit = before.with_added(row), app.max_columns
-    kept = offered.ticks(found, ticked, limit) if ticked else []
-    full = len(kept) >= limit
-    ticks = kept if full else offered.ticks(found, [*kept, row.value], limit)
-    return Added(fragments.added_row(row, full=full and row.value not in kept), found, tuple(ticks))
+class AddingHandlers(TabHandlers):
+    """Of a tab with a tick list: its `parts` have `offered`, `adding`, `inputs.precisions` and `inputs.reference`."""
+
+    def add(self, typed: str, compute_dtype: str, ticked: list[str], before: Offered) -> Updates:
+        """Add a published checkpoint to the list and tick it, where that can be."""
+        control, spec = self.parts.adding, str(typed or "").strip()
+        try:
+            if not spec:
+                raise BadInput("Nothing was typed.", "Type a folder, a .gguf file or a Hugging Face id.")
+            choices.check_published((spec,), self.app)
+            row = offered.look_at(spec, self._where(compute_dtype), self.services)
+            if not row.published:
+                raise BadInput(f"{spec} could be a precision's name.", f"Write ./{spec} for the folder.")
+        except Exception as error:
+            return {control.said: fragments.added(problem_of(error, "a checkpoint could not be added", _OUR_FAULT))}
+        found, limit = before.with_added(row), self.app.max_columns
+        kept = offered.ticks(found, ticked, limit) if ticked else []
+        full = len(kept) >= limit
+        ticks = kept if full else offered.ticks(found, [*kept, row.value], limit)
+        said = fragments.added_row(row, full=full and row.value not in kept)
+        return self._rows(found, ticks) | {control.spec: "", control.said: said}
+
+    def _where(self, compute_dtype: str) -> Placement:
+        return choices.placement(Choice(compute_dtype=compute_dtype), self.app)
+
+    def _rows(self, found: Offered, ticked: list[str]) -> Updates:
+        inputs = self.parts.inputs
+        return {
+            self.parts.offered: found,
+            inputs.precisions: gr.update(value=ticked, rows=picker.rows(found), limit=self.app.max_columns),
+            inputs.reference: gr.update(choices=[choices.MOST_PRECISE, *found.names]),
+        }

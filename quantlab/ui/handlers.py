@@ -11,11 +11,11 @@ import gradio as gr
 
 from quantlab.errors import BadInput, QuantlabError
 from quantlab.methods.published import is_published
-from quantlab.ui import adding, column, fragments, models, offered, panels, picker, runner, share
 from quantlab.ui import choice as choices
+from quantlab.ui import column, fragments, models, offered, panels, picker, runner, share
+from quantlab.ui.adding import AddingHandlers
 from quantlab.ui.choice import DEFAULT_TICKS, Choice
 from quantlab.ui.offered import Offered
-from quantlab.ui.tab import TabHandlers
 from quantlab.ui.view import Column, Problem, View
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 Updates = dict[Any, Any]
 
 
-class Handlers(TabHandlers):
+class Handlers(AddingHandlers):
     """Bound to one page's components. Which session runs what is kept in `StopEvents`; nothing else is."""
 
     parts: Parts
@@ -109,15 +109,6 @@ class Handlers(TabHandlers):
         wanted = offered.wishes(before, ticked) or DEFAULT_TICKS
         return self._listed(choice.model, found, wanted) | {self.parts.problem: fragments.problem(problem)}
 
-    def add(self, typed: str, compute_dtype: str, ticked: list[str], before: Offered) -> Updates:
-        """Add a published checkpoint to the list and tick it, where that can be."""
-        where = choices.placement(Choice(compute_dtype=compute_dtype), self.app)
-        added = adding.add(typed, where, ticked, before, self.app, self.services)
-        said = {self.parts.adding.said: added.said}
-        if added.offered is None:
-            return said
-        return said | self._rows(added.offered, list(added.ticks)) | {self.parts.adding.spec: ""}
-
     def restore(self, request: gr.Request) -> Updates:
         """The choice that the page's address holds; the default where it holds none.
 
@@ -160,13 +151,6 @@ class Handlers(TabHandlers):
                 choices=[choices.MOST_PRECISE, *found.names], value=choices.MOST_PRECISE
             ),
             **{b: gr.update(value=label) for b, (label, _) in zip(self.parts.examples, labels, strict=True)},
-        }
-
-    def _rows(self, found: Offered, ticked: list[str]) -> Updates:
-        return {
-            self.parts.offered: found,
-            self.parts.inputs.precisions: gr.update(value=ticked, rows=picker.rows(found), limit=self.app.max_columns),
-            self.parts.inputs.reference: gr.update(choices=[choices.MOST_PRECISE, *found.names]),
         }
 
     def _progress(self, view: View, choice: Choice, shown: dict[Any, str]) -> Updates:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from quantlab.errors import BadInput, QuantlabError, Stopped
+from quantlab.errors import BadInput, Stopped
 from quantlab.records import Comparison, Quality
 from quantlab.settings import AppSettings
 from quantlab.store import Entry
@@ -27,7 +26,6 @@ from quantlab.ui.view import Problem
 if TYPE_CHECKING:
     from quantlab.ui.history_tab import HistoryParts
 
-log = logging.getLogger(__name__)
 Updates = dict[Any, Any]
 OUR_FAULT = Problem("Something went wrong on our side.", "What is kept is not touched by this. The log says why.")
 #: So many entries are listed at once.
@@ -169,11 +167,9 @@ class HistoryHandlers(TabHandlers):
                         told = shown
             except Stopped:
                 pass
-            except QuantlabError as error:
-                said = {self.parts.problem: fragments.problem(Problem(error.what, error.advice))}
-            except Exception:
-                log.exception("an entry could not be resumed")
-                said = {self.parts.problem: fragments.problem(OUR_FAULT)}
+            except Exception as error:
+                found = runner.problem_of(error, "an entry could not be resumed", OUR_FAULT)
+                said = {self.parts.problem: fragments.problem(found)}
         yield self._after(opened, search, kind) | said
 
     def stop(self, request: gr.Request) -> Updates:
@@ -251,11 +247,10 @@ class HistoryHandlers(TabHandlers):
         """What `work` gives; what a user can mend as the tab's problem, and a defect as no more than that."""
         try:
             return {self.parts.problem: ""} | work()
-        except QuantlabError as error:
-            return {self.parts.problem: fragments.problem(Problem(error.what, error.advice))}
-        except Exception:
-            log.exception("the history tab failed")
-            return {self.parts.problem: fragments.problem(OUR_FAULT)}
+        except Exception as error:
+            return {
+                self.parts.problem: fragments.problem(runner.problem_of(error, "the history tab failed", OUR_FAULT))
+            }
 
 
 def _results(record: Comparison | Quality) -> str:

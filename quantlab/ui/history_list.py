@@ -99,11 +99,10 @@ def state(entry: Entry) -> str:
     """The state as a badge: a sign and a word."""
     finished, all_of = len(entry.finished), len(entry.precisions)
     count = f" {finished} of {all_of}" if finished < all_of else ""
-    count += f", {len(entry.failed)} failed" if entry.failed else ""
-    count += ", from a file" if entry.imported else ""
+    told = ", ".join((f"{entry.state}{count}", *entry.remarks))
     return (
         f'<span class="kept-state kept-{entry.state}" title="{_TOLD[entry.state]}">'
-        f'<span aria-hidden="true">{_MARKS[entry.state]}</span> {entry.state}{count}</span>'
+        f'<span aria-hidden="true">{_MARKS[entry.state]}</span> {told}</span>'
     )
 
 

@@ -9,7 +9,7 @@ from quantlab.methods.published import SEPARATOR, is_published, label, read
 from quantlab.records import Offer, Placement, Precision
 from quantlab.settings import AppSettings
 from quantlab.ui.choice import DEFAULT_TICKS, check_model
-from quantlab.ui.runner import OUR_FAULT
+from quantlab.ui.runner import problem_of
 from quantlab.ui.services import Services
 from quantlab.ui.view import Problem
 
@@ -128,11 +128,8 @@ def of_model(
     try:
         check_model(model, app)
         return Offered(services.offers(model, placement), added), None
-    except QuantlabError as error:
-        return Offered((), added), Problem(error.what, error.advice)
-    except Exception:
-        log.exception("no estimate for a model")
-        return Offered((), added), OUR_FAULT
+    except Exception as error:
+        return Offered((), added), problem_of(error, "no estimate for a model")
 
 
 def look_again(specs: Iterable[str], placement: Placement, services: Services) -> tuple[Row, ...]:

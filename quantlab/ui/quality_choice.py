@@ -7,7 +7,7 @@ from pathlib import Path
 from quantlab.errors import BadInput, unknown
 from quantlab.fidelity import tasks, texts
 from quantlab.methods.published import labels
-from quantlab.records import Placement, QualitySettings, Text
+from quantlab.records import QualitySettings, Text
 from quantlab.settings import AppSettings
 from quantlab.ui import choice as choices
 
@@ -143,10 +143,5 @@ def settings(choice: QualityChoice, app: AppSettings) -> QualitySettings:
         tasks=choice.all_tasks,
         layers=choice.layers,
         reference=choice.reference if choice.reference in choice.columns else None,
-        placement=placement(choice.compute_dtype, app),
+        placement=choices.placement(choices.Choice(compute_dtype=choice.compute_dtype), app),
     )
-
-
-def placement(compute_dtype: str, app: AppSettings) -> Placement:
-    """Where and in what type the chosen variants are to lie."""
-    return choices.placement(choices.Choice(compute_dtype=compute_dtype), app)

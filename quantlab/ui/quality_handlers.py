@@ -12,15 +12,15 @@ import gradio as gr
 from quantlab import advice
 from quantlab.errors import BadInput, QuantlabError
 from quantlab.records import Quality
-from quantlab.ui import adding, choice, fragments, models, offered, picker, quality_runner, quality_table, runner
+from quantlab.ui import choice, fragments, models, offered, quality_runner, quality_table, runner
 from quantlab.ui import quality_choice as choices
 from quantlab.ui import quality_fragments as html
+from quantlab.ui.adding import AddingHandlers
 from quantlab.ui.offered import Offered
 from quantlab.ui.quality_choice import FILE, PASTE
 from quantlab.ui.quality_inputs import source_info
 from quantlab.ui.quality_panels import CHARTS
 from quantlab.ui.quality_view import QualityView, Variant
-from quantlab.ui.tab import TabHandlers
 from quantlab.ui.view import Problem
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 Updates = dict[Any, Any]
 
 
-class QualityHandlers(TabHandlers):
+class QualityHandlers(AddingHandlers):
     """Bound to one page's components. Which session measures what is kept in `StopEvents`."""
 
     parts: QualityParts
@@ -97,26 +97,11 @@ class QualityHandlers(TabHandlers):
         found, problem = self._offered(name, compute_dtype, before.specs)
         wanted = offered.wishes(before, ticked) or choice.DEFAULT_TICKS
         found, ticks = offered.settled(found, wanted, self.app.max_columns)
-        return self._rows(found, ticks, gr.update(value=choice.MOST_PRECISE)) | {
+        references = [choice.MOST_PRECISE, *found.names]
+        return self._rows(found, ticks) | {
+            self.parts.inputs.reference: gr.update(choices=references, value=choice.MOST_PRECISE),
             self.parts.about: fragments.about_model(*models.about(name, self.services.choices())),
             self.parts.problem: fragments.problem(problem),
-        }
-
-    def add(self, typed: str, compute_dtype: str, ticked: list[str], before: Offered) -> Updates:
-        """Add a published checkpoint to the list and tick it, where that can be."""
-        where = choices.placement(str(compute_dtype), self.app)
-        added = adding.add(typed, where, ticked, before, self.app, self.services)
-        said = {self.parts.adding.said: added.said}
-        if added.offered is None:
-            return said
-        return said | self._rows(added.offered, list(added.ticks)) | {self.parts.adding.spec: ""}
-
-    def _rows(self, found: Offered, ticked: list[str], reference: Updates | None = None) -> Updates:
-        inputs = self.parts.inputs
-        return {
-            self.parts.offered: found,
-            inputs.precisions: gr.update(value=ticked, rows=picker.rows(found), limit=self.app.max_columns),
-            inputs.reference: gr.update(choices=[choice.MOST_PRECISE, *found.names]) | (reference or {}),
         }
 
     def advise(self, quality: Quality | None, bound: float | None, megabytes: float | None) -> str:
@@ -146,7 +131,7 @@ class QualityHandlers(TabHandlers):
 
     def _offered(self, model: str, compute_dtype: str, specs: Sequence[str]) -> tuple[Offered, Problem | None]:
         """The offers for a model and the checkpoints `specs`, and what was wrong with the model."""
-        where = choices.placement(str(compute_dtype), self.app)
+        where = self._where(compute_dtype)
         added = offered.look_again(specs, where, self.services)
         return offered.of_model(model, where, self.app, self.services, added)
 

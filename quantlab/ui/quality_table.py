@@ -6,7 +6,7 @@ from html import escape
 
 from quantlab import units
 from quantlab.charts import style
-from quantlab.charts.scored import accuracy, with_error, within_floor
+from quantlab.charts.scored import accuracy, is_floor, scatter, with_error, within_floor
 from quantlab.records import Fidelity, Quality, QualityRun, TaskScore
 from quantlab.ui.quality_view import QualityView, Variant
 
@@ -129,9 +129,7 @@ def _speed(run: QualityRun | None) -> Cell:
         return Cell()
     each = ", ".join(units.number(speed) for speed in run.decode_samples)
     exact = f"{run.decode_tokens_per_s!r} tokens/s{f', the median of {each}' if each else ''}"
-    samples = run.decode_samples
-    scatter = f"{units.number(min(samples))} to {units.number(max(samples))}" if len(samples) > 1 else ""
-    return Cell(units.rate(run.decode_tokens_per_s), scatter, exact)
+    return Cell(units.rate(run.decode_tokens_per_s), scatter(run.decode_samples), exact)
 
 
 def _memory(one: Variant) -> Cell:
@@ -160,7 +158,7 @@ def _floor_row(view: QualityView, columns: int) -> str:
     """The noise floor's own row, there from the start."""
     found = view.quality.noise_floor if view.quality else None
     state = "" if found else "there is none" if view.quality else "known at the end"
-    own = next((one.precision for one in view.variants if found and one.run and one.run.fidelity == found), None)
+    own = next((run.precision for run in view.quality.runs if is_floor(view.quality, run)), None) if found else None
     cells = [*_fidelity(found, None, False)] if found else [Cell()] * 3
     if own is not None:
         cells = [Cell(f"that of {own}"), Cell(), Cell()]

@@ -67,12 +67,17 @@ def watched(
                 yield view
     except Stopped:
         pass
-    except QuantlabError as error:
-        problem = Problem(error.what, error.advice)
-    except Exception:
-        log.exception("a run failed")
-        problem = OUR_FAULT
+    except Exception as error:
+        problem = problem_of(error, "a run failed")
     yield halt(view, problem)
+
+
+def problem_of(error: Exception, what: str, fault: Problem = OUR_FAULT) -> Problem:
+    """An error as a visitor reads it. One that is no `QuantlabError` is a defect: `fault`, and the log has it whole."""
+    if isinstance(error, QuantlabError):
+        return Problem(error.what, error.advice)
+    log.error(what, exc_info=error)
+    return fault
 
 
 def session(request: gr.Request) -> str:

@@ -1,6 +1,5 @@
 """The panel that writes a quantized model to a folder: its components, and what their events do."""
 
-import logging
 from collections.abc import Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -9,19 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from quantlab.errors import BadInput, QuantlabError, Stopped
+from quantlab.errors import BadInput, Stopped
 from quantlab.methods import METHODS
 from quantlab.ui import choice as choices
 from quantlab.ui import fragments, runner
 from quantlab.ui.choice import Choice
 from quantlab.ui.stream import batches
 from quantlab.ui.tab import TabHandlers
-from quantlab.ui.view import Problem
 
 if TYPE_CHECKING:
     from quantlab.saving import Saved
 
-log = logging.getLogger(__name__)
 Updates = dict[Any, Any]
 HELP = (
     '<p class="faint">Quantizes the model above and writes an ordinary checkpoint, which transformers, or llama.cpp '
@@ -94,11 +91,8 @@ class SaveHandlers(TabHandlers):
                             yield self._step(batch[-1])
             except Stopped:
                 yield self._shown(fragments.said("Stopped. Nothing was left behind."))
-            except QuantlabError as error:
-                yield self._shown(fragments.problem(Problem(error.what, error.advice)))
-            except Exception:
-                log.exception("a model could not be saved")
-                yield self._shown(fragments.problem(runner.OUR_FAULT))
+            except Exception as error:
+                yield self._shown(fragments.problem(runner.problem_of(error, "a model could not be saved")))
 
     def stop(self, request: gr.Request) -> Updates:
         """Tell this session's work to stop."""
