@@ -75,7 +75,7 @@ METHOD_MODULE = {
     "lm_eval": "quantlab/fidelity/tasks/",
     "evaluate": "quantlab/fidelity/tasks/",
 }
-FILE_LINES, FUNCTION_LINES = 300, 60
+FILE_LINES, FUNCTION_LINES = 400, 60
 
 
 class Import(NamedTuple):
