@@ -145,9 +145,9 @@ def _check_lengths(prompt_tokens: int, settings: Settings, context: int, app: Ap
 
 
 def context_length(model: Model) -> int:
-    """Tokens that the model was made for, as its configuration says; a huge number where it does not."""
-    config = models.config(model)
-    return config.get("max_position_embeddings") or config.get("n_positions") or config.get("n_ctx") or 2**31
+    """Tokens that the model was made for, as its configuration or transformers' default says; a huge number where
+    neither does."""
+    return models.context_length(model) or 2**31
 
 
 def _eos_ids(model: Model, tokenizer) -> frozenset[int]:

@@ -1,18 +1,14 @@
 """What a method has to offer, and what most of them share."""
 
 import importlib.util
-import math
-import re
-from collections.abc import Mapping
 from pathlib import Path
 
 from quantlab.errors import Unavailable
-from quantlab.records import Checkpoint, LoadOrigin, Model, Placement, Precision, Progress, TensorInfo, Variant
+from quantlab.methods.layout import DTYPE_BYTES, Layout, Weight, layout
+from quantlab.records import Checkpoint, LoadOrigin, Model, Placement, Precision, Progress, Variant
 from quantlab.runtime.session import LoadedModel
 
-DTYPE_BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
-#: Layers that stay as they are in every method of transformers: they are looked up or decide the word.
-_NOT_QUANTIZED = re.compile(r"(embed|wte|wpe|lm_head|norm)")
+__all__ = ["DTYPE_BYTES", "Method", "already_quantized", "missing_package"]
 
 
 class Method:
@@ -29,6 +25,9 @@ class Method:
     #: The packages whose versions decide what `build` writes.
     packages: tuple[str, ...] = ("transformers",)
     kept: bool = False
+    #: Whether it quantizes the stacked experts of a mixture too. transformers keeps those as one parameter, which
+    #: quantizers that look for linear layers leave as it is.
+    quantizes_experts: bool = False
     #: Where its weights come from when nothing is kept: quantized by the load itself, or read as they lie on disk.
     origin: LoadOrigin = "built"
 
@@ -74,12 +73,32 @@ class Method:
         """The type in which the un-quantized parts are kept and products are computed. `placement` is resolved."""
         return placement.compute_dtype
 
+    def layout(self, precision: Precision, placement: Placement, checkpoint: Checkpoint) -> Layout:
+        """The parameters of a checkpoint in the type that this precision keeps. Raises ModelError."""
+        return layout(checkpoint, self.dtype(precision, placement))
+
+    def quantized_bytes(self, precision: Precision, weight: Weight) -> int | None:
+        """What one parameter takes quantized, scales and codebooks included; None where it stays as it is."""
+        if weight.kind == "linear":
+            return self.weight_bytes(precision, *weight.shape)
+        if weight.kind == "experts" and self.quantizes_experts:
+            experts, rows, columns = weight.shape
+            one = self.weight_bytes(precision, rows, columns)
+            return None if one is None else experts * one
+        return None
+
     def estimate(self, precision: Precision, placement: Placement, checkpoint: Checkpoint) -> int:
         """`stored_bytes` before anything is loaded. `placement` is resolved.
 
-        Buffers that a checkpoint does not list (rotary frequencies) are not counted.
+        Of the common families what is computed from the settings (rotary frequencies) is not counted. Raises
+        ModelError where transformers cannot build the model.
         """
-        return estimate(self, precision, placement, checkpoint.tensors)
+        planned = self.layout(precision, placement, checkpoint)
+        total = planned.buffer_bytes
+        for weight in planned.weights:
+            quantized = self.quantized_bytes(precision, weight)
+            total += weight.nbytes if quantized is None else quantized
+        return total
 
     def build(self, variant: Variant, folder: Path, progress: Progress) -> None:
         """Write the variant into an empty folder, as an ordinary checkpoint that other programs load.
@@ -107,18 +126,3 @@ def already_quantized(checkpoint: Checkpoint) -> str | None:
     if checkpoint.stored_as is None:
         return None
     return f"needs the original weights, and these are quantized already ({checkpoint.stored_as}): choose stored"
-
-
-def estimate(method: Method, precision: Precision, placement: Placement, tensors: Mapping[str, TensorInfo]) -> int:
-    """Bytes of a checkpoint's tensors with `weight_bytes` for the layers that transformers' quantizers replace."""
-    element = DTYPE_BYTES[method.dtype(precision, placement)]
-    total = 0
-    for name, info in tensors.items():
-        quantized = method.weight_bytes(precision, *info.shape) if quantizable(name, info) else None
-        total += math.prod(info.shape) * element if quantized is None else quantized
-    return total
-
-
-def quantizable(name: str, info: TensorInfo) -> bool:
-    """Whether transformers' quantizers replace the layer of this tensor: a matrix, and no embedding or output head."""
-    return len(info.shape) == 2 and name.endswith(".weight") and not _NOT_QUANTIZED.search(name)

@@ -75,10 +75,13 @@ class BitsAndBytes(Method):
         self, model: Model, precision: BitsAndBytesPrecision, placement: Placement, progress: Progress
     ) -> LoadedModel:
         from quantlab.methods import transformers_loading as loading
+        from quantlab.methods.skeleton import kept_wide
 
         quiet_bitsandbytes()
         skipped = [] if precision.quant_type == "int8" else _awkward_layers(model)
-        config = _quantization_config(precision, placement.compute_dtype, skipped)
+        # Naming modules replaces the library's own list, so its usual exceptions have to be named too.
+        kept = [*kept_wide(loading.skeleton(model)), *skipped] if skipped else []
+        config = _quantization_config(precision, placement.compute_dtype, kept)
         network = loading.load(model, placement, placement.compute_dtype, progress, config)
         notes = [f"kept un-quantized, because the kernel needs other sizes: {', '.join(skipped)}"] if skipped else []
         dtype, kernel = what_runs(precision.quant_type, placement)
@@ -95,8 +98,7 @@ def _quantization_config(precision: BitsAndBytesPrecision, compute_dtype: str, s
     import torch
     from transformers import BitsAndBytesConfig
 
-    # Naming modules replaces the library's own list, so its usual exception has to be named too.
-    skip = ["lm_head", *skipped] if skipped else None
+    skip = skipped or None
     if precision.quant_type == "int8":
         return BitsAndBytesConfig(load_in_8bit=True, llm_int8_threshold=precision.threshold, llm_int8_skip_modules=skip)
     return BitsAndBytesConfig(
@@ -110,7 +112,8 @@ def _quantization_config(precision: BitsAndBytesPrecision, compute_dtype: str, s
 
 def _awkward_layers(model: Model) -> list[str]:
     """Names of the linear layers whose sizes the 4-bit CPU kernel cannot take."""
-    from quantlab.methods.transformers_loading import linear_layers, skeleton
+    from quantlab.methods.skeleton import linear_layers
+    from quantlab.methods.transformers_loading import skeleton
 
     return [
         name

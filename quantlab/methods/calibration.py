@@ -1,10 +1,10 @@
 """The text that GPTQ and AWQ read while they quantize, and the windows of tokens that it is cut into."""
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from quantlab.demo.corpus import ASSISTANT, END, HELD_OUT_SEED, USER, documents
 from quantlab.errors import BadInput
@@ -19,7 +19,6 @@ MAX_BYTES = 50_000_000
 MIN_LENGTH = 16
 #: Characters that are tokenized at once: a text is tokenized no further than it is needed.
 _BLOCK = 200_000
-_CONTEXT_NAMES = ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len", "seq_length")
 
 
 def calibration(file: Path | str | None = None, samples: int = 128, length: int = 2_048) -> Calibration:
@@ -36,12 +35,6 @@ def calibration(file: Path | str | None = None, samples: int = 128, length: int 
     path = Path(file).expanduser().absolute()
     content = _content(path)
     return Calibration(path, hashlib.sha256(content).hexdigest(), samples, length)
-
-
-def context_of(config: Mapping[str, Any]) -> int | None:
-    """Tokens that a model can read at once, by its config.json; None where it does not say."""
-    config = config.get("text_config") or config
-    return next((config[name] for name in _CONTEXT_NAMES if config.get(name)), None)
 
 
 def windows(tokenizer: "PreTrainedTokenizerBase", wanted: Calibration, context: int | None) -> list[list[int]]:

@@ -13,7 +13,7 @@ from importlib import import_module
 from io import StringIO
 from typing import TYPE_CHECKING
 
-from quantlab.methods.base import DTYPE_BYTES, Method, missing_package, quantizable
+from quantlab.methods.base import DTYPE_BYTES, Method, missing_package
 from quantlab.records import Checkpoint, Model, Placement, Precision, Progress
 from quantlab.runtime.session import LoadedModel
 
@@ -65,9 +65,9 @@ class Hqq(Method):
 
     def estimate(self, precision: HqqPrecision, placement: Placement, checkpoint: Checkpoint) -> int:
         quantized = sum(
-            math.prod(info.shape)
-            for name, info in checkpoint.tensors.items()
-            if quantizable(name, info) and _fits(*info.shape, precision.weight_bits)
+            math.prod(weight.shape)
+            for weight in self.layout(precision, placement, checkpoint).weights
+            if weight.kind == "linear" and _fits(*weight.shape, precision.weight_bits)
         )
         scales = 2 * DTYPE_BYTES[self.dtype(precision, placement)] * quantized // GROUP_SIZE
         return super().estimate(precision, placement, checkpoint) + scales
@@ -76,14 +76,15 @@ class Hqq(Method):
         import torch
 
         from quantlab.methods import transformers_loading as loading
+        from quantlab.methods.skeleton import as_plain_linear, linear_layers
 
         dtype = placement.compute_dtype
-        network = loading.load(model, placement, dtype, progress)
+        network = as_plain_linear(loading.load(model, placement, dtype, progress))
         kept = []
         with _quiet():
             from hqq.core.quantize import BaseQuantizeConfig, HQQLinear
 
-            layers = list(loading.linear_layers(network))
+            layers = list(linear_layers(network))
             for done, (name, rows, columns) in enumerate(layers):
                 progress(done, len(layers), f"fitting {name}")
                 if not _fits(rows, columns, precision.weight_bits):

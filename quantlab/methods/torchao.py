@@ -83,9 +83,13 @@ class TorchAo(Method):
 
     def load(self, model: Model, precision: TorchAoPrecision, placement: Placement, progress: Progress) -> LoadedModel:
         from quantlab.methods import transformers_loading as loading
+        from quantlab.methods.skeleton import kept_wide, other_linear_layers
 
         dtype = self.dtype(precision, placement)
-        network = loading.load(model, placement, dtype, progress, _quantization_config(precision))
+        skeleton = loading.skeleton(model)
+        others = other_linear_layers(skeleton)
+        config = _quantization_config(precision, [*kept_wide(skeleton), *others] if others else None)
+        network = loading.load(model, placement, dtype, progress, config)
         kernel = {"int8": "Int8Tensor", "float8": "Float8Tensor", "int4": "Int4TilePackedTo4dTensor (tinygemm)"}
         return loading.finish(network, placement, dtype, f"torchao {kernel[precision.kind]}")
 
@@ -95,21 +99,22 @@ class TorchAo(Method):
         loading.save(self, variant, folder, progress)
 
 
-def _quantization_config(precision: TorchAoPrecision):
+def _quantization_config(precision: TorchAoPrecision, kept: list[str] | None):
+    """`kept` names modules that stay as they are; None is the library's own choice."""
     from torchao.quantization import Float8WeightOnlyConfig, Int4WeightOnlyConfig, Int8WeightOnlyConfig
     from transformers import TorchAoConfig
 
     # Its settings for torch's compiler hold for the whole process; nothing is compiled here.
     if precision.kind == "int8":
-        return TorchAoConfig(Int8WeightOnlyConfig(set_inductor_config=False))
-    if precision.kind == "float8":
-        return TorchAoConfig(Float8WeightOnlyConfig(set_inductor_config=False))
-    # The other packings need a package of their own.
-    return TorchAoConfig(
-        Int4WeightOnlyConfig(
+        made = Int8WeightOnlyConfig(set_inductor_config=False)
+    elif precision.kind == "float8":
+        made = Float8WeightOnlyConfig(set_inductor_config=False)
+    else:
+        # The other packings need a package of their own.
+        made = Int4WeightOnlyConfig(
             group_size=precision.group_size, set_inductor_config=False, int4_packing_format="tile_packed_to_4d"
         )
-    )
+    return TorchAoConfig(made, modules_to_not_convert=kept)
 
 
 TORCHAO = TorchAo()

@@ -1,6 +1,5 @@
 """The loader that all methods over transformers share: `from_pretrained`, watched tensor by tensor."""
 
-import logging
 import os
 import threading
 import traceback
@@ -13,7 +12,9 @@ import torch
 
 from quantlab import models
 from quantlab.errors import ModelError, OutOfMemory, Stopped
+from quantlab.methods import skeleton as skeletons
 from quantlab.methods.base import Method
+from quantlab.models.architecture import context_length
 from quantlab.records import Model, Placement, Progress, Variant, silent
 from quantlab.runtime.session import Facts
 from quantlab.runtime.torch_session import TorchModel, is_out_of_memory, release_memory
@@ -21,9 +22,6 @@ from quantlab.runtime.torch_session import TorchModel, is_out_of_memory, release
 #: The progress hook of transformers is one per process, so one model loads at a time.
 _LOADING = threading.Lock()
 _NO_READER_THREADS = "HF_DEACTIVATE_ASYNC_LOAD"
-# transformers imports torchao where it is installed, and that tells the terminal which of its kernels do not fit here.
-for _chatty in ("torchao", "torch.utils._pytree"):
-    logging.getLogger(_chatty).setLevel(logging.ERROR)
 
 
 class _Watched:
@@ -96,44 +94,24 @@ def prepare() -> None:
 
 def skeleton(model: Model) -> torch.nn.Module:
     """The model on the `meta` device: its modules and shapes, no weights."""
-    from transformers import AutoModelForCausalLM
-
-    with torch.device("meta"):
-        return AutoModelForCausalLM.from_config(_config(model))
+    return skeletons.network(models.config(model), model.name)
 
 
-def linear_layers(network: torch.nn.Module) -> Iterator[tuple[str, int, int]]:
-    """Name, outputs and inputs of every layer that methods quantize: all linear ones but the output head."""
-    from transformers.pytorch_utils import Conv1D
+def _class_for(config, quantization_config: object | None) -> type:
+    """The class to load with. Where weights are to be quantized, one whose linear layers are all torch's own.
 
-    head = network.get_output_embeddings()
-    for name, module in network.named_modules():
-        if module is head:
-            continue
-        if isinstance(module, torch.nn.Linear):
-            yield name, module.out_features, module.in_features
-        elif isinstance(module, Conv1D):
-            yield name, module.weight.shape[1], module.weight.shape[0]
+    Quantizers replace that class alone, so that of Falcon, which brings one of its own, nothing would be quantized.
+    """
+    made = skeletons.class_for(config)
+    if quantization_config is None:
+        return made
 
+    def __init__(self, *args, **kwargs) -> None:
+        made.__init__(self, *args, **kwargs)
+        skeletons.as_plain_linear(self)
 
-def _config(model: Model):
-    from transformers import AutoConfig
-
-    values = models.config(model)
-    kind = values.pop("model_type", None)
-    try:
-        return AutoConfig.for_model(kind, **values)
-    except (ValueError, TypeError, KeyError) as error:
-        raise ModelError(
-            f"transformers cannot build {model.name} (model_type {kind!r}): {str(error).splitlines()[0]}",
-            "Choose a causal language model of a kind that transformers knows.",
-        ) from error
-
-
-def _class_for(config) -> type:
-    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
-
-    return MODEL_FOR_CAUSAL_LM_MAPPING[type(config)]
+    # Under the same name: transformers looks conversions of weights up by it.
+    return type(made.__name__, (made,), {"__init__": __init__, "__module__": made.__module__})
 
 
 def load(
@@ -147,7 +125,7 @@ def load(
 
     Raises ModelError where the files do not fit the architecture, OutOfMemory, or Stopped.
     """
-    config = _config(model)
+    config = skeletons.configuration(models.config(model), model.name)
     options = {
         "config": config,
         "dtype": getattr(torch, dtype),
@@ -163,7 +141,8 @@ def load(
     try:
         with _LOADING, _watching(progress), _in_turn(placement):
             # Not the Auto class itself: it takes the missing folder of a shape for a mistake.
-            loaded = _class_for(config).from_pretrained(source, output_loading_info=True, **options)
+            made = _class_for(config, quantization_config)
+            loaded = made.from_pretrained(source, output_loading_info=True, **options)
     except Stopped as stopped:
         _let_go(stopped)
         raise
@@ -171,6 +150,7 @@ def load(
         _let_go(error)
         raise translate(error, model) from error
     network, info = loaded
+    network.unused_tensors = tuple(sorted(info["unexpected_keys"]))
     missing = sorted(info["missing_keys"])
     if missing:
         raise ModelError(
@@ -229,7 +209,8 @@ def finish(network: torch.nn.Module, placement: Placement, facts_dtype: str, ker
     device_map = getattr(network, "hf_device_map", None) or {"": placement.device}
     facts = Facts(facts_dtype, kernel, {str(k): str(v) for k, v in device_map.items()}, tuple(notes))
     first = next((d for d in device_map.values() if d not in ("cpu", "disk")), "cpu")
-    return TorchModel(network, str(first) if not isinstance(first, int) else f"cuda:{first}", facts)
+    device = str(first) if not isinstance(first, int) else f"cuda:{first}"
+    return TorchModel(network, device, facts, context_length(network.config.to_dict()))
 
 
 def save(method: Method, variant: Variant, folder: Path, progress: Progress) -> None:

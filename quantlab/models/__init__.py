@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from quantlab.models import architecture, gguf_files, hub, shapes, source
 from quantlab.models import folder as folders
-from quantlab.models import gguf_files, hub, shapes, source
 from quantlab.models.materialize import materialized
 from quantlab.models.shapes import lazy_state_dict
 from quantlab.records import Checkpoint, Model, ModelKind, Progress, TensorInfo, silent
@@ -19,6 +19,7 @@ __all__ = [
     "Choice",
     "checkpoint",
     "config",
+    "context_length",
     "copy_tokenizer",
     "known_models",
     "lazy_state_dict",
@@ -100,6 +101,19 @@ def config(model: Model) -> dict[str, Any]:
     if model.folder is None:
         return shapes.shape_config(shapes.canonical(model.name))
     return folders.read_config(model.folder, model.name)
+
+
+def context_length(model: Model) -> int | None:
+    """Tokens that a model was made for; None where neither its configuration nor its kind's default sets a limit."""
+    values = config(model)
+    if (found := architecture.context_length(values)) is not None or model.gguf is not None:
+        return found
+    from transformers import AutoConfig
+
+    try:
+        return architecture.context_length(AutoConfig.for_model(**values).to_dict())
+    except Exception:  # a kind that cannot be made without its settings, or at all: the load will tell
+        return None
 
 
 def copy_tokenizer(model: Model, folder: Path) -> None:

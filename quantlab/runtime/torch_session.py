@@ -6,41 +6,55 @@ import re
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from inspect import signature
 
 import torch
 
-from quantlab.errors import OutOfMemory
+from quantlab.errors import ModelError, OutOfMemory
 from quantlab.runtime import storage
 from quantlab.runtime.session import Facts, Storage
 
+#: The context of a model whose configuration sets no limit (ALiBi, recurrent models).
+NO_LIMIT = 2**31
 #: torch has an error of its own for a full GPU; on the CPU it is a RuntimeError that only its words tell.
 _OUT_OF_MEMORY = re.compile(r"out of memory|(can't|cannot) allocate memory|not enough memory", re.IGNORECASE)
 
 
 class TorchSession:
-    """One `DynamicCache` over one model; implements `Session`."""
+    """One `DynamicCache` over one model; implements `Session`.
 
-    def __init__(self, model: torch.nn.Module, device: torch.device) -> None:
+    `in_one_pass`: the model takes more than one token at a time only at the beginning of a text (see `runtime.pieces`).
+    """
+
+    def __init__(self, model: torch.nn.Module, device: torch.device, call: "Call", in_one_pass: bool = False) -> None:
         from transformers import DynamicCache
 
         self._model = model
         self._device = device
+        self._call = call
+        self._in_one_pass = in_one_pass
         self._cache = DynamicCache(config=model.config)
+        self._length = 0
 
     @property
     def length(self) -> int:
-        return self._cache.get_seq_length()
+        return self._length
 
     def feed(self, token_ids: Sequence[int]) -> torch.Tensor:
+        if self._length and self._in_one_pass:
+            for token_id in token_ids[:-1]:
+                self._logits([token_id], keep=1)
+            token_ids = token_ids[-1:]
         return self._logits(token_ids, keep=1)[-1]
 
     def read(self, token_ids: Sequence[int], start: int = 1, block: int = 128) -> Iterator[torch.Tensor]:
         if self.length or not 1 <= start < len(token_ids):
             raise ValueError(f"needs an empty session and 1 <= start < {len(token_ids)}, got start={start}")
-        if (count := len(token_ids) - start) <= block:
+        if (count := len(token_ids) - start) <= block or self._in_one_pass:
             # In one pass, as anyone would: LLM.int8 chooses its outliers by all tokens of a pass, and in 16 bits the
             # rounding depends on a pass's shape.
-            yield self._logits(token_ids[:-1], keep=count)
+            yield from self._logits(token_ids[:-1], keep=count).split(block)
             return
         yield self._logits(token_ids[:start], keep=1)
         for first in range(start, len(token_ids) - 1, block):
@@ -57,24 +71,66 @@ class TorchSession:
     def _logits(self, token_ids: Sequence[int], keep: int) -> torch.Tensor:
         """The logits `[keep, vocabulary]` of the last `keep` tokens."""
         ids = torch.tensor([token_ids], device=self._device)
-        output = self._model(input_ids=ids, past_key_values=self._cache, use_cache=True, logits_to_keep=keep)
-        return output.logits[0]
+        logits = self._call(self._model, ids, self._cache, keep)
+        self._length += len(token_ids)
+        return logits
 
     def kv_cache_bytes(self) -> int:
-        layers = (layer for layer in self._cache.layers if layer.is_initialized)
-        return sum(layer.keys.nbytes + layer.values.nbytes for layer in layers)
+        return sum(tensor.nbytes for tensor in cached_tensors(self._cache))
+
+
+@dataclass(frozen=True)
+class Call:
+    """How a model class is called: the name of the argument that takes the cache, and whether it can be asked for the
+    logits of the last tokens alone."""
+
+    cache: str
+    keeps_last: bool
+
+    @classmethod
+    def of(cls, model: torch.nn.Module) -> "Call | None":
+        """None where the class takes no cache of transformers' kind."""
+        taken = signature(model.forward).parameters
+        name = next((name for name in ("cache", "past_key_values") if name in taken), None)
+        return None if name is None else cls(name, "logits_to_keep" in taken)
+
+    def __call__(self, model: torch.nn.Module, ids: torch.Tensor, cache: object, keep: int) -> torch.Tensor:
+        """The logits `[keep, vocabulary]` of the last `keep` of `ids` `[1, tokens]`, which are added to the cache."""
+        options = {self.cache: cache, "use_cache": True} | ({"logits_to_keep": keep} if self.keeps_last else {})
+        return model(input_ids=ids, **options).logits[0, -keep:]
+
+
+def cached_tensors(cache: object) -> list[torch.Tensor]:
+    """Everything that a cache keeps of the tokens so far: keys and values, states of recurrent and convolution layers,
+    each storage once."""
+    found: dict[int, torch.Tensor] = {}
+
+    def walk(value: object) -> None:
+        if isinstance(value, torch.Tensor):
+            if value.numel():
+                found.setdefault(value.data_ptr(), value)
+        elif isinstance(value, dict | list | tuple):
+            for each in value.values() if isinstance(value, dict) else value:
+                walk(each)
+
+    for layer in cache.layers:
+        # What begins with an underscore is a setting in the form of a tensor (the width of a window).
+        walk([value for name, value in vars(layer).items() if not name.startswith("_")])
+    return list(found.values())
 
 
 class TorchModel:
     """A transformers model in memory; implements `LoadedModel`."""
 
-    def __init__(self, model: torch.nn.Module, device: str, facts: Facts) -> None:
-        config = model.config.get_text_config()
+    def __init__(self, model: torch.nn.Module, device: str, facts: Facts, context_length: int | None = None) -> None:
         self.facts = facts
-        self.context_length = config.max_position_embeddings
-        self.vocabulary_size = config.vocab_size
+        self.context_length = context_length or NO_LIMIT
+        self.vocabulary_size = _vocabulary_size(model)
+        #: Set where reading on with several tokens at once would go wrong.
+        self.in_one_pass = False
         self._model: torch.nn.Module | None = model
         self._device = torch.device(device)
+        self._call = Call.of(model)
 
     @property
     def module(self) -> torch.nn.Module:
@@ -88,7 +144,12 @@ class TorchModel:
         return self.module
 
     def start(self, capacity: int | None = None) -> TorchSession:
-        return TorchSession(self.module, self._device)
+        if self._call is None:
+            raise ModelError(
+                f"A model of the kind {self.module.config.model_type} keeps no key-value cache to read on from.",
+                "Choose another model.",
+            )
+        return TorchSession(self.module, self._device, self._call, self.in_one_pass)
 
     def tokenize(self, text: str) -> tuple[int, ...] | None:
         return None
@@ -113,6 +174,12 @@ class TorchModel:
             vars(module).clear()
         del model
         release_memory()
+
+
+def _vocabulary_size(model: torch.nn.Module) -> int:
+    """Logits of one position, as the configuration says or the output head has them."""
+    size = getattr(model.config.get_text_config(decoder=True), "vocab_size", None)
+    return size if isinstance(size, int) else model.get_output_embeddings().weight.shape[0]
 
 
 def release_memory() -> None:

@@ -9,7 +9,7 @@ import pytest
 from quantlab.demo.corpus import END, document, held_out_documents
 from quantlab.errors import BadInput
 from quantlab.methods import calibration as calibrations
-from quantlab.methods.calibration import calibration, context_of, windows
+from quantlab.methods.calibration import calibration, windows
 from quantlab.models.source import DEMO_FOLDER
 from quantlab.models.tokenizer import load_tokenizer
 from quantlab.records import Calibration, Model
@@ -139,19 +139,6 @@ def test_a_tokenizer_that_does_not_know_the_marks_of_the_demo_sees_none(letters,
 
     assert "<|end|>" in text(demo_tokenizer)
     assert "<|" not in text(letters)
-
-
-@pytest.mark.parametrize(
-    ("config", "context"),
-    [
-        ({"max_position_embeddings": 256}, 256),
-        ({"n_positions": 1_024}, 1_024),
-        ({"text_config": {"max_position_embeddings": 32}}, 32),
-        ({"max_position_embeddings": None}, None),
-    ],
-)
-def test_the_context_is_read_from_the_configuration(config, context):
-    assert context_of(config) == context
 
 
 def test_documents_differ_from_seed_to_seed():

@@ -13,7 +13,8 @@ from typing import Any
 
 from quantlab import errors
 from quantlab.errors import ModelError, OutOfMemory, QuantlabError
-from quantlab.methods.calibration import context_of, windows
+from quantlab.methods.calibration import windows
+from quantlab.models.architecture import context_length
 from quantlab.models.tokenizer import load_tokenizer
 from quantlab.records import Calibration, Model, Progress
 from quantlab.runtime.torch_session import is_out_of_memory
@@ -50,7 +51,7 @@ def quantize(
     text = Calibration(Path(file) if file else None, **calibration)
     progress(0, 0, "reading the calibration text")
     tokenizer = load_tokenizer(Model(name, "folder", Path(source)))
-    read = windows(tokenizer, text, context_of(config))
+    read = windows(tokenizer, text, context_length(config))
     written = Path(work, "written")
     progress(0, 0, "starting gptqmodel")
     dtype = _dtype(config, device)

@@ -1,0 +1,85 @@
+"""What a model is made of, before it is loaded: which weights are quantized, which stay wide, in which type.
+
+The common families are told by the names of their tensors, without torch. All others are asked of the network itself,
+built without weights (`methods.skeleton`): files and modules differ (experts lie one by one in a file and as one stack
+in memory), so that names alone would promise what the load does not keep.
+"""
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Literal
+
+from quantlab.records import Checkpoint, TensorInfo
+
+DTYPE_BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
+#: Families whose tensors are called like their modules, every matrix but embeddings and head being a linear layer.
+_BY_NAME = frozenset({"llama", "mistral", "qwen2", "qwen3"})
+_NO_LINEAR = re.compile(r"(embed|lm_head|norm)")
+
+Kind = Literal["linear", "experts", "wide"]
+
+
+@dataclass(frozen=True)
+class Weight:
+    """One parameter. `linear`: the matrix `[outputs, inputs]` of a linear layer that methods quantize; `experts`: a
+    stack of such, `[experts, outputs, inputs]`; `wide`: what every method leaves as it is.
+
+    `nbytes` is what it takes un-quantized, in the type that it has then.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    kind: Kind
+    nbytes: int
+
+
+@dataclass(frozen=True)
+class Layout:
+    """All parameters, shared ones once, and the bytes of what is computed from the settings (masks, frequencies)."""
+
+    weights: tuple[Weight, ...]
+    buffer_bytes: int = 0
+
+    @property
+    def experts(self) -> int:
+        """Weights that lie in stacks of experts."""
+        return sum(math.prod(weight.shape) for weight in self.weights if weight.kind == "experts")
+
+
+def layout(checkpoint: Checkpoint, dtype: str) -> Layout:
+    """The layout of a checkpoint's original weights where the un-quantized ones are kept in `dtype`.
+
+    Raises ModelError where transformers cannot build the model.
+    """
+    if checkpoint.config.get("model_type") in _BY_NAME:
+        return _by_name(checkpoint.tensors, DTYPE_BYTES[dtype])
+    found = _built(json.dumps(checkpoint.config, sort_keys=True, default=str), dtype, _own_head(checkpoint.tensors))
+    return found
+
+
+def _own_head(tensors: Mapping[str, TensorInfo]) -> bool:
+    """Whether the files hold an output head beside the embeddings. transformers keeps it then, whatever is tied."""
+    return any(name.endswith("lm_head.weight") for name in tensors)
+
+
+@lru_cache(maxsize=64)
+def _built(config: str, dtype: str, own_head: bool) -> Layout:
+    from quantlab.methods import skeleton
+
+    return skeleton.layout(json.loads(config), dtype, own_head)
+
+
+def _by_name(tensors: Mapping[str, TensorInfo], element: int) -> Layout:
+    weights = (
+        Weight(name, info.shape, "linear" if _is_linear(name, info) else "wide", math.prod(info.shape) * element)
+        for name, info in tensors.items()
+    )
+    return Layout(tuple(weights))
+
+
+def _is_linear(name: str, info: TensorInfo) -> bool:
+    return len(info.shape) == 2 and name.endswith(".weight") and not _NO_LINEAR.search(name)
