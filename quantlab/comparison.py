@@ -121,8 +121,15 @@ class _Job:
 
     def _earlier(self, entrant: Entrant) -> Run | None:
         """A run that was finished before; the reference's only where no other has to be set beside it."""
-        others = all(other.name in self.known for other in self.plan.entrants)
-        return self.known.get(entrant.name) if others or entrant is not self.plan.reference else None
+        known = {it.name for it in self.plan.entrants if self._is_known(it)}
+        others = len(known) == len(self.plan.entrants)
+        wanted = entrant.name in known and (others or entrant is not self.plan.reference)
+        return self.known[entrant.name] if wanted else None
+
+    def _is_known(self, entrant: Entrant) -> bool:
+        """Whether it was finished with the files of today; which those of an older version were is not known."""
+        run = self.known.get(entrant.name)
+        return run is not None and run.identity == self.plan.identity(entrant)
 
     def _race(self) -> Iterator[Event]:
         """All variants at once, each in a thread; what they tell comes through one queue."""
@@ -226,7 +233,8 @@ class _Job:
         return score_answer(session, prompt, theirs.token_ids, ready.loaded.vocabulary_size)
 
     def _finish(self, run: Run) -> Iterator[Event]:
-        run = replace(run, timings_count=not self.plan.settings.race)
+        entrant = next(entrant for entrant in self.plan.entrants if entrant.name == run.precision)
+        run = replace(run, timings_count=not self.plan.settings.race, identity=self.plan.identity(entrant))
         self.runs[run.precision] = run
         yield Finished(run)
 

@@ -43,6 +43,11 @@ class Plan:
     def order(self) -> tuple[Entrant, ...]:
         return (self.reference, *(entrant for entrant in self.entrants if entrant is not self.reference))
 
+    def identity(self, entrant: Entrant) -> str:
+        """A digest of all files that a column's figures follow from: its own, the reference's, the tokenizer's."""
+        files = dict.fromkeys((entrant.model.identity, self.reference.model.identity, self.model.identity))
+        return self.model.identity if len(files) == 1 else models.digest(list(files))[:32]
+
     def variant(self, entrant: Entrant) -> Variant:
         return variant_of(entrant.model, entrant.precision, self.settings.placement, self.settings.calibration)
 
@@ -97,6 +102,7 @@ def plan(model: Model, entrants: tuple[Entrant, ...], prompt: str, settings: Set
     question = Question(prompt_ids, tokenizer, _eos_ids(model, tokenizer), settings)
     reference = _reference(entrants, settings.reference, placement.device)
     _check_tokenizers(model, entrants, question)
+    models.check_unchanged(model)  # the tokenizer was read after it was looked at
     return Plan(model, entrants, reference, prompt, question, replace(settings, placement=placement))
 
 

@@ -8,9 +8,10 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from statistics import median
 
+from quantlab import models
 from quantlab.engine.background import in_background
 from quantlab.engine.cache import VariantCache
-from quantlab.engine.disk import digest, identity
+from quantlab.engine.disk import identity
 from quantlab.errors import BadInput, QuantlabError, Stopped
 from quantlab.events import Measured, Measuring, QualityDone, QualityEvent, QualityStarted, Stage
 from quantlab.fidelity import layers, tasks
@@ -187,14 +188,18 @@ class _Job:
 
     def _known(self, entrant: Entrant) -> QualityRun | None:
         """A run measured earlier; the reference's only where nothing must be read beside it again."""
+        known = {it.name for it in self.plan.entrants if self._is_known(it)}
+        others = len(known) == len(self.plan.entrants)
+        wanted = entrant is not self.plan.reference or self.rows is not None or others
+        return self.known[entrant.name] if entrant.name in known and wanted else None
+
+    def _is_known(self, entrant: Entrant) -> bool:
+        """Whether it was measured with the files of today; which those of an older version were is not known."""
         run = self.known.get(entrant.name)
-        if run is None or run.error or run.stopped:
-            return None
-        others = all(other.name in self.known for other in self.plan.entrants)
-        return run if entrant is not self.plan.reference or self.rows is not None or others else None
+        return run is not None and not run.error and not run.stopped and run.identity == self.plan.identity(entrant)
 
     def _measure(self, entrant: Entrant) -> Generator[QualityEvent, None, QualityRun]:
-        run = QualityRun(entrant.name)
+        run = QualityRun(entrant.name, identity=self.plan.identity(entrant))
         with ExitStack() as leases:
             try:
                 with telling(entrant.name):
@@ -291,4 +296,4 @@ class _Job:
             "windows": self.windows.digest,
             "versions": versions(),
         }
-        return digest(everything)[:32]
+        return models.digest(everything)[:32]

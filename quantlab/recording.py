@@ -10,8 +10,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from quantlab import models
 from quantlab.comparison import compare
-from quantlab.engine.disk import digest, identity
+from quantlab.engine.disk import identity
 from quantlab.errors import BadInput
 from quantlab.events import Event, QualityEvent, QualityStarted, Started
 from quantlab.export import wire
@@ -152,7 +153,7 @@ def comparison_key(plan: Plan) -> str:
         "machine": _plain(machine(plan.settings.placement.device)) | {"bandwidth": None},
         "versions": versions(),
     }
-    return digest(everything)
+    return models.digest(everything)
 
 
 def _plain(record: Any) -> dict[str, Any]:

@@ -93,6 +93,7 @@ def _write(variant: Variant, folder: Path, progress: Progress) -> tuple[float, b
     begun = time.perf_counter()
     method.build(variant, folder, progress)
     build_s = time.perf_counter() - begun
+    models.check_unchanged(variant.model)
     write_manifest(variant, folder, build_s)
     return build_s, False
 

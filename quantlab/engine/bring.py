@@ -3,6 +3,7 @@
 from dataclasses import replace
 from functools import cache
 
+from quantlab import models
 from quantlab.engine.cache import Brought
 from quantlab.engine.disk import CheckpointStore, Kept
 from quantlab.errors import ModelError
@@ -21,10 +22,19 @@ def checkpoint_store() -> CheckpointStore:
 
 
 def bring(variant: Variant, progress: Progress, store: CheckpointStore | None = None) -> Brought:
-    """Load a variant, quantizing it first where that is done once and kept. Raises what its method raises."""
+    """Load a variant, quantizing it first where that is done once and kept. Raises what its method raises.
+
+    Raises ModelError too where the model's files change before they are read to the end.
+    """
     method = method_of(variant.precision)
     if not method.kept:
+        models.check_unchanged(variant.model)
         loaded = method.load(variant.model, variant.precision, variant.placement, progress)
+        try:
+            models.check_unchanged(variant.model)
+        except ModelError:
+            loaded.close()
+            raise
         return Brought(loaded, method.origin)
     store = store or checkpoint_store()
     kept = store.get(variant, progress)

@@ -10,7 +10,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from quantlab.errors import OutOfMemory
 from quantlab.records import LoadOrigin, Progress, Variant, silent
@@ -96,6 +96,7 @@ class VariantCache:
             entry = self._entries[variant] = _Entry(leases=1)
         try:
             with self._my_turn(progress):
+                self._drop_outdated(variant)
                 brought = self._load(variant, progress)
                 with self._changed:
                     entry.stored, entry.brought = brought.loaded.storage(), brought
@@ -147,9 +148,14 @@ class VariantCache:
             dropped += 1
         return dropped
 
-    def _drop_oldest(self) -> bool:
+    def _drop_outdated(self, variant: Variant) -> None:
+        """Drop what was loaded of files that were overwritten since: nobody asks for that again."""
+        while self._drop_oldest(lambda held: held != variant and _at(held) == _at(variant)):
+            pass
+
+    def _drop_oldest(self, which: Callable[[Variant], bool] = lambda _: True) -> bool:
         with self._changed:
-            idle = (variant for variant, entry in self._entries.items() if entry.brought and not entry.leases)
+            idle = (held for held, entry in self._entries.items() if entry.brought and not entry.leases and which(held))
             oldest = next(idle, None)
             entry = self._entries.pop(oldest) if oldest is not None else None
         if entry is None:
@@ -160,3 +166,8 @@ class VariantCache:
     def __contains__(self, variant: Variant) -> bool:
         entry = self._entries.get(variant)
         return entry is not None and entry.brought is not None
+
+
+def _at(variant: Variant) -> Variant:
+    """The variant by the place of its files alone, whatever state they are in."""
+    return replace(variant, model=replace(variant.model, identity=""))

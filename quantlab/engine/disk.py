@@ -5,7 +5,6 @@ one where it would be found. A file lock lets one process build while others wai
 go when all together exceed the limit.
 """
 
-import hashlib
 import json
 import os
 import re
@@ -15,7 +14,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -26,13 +24,11 @@ from quantlab.engine.aside import Workplace, written_aside
 from quantlab.errors import Unavailable
 from quantlab.methods import method_of
 from quantlab.methods.worker import disk_error
-from quantlab.records import Model, Progress, Variant
+from quantlab.records import Progress, Variant
 
 MANIFEST = "quantlab.json"
 #: Changes when what a build writes for the same options does.
 FORMAT = 1
-#: Files up to this size are known by their content, so that a copied model is recognized; larger ones by size and date.
-HASHED_BYTES = 64 * 10**6
 _POLL_S = 0.1
 
 
@@ -96,6 +92,7 @@ class CheckpointStore:
             check_space(variant, aside)
             method_of(variant.precision).build(variant, aside, progress)
             build_s = time.perf_counter() - begun
+            models.check_unchanged(variant.model)  # else it would be found under the name of what was there before
             write_manifest(variant, aside, build_s)
         return Kept(folder, build_s, built_now=True)
 
@@ -203,38 +200,17 @@ def identity(variant: Variant) -> dict:
     precision = {key: value for key, value in asdict(variant.precision).items() if key not in ("name", "summary")}
     return {
         "format": FORMAT,
-        "model": _identity(variant.model),
+        "model": variant.model.identity or models.identity(variant.model),
         "precision": precision,
         "calibration": _calibration(variant),
         "versions": _versions(variant),
     }
 
 
-def digest(data: object) -> str:
-    """sha256 of plain data, the same for the same content in any order of keys."""
-    return hashlib.sha256(json.dumps(data, sort_keys=True, default=str).encode()).hexdigest()
-
-
 def _name(variant: Variant) -> str:
     """Readable in front, and behind it a digest of everything that changes what a build writes."""
     readable = re.sub(r"[^\w.-]+", "-", f"{Path(variant.model.name).name}--{variant.precision.name}")
-    return f"{readable}--{digest(identity(variant))[:16]}"
-
-
-def _identity(model: Model) -> object:
-    if model.kind == "hub" and model.revision:
-        return [model.name, model.revision]
-    if model.folder is None:
-        return [model.name]
-    files = sorted(file for file in model.folder.iterdir() if file.suffix in (".safetensors", ".json", ".model"))
-    return [[file.name, _fingerprint(file, file.stat().st_size, file.stat().st_mtime_ns)] for file in files]
-
-
-@cache
-def _fingerprint(file: Path, size: int, mtime_ns: int) -> str:
-    if size > HASHED_BYTES:
-        return f"{size}-{mtime_ns}"
-    return hashlib.sha256(file.read_bytes()).hexdigest()
+    return f"{readable}--{models.digest(identity(variant))[:16]}"
 
 
 def _calibration(variant: Variant) -> dict | None:

@@ -58,7 +58,9 @@ def model_data(model: Model) -> dict[str, Any]:
 def model_from(data: Any, where: str = "model") -> Model:
     """A model that lies nowhere: `folder` is None."""
     data = wire.obj(data, where, _MODEL)
-    return wire.members(Model, data, where, kind=wire.member(data, "kind", ModelKind, where), folder=None, gguf=None)
+    return wire.members(
+        Model, data, where, kind=wire.member(data, "kind", ModelKind, where), folder=None, gguf=None, identity=""
+    )
 
 
 def load_names(notes: str) -> dict[str, str]:

@@ -10,6 +10,7 @@ from typing import Any
 
 from quantlab.models import architecture, gguf_files, hub, shapes, source
 from quantlab.models import folder as folders
+from quantlab.models.identities import check_unchanged, digest, identified, identity
 from quantlab.models.materialize import materialized
 from quantlab.models.shapes import lazy_state_dict
 from quantlab.records import Checkpoint, Model, ModelKind, Progress, TensorInfo, silent
@@ -17,10 +18,14 @@ from quantlab.settings import AppSettings
 
 __all__ = [
     "Choice",
+    "check_unchanged",
     "checkpoint",
     "config",
     "context_length",
     "copy_tokenizer",
+    "digest",
+    "identified",
+    "identity",
     "known_models",
     "lazy_state_dict",
     "materialized",
@@ -46,6 +51,10 @@ def resolve(name: str, app: AppSettings, progress: Progress = silent, pick: str 
     `progress` is told bytes of a download and may raise `Stopped`. Raises BadInput for a name that means nothing,
     ModelError for a model that cannot be found, read or trusted.
     """
+    return identified(_found(name, app, progress, pick))
+
+
+def _found(name: str, app: AppSettings, progress: Progress = silent, pick: str | None = None) -> Model:
     found = source.parse(name, app)
     if found.kind == "hub":
         got = hub.download(found.name, found.revision, progress, pick)
@@ -68,7 +77,7 @@ def peek(name: str, app: AppSettings, pick: str | None = None) -> Checkpoint:
     found = source.parse(name, app)
     if found.kind == "hub":
         return hub.peek(found.name, found.revision, pick)
-    return checkpoint(resolve(name, app, pick=pick))
+    return checkpoint(_found(name, app, pick=pick))
 
 
 def _gguf_in(folder: Path, name: str, pick: str | None) -> Path | None:

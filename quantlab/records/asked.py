@@ -19,7 +19,8 @@ def silent(done: int, total: int, what: str) -> None:
 class Model:
     """Weights, tokenizer and configuration from one source. `folder` is None for a shape, which has no weights.
 
-    `gguf` is the file that holds weights and tokenizer both, where the source is one.
+    `gguf` is the file that holds weights and tokenizer both, where the source is one. `identity` is a digest of the
+    state of its files (see `models.identities`), which tells it from what lay there before; empty where nobody looked.
     """
 
     name: str
@@ -27,6 +28,7 @@ class Model:
     folder: Path | None
     revision: str | None = None
     gguf: Path | None = None
+    identity: str = ""
 
     @property
     def meaningless(self) -> bool:

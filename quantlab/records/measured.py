@@ -121,6 +121,7 @@ class Run:
 
     `token_ids`, `tokens` and `text` end at end-of-text; `timing` covers every token that was computed. Where
     `timings_count` is False (a race), the times were spoilt by other variants. `stopped` marks a partial answer.
+    `identity` is a digest of the files that all this follows from, the reference's included; empty: not known.
     """
 
     precision: str
@@ -139,6 +140,7 @@ class Run:
     differences: tuple[TokenDifference, ...] = ()
     timings_count: bool = True
     stopped: bool = False
+    identity: str = ""
 
 
 @dataclass(frozen=True)

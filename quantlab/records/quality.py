@@ -149,7 +149,8 @@ class LayerError:
 class QualityRun:
     """One variant's figures, or its error. `stopped`: ended before all of them were there.
 
-    `decode_tokens_per_s` is the median of `decode_samples`, the speeds of several answers, in their order.
+    `decode_tokens_per_s` is the median of `decode_samples`, the speeds of several answers, in their order. `identity`
+    is a digest of the files that all this follows from, the reference's included; empty: not known.
     """
 
     precision: str
@@ -164,6 +165,7 @@ class QualityRun:
     notes: tuple[str, ...] = ()
     stopped: bool = False
     decode_samples: tuple[Amount, ...] = ()
+    identity: str = ""
 
 
 @dataclass(frozen=True)

@@ -75,7 +75,12 @@ def drawn(kind: Any) -> st.SearchStrategy:
 
 #: What the types do not say: an exported model lies nowhere, times are above zero.
 _OWN: dict[type, dict[str, st.SearchStrategy]] = {
-    Model: {"folder": st.none(), "gguf": st.none(), "kind": st.sampled_from(("demo", "hub", "shape"))},
+    Model: {
+        "folder": st.none(),
+        "gguf": st.none(),
+        "identity": st.just(""),
+        "kind": st.sampled_from(("demo", "hub", "shape")),
+    },
     Timing: {"ttft_s": TIMES, "itl_s": st.lists(TIMES, max_size=3).map(tuple)},
 }
 

@@ -36,7 +36,7 @@ JSON_VALUES = st.recursive(
 
 
 def unplaced(record: Comparison | Quality) -> Comparison | Quality:
-    return replace(record, model=replace(record.model, folder=None, gguf=None))
+    return replace(record, model=replace(record.model, folder=None, gguf=None, identity=""))
 
 
 @settings(deadline=None)

@@ -33,7 +33,8 @@ def refused(folder: Path, local, match: str) -> ModelError:
 
 def test_a_good_folder_is_resolved(make_folder, model_files, local):
     folder = make_folder(model_files)
-    assert models.resolve(str(folder), local) == Model(str(folder), "folder", folder)
+    found = models.resolve(str(folder), local)
+    assert found == Model(str(folder), "folder", folder, identity=models.identity(found))
 
 
 @pytest.mark.parametrize("files", ["model_files", "sharded_files"])
