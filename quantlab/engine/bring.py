@@ -9,8 +9,8 @@ from quantlab.engine.disk import CheckpointStore, Kept
 from quantlab.errors import ModelError
 from quantlab.methods import method_of
 from quantlab.methods.gguf import NAME as GGUF_NAME
-from quantlab.records import Model, Progress, Variant
-from quantlab.runtime.session import LoadedModel
+from quantlab.methods.promise import promised
+from quantlab.records import LoadOrigin, Model, Progress, Variant
 from quantlab.settings import app_settings
 
 
@@ -29,30 +29,39 @@ def bring(variant: Variant, progress: Progress, store: CheckpointStore | None = 
     method = method_of(variant.precision)
     if not method.kept:
         models.check_unchanged(variant.model)
-        loaded = method.load(variant.model, variant.precision, variant.placement, progress)
+        brought = _load(variant, variant.model, method.origin, progress)
         try:
             models.check_unchanged(variant.model)
         except ModelError:
-            loaded.close()
+            brought.loaded.close()
             raise
-        return Brought(loaded, method.origin)
+        return brought
     store = store or checkpoint_store()
     kept = store.get(variant, progress)
     try:
-        loaded = _load(variant, kept, progress)
+        brought = _load(variant, kept_model(variant.model, kept), "disk", progress)
     except ModelError:
         if kept.built_now:
             raise
         # What was whole once has been damaged since; the original is still there.
         store.remove(kept.folder.name)
         kept = store.get(variant, progress)
-        loaded = _load(variant, kept, progress)
-    return Brought(loaded, "built" if kept.built_now else "disk", kept.build_s)
+        brought = _load(variant, kept_model(variant.model, kept), "disk", progress)
+    return replace(brought, origin="built" if kept.built_now else "disk", build_s=kept.build_s)
 
 
-def _load(variant: Variant, kept: Kept, progress: Progress) -> LoadedModel:
-    model = kept_model(variant.model, kept)
-    return method_of(variant.precision).load(model, variant.precision, variant.placement, progress)
+def _load(variant: Variant, model: Model, origin: LoadOrigin, progress: Progress) -> Brought:
+    """Load `model`, and hold what is there against what was promised. Raises ModelError where it cannot be measured."""
+    method = method_of(variant.precision)
+    loaded = method.load(model, variant.precision, variant.placement, progress)
+    try:
+        stored = loaded.storage()
+        notes = promised(loaded, stored, method, replace(variant, model=model))
+    except BaseException:
+        loaded.close()
+        raise
+    loaded.facts = replace(loaded.facts, notes=loaded.facts.notes + notes)
+    return Brought(loaded, origin, stored=stored)
 
 
 def kept_model(model: Model, kept: Kept) -> Model:

@@ -21,12 +21,14 @@ from quantlab.runtime.session import LoadedModel, Storage
 class Brought:
     """A variant just loaded: whether it was quantized now or read as it lay on disk, and how long quantizing took.
 
-    `build_s` is None where loading quantizes.
+    `build_s` is None where loading quantizes. `stored` is what it kept before its first product, None where nothing has
+    run yet.
     """
 
     loaded: LoadedModel
     origin: LoadOrigin = "built"
     build_s: float | None = None
+    stored: Storage | None = None
 
 
 Loader = Callable[[Variant, Progress], Brought]
@@ -99,7 +101,7 @@ class VariantCache:
                 self._drop_outdated(variant)
                 brought = self._load(variant, progress)
                 with self._changed:
-                    entry.stored, entry.brought = brought.loaded.storage(), brought
+                    entry.stored, entry.brought = brought.stored or brought.loaded.storage(), brought
                     self._changed.notify_all()
         except BaseException:
             with self._changed:

@@ -14,6 +14,7 @@ from quantlab.methods.layout import Kind, Layout, Weight
 _EXPERT_WEIGHTS = ("gate_up_proj", "gate_proj", "up_proj", "down_proj")
 #: Stacks `[experts, inputs, outputs]` whose classes do not say so.
 _TRANSPOSED = frozenset({"Llama4TextExperts"})
+_PLAIN = ("Parameter", "Tensor")
 # transformers imports torchao where it is installed, and that tells the terminal which of its kernels do not fit here.
 for _chatty in ("torchao", "torch.utils._pytree"):
     logging.getLogger(_chatty).setLevel(logging.ERROR)
@@ -187,3 +188,12 @@ def _dtype_plan(model: torch.nn.Module, dtype: torch.dtype):
         return lambda name: False
     pattern = build_glob_alternation(list(plan))[0]
     return lambda name: bool(pattern.search(name))
+
+
+def still_wide(model: torch.nn.Module) -> dict[str, int]:
+    """Linear layers and stacks of experts of a loaded model in plain floating point, and how many weights each."""
+    names = [name for name, _, _ in linear_layers(model)]
+    found = {name: model.get_submodule(name) for name in names}
+    weights = {n: m.weight for n, m in found.items() if not hasattr(m, "quantization_scheme")}
+    weights |= {f"{name}.{key}": module._parameters[key] for name, module, key, _ in expert_stacks(model)}
+    return {n: w.numel() for n, w in weights.items() if w.is_floating_point() and type(w).__name__ in _PLAIN}

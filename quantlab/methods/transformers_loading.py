@@ -50,7 +50,8 @@ class _Watched:
 
 
 @contextmanager
-def _watching(progress: Progress) -> Iterator[None]:
+def watching(progress: Progress) -> Iterator[None]:
+    """Tell `progress` instead of the terminal's bars, and keep transformers' notes from the terminal."""
     from transformers.utils import logging
 
     def watched(_factory, args, kwargs):
@@ -139,7 +140,7 @@ def load(
         options |= {"local_files_only": True, "use_safetensors": True, "trust_remote_code": False}
     options = {key: value for key, value in options.items() if value is not None}
     try:
-        with _LOADING, _watching(progress), _in_turn(placement):
+        with _LOADING, watching(progress), _in_turn(placement):
             # Not the Auto class itself: it takes the missing folder of a shape for a mistake.
             made = _class_for(config, quantization_config)
             loaded = made.from_pretrained(source, output_loading_info=True, **options)
@@ -217,7 +218,7 @@ def save(method: Method, variant: Variant, folder: Path, progress: Progress) -> 
     """Load a variant and write it, with its tokenizer, as a checkpoint that transformers loads."""
     loaded = method.load(variant.model, variant.precision, variant.placement, progress)
     try:
-        with _watching(silent):
+        with watching(silent):
             loaded.module.save_pretrained(folder)
     finally:
         loaded.close()

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from quantlab.errors import ModelError
+from quantlab.models.architecture import not_causal
 from quantlab.records import Checkpoint, TensorInfo
 
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
@@ -64,6 +65,8 @@ def check_config(folder: Path, name: str) -> dict[str, Any]:
     config = read_config(folder, name)
     if not isinstance(config.get("model_type"), str):
         raise ModelError(f"config.json of {name!r} has no model_type.", "It must be a transformers configuration.")
+    if (reason := not_causal(config)) is not None:
+        raise ModelError(f"{name!r} {reason}.", "Choose a causal language model: one that goes on with a text.")
     tokenizer = folder / "tokenizer_config.json"
     for what, found in (
         ("config.json", config),

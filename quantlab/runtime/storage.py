@@ -113,7 +113,7 @@ def measure(model: torch.nn.Module) -> Storage:
     others = sum(
         parameter.numel()
         for name, parameter in model.named_parameters()
-        if _layer(model, name.rpartition(".")[0]) not in quantized or name.endswith(".bias")
+        if _layer(model, name.rpartition(".")[0]) not in quantized or name.endswith("bias")
     )
     return Storage(
         total=sum(parts.values()),
@@ -137,7 +137,12 @@ def _is_layer(module: torch.nn.Module) -> bool:
 
 
 def _logical_weights(layer: torch.nn.Module) -> int:
-    """Weights that a quantized layer stands for; its tensors are packed, so their `numel` is not that."""
+    """Weights that a quantized layer stands for; its tensors are packed, so their `numel` is not that.
+
+    A stack of experts that is quantized as a whole tells the shapes of its matrices as `rtn_stacks`.
+    """
+    if stacks := getattr(layer, "rtn_stacks", None):
+        return sum(math.prod(stack.shape) for stack in stacks.values())
     if hasattr(layer, "in_features"):
         return layer.in_features * layer.out_features
     if hasattr(layer, "embedding_dim"):

@@ -67,6 +67,10 @@ class TorchSession:
                 scores = torch.log_softmax(logits.float(), dim=-1)
             yield scores
 
+    def logits(self, token_ids: Sequence[int]) -> torch.Tensor:
+        """Append tokens in one pass. Returns the logits `[tokens, vocabulary]` after each of them."""
+        return self._logits(token_ids, keep=len(token_ids))
+
     @torch.inference_mode()
     def _logits(self, token_ids: Sequence[int], keep: int) -> torch.Tensor:
         """The logits `[keep, vocabulary]` of the last `keep` tokens."""

@@ -35,6 +35,7 @@ class Rtn(Method):
 
     name = "rtn"
     title = "Round to nearest"
+    quantizes_experts = True
     precisions = (
         *(rtn_precision(bits) for bits in (8, 4, 3, 2)),
         *(rtn_precision(bits, symmetric=True) for bits in (8, 4, 3, 2)),

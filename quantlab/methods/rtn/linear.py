@@ -63,6 +63,20 @@ def unpack(packed: torch.Tensor, bits: int) -> torch.Tensor:
     return codes
 
 
+def dequantize(
+    packed: torch.Tensor,
+    scale: torch.Tensor,
+    zero_point: torch.Tensor | None,
+    bits: int,
+    group_size: int,
+    dtype: torch.dtype,
+) -> torch.Tensor:
+    """What `quantize` and `pack` made, as a weight `[rows, padded columns]` in `dtype`."""
+    codes = unpack(packed, bits).view(len(packed), -1, group_size).to(dtype)
+    zero = 2 ** (bits - 1) if zero_point is None else zero_point.unsqueeze(-1).to(dtype)
+    return codes.sub_(zero).mul_(scale.unsqueeze(-1).to(dtype)).view(len(packed), -1)
+
+
 class RtnLinear(torch.nn.Module):
     """A linear layer whose weight is kept as packed integers and unpacked for each product.
 
@@ -86,10 +100,8 @@ class RtnLinear(torch.nn.Module):
 
     def dequantize(self, dtype: torch.dtype) -> torch.Tensor:
         """The weight `[out_features, in_features]` that the integers stand for."""
-        codes = unpack(self.weight, self.bits).view(self.out_features, -1, self.group_size).to(dtype)
-        zero = 2 ** (self.bits - 1) if self.symmetric else self.zero_point.unsqueeze(-1).to(dtype)
-        weight = codes.sub_(zero).mul_(self.scale.unsqueeze(-1).to(dtype))
-        return weight.view(self.out_features, -1)[:, : self.in_features]
+        options = self.bits, self.group_size, dtype
+        return dequantize(self.weight, self.scale, self.zero_point, *options)[:, : self.in_features]
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return torch.nn.functional.linear(x, self.dequantize(x.dtype), self.bias)

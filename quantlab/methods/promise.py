@@ -1,0 +1,67 @@
+"""What was promised before a model was loaded, held against what is there afterwards.
+
+Estimate and load walk different things: tensors of files and modules of a network. Where they part, somebody would
+decide by a figure that does not hold, so every load is checked and what differs is a note beside its figures.
+"""
+
+import math
+from collections.abc import Iterator
+
+from quantlab import models
+from quantlab.methods.base import Method
+from quantlab.records import Checkpoint, Variant, silent
+from quantlab.runtime.session import LoadedModel, Storage
+from quantlab.units import percent, size
+
+#: What differs by more than this share is told.
+SHARE = 0.01
+
+
+def promised(loaded: LoadedModel, storage: Storage, method: Method, variant: Variant) -> tuple[str, ...]:
+    """Notes on what is otherwise than promised: bytes, layers left wide, tensors of the files that nothing uses.
+
+    `storage` was measured before the first product. Raises ModelError where the model cannot be measured at all: see
+    `runtime.pieces`.
+    """
+    notes: list[str] = []
+    if loaded.network is not None:
+        from quantlab.methods.transformers_loading import watching
+        from quantlab.runtime.pieces import prove
+
+        with watching(silent):  # some classes tell the terminal at their first pass which kernels they lack
+            notes += prove(loaded, variant.model.name)
+    checkpoint = models.checkpoint(variant.model)
+    notes += _left_wide(loaded, storage)
+    notes += _unused(loaded, checkpoint)
+    notes += _bytes(storage, method, variant, checkpoint)
+    return tuple(notes)
+
+
+def _bytes(storage: Storage, method: Method, variant: Variant, checkpoint: Checkpoint) -> Iterator[str]:
+    planned = method.estimate(variant.precision, variant.placement, checkpoint)
+    if abs(storage.total - planned) > SHARE * planned:
+        yield f"it takes {size(storage.total)}, and {size(planned)} were estimated before it was loaded"
+
+
+def _left_wide(loaded: LoadedModel, storage: Storage) -> Iterator[str]:
+    """Weights in linear layers and experts that a quantized variant keeps in floating point."""
+    if loaded.network is None or not storage.quantized_weights:
+        return
+    from quantlab.methods.skeleton import still_wide
+
+    wide = still_wide(loaded.network)
+    share = sum(wide.values()) / storage.weights
+    if share > SHARE:
+        first, *others = wide
+        more = f" and {len(others)} more" if others else ""
+        yield f"{percent(share)} of the weights stay un-quantized beside embeddings and output head: {first}{more}"
+
+
+def _unused(loaded: LoadedModel, checkpoint: Checkpoint) -> Iterator[str]:
+    """Tensors of the files that the network has no place for."""
+    unused = [name for name in getattr(loaded.network, "unused_tensors", ()) if name in checkpoint.tensors]
+    total = sum(math.prod(info.shape) for info in checkpoint.tensors.values())
+    share = sum(math.prod(checkpoint.tensors[name].shape) for name in unused) / total if total else 0
+    if share > SHARE:
+        what = f"{len(unused)} tensors of its files ({percent(share)} of the weights)"
+        yield f"{what} are not used, the first {unused[0]}"
