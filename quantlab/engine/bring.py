@@ -56,7 +56,7 @@ def _load(variant: Variant, model: Model, origin: LoadOrigin, progress: Progress
     loaded = method.load(model, variant.precision, variant.placement, progress)
     try:
         stored = loaded.storage()
-        notes = promised(loaded, stored, method, replace(variant, model=model))
+        notes = promised(loaded, stored, method, variant, model)
     except BaseException:
         loaded.close()
         raise

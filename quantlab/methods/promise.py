@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from quantlab import models
 from quantlab.methods.base import Method
-from quantlab.records import Checkpoint, Variant, silent
+from quantlab.records import Checkpoint, Model, Variant, silent
 from quantlab.runtime.session import LoadedModel, Storage
 from quantlab.units import percent, size
 
@@ -17,10 +17,11 @@ from quantlab.units import percent, size
 SHARE = 0.01
 
 
-def promised(loaded: LoadedModel, storage: Storage, method: Method, variant: Variant) -> tuple[str, ...]:
+def promised(loaded: LoadedModel, storage: Storage, method: Method, variant: Variant, source: Model) -> tuple[str, ...]:
     """Notes on what is otherwise than promised: bytes, layers left wide, tensors of the files that nothing uses.
 
-    `storage` was measured before the first product. Raises ModelError where the model cannot be measured at all: see
+    `variant` says what was asked for; `source` is what was read, its own checkpoint where one is kept. `storage` was
+    measured before the first product. Raises ModelError where the model cannot be measured at all: see
     `runtime.pieces`.
     """
     notes: list[str] = []
@@ -30,10 +31,9 @@ def promised(loaded: LoadedModel, storage: Storage, method: Method, variant: Var
 
         with watching(silent):  # some classes tell the terminal at their first pass which kernels they lack
             notes += prove(loaded, variant.model.name)
-    checkpoint = models.checkpoint(variant.model)
     notes += _left_wide(loaded, storage)
-    notes += _unused(loaded, checkpoint)
-    notes += _bytes(storage, method, variant, checkpoint)
+    notes += _unused(loaded, source)
+    notes += _bytes(storage, method, variant, models.checkpoint(variant.model))
     return tuple(notes)
 
 
@@ -57,11 +57,13 @@ def _left_wide(loaded: LoadedModel, storage: Storage) -> Iterator[str]:
         yield f"{percent(share)} of the weights stay un-quantized beside embeddings and output head: {first}{more}"
 
 
-def _unused(loaded: LoadedModel, checkpoint: Checkpoint) -> Iterator[str]:
+def _unused(loaded: LoadedModel, source: Model) -> Iterator[str]:
     """Tensors of the files that the network has no place for."""
-    unused = [name for name in getattr(loaded.network, "unused_tensors", ()) if name in checkpoint.tensors]
-    total = sum(math.prod(info.shape) for info in checkpoint.tensors.values())
-    share = sum(math.prod(checkpoint.tensors[name].shape) for name in unused) / total if total else 0
+    names = getattr(loaded.network, "unused_tensors", ())
+    tensors = models.tensors(source) if names else {}
+    unused = [name for name in names if name in tensors]
+    total = sum(math.prod(info.shape) for info in tensors.values())
+    share = sum(math.prod(tensors[name].shape) for name in unused) / total if total else 0
     if share > SHARE:
         what = f"{len(unused)} tensors of its files ({percent(share)} of the weights)"
         yield f"{what} are not used, the first {unused[0]}"

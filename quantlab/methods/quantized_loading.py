@@ -64,6 +64,7 @@ class QuantizedModel(TorchModel):
 
 def prepare() -> None:
     """Import what loading takes: transformers, and gptqmodel where it is installed."""
+    quiet_bitsandbytes()  # gptqmodel imports it too
     loading.prepare()
     if not missing_package("gptqmodel"):
         _import_gptqmodel()

@@ -19,6 +19,8 @@ from quantlab.engine.disk import MANIFEST, CheckpointStore, Kept
 from quantlab.errors import ModelError, OutOfMemory, Stopped, Unavailable
 from quantlab.methods import METHODS, base
 from quantlab.records import Calibration, Checkpoint, Model, Placement, Precision, Variant, silent
+from quantlab.runtime.session import Facts, Storage
+from quantlab.units import size
 from tests import tiny
 
 SIZE = 1_000
@@ -47,7 +49,22 @@ class Writing(base.Method):
     def load(self, model: Model, precision, placement, progress):
         if not all((model.folder / f"part-{step}").is_file() for step in range(3)):
             raise ModelError("a part is missing")
-        return model
+        return Loaded(model)
+
+
+class Loaded:
+    """What was read: no network, and the bytes that were written."""
+
+    network, facts = None, Facts("float32", "none", {})
+
+    def __init__(self, model: Model) -> None:
+        self.model = model
+
+    def storage(self) -> Storage:
+        return Storage(SIZE, {}, SIZE, 0, 0)
+
+    def close(self) -> None:
+        """Nothing to give back."""
 
 
 @pytest.fixture
@@ -92,7 +109,15 @@ def test_bring_tells_where_a_variant_came_from(method, model, store):
     brought = [bring(variant(model), silent, store) for _ in range(2)]
     assert [b.origin for b in brought] == ["built", "disk"]
     assert brought[0].build_s == brought[1].build_s > 0
-    assert brought[0].loaded.folder.parent == store.root and brought[0].loaded.name == model.name
+    read = brought[0].loaded.model
+    assert read.folder.parent == store.root and read.name == model.name
+    assert brought[0].loaded.facts.notes == () and brought[0].stored.total == SIZE
+
+
+def test_other_bytes_than_estimated_are_a_note(method, model, store, monkeypatch):
+    monkeypatch.setattr(Writing, "estimate", lambda *_: SIZE * 2)
+    (note,) = bring(variant(model), silent, store).loaded.facts.notes
+    assert note == f"it takes {size(SIZE)}, and {size(2 * SIZE)} were estimated before it was loaded"
 
 
 def test_what_was_damaged_later_is_built_again(method, model, store):
