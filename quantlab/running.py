@@ -2,8 +2,8 @@
 
 import threading
 import time
-from collections.abc import Generator, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from statistics import median
 from typing import TYPE_CHECKING
 
@@ -18,6 +18,7 @@ from quantlab.measure.memory import PeakMemory
 from quantlab.measure.timing import Stopwatch
 from quantlab.models.tokenizer import load_tokenizer, token_texts
 from quantlab.records import Load, Model, Peak, Settings, Timing
+from quantlab.runtime.placement import canonical
 from quantlab.runtime.session import LoadedModel
 
 if TYPE_CHECKING:
@@ -47,12 +48,16 @@ class Question:
 
 @dataclass(frozen=True)
 class Ready:
-    """A variant loaded and warmed up. `warmup_ttft_s` is the time of its first pass."""
+    """A variant loaded and warmed up. `warmup_ttft_s` is the time of its first pass.
+
+    `devices` are the bytes on each device while it runs; empty where all lie on the one that it was loaded to.
+    """
 
     precision: str
     loaded: LoadedModel
     load: Load
     warmup_ttft_s: float
+    devices: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -97,7 +102,10 @@ def make_ready(precision: str, lease: Lease, question: Question, notes: tuple[st
         build_s=lease.build_s,
         details=facts.details,
     )
-    return Ready(precision, lease.loaded, load, warmup_ttft_s)
+    places = {canonical(place) for place in facts.device_map.values()}
+    # What a library keeps on the CPU beside a variant on a GPU is no part of a split.
+    devices = {name: nbytes for name, nbytes in now.devices.items() if name in places} if len(places) > 1 else {}
+    return Ready(precision, lease.loaded, load, warmup_ttft_s, devices)
 
 
 def _repacking_note(stored: int, running: int) -> tuple[str, ...]:
@@ -142,7 +150,8 @@ def answer(ready: Ready, question: Question, device: str, stop: threading.Event)
     ids: list[int] = []
     tops: list[TopTokens] = []
     bad, end, text = 0, None, ""
-    with PeakMemory(device, ready.load.running_bytes) as peak:
+    by_torch = ready.loaded.network is not None
+    with PeakMemory(device, ready.load.running_bytes, ready.devices, by_torch) as peak:
         # Inside: a back end that reserves its keys and values does so here.
         session = ready.loaded.start(question.capacity)
         steps = decode(session, question.prompt_ids, question.settings.max_new_tokens, sampler(question.settings))

@@ -104,7 +104,8 @@ def _peaks(runs: Sequence[Run], longest: int) -> go.Scatter:
 def peak_text(run: Run) -> str:
     """All figures of a run's peak with every byte, one on a line of markup; an estimate is called one."""
     figures = {"resident (an estimate)": run.peak.resident, "allocated": run.peak.allocated,
-               "reserved": run.peak.reserved, "process": run.peak.process}  # fmt: skip
+               "reserved": run.peak.reserved, "process": run.peak.process,
+               "on the GPU (an estimate)": run.peak.device}  # fmt: skip
     return "<br>".join(f"peak, {name}: {units.exact_bytes(n)}" for name, n in figures.items() if n is not None)
 
 

@@ -16,6 +16,7 @@ from quantlab.methods import skeleton as skeletons
 from quantlab.methods.base import Method
 from quantlab.models.architecture import context_length
 from quantlab.records import Model, Placement, Progress, Variant, silent
+from quantlab.runtime.placement import canonical
 from quantlab.runtime.session import Facts
 from quantlab.runtime.torch_session import TorchModel, is_out_of_memory, release_memory
 
@@ -208,9 +209,9 @@ def translate(error: Exception, model: Model) -> Exception:
 def finish(network: torch.nn.Module, placement: Placement, facts_dtype: str, kernel: str, notes=()) -> TorchModel:
     """Wrap a loaded network with how it really runs."""
     device_map = getattr(network, "hf_device_map", None) or {"": placement.device}
-    facts = Facts(facts_dtype, kernel, {str(k): str(v) for k, v in device_map.items()}, tuple(notes))
-    first = next((d for d in device_map.values() if d not in ("cpu", "disk")), "cpu")
-    device = str(first) if not isinstance(first, int) else f"cuda:{first}"
+    places = {str(module): canonical(str(where)) for module, where in device_map.items()}
+    facts = Facts(facts_dtype, kernel, places, tuple(notes))
+    device = next((where for where in places.values() if where not in ("cpu", "disk")), "cpu")
     return TorchModel(network, device, facts, context_length(network.config.to_dict()))
 
 

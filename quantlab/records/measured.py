@@ -53,21 +53,27 @@ class TokenDifference:
 
 @dataclass(frozen=True)
 class Peak:
-    """Most memory in use while one prompt ran. On CPU `resident` is an estimate; CUDA has three figures."""
+    """Most memory in use while one prompt ran, each over all devices of its kind.
+
+    `allocated`, `reserved` and `process` are CUDA's, of torch's own memory; the first is exact. `device` stands in for
+    them where a back end takes memory that torch does not see: by NVML, an estimate, as `resident` (CPU) is.
+    """
 
     resident: int | None = None
     allocated: int | None = None
     reserved: int | None = None
     process: int | None = None
+    device: int | None = None
 
     @property
     def bytes(self) -> int | None:
-        """The one figure to show: allocated on CUDA, resident on CPU."""
-        return self.allocated if self.allocated is not None else self.resident
+        """The one figure to show: what was allocated, or grew, on the GPUs, and on the CPU where layers lie there."""
+        known = [part for part in (self.allocated, self.device, self.resident) if part is not None]
+        return sum(known) if known else None
 
     @property
     def estimate(self) -> bool:
-        return self.allocated is None
+        return self.allocated is None or self.resident is not None or self.device is not None
 
 
 @dataclass(frozen=True)

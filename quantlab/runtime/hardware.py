@@ -1,5 +1,6 @@
 """What this machine has, found out without torch, so that the page can answer before torch is imported."""
 
+import logging
 import os
 import platform
 from dataclasses import dataclass
@@ -9,6 +10,9 @@ from pathlib import Path
 
 import psutil
 
+from quantlab.runtime import nvml
+
+_LOG = logging.getLogger(__name__)
 CPUINFO = Path("/proc/cpuinfo")
 #: Instruction sets with which a CPU multiplies bfloat16 by itself.
 BF16_FLAGS = {"avx512_bf16", "amx_bf16"}
@@ -65,33 +69,46 @@ def _visible_gpus() -> tuple[Gpu, ...]:
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible == "" or not _torch_has_cuda():
         return ()
-    import pynvml
-
-    try:
-        pynvml.nvmlInit()
-        found = [_gpu(pynvml, i) for i in range(pynvml.nvmlDeviceGetCount())]
-    except pynvml.NVMLError:
-        return ()
-    return tuple(found) if visible is None or "MIG-" in visible else _visible(found, visible.split(","))
+    found = nvml.devices()
+    told = found if visible is None or not found else _visible(found, visible.split(","))
+    return tuple(_gpu(it, ordinal) for ordinal, it in enumerate(told))
 
 
-def _visible(found: list[Gpu], names: list[str]) -> tuple[Gpu, ...]:
+def _visible(found: tuple[nvml.Told, ...], names: list[str]) -> tuple[nvml.Told, ...]:
     """The devices that CUDA_VISIBLE_DEVICES names by index or UUID; CUDA stops at the first that does not exist."""
     chosen = []
     for name in map(str.strip, names):
-        gpu = next((gpu for gpu in found if name and (name == str(gpu.index) or gpu.uuid.startswith(name))), None)
-        if gpu is None:
+        if name.startswith("MIG-"):
+            told = nvml.instance(name)
+            if told is None:  # NVML knows no instances here; what they lie on is better than nothing
+                return found
+        else:
+            told = next((it for it in found if name and (name == str(it.index) or it.uuid.startswith(name))), None)
+        if told is None:
             break
-        chosen.append(gpu)
+        chosen.append(told)
     return tuple(chosen)
 
 
-def _gpu(pynvml, index: int) -> Gpu:
-    handle = pynvml.nvmlDeviceGetHandleByIndex(index)
-    memory = pynvml.nvmlDeviceGetMemoryInfo(handle)
-    capability = tuple(pynvml.nvmlDeviceGetCudaComputeCapability(handle))
-    name, uuid = pynvml.nvmlDeviceGetName(handle), pynvml.nvmlDeviceGetUUID(handle)
-    return Gpu(index, name, memory.total, memory.free, capability, uuid)
+def _gpu(told: nvml.Told, ordinal: int) -> Gpu:
+    """The device at one place of CUDA's list. It keeps its place also where little is told of it."""
+    total, free, capability = told.total_bytes, told.free_bytes, told.capability
+    if total is None or free is None or capability is None:
+        asked = _asked_of_torch(ordinal)
+        total, free, capability = total or asked[0], asked[1] if free is None else free, capability or asked[2]
+    return Gpu(told.index, told.name or f"CUDA device {ordinal}", total, free, capability, told.uuid)
+
+
+def _asked_of_torch(ordinal: int) -> tuple[int, int, tuple[int, int]]:
+    """Total and free bytes and capability, from torch where NVML does not say: slower, for it starts CUDA."""
+    import torch
+
+    try:
+        free, total = torch.cuda.mem_get_info(ordinal)
+        return total, free, torch.cuda.get_device_capability(ordinal)
+    except (RuntimeError, AssertionError, ValueError) as error:
+        _LOG.warning("nothing is known of CUDA device %d: %s", ordinal, error)
+        return 0, 0, (0, 0)
 
 
 @cache

@@ -28,11 +28,33 @@ def resolve(placement: Placement) -> Placement:
     if not re.fullmatch(r"cpu|cuda(:\d+)?", device):
         raise unknown("device", device, ("auto", "cpu", "cuda", "cuda:0"))
     mapped = [] if isinstance(placement.device_map, str | None) else [where for _, where in placement.device_map]
+    for wanted in mapped:
+        if not re.fullmatch(r"cpu|disk|cuda(:\d+)?", wanted):
+            raise unknown("device in the device map", wanted, ("cpu", "disk", "cuda:0"))
     for wanted in (device, *mapped):
         _must_exist(wanted)
     # Two names of one device would be two variants in the cache.
-    device = "cuda" if device == "cuda:0" else device
+    device = canonical(device)
     return replace(placement, device=device, compute_dtype=compute_dtype(placement.compute_dtype, device))
+
+
+def canonical(device: str) -> str:
+    """The one name of a device that has several: accelerate calls GPUs by number, and the first one is `cuda` here."""
+    name = f"cuda:{device}" if device.isdigit() else device
+    return "cuda" if name == "cuda:0" else name
+
+
+def devices_of(placement: Placement) -> tuple[str, ...]:
+    """The devices in whose memory a variant may lie, the `disk` not among them. `placement` is resolved.
+
+    "auto" (accelerate) takes all GPUs, and the CPU's memory for what does not fit there.
+    """
+    if placement.device_map is None:
+        return (placement.device,)
+    if isinstance(placement.device_map, str):
+        gpus = (canonical(f"cuda:{i}") for i in range(len(hardware.gpus())))
+        return (*gpus, "cpu")
+    return tuple(dict.fromkeys(canonical(where) for _, where in placement.device_map if where != "disk"))
 
 
 def _must_exist(device: str) -> None:

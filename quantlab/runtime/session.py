@@ -14,7 +14,8 @@ class Storage:
 
     `weights` counts the weights of the un-quantized model, `quantized_weights` those inside quantized layers, whose
     codes, scales and codebooks take `quantized_bytes`. `mapped` bytes of the total are a file's own pages, which the
-    system shares between processes and may drop and read again.
+    system shares between processes and may drop and read again. `devices` says how many bytes lie where (`cpu`,
+    `cuda:1`, `disk`); empty where all lie on the one device that the variant was loaded to.
     """
 
     total: int
@@ -23,6 +24,7 @@ class Storage:
     quantized_weights: int
     quantized_bytes: int
     mapped: int = 0
+    devices: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def bits_per_weight(self) -> float:

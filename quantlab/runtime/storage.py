@@ -2,12 +2,14 @@
 
 import math
 import re
-from collections.abc import Iterator, Mapping, Set
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass
 
 import torch
 
 from quantlab.records import PARTS, TensorInfo
+from quantlab.runtime.placement import canonical
 from quantlab.runtime.session import Storage
 
 _PART_OF_NAME = (
@@ -36,6 +38,7 @@ class StoredTensor:
     attribute: str
     nbytes: int
     is_overhead: bool
+    device: str = "cpu"
 
 
 def stored_tensors(model: torch.nn.Module) -> Iterator[StoredTensor]:
@@ -51,7 +54,8 @@ def stored_tensors(model: torch.nn.Module) -> Iterator[StoredTensor]:
         held |= {key: value for key, value in vars(module).items() if not key.startswith(_SKIPPED) and key not in held}
         for attribute, value in held.items():
             for path, tensor in _tensors(value, attribute, seen):
-                yield StoredTensor(name, path, _storage_bytes(tensor), bool(_OVERHEAD.search(path)))
+                overhead = bool(_OVERHEAD.search(path))
+                yield StoredTensor(name, path, _storage_bytes(tensor), overhead, _device(model, name, tensor))
 
 
 def _tensors(value: object, path: str, seen: set[object], depth: int = 0) -> Iterator[tuple[str, torch.Tensor]]:
@@ -96,6 +100,23 @@ def _storage_bytes(tensor: torch.Tensor) -> int:
     return tensor.nbytes if tensor.device.type == "meta" else tensor.untyped_storage().nbytes()
 
 
+def _device(model: torch.nn.Module, module: str, tensor: torch.Tensor) -> str:
+    """Where a tensor lies. What accelerate brings to its device only for a product is `meta` and lies by the map."""
+    if tensor.device.type != "meta":
+        return canonical(str(tensor.device))
+    places = getattr(model, "hf_device_map", None) or {}
+    while module and module not in places:
+        module = module.rpartition(".")[0]
+    return canonical(str(places.get(module, "cpu")))
+
+
+def _by_device(tensors: Iterable[StoredTensor]) -> Mapping[str, int]:
+    found: Counter[str] = Counter()
+    for tensor in tensors:
+        found[tensor.device] += tensor.nbytes
+    return dict(found)
+
+
 def part_of(module_name: str) -> str:
     """The part (see `records.PARTS`) that a module belongs to, by the names model classes use."""
     return next((part for part, pattern in _PART_OF_NAME if pattern.search(module_name)), "other")
@@ -121,6 +142,7 @@ def measure(model: torch.nn.Module) -> Storage:
         weights=quantized_weights + others,
         quantized_weights=quantized_weights,
         quantized_bytes=sum(t.nbytes for t in tensors if layers[t.module] in quantized and t.attribute != "bias"),
+        devices=_by_device(tensors),
     )
 
 
@@ -197,6 +219,7 @@ def from_files(model: torch.nn.Module, tensors: Mapping[str, TensorInfo], bits: 
         weights=measure(model).weights,
         quantized_weights=sum(_logical_weights(model.get_submodule(name)) for name in files),
         quantized_bytes=listed - biases + (0 if repacked else unlisted),
+        devices=_by_device(stored_tensors(model)),
     )
     return FromFiles(storage, frozenset(files), repacked)
 

@@ -7,8 +7,11 @@ import pytest
 
 from quantlab.measure import memory
 from quantlab.measure.memory import PeakMemory, resident_bytes
+from quantlab.records import Peak
+from quantlab.runtime.hardware import Gpu
 
 BLOCK = 100_000_000
+GB = 10**9
 RUNNING = 5_000_000
 
 
@@ -120,3 +123,101 @@ def test_cuda_has_three_figures_of_which_the_first_is_exact():
     # NVML does not tell a container which processes are its own.
     assert result.process is None or result.process > result.reserved
     del mine
+
+
+class FakeGpus:
+    """Memory of GPUs as NVML and as torch tell it, which a test changes while something runs."""
+
+    def __init__(self, monkeypatch, gpus: int = 1, tells_processes: bool = True, tells_memory: bool = True) -> None:
+        self.used, self.mine = [10 * GB] * gpus, [1 * GB] * gpus
+        self.allocated, self.most = [1 * GB] * gpus, [1 * GB] * gpus
+        monkeypatch.setattr(memory, "gpu_of", lambda device: Gpu(_number(device), "A100", 0, 0, (8, 0), ""))
+        monkeypatch.setattr(
+            memory.nvml, "process_bytes", lambda index, _: self.mine[index] if tells_processes else None
+        )
+        monkeypatch.setattr(memory.nvml, "used_bytes", lambda index, _: self.used[index] if tells_memory else None)
+
+    def beneath_torch(self, monkeypatch) -> None:
+        import torch
+
+        def reset(device: str) -> None:
+            self.most[_number(device)] = self.allocated[_number(device)]
+
+        monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", reset)
+        monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: self.allocated[_number(device)])
+        monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: self.most[_number(device)])
+        monkeypatch.setattr(torch.cuda, "max_memory_reserved", lambda device: 2 * self.most[_number(device)])
+
+    def grow(self, index: int, nbytes: int, own: bool = True) -> None:
+        self.used[index] += nbytes
+        self.mine[index] += nbytes if own else 0
+
+
+def _number(device: str) -> int:
+    return int(device.partition(":")[2] or 0)
+
+
+def test_memory_that_torch_does_not_see_is_what_nvml_sees_grow(monkeypatch):
+    """llama.cpp on a GPU: its peak was given as its running bytes, and as exact."""
+    gpus = FakeGpus(monkeypatch)
+    with PeakMemory("cuda", RUNNING, by_torch=False) as peak:
+        gpus.grow(0, BLOCK)
+        gpus.grow(0, 7 * BLOCK, own=False)  # another program
+        result = peak.result()
+    assert result.device == result.bytes == RUNNING + BLOCK
+    assert result.estimate and result.allocated is None and result.resident is None
+    assert watchers() == []
+
+
+def test_where_nvml_tells_no_processes_the_device_is_what_grows(monkeypatch):
+    gpus = FakeGpus(monkeypatch, tells_processes=False)
+    with PeakMemory("cuda", RUNNING, by_torch=False) as peak:
+        gpus.grow(0, 2 * BLOCK)
+        time.sleep(0.1)
+        gpus.grow(0, -BLOCK)
+        assert peak.result().bytes == RUNNING + 2 * BLOCK, "what was given back again was in use once"
+        gpus.grow(0, -10 * BLOCK)
+    assert peak.result().estimate
+
+
+def test_memory_given_back_on_a_gpu_does_not_make_the_peak_smaller_than_the_variant(monkeypatch):
+    gpus = FakeGpus(monkeypatch)
+    with PeakMemory("cuda", RUNNING, by_torch=False) as peak:
+        gpus.grow(0, -BLOCK)
+        assert peak.result().bytes >= RUNNING
+
+
+def test_where_nvml_says_nothing_no_figure_is_made_up(monkeypatch):
+    FakeGpus(monkeypatch, tells_processes=False, tells_memory=False)
+    with PeakMemory("cuda", RUNNING, by_torch=False) as peak:
+        assert peak.result() == Peak() and peak.result().bytes is None
+    assert watchers() == []
+
+
+def test_a_variant_on_two_gpus_has_the_peaks_of_both(monkeypatch):
+    gpus = FakeGpus(monkeypatch, 2)
+    gpus.beneath_torch(monkeypatch)
+    gpus.most = [50 * GB, 50 * GB]  # of an earlier run
+    with PeakMemory("cuda", 3 * RUNNING, {"cuda": RUNNING, "cuda:1": 2 * RUNNING}) as peak:
+        gpus.most[0] += BLOCK
+        gpus.most[1] += 2 * BLOCK
+        result = peak.result()
+    assert result.allocated == result.bytes == 3 * RUNNING + 3 * BLOCK
+    assert not result.estimate and result.resident is None
+    assert result.reserved == 2 * sum(gpus.most) and result.process == 2 * GB
+
+
+def test_layers_on_the_cpu_beside_a_gpu_make_it_an_estimate(monkeypatch):
+    gpus = FakeGpus(monkeypatch)
+    gpus.beneath_torch(monkeypatch)
+    with PeakMemory("cuda", 2 * RUNNING, {"cuda": RUNNING, "cpu": RUNNING, "disk": 50 * RUNNING}) as peak:
+        gpus.most[0] += BLOCK
+        allocate()
+        result = peak.result()
+    assert result.allocated == RUNNING + BLOCK and abs(result.resident - RUNNING - BLOCK) < 0.2 * BLOCK
+    assert result.estimate and result.bytes == result.allocated + result.resident
+
+
+def test_layers_on_the_disk_take_no_memory():
+    with PeakMemory("cpu", 100 * BLOCK, {"cpu": RUNNING, "disk": 100 * BLOCK}) as peak:
+        assert RUNNING <= peak.result().bytes < RUNNING + 0.2 * BLOCK
