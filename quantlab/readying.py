@@ -122,4 +122,4 @@ def _as_loading(
 @cache
 def variant_cache() -> VariantCache:
     """The cache that this process shares between all visitors."""
-    return VariantCache(bring, offers.estimated_bytes, offers.budget)
+    return VariantCache(bring, offers.estimated_bytes, offers.budget, offers.needs)

@@ -8,7 +8,7 @@ memory, the least recently used variants without a lease go first.
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
@@ -29,6 +29,14 @@ class Brought:
     origin: LoadOrigin = "built"
     build_s: float | None = None
     stored: Storage | None = None
+
+
+@dataclass(frozen=True)
+class Need:
+    """Bytes that a variant will take of the memory of these devices together."""
+
+    devices: tuple[str, ...]
+    nbytes: int
 
 
 Loader = Callable[[Variant, Progress], Brought]
@@ -61,11 +69,13 @@ class VariantCache:
     """`load` brings a variant into memory and `estimate` says beforehand how many bytes it will take.
 
     `budget(device, held)` says how many bytes all variants on a device may take, given that they hold `held` now.
+    `needs` says which devices have to hold how much of a variant; None: its placement's all of the estimate.
     """
 
     load: Loader
     estimate: Callable[[Variant], int]
     budget: Callable[[str, int], int]
+    needs: Callable[[Variant], tuple[Need, ...]] | None = None
     _entries: OrderedDict[Variant, _Entry] = field(default_factory=OrderedDict)
     _changed: threading.Condition = field(default_factory=threading.Condition)
     _turn: threading.Lock = field(default_factory=threading.Lock)
@@ -120,7 +130,8 @@ class VariantCache:
             self._turn.release()
 
     def _load(self, variant: Variant, progress: Progress) -> Brought:
-        self._make_room(variant.placement.device, self.estimate(variant))
+        for need in self.needs(variant) if self.needs else (_whole(variant, self.estimate(variant)),):
+            self._make_room(need)
         try:
             return self.load(variant, progress)
         except OutOfMemory:
@@ -128,20 +139,28 @@ class VariantCache:
                 raise
         return self.load(variant, progress)
 
-    def _make_room(self, device: str, needed: int) -> None:
-        """Drop least recently used variants until `needed` bytes fit. Raises OutOfMemory where they never will."""
-        while (free := self.budget(device, self.held_bytes(device)) - self.held_bytes(device)) < needed:
-            if not self._drop_oldest():
+    def _make_room(self, need: Need) -> None:
+        """Drop what lies on the same devices, the least recently used first, until a need is met.
+
+        Raises OutOfMemory where it never will be.
+        """
+        wanted = set(need.devices)
+        while (free := sum(map(self._free, need.devices))) < need.nbytes:
+            if not self._drop_oldest(lambda variant, entry: not wanted.isdisjoint(_held(variant, entry))):
+                where = f" on {need.devices[0]}" if len(need.devices) == 1 and need.devices[0] != "cpu" else ""
                 raise OutOfMemory(
-                    f"This needs about {needed / 1e6:,.0f} MB, and {max(0, free) / 1e6:,.0f} MB are free for it.",
+                    f"This needs about {need.nbytes / 1e6:,.0f} MB{where}, and {free / 1e6:,.0f} MB are free for it.",
                     "Choose fewer bits or a smaller model, wait until others are done, or free some memory.",
                 )
 
+    def _free(self, device: str) -> int:
+        held = self.held_bytes(device)
+        return max(0, self.budget(device, held) - held)
+
     def held_bytes(self, device: str) -> int:
-        """Bytes that the variants on a device took when they were loaded."""
+        """Bytes that the variants took on a device when they were loaded."""
         with self._changed:
-            entries = self._entries.items()
-            return sum(e.stored.total for v, e in entries if e.stored and v.placement.device == device)
+            return sum(_held(variant, entry).get(device, 0) for variant, entry in self._entries.items())
 
     def drop_unused(self) -> int:
         """Drop every variant without a lease. Returns how many went."""
@@ -152,13 +171,13 @@ class VariantCache:
 
     def _drop_outdated(self, variant: Variant) -> None:
         """Drop what was loaded of files that were overwritten since: nobody asks for that again."""
-        while self._drop_oldest(lambda held: held != variant and _at(held) == _at(variant)):
+        while self._drop_oldest(lambda held, _: held != variant and _at(held) == _at(variant)):
             pass
 
-    def _drop_oldest(self, which: Callable[[Variant], bool] = lambda _: True) -> bool:
+    def _drop_oldest(self, which: Callable[[Variant, _Entry], bool] = lambda _variant, _entry: True) -> bool:
         with self._changed:
-            idle = (held for held, entry in self._entries.items() if entry.brought and not entry.leases and which(held))
-            oldest = next(idle, None)
+            idle = ((it, entry) for it, entry in self._entries.items() if entry.brought and not entry.leases)
+            oldest = next((it for it, entry in idle if which(it, entry)), None)
             entry = self._entries.pop(oldest) if oldest is not None else None
         if entry is None:
             return False
@@ -173,3 +192,14 @@ class VariantCache:
 def _at(variant: Variant) -> Variant:
     """The variant by the place of its files alone, whatever state they are in."""
     return replace(variant, model=replace(variant.model, identity=""))
+
+
+def _whole(variant: Variant, nbytes: int) -> Need:
+    return Need((variant.placement.device,), nbytes)
+
+
+def _held(variant: Variant, entry: _Entry) -> Mapping[str, int]:
+    """Bytes of a loaded variant by device."""
+    if entry.stored is None:
+        return {}
+    return entry.stored.devices or {variant.placement.device: entry.stored.total}

@@ -100,6 +100,10 @@ class Method:
             total += weight.nbytes if quantized is None else quantized
         return total
 
+    def spreads(self, checkpoint: Checkpoint) -> bool:
+        """Whether a variant can lie on several devices, as a device map says; else it lies on the placement's."""
+        return True
+
     def build(self, variant: Variant, folder: Path, progress: Progress) -> None:
         """Write the variant into an empty folder, as an ordinary checkpoint that other programs load.
 

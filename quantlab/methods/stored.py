@@ -70,6 +70,9 @@ class Stored(Method):
             total += math.prod(info.shape) * DTYPE_BYTES[placement.compute_dtype] if widened else _nbytes(info)
         return total - sum(_nbytes(it) for name, it in checkpoint.tensors.items() if _DESCRIPTOR.search(name))
 
+    def spreads(self, checkpoint: Checkpoint) -> bool:
+        return checkpoint.stored_as != "gguf"
+
     def load(self, model: Model, precision: Precision, placement: Placement, progress: Progress) -> LoadedModel:
         if model.gguf is not None:
             from quantlab.methods.gguf import load_file

@@ -114,8 +114,9 @@ class Checkpoint:
 class Offer:
     """A precision as offered before anything loads. `unavailable` says why it cannot run here, else None.
 
-    `estimated_bytes` is the planner's `stored_bytes`; `fits` compares it with `free_bytes` of the device.
-    `group` is the method's title.
+    `estimated_bytes` is the planner's `stored_bytes`; `fits` compares it with `free_bytes`, those of all devices that
+    it would lie on together. `crowded` names one that a device map gives more than it has room for; then it does not
+    fit. `group` is the method's title.
     """
 
     precision: Precision
@@ -123,10 +124,11 @@ class Offer:
     estimated_bytes: int | None
     free_bytes: int
     group: str = ""
+    crowded: str = ""
 
     @property
     def fits(self) -> bool | None:
-        return None if self.estimated_bytes is None else self.estimated_bytes <= self.free_bytes
+        return None if self.estimated_bytes is None else self.estimated_bytes <= self.free_bytes and not self.crowded
 
 
 @dataclass(frozen=True)

@@ -157,4 +157,5 @@ def _memory(offer: Offer) -> str:
     size = f'<span class="num" title="{exact}">{shown}</span>'
     if offer.fits:
         return size + '<span class="fits">yes</span>'
-    return size + f'<span class="fits-not" title="free: {escape(units.size(offer.free_bytes))}">no</span>'
+    where = f"no room on {offer.crowded}; all devices together have " if offer.crowded else "free: "
+    return size + f'<span class="fits-not" title="{escape(where + units.size(offer.free_bytes))}">no</span>'

@@ -3,11 +3,11 @@
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 
-from quantlab.engine.cache import Brought, VariantCache
+from quantlab.engine.cache import Brought, Need, VariantCache
 from quantlab.errors import ModelError, OutOfMemory, Stopped
 from quantlab.records import Model, Placement, Precision, Progress, Variant
 from quantlab.runtime.session import Storage
@@ -293,3 +293,81 @@ def test_a_cached_variant_is_leased_in_under_ten_milliseconds():
             samples.append(time.perf_counter() - begun)
             assert lease.load_s < 0.01
     assert sorted(samples)[10] < 0.01
+
+
+@dataclass
+class Machine:
+    """Devices with so many bytes each; a variant takes on each what `lies` says of its name."""
+
+    rooms: dict[str, int]
+    lies: dict[str, dict[str, int]]
+    loads: list[str] = field(default_factory=list)
+
+    def load(self, variant: Variant, _progress: Progress) -> Brought:
+        self.loads.append(variant.precision.name)
+        lies = self.lies[variant.precision.name]
+        model = FakeModel(sum(lies.values()))
+        model.storage = lambda: Storage(model.size, {}, model.size, 0, 0, devices=lies)
+        return Brought(model)
+
+    def cache(self, needs) -> VariantCache:
+        total = {name: sum(lies.values()) for name, lies in self.lies.items()}
+        return VariantCache(
+            self.load, lambda one: total[one.precision.name], lambda device, _: self.rooms[device], needs
+        )
+
+
+def spread_over(*devices: str):
+    """The need of a variant that accelerate spreads over these devices as it sees fit: 30 GB."""
+    return lambda _variant: (Need(devices, 30),)
+
+
+def test_what_one_device_could_not_hold_fits_where_it_is_spread_over_two():
+    machine = Machine({"cuda": 20, "cuda:1": 20}, {"A": {"cuda": 15, "cuda:1": 15}})
+    a = variant("A", "cuda")
+    assert use(machine.cache(spread_over("cuda", "cuda:1")), a) == ["built"]
+    with pytest.raises(OutOfMemory, match="needs about 0 MB on cuda"):
+        use(machine.cache(None), a)
+
+
+def test_each_device_of_a_map_has_to_hold_its_own_share():
+    machine = Machine({"cuda": 20, "cuda:1": 20, "cpu": 100}, {"A": {"cuda": 15, "cuda:1": 15}})
+    even = machine.cache(lambda _: (Need(("cuda",), 15), Need(("cuda:1",), 15)))
+    assert use(even, variant("A", "cuda")) == ["built"]
+    uneven = machine.cache(lambda _: (Need(("cuda",), 5), Need(("cuda:1",), 25_000_000)))
+    with pytest.raises(OutOfMemory, match="about 25 MB on cuda:1, and 0 MB are free"):
+        use(uneven, variant("A", "cuda"))
+
+
+def test_what_is_held_is_counted_where_it_lies():
+    lies = {"A": {"cuda": 5, "cuda:1": 10, "disk": 50}, "B": {"cuda": 1, "cuda:1": 2}}
+    cache = Machine({"cuda": 20, "cuda:1": 20}, lies).cache(lambda _: (Need(("cuda", "cuda:1"), 3),))
+    use(cache, variant("A", "cuda"), variant("B", "cuda"))
+    assert [cache.held_bytes(it) for it in ("cuda", "cuda:1", "cpu", "disk")] == [6, 12, 0, 50]
+
+
+def test_only_what_lies_on_the_same_device_makes_room():
+    lies = {"A": {"cpu": 15}, "B": {"cuda": 15}, "C": {"cuda": 15}, "D": {"cuda": 5, "cuda:1": 15}}
+    machine = Machine({"cuda": 20, "cuda:1": 20, "cpu": 20}, lies)
+    cache = machine.cache(lambda one: tuple(Need((it,), n) for it, n in lies[one.precision.name].items()))
+    a, b, c, d = variant("A"), variant("B", "cuda"), variant("C", "cuda"), variant("D", "cuda")
+    use(cache, a, b)
+    use(cache, c)
+    assert (a in cache, b in cache, c in cache) == (True, False, True), "the one on the CPU gives no room"
+    use(cache, d)
+    assert (a in cache, c in cache, d in cache) == (True, True, True)
+    with cache.lease(c), pytest.raises(OutOfMemory, match="on cuda, and"):
+        use(cache, b)
+    assert a in cache
+
+
+def test_what_was_loaded_of_files_since_overwritten_goes_before_the_new_is_loaded():
+    device = Device(capacity=300)
+    cache = device.cache()
+    old, new = (Variant(replace(MODEL, identity=it), A.precision, A.placement) for it in ("old", "new"))
+    use(cache, old)
+    assert use(cache, new) == ["built"] and [model.closed for model in device.models] == [1, 0]
+    with cache.lease(new):
+        device.capacity = 600
+        assert use(cache, old) == ["built"], "one in use stays"
+    assert new in cache and cache.held_bytes("cpu") == 600

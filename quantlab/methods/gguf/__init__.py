@@ -105,6 +105,9 @@ class Gguf(Method):
         sizes = architectures.sizes(checkpoint.config, planned)
         return sum(map(tensor_bytes, predict(precision.file_type, infos, sizes).values()))
 
+    def spreads(self, checkpoint: Checkpoint) -> bool:
+        return False
+
     def build(self, variant: Variant, folder: Path, progress: Progress) -> None:
         from quantlab.methods import worker
 
