@@ -75,12 +75,13 @@ class BitsAndBytes(Method):
         self, model: Model, precision: BitsAndBytesPrecision, placement: Placement, progress: Progress
     ) -> LoadedModel:
         from quantlab.methods import transformers_loading as loading
-        from quantlab.methods.skeleton import kept_wide
+        from quantlab.methods.skeleton import kept_wide, read_directly
 
         quiet_bitsandbytes()
         skipped = [] if precision.quant_type == "int8" else _awkward_layers(model)
         # Naming modules replaces the library's own list, so its usual exceptions have to be named too.
-        kept = [*kept_wide(loading.skeleton(model)), *skipped] if skipped else []
+        skeleton = loading.skeleton(model)
+        kept = [*kept_wide(skeleton), *skipped] if skipped or read_directly(skeleton) else []
         config = _quantization_config(precision, placement.compute_dtype, kept)
         network = loading.load(model, placement, placement.compute_dtype, progress, config)
         notes = [f"kept un-quantized, because the kernel needs other sizes: {', '.join(skipped)}"] if skipped else []

@@ -5,7 +5,7 @@ decide by a figure that does not hold, so every load is checked and what differs
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from quantlab import models
 from quantlab.methods.base import Method
@@ -52,9 +52,7 @@ def _left_wide(loaded: LoadedModel, storage: Storage) -> Iterator[str]:
     wide = still_wide(loaded.network)
     share = sum(wide.values()) / storage.weights
     if share > SHARE:
-        first, *others = wide
-        more = f" and {len(others)} more" if others else ""
-        yield f"{percent(share)} of the weights stay un-quantized beside embeddings and output head: {first}{more}"
+        yield f"{percent(share)} of the weights stay un-quantized beside embeddings and output head: {_first(wide)}"
 
 
 def _unused(loaded: LoadedModel, source: Model) -> Iterator[str]:
@@ -65,5 +63,9 @@ def _unused(loaded: LoadedModel, source: Model) -> Iterator[str]:
     total = sum(math.prod(info.shape) for info in tensors.values())
     share = sum(math.prod(tensors[name].shape) for name in unused) / total if total else 0
     if share > SHARE:
-        what = f"{len(unused)} tensors of its files ({percent(share)} of the weights)"
-        yield f"{what} are not used, the first {unused[0]}"
+        yield f"{percent(share)} of the weights in its files are not used: {_first(unused)}"
+
+
+def _first(names: Iterable[str]) -> str:
+    first, *others = names
+    return f"{first} and {len(others)} more" if others else first

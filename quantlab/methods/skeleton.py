@@ -1,6 +1,8 @@
 """A model without weights: its modules and shapes on torch's `meta` device, and what methods may quantize of them."""
 
+import inspect
 import logging
+import re
 from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import Any
@@ -14,6 +16,8 @@ from quantlab.methods.layout import Kind, Layout, Weight
 _EXPERT_WEIGHTS = ("gate_up_proj", "gate_proj", "up_proj", "down_proj")
 #: Stacks `[experts, inputs, outputs]` whose classes do not say so.
 _TRANSPOSED = frozenset({"Llama4TextExperts"})
+#: A layer's weight in a class's source; its type, device and size alone are harmless.
+_WEIGHT_READ = re.compile(r"self\.(\w+)\.weight\b(?!\.(?:dtype|device|shape|size|data\b|to\b|is_))")
 _PLAIN = ("Parameter", "Tensor")
 # transformers imports torchao where it is installed, and that tells the terminal which of its kernels do not fit here.
 for _chatty in ("torchao", "torch.utils._pytree"):
@@ -22,9 +26,10 @@ for _chatty in ("torchao", "torch.utils._pytree"):
 
 def configuration(values: Mapping[str, Any], name: str):
     """The configuration object of a config.json's values. Raises ModelError, with `name` for the model."""
-    from transformers import AutoConfig
+    from transformers import AutoConfig, PreTrainedConfig
 
-    values = dict(values)
+    # transformers writes what JSON has no number for (infinity) as {"__float__": "Infinity"}.
+    values = PreTrainedConfig._decode_special_floats(dict(values))
     kind = values.pop("model_type", None)
     try:
         return AutoConfig.for_model(kind, **values)
@@ -90,12 +95,34 @@ def multiplies(kind: type[torch.nn.Module]) -> bool:
         return False
 
 
+@cache
+def _reads_itself(kind: type[torch.nn.Module]) -> frozenset[str]:
+    """The attributes of a class whose `weight` its own code takes part in sums with, beside calling them."""
+    try:
+        source = inspect.getsource(kind)
+    except (OSError, TypeError):
+        return frozenset()
+    return frozenset(_WEIGHT_READ.findall(source))
+
+
+def read_directly(model: torch.nn.Module) -> list[str]:
+    """Names of linear layers whose weight the module around them multiplies by itself, as Mamba's and torch's own
+    attention do: packed codes in its place would be multiplied as if they were weights."""
+    found = []
+    for name, module in model.named_modules():
+        for attribute in _reads_itself(type(module)):
+            if isinstance(module._modules.get(attribute), torch.nn.Linear):
+                found.append(f"{name}.{attribute}" if name else attribute)
+    return found
+
+
 def kept_wide(model: torch.nn.Module) -> list[str]:
-    """Names of what no method quantizes, as transformers' own quantizers choose: output head, tied weights, and what
-    its authors keep in 32 bits."""
+    """Names of what no method quantizes: what transformers' own quantizers leave (output head, tied weights, what its
+    authors keep in 32 bits), and what is read directly."""
     from transformers.quantizers.base import HfQuantizer
 
-    return HfQuantizer.get_modules_to_not_convert(model, None, model._keep_in_fp32_modules)
+    usual = HfQuantizer.get_modules_to_not_convert(model, None, model._keep_in_fp32_modules)
+    return [*usual, *read_directly(model)]
 
 
 def linear_layers(model: torch.nn.Module) -> Iterator[tuple[str, int, int]]:

@@ -83,11 +83,11 @@ class TorchAo(Method):
 
     def load(self, model: Model, precision: TorchAoPrecision, placement: Placement, progress: Progress) -> LoadedModel:
         from quantlab.methods import transformers_loading as loading
-        from quantlab.methods.skeleton import kept_wide, other_linear_layers
+        from quantlab.methods.skeleton import kept_wide, other_linear_layers, read_directly
 
         dtype = self.dtype(precision, placement)
         skeleton = loading.skeleton(model)
-        others = other_linear_layers(skeleton)
+        others = [*other_linear_layers(skeleton), *read_directly(skeleton)]
         config = _quantization_config(precision, [*kept_wide(skeleton), *others] if others else None)
         network = loading.load(model, placement, dtype, progress, config)
         kernel = {"int8": "Int8Tensor", "float8": "Float8Tensor", "int4": "Int4TilePackedTo4dTensor (tinygemm)"}

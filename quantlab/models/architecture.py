@@ -31,6 +31,13 @@ _ENCODER_DECODER = frozenset(
     vision-encoder-decoder whisper speech_to_text seamless_m4t t5gemma udop trocr
     """.split()
 )
+#: Kinds whose classes do not take a text that goes on token by token, and what they do instead.
+_OTHER_CALLS = {
+    "cpmant": "expects the whole text at every token",
+    "rwkv": "keeps no key-value cache",
+    "xlnet": "keeps no key-value cache",
+    "reformer": "keeps no key-value cache",
+}
 
 
 def text_config(config: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -60,4 +67,6 @@ def not_causal(config: Mapping[str, Any]) -> str | None:
     # A decoder that was taken out and saved by itself says so.
     if (config.get("is_encoder_decoder") or kind in _ENCODER_DECODER) and not config.get("is_decoder"):
         return f"is an encoder with a decoder ({kind}): it answers to a text that it has read whole"
+    if kind in _OTHER_CALLS:
+        return f"{_OTHER_CALLS[kind]} ({kind}), so that it cannot be read on from"
     return None

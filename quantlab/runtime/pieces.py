@@ -9,8 +9,8 @@ from collections.abc import Sequence
 
 import torch
 
-from quantlab.errors import ModelError
-from quantlab.runtime.torch_session import TorchModel
+from quantlab.errors import ModelError, QuantlabError
+from quantlab.runtime.torch_session import TorchModel, is_out_of_memory
 
 #: Kinds whose caches hold keys and values alone and which the tests hold to `generate`, token by token.
 PROVEN = frozenset(
@@ -39,8 +39,20 @@ def prove(loaded: TorchModel, name: str) -> tuple[str, ...]:
         return ()
     tolerance = _tolerance(loaded.facts.compute_dtype)
     ids = _ids(loaded.vocabulary_size)
-    whole = _read(loaded, ids, [len(ids)])
-    singly = parted(_read(loaded, ids, [FIRST, *[1] * (LENGTH - FIRST)]), whole)
+    try:
+        whole = _read(loaded, ids, [len(ids)])
+        singly = parted(_read(loaded, ids, [FIRST, *[1] * (LENGTH - FIRST)]), whole)
+    except QuantlabError:
+        raise
+    except Exception as error:  # a class of transformers, of which nothing is known, at its first pass
+        if is_out_of_memory(error):
+            raise
+        first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise ModelError(
+            f"{name} cannot be run: the class that transformers has for {config.model_type} fails at its first tokens "
+            f"({type(error).__name__}: {first_line}).",
+            "Its config.json may not fit its weights, or the class does not take a cache. Choose another model.",
+        ) from error
     if not singly <= tolerance:
         raise ModelError(
             f"{name} ({config.model_type}) reads a text token by token otherwise than in one pass: logits part by "
