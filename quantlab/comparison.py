@@ -10,7 +10,7 @@ from functools import cache, partial
 from typing import TYPE_CHECKING
 
 from quantlab.engine.cache import VariantCache
-from quantlab.errors import QuantlabError, Stopped
+from quantlab.errors import ModelError, QuantlabError, Stopped
 from quantlab.events import Done, Event, Finished, Loaded, Started
 from quantlab.fidelity.divergence import divergence, score_answer, token_differences
 from quantlab.measure.machine import machine, versions
@@ -114,7 +114,7 @@ class _Job:
                     with telling(entrant.name):
                         ready = yield from self.readying.ready(entrant, leases)
                         got = yield from answer(ready, self.plan.question, self._device, self.stop)
-                        run = self._run_of(ready, got)
+                        run = self._checked(ready, self._run_of(ready, got))
                 except QuantlabError as error:
                     run = _failed(entrant, error)
             yield from self._finish(run)
@@ -149,7 +149,7 @@ class _Job:
                         outcome = answers[one.precision]
                         if isinstance(outcome, Exception):
                             raise outcome
-                        run = self._run_of(one, outcome)
+                        run = self._checked(one, self._run_of(one, outcome))
                 except QuantlabError as error:
                     run = Run(one.precision, error.what, error.advice, load=one.load)
                 yield from self._finish(run)
@@ -226,6 +226,17 @@ class _Job:
             differences=differences,
             stopped=got.stopped,
         )
+
+    def _checked(self, ready: Ready, run: Run) -> Run:
+        """The same run. Raises ModelError where its files changed under it; then no other is held against it."""
+        entrant = next(entrant for entrant in self.plan.entrants if entrant.name == ready.precision)
+        try:
+            self.readying.check_unchanged(entrant, ready)
+        except ModelError:
+            if entrant is self.plan.reference:
+                self.reference_answer = self.reference_scores = None
+            raise
+        return run
 
     def _scores(self, ready: Ready, theirs: Answer) -> "torch.Tensor":
         prompt = self.plan.question.prompt_ids

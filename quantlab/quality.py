@@ -12,7 +12,7 @@ from quantlab import models
 from quantlab.engine.background import in_background
 from quantlab.engine.cache import VariantCache
 from quantlab.engine.disk import identity
-from quantlab.errors import BadInput, QuantlabError, Stopped
+from quantlab.errors import BadInput, ModelError, QuantlabError, Stopped
 from quantlab.events import Measured, Measuring, QualityDone, QualityEvent, QualityStarted, Stage
 from quantlab.fidelity import layers, tasks
 from quantlab.fidelity.figures import fidelity
@@ -209,10 +209,22 @@ class _Job:
                         if self.stop.is_set():
                             raise Stopped
                         run = yield from stage(entrant, ready, run)
+                    run = self._checked(entrant, ready, run)
             except Stopped:
                 return replace(run, stopped=True)
             except QuantlabError as error:
                 return replace(run, error=error.what, advice=error.advice)
+        return run
+
+    def _checked(self, entrant: Entrant, ready: Ready, run: QualityRun) -> QualityRun:
+        """The same run; without its figures where its files changed under it, and then nothing is kept of them."""
+        try:
+            self.readying.check_unchanged(entrant, ready)
+        except ModelError as error:
+            if entrant is self.plan.reference and self.rows is not None:
+                self.rows.file.unlink(missing_ok=True)
+                self.rows = self.outputs = None
+            return QualityRun(run.precision, error.what, error.advice, run.load, identity=run.identity)
         return run
 
     def _speed(self, entrant: Entrant, ready: Ready, run: QualityRun) -> Generator[QualityEvent, None, QualityRun]:

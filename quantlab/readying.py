@@ -84,6 +84,16 @@ class Readying:
         yield Loaded(entrant.name, ready.load)
         return ready
 
+    def check_unchanged(self, entrant: Entrant, ready: Ready) -> None:
+        """Raises ModelError where a column read its files while it ran, and they changed meanwhile.
+
+        So do a mapped file (GGUF on a CPU) and layers that are left on the disk; all others have memory of their own,
+        and what is kept is read from a place of its own.
+        """
+        reads = ready.load.mapped_bytes or "disk" in ready.load.device_map.values()
+        if reads and not method_of(entrant.precision).kept:
+            models.check_unchanged(entrant.model)
+
     def _tokenizer_notes(self, entrant: Entrant, loaded: LoadedModel) -> tuple[str, ...]:
         """What a checkpoint's own tokenizer does otherwise. Raises ModelError where its tokens mean other texts."""
         if entrant.model is self.plan.model:

@@ -5,21 +5,26 @@ What was loaded, kept or measured of the old files must never stand for the new 
 
 import os
 import shutil
+import sys
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
+from quantlab import models
 from quantlab import quality as quality_module
 from quantlab.engine.bring import bring
 from quantlab.engine.cache import Brought, VariantCache
 from quantlab.events import Done, Finished, Loaded, Measured, QualityDone
 from quantlab.fidelity.reference import ScoreStore
 from quantlab.fidelity.texts import text
+from quantlab.methods import method_of, precision
 from quantlab.recording import kept_compare, kept_quality, resumed
-from quantlab.records import Placement, Progress, QualitySettings, Settings, Variant
+from quantlab.records import Model, Placement, Progress, QualitySettings, Settings, Variant, silent
+from quantlab.saving import quantize
 from quantlab.store import History
 from tests import tiny
 from tests.comparing import Loader, compared
@@ -278,7 +283,6 @@ def test_runs_without_an_identity_are_of_an_older_version_and_measured_again(fol
 
 def test_a_gguf_file_that_is_overwritten_is_measured_anew(tmp_path):
     pytest.importorskip("llama_cpp")
-    from quantlab.saving import quantize
 
     def made(name: str) -> Path:
         steps = quantize("demo", name, tmp_path / name, PLACEMENT)
@@ -308,3 +312,83 @@ def test_a_gguf_file_that_is_overwritten_is_measured_anew(tmp_path):
     after = measured(store, loader, "demo", asked, variants, known={run.precision: run for run in before.runs})
     worse = next(run for run in after.runs if run.precision not in ("fp32",)).fidelity.kld.mean
     assert worse > 10 * before.run(label).fidelity.kld.mean
+
+
+SPLIT = (
+    *((name, "cpu") for name in ("model.embed_tokens", "model.norm", "model.rotary_emb", "lm_head")),
+    ("model.layers.0", "cpu"),
+    ("model.layers.1", "disk"),
+)
+
+
+@pytest.mark.parametrize("name", ["fp32", "bf16", "rtn-8", "nf4"])
+def test_what_is_loaded_is_no_map_of_its_file(folder, name):
+    """Overwritten in place, the weights of a model in use changed with the file; cut short, they ended the process."""
+    chosen = precision(name)
+    loaded = method_of(chosen).load(tiny_model(folder), chosen, PLACEMENT, silent)
+    before = [tensor.clone() for tensor in loaded.network.state_dict().values()]
+    assert "model.safetensors" not in Path("/proc/self/maps").read_text() or sys.platform != "linux"
+    other_weights(folder)
+    with (folder / "model.safetensors").open("r+b") as opened:
+        opened.truncate(100)
+    after = loaded.network.state_dict().values()
+    assert all(torch.equal(old, new) for old, new in zip(before, after, strict=True))
+    loaded.close()
+
+
+def test_tied_weights_stay_one(folder):
+    model = tiny_model(folder)
+    loaded = method_of(precision("fp32")).load(model, precision("fp32"), PLACEMENT, silent)
+    network = loaded.network
+    assert models.config(model)["tie_word_embeddings"]
+    assert network.get_output_embeddings().weight.data_ptr() == network.get_input_embeddings().weight.data_ptr()
+    loaded.close()
+
+
+def tiny_model(folder: Path):
+    return Model("tiny", "folder", folder)
+
+
+def while_running(folder: Path, change: Callable[[Path], None]):
+    """A loader whose model's file is changed as soon as it is loaded, before anything is measured."""
+
+    def load(variant: Variant, progress: Progress) -> Brought:
+        brought = bring(variant, progress)
+        change(folder)
+        return brought
+
+    return load
+
+
+def test_layers_left_on_the_disk_that_change_under_a_run_spoil_it(folder, tmp_path):
+    loader = Loader({"fp32": while_running(folder, other_weights)})
+    split = Placement("cpu", "float32", SPLIT)
+    result = compared(str(folder), ["fp32", "rtn-8"], loader=loader, placement=split)
+    assert "changed" in result.run("fp32").error and not result.run("fp32").token_ids
+    store = ScoreStore(tmp_path / "scores", 10**9)
+    loader = Loader({"fp32": while_running(folder, an_older_model)})
+    settings = replace(QUALITY, placement=split)
+    events = quality_module.quality(
+        str(folder), ["fp32", "rtn-8"], text("english"), settings, variants=loader.cache(), scores=store
+    )
+    found = list(events)[-1].quality
+    assert "changed" in found.run("fp32").error and found.run("fp32").fidelity is None
+    assert not list((tmp_path / "scores").glob("*.npy")), "the rows were of neither state of the files"
+
+
+def test_a_mapped_gguf_file_that_changes_under_a_run_spoils_it(tmp_path):
+    pytest.importorskip("llama_cpp")
+    steps = quantize("demo", "q8_0", tmp_path / "made", PLACEMENT)
+    list(steps)
+    file = tmp_path / "made" / "model.gguf"
+
+    def touch_it(_folder: Path) -> None:
+        with file.open("r+b") as opened:
+            opened.seek(-1, os.SEEK_END)
+            last = opened.read(1)
+            opened.seek(-1, os.SEEK_END)
+            opened.write(bytes([last[0] ^ 1]))
+
+    label = compared("demo", ["fp32", str(file)]).runs[-1].precision
+    loader = Loader({label: while_running(tmp_path, touch_it)})
+    assert "changed" in compared("demo", ["fp32", str(file)], loader=loader).run(label).error

@@ -54,9 +54,11 @@ def cache(args: argparse.Namespace) -> int:
     from quantlab import terminal
     from quantlab.engine.bring import checkpoint_store
     from quantlab.fidelity.reference import score_store
+    from quantlab.runtime import offload
 
     store, scores = checkpoint_store(), score_store()
     store.work.sweep()
+    offload.sweep()
     if args.action == "list":
         terminal.show_kept(store, scores.nbytes())
         return 0

@@ -1,12 +1,13 @@
 """The loader that all methods over transformers share: `from_pretrained`, watched tensor by tensor."""
 
+import errno
 import os
 import threading
 import traceback
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import torch
 
@@ -14,8 +15,10 @@ from quantlab import models
 from quantlab.errors import ModelError, OutOfMemory, Stopped
 from quantlab.methods import skeleton as skeletons
 from quantlab.methods.base import Method
+from quantlab.methods.worker import disk_error
 from quantlab.models.architecture import context_length
 from quantlab.records import Model, Placement, Progress, Variant, silent
+from quantlab.runtime.offload import OffloadFolder
 from quantlab.runtime.placement import canonical
 from quantlab.runtime.session import Facts
 from quantlab.runtime.torch_session import TorchModel, is_out_of_memory, release_memory
@@ -141,10 +144,16 @@ def load(
         options |= {"local_files_only": True, "use_safetensors": True, "trust_remote_code": False}
     options = {key: value for key, value in options.items() if value is not None}
     try:
-        with _LOADING, watching(progress), _in_turn(placement):
+        with _LOADING, watching(progress), _in_turn(placement), _offloaded(placement) as offload:
             # Not the Auto class itself: it takes the missing folder of a shape for a mistake.
             made = _class_for(config, quantization_config)
+            if offload is not None:
+                options["offload_folder"] = str(offload.path)
             loaded = made.from_pretrained(source, output_loading_info=True, **options)
+            if offload is not None:
+                weakref.finalize(
+                    loaded[0], offload.remove
+                )  # when the variant is closed, at the latest with the process
     except Stopped as stopped:
         _let_go(stopped)
         raise
@@ -159,7 +168,26 @@ def load(
             f"{model.name} lacks {len(missing)} weights that its architecture needs, the first {missing[0]}.",
             "The folder is incomplete, or its config.json belongs to another model.",
         )
+    _take_over(network)
     return network.eval().requires_grad_(False)
+
+
+def _take_over(network: torch.nn.Module) -> None:
+    """Give the network memory of its own for weights that still are a file's pages.
+
+    What is read as it is stored comes as a map of its file on a CPU: whoever wrote over the file would change a model
+    that is in use, and whoever cut it short would end this process.
+    """
+    taken: dict[int, torch.UntypedStorage] = {}
+    for tensor in (*network.parameters(), *network.buffers()):
+        if tensor.device.type != "cpu" or hasattr(type(tensor), "__tensor_flatten__"):
+            continue
+        storage = tensor.untyped_storage()
+        # Only memory that torch has not allocated itself cannot be resized.
+        if storage.nbytes() and not storage.resizable():
+            own = taken.setdefault(storage.data_ptr(), storage.clone())  # what is shared stays shared
+            place = (own, tensor.storage_offset(), tensor.size(), tensor.stride())
+            tensor.data = torch.empty(0, dtype=tensor.dtype).set_(*place)
 
 
 def _let_go(error: Exception) -> None:
@@ -173,20 +201,27 @@ def _device_options(placement: Placement) -> dict[str, object]:
         return {"device_map": {"": placement.device}}
     if isinstance(placement.device_map, str):
         return {"device_map": placement.device_map}
-    device_map = dict(placement.device_map)
-    if "disk" not in device_map.values():
-        return {"device_map": device_map}
-    return {"device_map": device_map, "offload_folder": _offload_folder()}
+    return {"device_map": dict(placement.device_map)}
 
 
-_OFFLOAD: list[TemporaryDirectory] = []
+@contextmanager
+def _offloaded(placement: Placement) -> Iterator[OffloadFolder | None]:
+    """A folder for the layers that a map leaves on the disk, None where it leaves none; a load that fails removes it.
 
-
-def _offload_folder() -> str:
-    """A folder of this process for layers that live on disk; removed when the process ends."""
-    folder = TemporaryDirectory(prefix="quantlab-offload-")
-    _OFFLOAD.append(folder)
-    return str(Path(folder.name))
+    Raises Unavailable where none can be made.
+    """
+    if isinstance(placement.device_map, str | None) or "disk" not in dict(placement.device_map).values():
+        yield None
+        return
+    try:
+        folder = OffloadFolder()
+    except OSError as error:
+        raise disk_error(error) from error
+    try:
+        yield folder
+    except BaseException:
+        folder.remove()
+        raise
 
 
 def translate(error: Exception, model: Model) -> Exception:
@@ -200,6 +235,8 @@ def translate(error: Exception, model: Model) -> Exception:
             f"The weights of {model.name} have other sizes than its config.json says.",
             "Check that its files belong together.",
         )
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return disk_error(error)
     if isinstance(error, OSError | ValueError) or "size mismatch" in str(error):
         first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         return ModelError(f"{model.name} cannot be loaded: {first_line}", "Check that its files belong together.")
