@@ -21,6 +21,7 @@ from quantlab.records import Model, Placement, Progress, Variant, silent
 from quantlab.runtime.offload import OffloadFolder
 from quantlab.runtime.placement import canonical
 from quantlab.runtime.session import Facts
+from quantlab.runtime.storage import every_tensor
 from quantlab.runtime.torch_session import TorchModel, is_out_of_memory, release_memory
 
 #: The progress hook of transformers is one per process, so one model loads at a time.
@@ -179,12 +180,10 @@ def _take_over(network: torch.nn.Module) -> None:
     that is in use, and whoever cut it short would end this process.
     """
     taken: dict[int, torch.UntypedStorage] = {}
-    for tensor in (*network.parameters(), *network.buffers()):
-        if tensor.device.type != "cpu" or hasattr(type(tensor), "__tensor_flatten__"):
-            continue
-        storage = tensor.untyped_storage()
+    for tensor in every_tensor(network):
+        storage = tensor.untyped_storage() if tensor.device.type == "cpu" else None
         # Only memory that torch has not allocated itself cannot be resized.
-        if storage.nbytes() and not storage.resizable():
+        if storage is not None and storage.nbytes() and not storage.resizable():
             own = taken.setdefault(storage.data_ptr(), storage.clone())  # what is shared stays shared
             place = (own, tensor.storage_offset(), tensor.size(), tensor.stride())
             tensor.data = torch.empty(0, dtype=tensor.dtype).set_(*place)

@@ -50,18 +50,33 @@ def stored_tensors(model: torch.nn.Module) -> Iterator[StoredTensor]:
     """
     seen: set[object] = set()
     for name, module in model.named_modules():
-        held = {**module._parameters, **module._buffers}
-        held |= {key: value for key, value in vars(module).items() if not key.startswith(_SKIPPED) and key not in held}
-        for attribute, value in held.items():
+        for attribute, value in _held(module).items():
             for path, tensor in _tensors(value, attribute, seen):
                 overhead = bool(_OVERHEAD.search(path))
                 yield StoredTensor(name, path, _storage_bytes(tensor), overhead, _device(model, name, tensor))
 
 
-def _tensors(value: object, path: str, seen: set[object], depth: int = 0) -> Iterator[tuple[str, torch.Tensor]]:
+def every_tensor(model: torch.nn.Module) -> Iterator[torch.Tensor]:
+    """Every tensor reachable from the modules in the same way, also several of one storage; of those made of others,
+    the others."""
+    seen: set[object] = set()
+    for module in model.modules():
+        for value in _held(module).values():
+            for _, tensor in _tensors(value, "", seen, by_storage=False):
+                yield tensor
+
+
+def _held(module: torch.nn.Module) -> dict[str, object]:
+    held = {**module._parameters, **module._buffers}
+    return held | {key: it for key, it in vars(module).items() if not key.startswith(_SKIPPED) and key not in held}
+
+
+def _tensors(
+    value: object, path: str, seen: set[object], depth: int = 0, by_storage: bool = True
+) -> Iterator[tuple[str, torch.Tensor]]:
     if isinstance(value, torch.Tensor):
         inner = _inner_tensors(value)
-        key = _storage_key(value) if inner is None else id(value)
+        key = _storage_key(value) if inner is None and by_storage else id(value)
         if key not in seen:
             seen.add(key)
             if inner is None:
@@ -77,7 +92,7 @@ def _tensors(value: object, path: str, seen: set[object], depth: int = 0) -> Ite
         children = vars(value).items()
     if depth < 4:
         for key, child in list(children):
-            yield from _tensors(child, f"{path}.{key}", seen, depth + 1)
+            yield from _tensors(child, f"{path}.{key}", seen, depth + 1, by_storage)
 
 
 def _inner_tensors(tensor: torch.Tensor) -> dict[str, torch.Tensor] | None:
