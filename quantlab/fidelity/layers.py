@@ -7,6 +7,7 @@ layer is given the reference's input instead, it is what this layer itself has m
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from inspect import signature
 from typing import Any
 
 import torch
@@ -115,7 +116,9 @@ def _holds_weights(name: str, module: nn.Module) -> bool:
 @torch.inference_mode()
 def _pass(network: nn.Module, token_ids: Sequence[int]) -> None:
     device = next(network.parameters()).device
-    network(input_ids=torch.tensor([token_ids], device=device), use_cache=False, logits_to_keep=1)
+    options = {"use_cache": False, "logits_to_keep": 1}
+    taken = {key: value for key, value in options.items() if key in signature(network.forward).parameters}
+    network(input_ids=torch.tensor([token_ids], device=device), **taken)
 
 
 def _hidden(args: tuple, kwargs: dict[str, Any]) -> torch.Tensor:

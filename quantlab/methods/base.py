@@ -25,6 +25,8 @@ class Method:
     #: The packages whose versions decide what `build` writes.
     packages: tuple[str, ...] = ("transformers",)
     kept: bool = False
+    #: Whether its precisions have fewer bits than the original.
+    quantizes: bool = True
     #: Whether it quantizes the stacked experts of a mixture too. transformers keeps those as one parameter, which
     #: quantizers that look for linear layers leave as it is.
     quantizes_experts: bool = False

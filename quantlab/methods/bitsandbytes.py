@@ -2,12 +2,17 @@
 
 import logging
 from dataclasses import dataclass
+from functools import cache
 from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from quantlab.methods.base import Method, missing_package
 from quantlab.records import Model, Placement, Precision, Progress, Variant
 from quantlab.runtime.session import LoadedModel
+
+if TYPE_CHECKING:
+    import torch
 
 #: Weights that share one absmax in the 4-bit types, and absmax values that share one scale when quantized again.
 BLOCK, NESTED_BLOCK = 64, 256
@@ -84,6 +89,7 @@ class BitsAndBytes(Method):
         kept = [*kept_wide(skeleton), *skipped] if skipped or read_directly(skeleton) else []
         config = _quantization_config(precision, placement.compute_dtype, kept)
         network = loading.load(model, placement, placement.compute_dtype, progress, config)
+        give_rows_in_order(network)
         notes = [f"kept un-quantized, because the kernel needs other sizes: {', '.join(skipped)}"] if skipped else []
         dtype, kernel = what_runs(precision.quant_type, placement)
         return loading.finish(network, placement, dtype, kernel, notes)
@@ -135,6 +141,29 @@ def what_runs(quant_type: str, placement: Placement) -> tuple[str, str]:
     if on_cpu:
         return placement.compute_dtype, "bitsandbytes dequantize_4bit + torch matmul (CPU)"
     return placement.compute_dtype, "bitsandbytes gemv_4bit (CUDA)"
+
+
+def give_rows_in_order(network: "torch.nn.Module") -> None:
+    """Hand 4-bit layers on a CPU their inputs row by row.
+
+    The fused kernel of bitsandbytes 0.50 (AVX-512) reads a transposed view as if it were not one and gives numbers that
+    have nothing to do with the product, without a word. Mamba's layers are given such views.
+    """
+    from bitsandbytes.nn import Linear4bit
+
+    for module in network.modules():
+        if type(module) is Linear4bit and module.weight.device.type == "cpu":
+            module.__class__ = _in_order()
+
+
+@cache
+def _in_order() -> type:
+    from bitsandbytes.nn import Linear4bit
+
+    def forward(self, x):
+        return Linear4bit.forward(self, x.contiguous())
+
+    return type("Linear4bit", (Linear4bit,), {"forward": forward})
 
 
 def quiet_bitsandbytes() -> None:

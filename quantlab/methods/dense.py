@@ -20,6 +20,7 @@ class Dense(Method):
 
     name = "dense"
     title = "Floating point"
+    quantizes = False
     precisions = (
         DensePrecision("fp32", name, 32, "32-bit floating point, full precision", "float32"),
         DensePrecision("fp16", name, 16, "16-bit floating point, narrow range", "float16"),

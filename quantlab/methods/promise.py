@@ -31,7 +31,7 @@ def promised(loaded: LoadedModel, storage: Storage, method: Method, variant: Var
 
         with watching(silent):  # some classes tell the terminal at their first pass which kernels they lack
             notes += prove(loaded, variant.model.name)
-    notes += _left_wide(loaded, storage)
+    notes += _left_wide(loaded, storage) if method.quantizes else ()
     notes += _unused(loaded, source)
     notes += _bytes(storage, method, variant, models.checkpoint(variant.model))
     return tuple(notes)

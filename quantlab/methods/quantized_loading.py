@@ -15,7 +15,7 @@ from quantlab import models
 from quantlab.errors import BadInput, Unavailable, unknown
 from quantlab.methods import transformers_loading as loading
 from quantlab.methods.base import missing_package
-from quantlab.methods.bitsandbytes import quiet_bitsandbytes
+from quantlab.methods.bitsandbytes import give_rows_in_order, quiet_bitsandbytes
 from quantlab.methods.quantized_facts import details, what_runs
 from quantlab.models.folder import DTYPE_BITS, quantization, stored_as
 from quantlab.models.tokenizer import load_tokenizer
@@ -94,6 +94,8 @@ def load_quantized(
         _compute_in(network, found.quantized, getattr(torch, placement.compute_dtype))
         if placement.device == "cpu":
             _run_eagerly(network)
+            if method == "bitsandbytes":
+                give_rows_in_order(network)
         # The first product would do it, and would be slow, loud and counted as a token's time.
         if hasattr(network, "ct_decompress_hook"):
             network.hf_quantizer.compressor.decompress_model(network)

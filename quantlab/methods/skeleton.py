@@ -16,8 +16,9 @@ from quantlab.methods.layout import Kind, Layout, Weight
 _EXPERT_WEIGHTS = ("gate_up_proj", "gate_proj", "up_proj", "down_proj")
 #: Stacks `[experts, inputs, outputs]` whose classes do not say so.
 _TRANSPOSED = frozenset({"Llama4TextExperts"})
-#: A layer's weight in a class's source; its type, device and size alone are harmless.
-_WEIGHT_READ = re.compile(r"self\.(\w+)\.weight\b(?!\.(?:dtype|device|shape|size|data\b|to\b|is_))")
+#: A layer's weight or bias in a class's source. Where it lies and how large it is are harmless; its type is not: what
+#: is cast to the type of packed codes is lost.
+_WEIGHT_READ = re.compile(r"self\.(\w+)\.(?:weight|bias)\b(?!\.(?:device|shape|size)\b)")
 _PLAIN = ("Parameter", "Tensor")
 # transformers imports torchao where it is installed, and that tells the terminal which of its kernels do not fit here.
 for _chatty in ("torchao", "torch.utils._pytree"):
@@ -97,12 +98,22 @@ def multiplies(kind: type[torch.nn.Module]) -> bool:
 
 @cache
 def _reads_itself(kind: type[torch.nn.Module]) -> frozenset[str]:
-    """The attributes of a class whose `weight` its own code takes part in sums with, beside calling them."""
+    """The attributes of a class whose `weight` or `bias` its own code uses, beside calling them."""
+    found: set[str] = set()
+    for name, method in inspect.getmembers(kind, inspect.isfunction):
+        if name.startswith(("__init", "_init", "reset_parameters")) or not _WEIGHT_READ.search(
+            source := _source(method)
+        ):
+            continue
+        found.update(_WEIGHT_READ.findall(source))
+    return frozenset(found)
+
+
+def _source(function: object) -> str:
     try:
-        source = inspect.getsource(kind)
+        return inspect.getsource(function)
     except (OSError, TypeError):
-        return frozenset()
-    return frozenset(_WEIGHT_READ.findall(source))
+        return ""
 
 
 def read_directly(model: torch.nn.Module) -> list[str]:
@@ -110,19 +121,25 @@ def read_directly(model: torch.nn.Module) -> list[str]:
     attention do: packed codes in its place would be multiplied as if they were weights."""
     found = []
     for name, module in model.named_modules():
-        for attribute in _reads_itself(type(module)):
+        for attribute in sorted(_reads_itself(type(module))):
             if isinstance(module._modules.get(attribute), torch.nn.Linear):
                 found.append(f"{name}.{attribute}" if name else attribute)
     return found
 
 
 def kept_wide(model: torch.nn.Module) -> list[str]:
-    """Names of what no method quantizes: what transformers' own quantizers leave (output head, tied weights, what its
-    authors keep in 32 bits), and what is read directly."""
+    """Names of what no method quantizes: what transformers' own quantizers leave (output head, tied weights, the last
+    module, what its authors keep in 32 bits), and what is read directly."""
     from transformers.quantizers.base import HfQuantizer
 
-    usual = HfQuantizer.get_modules_to_not_convert(model, None, model._keep_in_fp32_modules)
-    return [*usual, *read_directly(model)]
+    head = model.get_output_embeddings()
+    # transformers looks before it ties weights, when the last parameter mostly is the head's.
+    last = [name for name, _ in model.named_parameters(remove_duplicate=False)][-1]
+    tied = {*model.all_tied_weights_keys, *model.all_tied_weights_keys.values()}
+    names = {name.removesuffix(".weight") for name in (last, *tied)}
+    names |= {name for name, module in model.named_modules() if module is head}
+    kept = HfQuantizer.get_modules_to_not_convert(model, sorted(names), model._keep_in_fp32_modules)
+    return [*kept, *read_directly(model)]
 
 
 def linear_layers(model: torch.nn.Module) -> Iterator[tuple[str, int, int]]:

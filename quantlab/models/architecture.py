@@ -18,17 +18,20 @@ _CONTEXT_NAMES = (
 #: Kinds that read a text in both directions unless their configuration says `is_decoder`.
 _BOTH_WAYS = frozenset(
     """
-    bert bert-generation big_bird camembert data2vec-text electra ernie megatron-bert rembert roberta
-    roberta-prelayernorm roc_bert roformer xlm-roberta xlm-roberta-xl xmod xlm albert deberta deberta-v2 distilbert
-    mpnet modernbert nomic_bert mobilebert flaubert longformer funnel squeezebert mra nystromformer yoso ibert
+    bert bert-generation big_bird electra ernie megatron-bert rembert roc_bert roformer xlm albert deberta deberta-v2
+    distilbert mpnet modernbert nomic_bert mobilebert flaubert longformer funnel squeezebert mra nystromformer yoso
+    ibert
     """.split()
 )
+#: Kinds that do so, and whose class as a decoder numbers positions from another start than `generate` gives it: which
+#: of two answers is the model's own cannot be said.
+_ROBERTA = frozenset("camembert data2vec-text roberta roberta-prelayernorm xlm-roberta xlm-roberta-xl xmod".split())
 #: Kinds that are an encoder and a decoder also where their configuration does not say so.
 _ENCODER_DECODER = frozenset(
     """
     t5 mt5 umt5 longt5 switch_transformers bart mbart plbart pegasus pegasus_x marian blenderbot blenderbot-small led
-    bigbird_pegasus m2m_100 nllb-moe mvp prophetnet xlm-prophetnet fsmt encoder-decoder speech-encoder-decoder
-    vision-encoder-decoder whisper speech_to_text seamless_m4t t5gemma udop trocr
+    bigbird_pegasus m2m_100 musicgen musicgen_melody nllb-moe mvp prophetnet xlm-prophetnet fsmt encoder-decoder
+    speech-encoder-decoder vision-encoder-decoder whisper speech_to_text seamless_m4t t5gemma udop trocr
     """.split()
 )
 #: Kinds whose classes do not take a text that goes on token by token, and what they do instead.
@@ -62,10 +65,9 @@ def not_causal(config: Mapping[str, Any]) -> str | None:
     Told by config.json alone. Of a kind that is not known here the proof comes when it is loaded: see `runtime.pieces`.
     """
     kind = str(config.get("model_type"))
-    if kind in _BOTH_WAYS and not config.get("is_decoder"):
+    if kind in _ROBERTA or (kind in _BOTH_WAYS and not config.get("is_decoder")):
         return f"reads a text in both directions ({kind}) and fills gaps in it; it does not go on with one"
-    # A decoder that was taken out and saved by itself says so.
-    if (config.get("is_encoder_decoder") or kind in _ENCODER_DECODER) and not config.get("is_decoder"):
+    if config.get("is_encoder_decoder") or kind in _ENCODER_DECODER:
         return f"is an encoder with a decoder ({kind}): it answers to a text that it has read whole"
     if kind in _OTHER_CALLS:
         return f"{_OTHER_CALLS[kind]} ({kind}), so that it cannot be read on from"

@@ -26,18 +26,21 @@ _OVERHEAD = re.compile(
 )
 #: Tensors of a file that describe others and are read as settings: bitsandbytes' types and layouts.
 _DESCRIPTOR = re.compile(r"\.quant_state\.bitsandbytes__\w+$|\.weight_format$")
+#: Types of ordinary weights and of what is computed from settings; any other holds codes.
+_WIDE = (torch.float64, torch.float32, torch.bfloat16, torch.float16, torch.int64, torch.bool)
 #: What a module holds that is no weight, or leads away from it.
 _SKIPPED = ("_modules", "_forward", "_backward", "_state_dict", "_load_state", "_hf_hook", "_old_forward", "config")
 
 
 @dataclass(frozen=True)
 class StoredTensor:
-    """One storage, counted once: where it hangs and its bytes."""
+    """One storage, counted once: where it hangs and its bytes. `is_code`: of a type that no ordinary weight has."""
 
     module: str
     attribute: str
     nbytes: int
     is_overhead: bool
+    is_code: bool
     device: str = "cpu"
 
 
@@ -53,7 +56,8 @@ def stored_tensors(model: torch.nn.Module) -> Iterator[StoredTensor]:
         for attribute, value in _held(module).items():
             for path, tensor in _tensors(value, attribute, seen):
                 overhead = bool(_OVERHEAD.search(path))
-                yield StoredTensor(name, path, _storage_bytes(tensor), overhead, _device(model, name, tensor))
+                code = tensor.dtype not in _WIDE
+                yield StoredTensor(name, path, _storage_bytes(tensor), overhead, code, _device(model, name, tensor))
 
 
 def every_tensor(model: torch.nn.Module) -> Iterator[torch.Tensor]:
@@ -141,10 +145,12 @@ def measure(model: torch.nn.Module) -> Storage:
     """Walk the model and add up."""
     tensors = list(stored_tensors(model))
     layers = {tensor.module: _layer(model, tensor.module) for tensor in tensors}
-    quantized = {layers[tensor.module] for tensor in tensors if tensor.is_overhead}
+    # A name alone does not tell: some models have a `scale` among their ordinary weights.
+    quantized = {layers[t.module] for t in tensors if t.is_code} & {layers[t.module] for t in tensors if t.is_overhead}
     parts = dict.fromkeys(PARTS, 0)
     for tensor in tensors:
-        parts["quantization" if tensor.is_overhead else part_of(tensor.module)] += tensor.nbytes
+        overhead = tensor.is_overhead and layers[tensor.module] in quantized
+        parts["quantization" if overhead else part_of(tensor.module)] += tensor.nbytes
     quantized_weights = sum(_logical_weights(model.get_submodule(name)) for name in quantized)
     others = sum(
         parameter.numel()

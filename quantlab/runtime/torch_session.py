@@ -174,7 +174,8 @@ class TorchModel:
             remove_hook_from_submodules(model)
         # bitsandbytes parameters point back at their module, and modules at the quantization state: break the cycles
         # instead of waiting for the collector, and keep nothing for a session that someone still holds.
-        for module in list(model.modules()):
+        # One without any is an activation, which transformers may share between all models of this process.
+        for module in [it for it in model.modules() if it._parameters or it._buffers or it._modules]:
             vars(module).clear()
         del model
         release_memory()

@@ -38,7 +38,8 @@ def layer(weight: torch.Tensor, bits: int, symmetric: bool, group_size: int = GR
     """The layer that a load makes of a weight."""
     made = RtnLinear(weight.shape[1], weight.shape[0], False, bits, group_size, symmetric)
     codes, scale, zero_point = quantize(weight, bits, group_size, symmetric)
-    made.weight, made.scale, made.zero_point = pack(codes, bits), scale, zero_point
+    made.weight = torch.nn.Parameter(pack(codes, bits), requires_grad=False)
+    made.scale, made.zero_point = scale, zero_point
     return made
 
 

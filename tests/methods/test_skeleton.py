@@ -36,14 +36,15 @@ class Pair(torch.nn.Linear):
 
 
 class Around(torch.nn.Module):
-    """Uses one layer's weight itself, and asks for the type of another's."""
+    """Uses one layer's weight itself, casts to the type of another's, and asks where a third one lies."""
 
     def __init__(self):
         super().__init__()
-        self.used, self.asked = torch.nn.Linear(8, 8), torch.nn.Linear(8, 8)
+        self.used, self.cast, self.asked = (torch.nn.Linear(8, 8) for _ in range(3))
 
     def forward(self, given):
-        return self.asked(given.to(self.asked.weight.dtype)) @ self.used.weight
+        given = self.asked(given.to(self.asked.weight.device))
+        return self.cast(given.to(self.cast.weight.dtype)) @ self.used.weight
 
 
 @pytest.mark.parametrize(
@@ -54,7 +55,7 @@ def test_a_linear_layer_is_what_multiplies_like_one(kind, linear):
 
 
 def test_a_weight_that_is_read_directly_stays_as_it_is():
-    assert skeleton.read_directly(torch.nn.Sequential(Around())) == ["0.used"]
+    assert skeleton.read_directly(torch.nn.Sequential(Around())) == ["0.cast", "0.used"]
     assert skeleton.read_directly(torch.nn.Sequential(torch.nn.MultiheadAttention(8, 2))) == ["0.out_proj"]
 
 

@@ -38,7 +38,10 @@ def test_the_part_that_writes_is_found():
         ({"model_type": "bart", "is_encoder_decoder": True}, "encoder with a decoder (bart)"),
         ({"model_type": "something", "is_encoder_decoder": True}, "encoder with a decoder"),
         ({"model_type": "bert"}, "in both directions (bert)"),
-        ({"model_type": "xlm-roberta", "is_decoder": False}, "in both directions"),
+        ({"model_type": "bert", "is_decoder": False}, "in both directions"),
+        ({"model_type": "xlm-roberta", "is_decoder": True}, "in both directions"),
+        ({"model_type": "bart", "is_encoder_decoder": False, "is_decoder": True}, "encoder with a decoder (bart)"),
+        ({"model_type": "cpmant"}, "expects the whole text at every token (cpmant)"),
     ],
 )
 def test_what_does_not_go_on_with_a_text_is_said(config, said):

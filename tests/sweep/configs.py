@@ -25,8 +25,17 @@ TOKENS = dict(vocab_size=VOCABULARY, bos_token_id=1, eos_token_id=2, pad_token_i
 
 _PARTS = ("hidden_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads", "intermediate_size")
 _TEXT = {key: GENERIC[key] for key in (*_PARTS, "max_position_embeddings", "head_dim")} | TOKENS
+_HYBRID = _TEXT | {"layer_types": ["linear_attention", "full_attention"]}
 _VISION = dict(
     hidden_size=32, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2, image_size=28, patch_size=14
+)
+_LINEAR_ATTENTION = (
+    "qwen3_next",
+    "qwen3_5_text",
+    "qwen3_5_moe_text",
+    "bailing_hybrid",
+    "granitemoehybrid",
+    "kimi_linear",
 )
 #: What the generic sizes do not fit.
 PARTICULAR: dict[str, dict[str, Any]] = {
@@ -35,10 +44,10 @@ PARTICULAR: dict[str, dict[str, Any]] = {
     "big_bird": {"is_decoder": True, "attention_type": "original_full"},
     "cohere_compass_text": {"layer_types": ["full_attention", "full_attention"]},
     "dbrx": {
-        "attn_config": {"kv_n_heads": 2, "rope_theta": 1e4},
+        "attn_config": {"kv_n_heads": 2, "clip_qkv": 8.0, "rope_theta": 1e4},
         "ffn_config": {"ffn_hidden_size": 64, "moe_num_experts": 4, "moe_top_k": 2},
     },
-    "dots1": {"n_shared_experts": 1, "first_k_dense_replace": 1, "n_routed_experts": 4},
+    "dots1": {"n_shared_experts": 1, "num_experts_per_tok": 2, "n_routed_experts": 4, "first_k_dense_replace": 1},
     "falcon_h1": {"mamba_d_ssm": 64, "mamba_n_heads": 4, "mamba_d_head": 16, "mamba_d_state": 16},
     "gemma3": {
         "text_config": dict(_TEXT, sliding_window=16),
@@ -58,6 +67,7 @@ PARTICULAR: dict[str, dict[str, Any]] = {
         "expert_layer_offset": 1,
         "use_mamba_kernels": False,
     },
+    "lfm3": {"layer_types": ["conv", "full_attention"]},
     "lfm2_moe": {"layer_types": ["conv", "full_attention"], "num_dense_layers": 1},
     "llama4": {
         "text_config": dict(_TEXT, intermediate_size_mlp=128, num_local_experts=4),
@@ -91,6 +101,13 @@ PARTICULAR: dict[str, dict[str, Any]] = {
         "num_mem_blocks": 1,
         "use_mem_rope": False,
     },
+    **{kind: {"rotary_dim": 8} for kind in ("gptj", "codegen")},
+    **{kind: {"layer_types": ["linear_attention", "full_attention"]} for kind in _LINEAR_ATTENTION},
+    "qwen3_5": {"text_config": _HYBRID},
+    "qwen3_5_moe": {"text_config": _HYBRID | {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 64}},
+    "qwen4_exp_text": {"layer_types": ["linear_attention", "indexed_attention"]},
+    "recurrent_gemma": {"block_types": ["recurrent", "attention"], "attention_window_size": 16},
+    "xmod": {"is_decoder": True, "default_language": "en_XX"},
     "zaya": {"num_experts_per_tok": 1},
 }
 #: Kinds that do not exist without a configuration in which they write from left to right.
@@ -117,6 +134,9 @@ def _known(defaults) -> dict[str, Any]:
                 made[key] = value
         except Exception:  # one that may differ from layer to layer has no value of its own
             continue
+    if "qk_rope_head_dim" in made:
+        made.pop("head_dim", None)  # it follows from the parts
+        made["num_key_value_heads"] = GENERIC["num_attention_heads"]  # each head has keys of its own
     if made.get("n_shared_experts", getattr(defaults, "n_shared_experts", 0)):
         made["n_shared_experts"] = 1
     for part in getattr(defaults, "sub_configs", {}):

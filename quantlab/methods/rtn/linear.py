@@ -80,8 +80,8 @@ def dequantize(
 class RtnLinear(torch.nn.Module):
     """A linear layer whose weight is kept as packed integers and unpacked for each product.
 
-    Buffers: `weight` (packed, uint8), `scale` (float16) and, unless symmetric, `zero_point` (uint8); `bias` in the
-    model's own type.
+    Parameter: `weight` (packed, uint8). Buffers: `scale` (float16) and, unless symmetric, `zero_point` (uint8). `bias`
+    is in the model's own type.
     """
 
     def __init__(
@@ -92,7 +92,8 @@ class RtnLinear(torch.nn.Module):
         self.bits, self.group_size, self.symmetric = bits, group_size, symmetric
         groups = padded(in_features, group_size) // group_size
         packed = torch.empty(out_features, packed_columns(in_features, bits, group_size), dtype=torch.uint8)
-        self.register_buffer("weight", packed)
+        # A parameter like the one it stands for: transformers asks for its rows where a tensor of a file is split.
+        self.weight = torch.nn.Parameter(packed, requires_grad=False)
         self.register_buffer("scale", torch.empty(out_features, groups, dtype=torch.float16))
         zero_point = None if symmetric else torch.empty(out_features, groups, dtype=torch.uint8)
         self.register_buffer("zero_point", zero_point)

@@ -70,15 +70,23 @@ class RtnQuantizer(HfQuantizer):
 
 
 class _Round(ConversionOps):
-    """One weight in, its packed codes, scales and zero points out."""
+    """Weights in, their packed codes, scales and zero points out."""
 
     def __init__(self, quantizer: RtnQuantizer) -> None:
         self.quantizer = quantizer
 
     def convert(self, input_dict: dict, model: torch.nn.Module | None = None, **_kwargs) -> dict[str, torch.Tensor]:
-        ((name, value),) = input_dict.items()
-        value = value[0] if isinstance(value, list) else value
-        module, tensor = get_module_from_name(model, name)
+        made: dict[str, torch.Tensor] = {}
+        # More than one where a tensor of the file is taken apart into several layers, which need not all be quantized.
+        for name, value in input_dict.items():
+            value = value[0] if isinstance(value, list) else value
+            if self.quantizer.param_needs_quantization(model, name):
+                made |= self._rounded(name, value, *get_module_from_name(model, name))
+            else:
+                made[name] = value
+        return made
+
+    def _rounded(self, name: str, value: torch.Tensor, module: torch.nn.Module, tensor: str) -> dict[str, torch.Tensor]:
         if not isinstance(module, RtnLinear):
             return self._stack(name, value, module.rtn_stacks[tensor])
         if module.source_is_transposed:
