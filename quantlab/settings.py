@@ -47,6 +47,7 @@ class AppSettings(BaseSettings):
     cache_folder: Path = Field(default_factory=_cache_folder, description="where quantized checkpoints are kept")
     cache_bytes: int = Field(20 * 10**9, ge=0, description="the most that quantized checkpoints may take on disk")
     history_file: Path | None = Field(default_factory=_history_file, description="empty: nothing is kept")
+    history_bytes: int = Field(10**9, ge=0, description="the most that the history may take; the oldest entries go")
     allowed_models: Annotated[tuple[str, ...], NoDecode] = PUBLIC_MODELS
     max_columns: int = Field(6, ge=1)
     max_new_tokens: int = Field(512, ge=1, description="the most new tokens a visitor may ask for")

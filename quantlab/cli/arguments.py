@@ -2,8 +2,10 @@
 
 import argparse
 import os
+import re
 import textwrap
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -104,3 +106,23 @@ def write(path: Path, text: str) -> None:
         path.write_text(text)
     except OSError as error:
         raise BadInput(f"Cannot write {path}: {error.strerror}.", "Name another file.") from error
+
+
+_UNITS = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
+_SPANS = {"h": "hours", "d": "days", "w": "weeks"}
+
+
+def age(text: str) -> timedelta:
+    """A span of time as it is typed: 12h, 90d, 6w; days where there is no letter."""
+    found = re.fullmatch(r"(\d{1,5})([hdw]?)", text.strip().lower())
+    if found is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is no age: give hours, days or weeks, such as 12h, 90d or 6w")
+    return timedelta(**{_SPANS[found[2] or "d"]: int(found[1])})
+
+
+def size(text: str) -> int:
+    """A number of bytes as it is typed: 200MB, 1.5 GB; MB = 1,000,000 bytes."""
+    found = re.fullmatch(r"(\d{1,15}(?:\.\d{1,6})?)\s*([a-z]{0,3})", text.strip().lower())
+    if found is None or found[2] not in _UNITS:
+        raise argparse.ArgumentTypeError(f"{text!r} is no size: give a number and B, kB, MB or GB, such as 200MB")
+    return int(float(found[1]) * _UNITS[found[2]])

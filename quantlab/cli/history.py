@@ -4,10 +4,11 @@ import argparse
 import sys
 import threading
 from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from quantlab.cli.arguments import check_writable, write
+from quantlab.cli.arguments import age, check_writable, size, write
 from quantlab.errors import BadInput, Unavailable
 from quantlab.records import Comparison, Quality
 
@@ -29,6 +30,16 @@ def add(verbs) -> None:
     export.add_argument("file", help="- for standard output")
     export.add_argument("--format", choices=FORMATS, help="instead of the ending; for standard output json by default")
     actions.add_parser("import", help="add what somebody exported as JSON").add_argument("file")
+    prune = actions.add_parser(
+        "prune",
+        help="remove the old, and give their room back to the disk",
+        description="Remove every entry that is beyond one of the limits; never one that is being worked on. Without "
+        "a limit, what exceeds QUANTLAB_HISTORY_BYTES goes.",
+    )
+    prune.add_argument("--older-than", metavar="AGE", type=age, help="begun longer ago: 90d, 12h, 6w")
+    prune.add_argument("--keep", metavar="N", type=int, help="all but the newest N")
+    prune.add_argument("--max-size", metavar="SIZE", type=size, help="all but the newest that take so much: 200MB")
+    prune.add_argument("--dry-run", action="store_true", help="only say what would go")
 
 
 def opened() -> "History | None":
@@ -98,6 +109,30 @@ def _delete(args: argparse.Namespace, history: "History") -> int:
     return 0
 
 
+def _prune(args: argparse.Namespace, history: "History") -> int:
+    from quantlab import terminal, units
+    from quantlab.store import Limits
+
+    if args.keep is not None and args.keep < 0:
+        raise BadInput(f"--keep {args.keep} is less than none.", "Give the number of entries that stay, 0 or more.")
+    since = None if args.older_than is None else datetime.now(UTC) - args.older_than
+    none = since is None and args.keep is None and args.max_size is None
+    limits = Limits(since, args.keep, history.limit if none else args.max_size)
+    before = history.file.stat().st_size
+    gone = history.prune(limits, args.dry_run)
+    terminal.show_history(gone.entries)
+    count = f"{gone.count} {'entry' if gone.count == 1 else 'entries'}"
+    if args.dry_run:
+        print(f"quantlab: {count} with {units.size(gone.nbytes)} would go; nothing was removed.", file=sys.stderr)
+        return 0
+    now = history.file.stat().st_size
+    print(
+        f"quantlab: {count} removed; the file has {units.size(now)}, {units.size(max(0, before - now))} less.",
+        file=sys.stderr,
+    )
+    return 0
+
+
 def _export(args: argparse.Namespace, history: "History") -> int:
     if args.file == "-":
         print(_written(history.get(args.id), args.format or "json"))
@@ -146,6 +181,7 @@ _ACTIONS = {
     "show": _show,
     "resume": _resume,
     "delete": _delete,
+    "prune": _prune,
     "export": _export,
     "import": _import,
 }

@@ -3,9 +3,10 @@
 from quantlab.settings import app_settings
 from quantlab.store.entries import Entry, Kind, State
 from quantlab.store.history import History, Resumed
+from quantlab.store.pruning import Limits, Pruned
 from quantlab.store.recorder import Recorder
 
-__all__ = ["Entry", "History", "Kind", "Recorder", "Resumed", "State", "open_history"]
+__all__ = ["Entry", "History", "Kind", "Limits", "Pruned", "Recorder", "Resumed", "State", "open_history"]
 
 
 def open_history() -> History | None:
@@ -13,5 +14,5 @@ def open_history() -> History | None:
 
     Raises Unavailable where the file cannot be used, BadInput where it is of a newer version.
     """
-    file = app_settings().history_file
-    return None if file is None else History(file)
+    app = app_settings()
+    return None if app.history_file is None else History(app.history_file, app.history_bytes)

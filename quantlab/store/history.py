@@ -4,6 +4,7 @@ A run is committed when it is finished, in a transaction of its own: whatever en
 """
 
 import json
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -13,11 +14,15 @@ from typing import Any
 from quantlab.errors import BadInput, Unavailable
 from quantlab.export import quality_run_from, record_from, run_from
 from quantlab.records import Comparison, Quality, QualityRun, Run
-from quantlab.store import entries
+from quantlab.store import entries, pruning
 from quantlab.store.database import Database
 from quantlab.store.entries import Entry, Kind
 from quantlab.store.owners import owners
+from quantlab.store.pruning import Limits, Pruned
 
+_LOG = logging.getLogger(__name__)
+#: Of its limit a history that passed it keeps so much.
+_ROOM = 0.9
 # More words than anybody types would exceed what a statement may hold.
 _WORDS = 50
 
@@ -35,10 +40,12 @@ class History:
 
     `warning` is set where the file was damaged and set aside when this object was made. Everything raises Unavailable
     where the file cannot be used (no rights, a full disk, damage), BadInput where it is of a newer version. An entry
-    that is not there, because it was deleted meanwhile, is BadInput.
+    that is not there, because it was deleted meanwhile, is BadInput. `limit` are the bytes that entries may take:
+    before a new one is begun the oldest go.
     """
 
-    def __init__(self, file: Path) -> None:
+    def __init__(self, file: Path, limit: int | None = None) -> None:
+        self._limit = limit
         self._database = Database(file)
         self._owners = owners(file.absolute().with_name(f"{file.name}.running"))
         self.warning = ""
@@ -68,6 +75,7 @@ class History:
             "asked": json.dumps(asked, allow_nan=False),
             "replay_key": key,
         }
+        self._keep_limit()
         with self._database.writing() as connection:
             names, marks = ", ".join(row), ", ".join(f":{name}" for name in row)
             return connection.execute(f"INSERT INTO entries ({names}) VALUES ({marks})", row).lastrowid
@@ -188,6 +196,31 @@ class History:
         """Remove an entry and its runs for good. Nothing happens where it is not there."""
         with self._database.writing() as connection:
             connection.execute("DELETE FROM entries WHERE id = ?", (entry,))
+
+    def prune(self, limits: Limits, dry_run: bool = False) -> Pruned:
+        """Remove what is beyond the limits, and give its room back to the disk; with `dry_run` only say what would go.
+
+        Raises Unavailable where the room cannot be given back now; what was to go is gone then.
+        """
+        found = pruning.prune(self._database, limits, dry_run)
+        if not dry_run:
+            pruning.compact(self._database)
+        return found
+
+    def used_bytes(self) -> int:
+        """What the entries take of the file."""
+        return pruning.used_bytes(self._database)
+
+    @property
+    def limit(self) -> int | None:
+        return self._limit
+
+    def _keep_limit(self) -> None:
+        """Remove the oldest where the limit is passed, somewhat below it, so that not every run has to."""
+        if self._limit is None or self.used_bytes() <= self._limit:
+            return
+        gone = pruning.prune(self._database, Limits(nbytes=int(self._limit * _ROOM)))
+        _LOG.warning("the history passed its limit: its %d oldest entries were removed", gone.count)
 
     def _look(self) -> None:
         with self._database.reading() as connection:

@@ -17,7 +17,7 @@ class Kept:
     """The history of one page, and the services that write it. Any thread may call them."""
 
     def __init__(self, app: AppSettings) -> None:
-        self._file = app.history_file
+        self._file, self._limit = app.history_file, app.history_bytes
         self._opening = threading.Lock()
         self._history: History | None = None
 
@@ -31,7 +31,7 @@ class Kept:
             return None
         with self._opening:
             if self._history is None:
-                found = History(self._file)
+                found = History(self._file, self._limit)
                 if left := found.mark_interrupted():
                     log.info("%d entries of the history were interrupted", left)
                 self._history = found
