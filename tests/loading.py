@@ -29,8 +29,11 @@ def store() -> CheckpointStore:
 def variant(
     model: Model, name: str, placement: Placement | None = None, calibration: Calibration = CALIBRATION
 ) -> Variant:
-    """One variant, on the CPU unless `placement` says otherwise, with little calibration."""
-    return variant_of(model, precision(name), resolve(placement or Placement("cpu")), calibration)
+    """One variant, on the CPU in float32 unless `placement` says otherwise, with little calibration.
+
+    The default type of a machine is its processor's: what a test expects must not hang on that.
+    """
+    return variant_of(model, precision(name), resolve(placement or Placement("cpu", "float32")), calibration)
 
 
 def load(

@@ -141,7 +141,7 @@ def test_inputs_that_fill_no_whole_group_are_padded_and_the_padding_never_shows(
 def test_the_planned_bytes_are_those_of_the_layer(bits, symmetric, columns):
     chosen = PRECISIONS[f"rtn-{bits}" + "-sym" * symmetric]
     made = layer(weights(3, (32, columns)), bits, symmetric)
-    stored = sum(buffer.nbytes for buffer in made.buffers())
+    stored = made.weight.nbytes + sum(buffer.nbytes for buffer in made.buffers())
     assert METHODS["rtn"].weight_bytes(chosen, 32, columns) == stored
     if columns % GROUP == 0:
         assert 8 * stored / (32 * columns) == chosen.bits
