@@ -14,10 +14,11 @@ SHARD_BYTES = 2 * 10**9
 def materialized(model: Model, work: Path, progress: Progress) -> Path:
     """The folder of a model; a shape, which has none, is written into `work` with the demo's tokenizer.
 
-    `progress` counts tensors and may raise `Stopped`.
+    Where a folder holds more than files (a pipe, which never ends), `work` gets links to the files alone. `progress`
+    counts tensors and may raise `Stopped`.
     """
     if model.folder is not None:
-        return model.folder
+        return _files_of(model.folder, work)
     from safetensors.torch import save_file
 
     folder = work / "shape"
@@ -50,3 +51,15 @@ def materialized(model: Model, work: Path, progress: Progress) -> Path:
     else:
         (folder / INDEX).write_text(json.dumps({"metadata": {}, "weight_map": weight_map}))
     return folder
+
+
+def _files_of(folder: Path, work: Path) -> Path:
+    held = list(folder.iterdir())
+    if all(it.is_file() or it.is_dir() for it in held):
+        return folder
+    linked = work / "files"
+    linked.mkdir(parents=True)
+    for file in held:
+        if file.is_file():
+            (linked / file.name).symlink_to(file.resolve())
+    return linked

@@ -1,5 +1,7 @@
 """Shapes as folders."""
 
+import os
+
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -48,3 +50,15 @@ def test_writing_a_shape_can_be_stopped(tmp_path):
 
     with pytest.raises(Stopped):
         models.materialized(Model(SMALL, "shape", None), tmp_path, stop)
+
+
+def test_beside_a_pipe_the_files_alone_are_given(tmp_path):
+    """gptqmodel opens quantize_config.json, which as a pipe has no end: the build waited for ever."""
+    model = tiny.write(tmp_path / "m", "llama")
+    (model.folder / "logs").mkdir()
+    os.mkfifo(model.folder / "quantize_config.json")
+    folder = models.materialized(model, tmp_path / "work", silent)
+    assert folder.parent == tmp_path / "work" and all(file.is_file() for file in folder.iterdir())
+    files = {file.name for file in model.folder.iterdir() if file.is_file()}
+    assert {file.name for file in folder.iterdir()} == files and "quantize_config.json" not in files
+    assert models.tensors(Model("linked", "folder", folder)) == models.tensors(model)
