@@ -50,7 +50,7 @@ class Question:
 class Ready:
     """A variant loaded and warmed up. `warmup_ttft_s` is the time of its first pass.
 
-    `devices` are the bytes on each device while it runs; empty where all lie on the one that it was loaded to.
+    `devices` are the bytes on each device of its map while it runs; empty where its back end does not tell.
     """
 
     precision: str
@@ -104,7 +104,7 @@ def make_ready(precision: str, lease: Lease, question: Question, notes: tuple[st
     )
     places = {canonical(place) for place in facts.device_map.values()}
     # What a library keeps on the CPU beside a variant on a GPU is no part of a split.
-    devices = {name: nbytes for name, nbytes in now.devices.items() if name in places} if len(places) > 1 else {}
+    devices = {name: nbytes for name, nbytes in now.devices.items() if name in places}
     return Ready(precision, lease.loaded, load, warmup_ttft_s, devices)
 
 
@@ -151,7 +151,8 @@ def answer(ready: Ready, question: Question, device: str, stop: threading.Event)
     tops: list[TopTokens] = []
     bad, end, text = 0, None, ""
     by_torch = ready.loaded.network is not None
-    with PeakMemory(device, ready.load.running_bytes, ready.devices, by_torch) as peak:
+    elsewhere = ready.devices if ready.devices.keys() != {device} else None
+    with PeakMemory(device, ready.load.running_bytes, elsewhere, by_torch) as peak:
         # Inside: a back end that reserves its keys and values does so here.
         session = ready.loaded.start(question.capacity)
         steps = decode(session, question.prompt_ids, question.settings.max_new_tokens, sampler(question.settings))

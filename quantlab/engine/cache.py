@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 from quantlab.errors import OutOfMemory
-from quantlab.records import LoadOrigin, Progress, Variant, silent
+from quantlab.records import LoadOrigin, Model, Progress, Variant, silent
 from quantlab.runtime.session import LoadedModel, Storage
 
 
@@ -170,8 +170,9 @@ class VariantCache:
         return dropped
 
     def _drop_outdated(self, variant: Variant) -> None:
-        """Drop what was loaded of files that were overwritten since: nobody asks for that again."""
-        while self._drop_oldest(lambda held, _: held != variant and _at(held) == _at(variant)):
+        """Drop what was loaded, at any precision, of files that were overwritten since: nobody asks for that again."""
+        model = variant.model
+        while self._drop_oldest(lambda held, _: held.model != model and _place(held.model) == _place(model)):
             pass
 
     def _drop_oldest(self, which: Callable[[Variant, _Entry], bool] = lambda _variant, _entry: True) -> bool:
@@ -189,9 +190,9 @@ class VariantCache:
         return entry is not None and entry.brought is not None
 
 
-def _at(variant: Variant) -> Variant:
-    """The variant by the place of its files alone, whatever state they are in."""
-    return replace(variant, model=replace(variant.model, identity=""))
+def _place(model: Model) -> Model:
+    """The model by the place of its files alone, whatever state they are in."""
+    return replace(model, identity="")
 
 
 def _whole(variant: Variant, nbytes: int) -> Need:

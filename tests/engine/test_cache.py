@@ -371,3 +371,8 @@ def test_what_was_loaded_of_files_since_overwritten_goes_before_the_new_is_loade
         device.capacity = 600
         assert use(cache, old) == ["built"], "one in use stays"
     assert new in cache and cache.held_bytes("cpu") == 600
+    elsewhere = Variant(replace(MODEL, name="another"), A.precision, A.placement)
+    device.capacity = 900
+    use(cache, elsewhere)
+    assert use(cache, replace(new, precision=B.precision)) == ["built"]
+    assert (new in cache, old in cache, elsewhere in cache) == (True, False, True), "at any precision, of that model"
