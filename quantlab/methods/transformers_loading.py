@@ -218,8 +218,10 @@ def _offloaded(placement: Placement) -> Iterator[OffloadFolder | None]:
         raise disk_error(error) from error
     try:
         yield folder
-    except BaseException:
+    except BaseException as error:
         folder.remove()
+        if "No space left" in str(error):  # by safetensors, whose errors are none of the system's
+            raise disk_error(OSError(errno.ENOSPC, "", str(folder.path.parent))) from error
         raise
 
 

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from quantlab.engine.bring import bring
-from quantlab.errors import Stopped
+from quantlab.errors import Stopped, Unavailable
 from quantlab.methods import precision
+from quantlab.methods.transformers_loading import _offloaded
 from quantlab.records import Placement, Variant, silent
 from quantlab.runtime import offload
 from quantlab.runtime.offload import OffloadFolder, sweep
@@ -96,3 +97,15 @@ time.sleep(600)
     assert there(root) == []
     if os.name == "posix":
         assert OffloadFolder().path.stat().st_mode & 0o777 == 0o700
+
+
+def test_a_full_disk_is_said_so(root):
+    from safetensors import SafetensorError
+
+    told = "Error while serializing: I/O error: No space left on device (os error 28)"
+    with pytest.raises(Unavailable, match="The disk is full"), _offloaded(PLACEMENT) as folder:
+        (folder.path / "half").write_bytes(b"x")
+        raise SafetensorError(told)
+    assert there(root) == []
+    with pytest.raises(ZeroDivisionError), _offloaded(PLACEMENT):
+        raise ZeroDivisionError
