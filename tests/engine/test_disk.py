@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from quantlab import models
 from quantlab.engine import disk
 from quantlab.engine.bring import GGUF_NAME, bring, kept_model
 from quantlab.engine.disk import MANIFEST, CheckpointStore, Kept
@@ -309,3 +310,34 @@ def test_a_kept_gguf_is_told_apart(tmp_path):
     assert kept_model(model, kept).gguf is None
     (tmp_path / GGUF_NAME).touch()
     assert kept_model(model, kept) == replace(model, folder=tmp_path, gguf=tmp_path / GGUF_NAME)
+
+
+def test_files_that_change_while_a_checkpoint_is_built_leave_none(method, model, store):
+    """It would be found under the name of what lay there before."""
+    looked_at = models.identified(model)
+
+    def overwrite(step: int) -> None:
+        if step == 1:
+            (model.folder / "model.safetensors").write_bytes(b"other weights")
+
+    method.before = overwrite
+    with pytest.raises(ModelError, match="were changed after this run began"):
+        store.get(variant(looked_at), silent)
+    assert whole(store) == [] and left_aside(store) == []
+    method.before = lambda step: None
+    anew = models.identified(model)
+    assert store.get(variant(anew), silent).built_now and method.builds == 2
+    assert not store.get(variant(replace(anew, identity="")), silent).built_now, "looked at where nobody did before"
+
+
+def test_what_was_built_of_the_old_files_is_not_taken_for_the_new_ones(method, model, store):
+    old = store.get(variant(models.identified(model)), silent)
+    tokenizer = model.folder / "tokenizer.json"
+    stat = tokenizer.stat()
+    content = tokenizer.read_bytes()
+    tokenizer.write_bytes(content[:-1] + b" ")
+    os.utime(tokenizer, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    new = store.get(variant(models.identified(model)), silent)
+    assert new.built_now and new.folder != old.folder
+    tokenizer.write_bytes(content)
+    assert store.get(variant(models.identified(model)), silent).folder == old.folder
