@@ -318,7 +318,8 @@ def test_files_that_change_while_a_checkpoint_is_built_leave_none(method, model,
 
     def overwrite(step: int) -> None:
         if step == 1:
-            (model.folder / "model.safetensors").write_bytes(b"other weights")
+            weights = model.folder / "model.safetensors"
+            weights.write_bytes(weights.read_bytes()[:-1] + b"x")
 
     method.before = overwrite
     with pytest.raises(ModelError, match="were changed after this run began"):
