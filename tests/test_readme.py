@@ -9,8 +9,7 @@ import pytest
 
 import quantlab
 from quantlab import cli
-from quantlab.methods.base import estimate
-from quantlab.models import tensors
+from quantlab.models import checkpoint
 from quantlab.records import Placement, silent
 from quantlab.runtime.placement import resolve
 from tests import tiny
@@ -54,5 +53,5 @@ def test_the_example_method_keeps_the_contract(tmp_path):
     storage = loaded.storage()
     assert loaded.start().feed([1, 40]).isfinite().all()
     assert storage.bits_per_quantized_weight == pytest.approx(8, rel=0.1)
-    planned = estimate(method, fp8, placement, tensors(model))
+    planned = method.estimate(fp8, placement, checkpoint(model))
     assert planned == storage.total - storage.parts["other"]

@@ -84,6 +84,8 @@ def others(quality: Quality, ranked: Sequence[QualityRun]) -> list[str]:
         )
     if quality.model.meaningless:
         said.append("The weights are random, so these figures say nothing of a trained model.")
+    if quality.model.caution:
+        said.append(quality.model.caution)
     return said
 
 

@@ -14,7 +14,7 @@ KINDS = ("comparison", "quality")
 VERSIONS = {"comparison": 1, "quality": 1}
 _TITLES = {"comparison": "a comparison", "quality": "a quality run"}
 _SCHEMA = re.compile(r"quantlab\.(\w{1,40})/(\d{1,9})", re.ASCII)
-_MODEL = ("name", "kind", "revision", "meaningless")
+_MODEL = ("name", "kind", "revision", "meaningless", "caution")
 
 
 def schema(kind: str) -> str:
@@ -52,7 +52,8 @@ def checked(data: Any, kind: str) -> Mapping[str, Any]:
 def model_data(model: Model) -> dict[str, Any]:
     """A model without its place on this disk: of a folder only the last name is told."""
     name = wire.last_name(model.name) if model.kind == "folder" else model.name
-    return {"name": name, "kind": model.kind, "revision": model.revision, "meaningless": model.meaningless}
+    told = {"meaningless": model.meaningless, "caution": model.caution}
+    return {"name": name, "kind": model.kind, "revision": model.revision} | told
 
 
 def model_from(data: Any, where: str = "model") -> Model:

@@ -26,7 +26,7 @@ def promised(loaded: LoadedModel, storage: Storage, method: Method, variant: Var
     """
     notes: list[str] = []
     if loaded.network is not None:
-        from quantlab.methods.transformers_loading import watching
+        from quantlab.models.quiet import watching
         from quantlab.runtime.pieces import prove
 
         with watching(silent):  # some classes tell the terminal at their first pass which kernels they lack

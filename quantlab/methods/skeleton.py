@@ -1,7 +1,6 @@
 """A model without weights: its modules and shapes on torch's `meta` device, and what methods may quantize of them."""
 
 import inspect
-import logging
 import re
 from collections.abc import Iterator, Mapping
 from functools import cache
@@ -11,6 +10,8 @@ import torch
 
 from quantlab.errors import ModelError
 from quantlab.methods.layout import Kind, Layout, Weight
+from quantlab.models.configuration import cause, configuration
+from quantlab.models.quiet import hush
 
 #: A stack of experts keeps its matrices under these names, as one parameter `[experts, outputs, inputs]`.
 _EXPERT_WEIGHTS = ("gate_up_proj", "gate_proj", "up_proj", "down_proj")
@@ -20,25 +21,7 @@ _TRANSPOSED = frozenset({"Llama4TextExperts"})
 #: is cast to the type of packed codes is lost.
 _WEIGHT_READ = re.compile(r"self\.(\w+)\.(?:weight|bias)\b(?!\.(?:device|shape|size)\b)")
 _PLAIN = ("Parameter", "Tensor")
-# transformers imports torchao where it is installed, and that tells the terminal which of its kernels do not fit here.
-for _chatty in ("torchao", "torch.utils._pytree"):
-    logging.getLogger(_chatty).setLevel(logging.ERROR)
-
-
-def configuration(values: Mapping[str, Any], name: str):
-    """The configuration object of a config.json's values. Raises ModelError, with `name` for the model."""
-    from transformers import AutoConfig, PreTrainedConfig
-
-    # transformers writes what JSON has no number for (infinity) as {"__float__": "Infinity"}.
-    values = PreTrainedConfig._decode_special_floats(dict(values))
-    kind = values.pop("model_type", None)
-    try:
-        return AutoConfig.for_model(kind, **values)
-    except (ValueError, TypeError, KeyError) as error:
-        raise ModelError(
-            f"transformers cannot build {name} (model_type {kind!r}): {str(error).splitlines()[0]}",
-            "Choose a causal language model of a kind that transformers knows.",
-        ) from error
+hush()
 
 
 def class_for(config) -> type[torch.nn.Module]:
@@ -69,9 +52,8 @@ def network(values: Mapping[str, Any], name: str, dtype: str | None = None) -> t
         with torch.device("meta"):
             return made._from_config(config, dtype=getattr(torch, dtype) if dtype else None)
     except Exception as error:  # its own code reads the file's values and may fail at any of them
-        first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ModelError(
-            f"transformers cannot build {name} from its config.json ({type(error).__name__}: {first_line}).",
+            f"transformers cannot build {name} from its config.json: {cause(error)}.",
             "Its settings do not fit together, or need another version of transformers.",
         ) from error
 

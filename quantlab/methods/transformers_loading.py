@@ -12,11 +12,13 @@ from pathlib import Path
 import torch
 
 from quantlab import models
-from quantlab.errors import ModelError, OutOfMemory, Stopped
+from quantlab.errors import ModelError, OutOfMemory, QuantlabError, Stopped
 from quantlab.methods import skeleton as skeletons
 from quantlab.methods.base import Method
 from quantlab.methods.worker import disk_error
 from quantlab.models.architecture import context_length
+from quantlab.models.configuration import cause, configuration
+from quantlab.models.quiet import watching
 from quantlab.records import Model, Placement, Progress, Variant, silent
 from quantlab.runtime.offload import OffloadFolder
 from quantlab.runtime.placement import canonical
@@ -24,53 +26,10 @@ from quantlab.runtime.session import Facts
 from quantlab.runtime.storage import every_tensor
 from quantlab.runtime.torch_session import TorchModel, is_out_of_memory, release_memory
 
-#: The progress hook of transformers is one per process, so one model loads at a time.
+#: The switch for transformers' reader threads is one per process, so one model loads at a time.
 _LOADING = threading.Lock()
+_PACKAGE = Path(__file__).resolve().parents[1]
 _NO_READER_THREADS = "HF_DEACTIVATE_ASYNC_LOAD"
-
-
-class _Watched:
-    """Stands in for tqdm: tells `progress` of every tensor, which may raise `Stopped` to end the load."""
-
-    def __init__(self, iterable, progress: Progress, total: int | None) -> None:
-        self._items = list(iterable) if iterable is not None else None
-        self._progress = progress
-        self._total = total if total is not None else len(self._items or ())
-
-    def __iter__(self) -> Iterator:
-        for done, item in enumerate(self._items or ()):
-            name = item[0] if isinstance(item, tuple) and isinstance(item[0], str) else ""
-            self._progress(done, self._total, name)
-            yield item
-        self._progress(self._total, self._total, "")
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        return None
-
-    def __getattr__(self, _name):
-        return lambda *_args, **_kwargs: None
-
-
-@contextmanager
-def watching(progress: Progress) -> Iterator[None]:
-    """Tell `progress` instead of the terminal's bars, and keep transformers' notes from the terminal."""
-    from transformers.utils import logging
-
-    def watched(_factory, args, kwargs):
-        iterable = args[0] if args else kwargs.get("iterable")
-        return _Watched(iterable, progress, kwargs.get("total"))
-
-    verbosity = logging.get_verbosity()
-    previous = logging.set_tqdm_hook(watched)
-    logging.set_verbosity_error()
-    try:
-        yield
-    finally:
-        logging.set_tqdm_hook(previous)
-        logging.set_verbosity(verbosity)
 
 
 @contextmanager
@@ -131,7 +90,7 @@ def load(
 
     Raises ModelError where the files do not fit the architecture, OutOfMemory, or Stopped.
     """
-    config = skeletons.configuration(models.config(model), model.name)
+    config = configuration(models.config(model), model.name)
     options = {
         "config": config,
         "dtype": getattr(torch, dtype),
@@ -152,13 +111,14 @@ def load(
                 options["offload_folder"] = str(offload.path)
             loaded = made.from_pretrained(source, output_loading_info=True, **options)
             if offload is not None:
-                weakref.finalize(
-                    loaded[0], offload.remove
-                )  # when the variant is closed, at the latest with the process
+                # When the variant is closed, at the latest with the process.
+                weakref.finalize(loaded[0], offload.remove)
     except Stopped as stopped:
         _let_go(stopped)
         raise
-    except (torch.OutOfMemoryError, MemoryError, RuntimeError, OSError, ValueError) as error:
+    except (ImportError, QuantlabError):
+        raise
+    except Exception as error:
         _let_go(error)
         raise translate(error, model) from error
     network, info = loaded
@@ -238,10 +198,22 @@ def translate(error: Exception, model: Model) -> Exception:
         )
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return disk_error(error)
-    if isinstance(error, OSError | ValueError) or "size mismatch" in str(error):
-        first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        return ModelError(f"{model.name} cannot be loaded: {first_line}", "Check that its files belong together.")
-    return error
+    if _is_ours(error):
+        return error
+    try:
+        skeleton(model)
+    except ModelError as earlier:  # it fails without any weights: config.json is to blame
+        return earlier
+    return ModelError(
+        f"{model.name} cannot be loaded: {cause(error)}.",
+        "Its files may not belong together, or its class in transformers does not take this way of storing weights.",
+    )
+
+
+def _is_ours(error: Exception) -> bool:
+    """Whether it was raised by code of quantlab: a defect, and not what a file or a library did."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return bool(frames) and Path(frames[-1].filename).is_relative_to(_PACKAGE)
 
 
 def finish(network: torch.nn.Module, placement: Placement, facts_dtype: str, kernel: str, notes=()) -> TorchModel:

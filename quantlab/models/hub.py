@@ -136,6 +136,24 @@ def peek(repo: str, revision: str | None = None, pick: str | None = None) -> Che
         return folders.checkpoint(folders.read_config(snapshot.folder, repo), tensors)
 
 
+def in_cache(repo: str, commit: str) -> bool:
+    """Whether a revision, named by its commit, is whole in the cache, so that nobody need be asked."""
+    return _Snapshot(repo, commit).complete()
+
+
+def reachable(patience_s: float) -> bool:
+    """Whether the Hub answers within so many seconds; False where the environment forbids to ask."""
+    from huggingface_hub import constants, get_session
+
+    if constants.HF_HUB_OFFLINE:
+        return False
+    try:
+        get_session().head(constants.ENDPOINT, timeout=patience_s)
+    except Exception:  # each of its transports has errors of its own, and all of them say no
+        return False
+    return True
+
+
 def _gguf(snapshot: _Snapshot, listing: list[_File] | None, pick: str | None) -> _File | None:
     """The GGUF file that is meant, as listed or as it lies in the cache; None for safetensors. Raises ModelError."""
     if listing is None:

@@ -12,7 +12,7 @@ from quantlab.models import gguf_files, shapes
 from quantlab.records import ModelKind
 from quantlab.settings import ASSETS, AppSettings
 
-DEMO = "demo"
+DEMO, SMOLLM2 = "demo", "smollm2"
 DEMO_FOLDER = ASSETS / "demo-model"
 _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?", re.ASCII)
 _REVISION = re.compile(r"\w[\w./-]*", re.ASCII)
@@ -85,6 +85,8 @@ def _allowed_source(name: str) -> Source:
 
 
 def _bundled(name: str) -> Source | None:
+    if name.casefold() == SMOLLM2:
+        return Source("package", SMOLLM2)
     if name.casefold() == DEMO:
         return Source("demo", DEMO, DEMO_FOLDER)
     if name.casefold().startswith(shapes.PREFIX):

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING
 
 from quantlab.errors import BadInput, ModelError
 from quantlab.models import source
+from quantlab.models.configuration import cause, configuration
+from quantlab.models.folder import read_config
 from quantlab.records import Model
 
 if TYPE_CHECKING:
@@ -25,9 +27,11 @@ def load_tokenizer(model: Model) -> "PreTrainedTokenizerBase":
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True, use_fast=True)
     except Exception as error:  # each tokenizer class has its own ways to fail, and the user can mend none of them here
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        if (folder / "config.json").is_file():
+            # It reads config.json too, so that what is wrong there must not be looked for among the tokenizer's files.
+            configuration(read_config(folder, model.name), repr(model.name))
         raise ModelError(
-            f"The tokenizer of {model.name!r} cannot be read ({reason}).", "Copy its files again."
+            f"The tokenizer of {model.name!r} cannot be read ({cause(error)}).", "Copy its files again."
         ) from error
     if not tokenizer.is_fast:
         raise ModelError(

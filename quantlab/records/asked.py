@@ -5,7 +5,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-ModelKind = Literal["demo", "folder", "hub", "shape"]
+ModelKind = Literal["demo", "folder", "hub", "shape", "package"]
+
+#: Said of a model of the kind `package`.
+FOUR_BITS_ONCE = (
+    "These weights come from a package that stores them in 4 bits (Q4_1), so they are not quite the published ones. "
+    "They lie on that grid: that file itself, and formats with blocks of 32, look better here than on the original."
+)
 
 #: Told how far a long job is: done, total (0 while unknown), what. It may raise `Stopped` to end the job.
 Progress = Callable[[int, int, str], None]
@@ -34,6 +40,11 @@ class Model:
     def meaningless(self) -> bool:
         """True where the weights are random, so that the text says nothing about quality."""
         return self.kind == "shape"
+
+    @property
+    def caution(self) -> str | None:
+        """What is to be known of the weights themselves before their figures are read."""
+        return FOUR_BITS_ONCE if self.kind == "package" else None
 
 
 @dataclass(frozen=True)

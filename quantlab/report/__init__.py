@@ -68,6 +68,7 @@ def _facts(record: Comparison | Quality) -> list[tuple[str, str]]:
     random = "; random weights: its text is meaningless" if model.meaningless else ""
     return [
         ("Model", f"{model_data(model)['name']}{f' at {model.revision}' if model.revision else ''}{random}"),
+        *([("Weights", model.caution)] if model.caution else []),
         ("Reference", record.reference),
         *(_asked(record) if isinstance(record, Comparison) else _read(record)),
         ("Measured", f"{record.started:%Y-%m-%d %H:%M:%S %Z}"),

@@ -48,6 +48,8 @@ def show(comparison: Comparison, console: Console | None = None, replayed: bool 
         console.print(f"[yellow]Nothing ran: this was measured on {when}. --fresh measures again.[/]\n")
     if comparison.model.meaningless:
         console.print("[yellow]Random weights: the text means nothing, memory and speed do.[/]\n")
+    if comparison.model.caution:
+        console.print(f"[yellow]{escape(comparison.model.caution)}[/]\n")
     for run in comparison.runs:
         console.print(f"[bold]{escape(run.precision)}[/]{' (reference)' * (run.precision == comparison.reference)}")
         console.print(_answer(run), end="\n\n")

@@ -11,6 +11,7 @@ from quantlab.methods.published import is_published, labels
 from quantlab.records import Calibration, Placement, Settings
 from quantlab.settings import AppSettings
 
+#: Of a choice that names none. The page begins with the first of its list: see `start_model`.
 DEFAULT_MODEL = "demo"
 DEFAULT_TICKS = ("fp32", "bf16", "int8", "nf4", "nf4-dq", "fp4")
 #: "default" leaves the type to the method and the device.

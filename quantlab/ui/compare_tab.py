@@ -61,7 +61,8 @@ class Parts:
 
 def build(app: AppSettings, services: Services) -> None:
     """Make the tab inside the current Blocks, wired."""
-    start = Choice(prompt=models.examples(choices.DEFAULT_MODEL, services.choices())[0][1])
+    first = models.start_model(services.choices())
+    start = Choice(first, prompt=models.examples(first, services.choices())[0][1])
     found = Offered(_first_offers(start, app, services))
     with gr.Row(elem_id="choose"):
         with gr.Column(scale=6, min_width=300, elem_id="choose-model"):

@@ -115,7 +115,8 @@ class Handlers(AddingHandlers):
         What can run is looked up anew: a package may have come since the page was built.
         """
         known = self.services.choices()
-        default = Choice(prompt=models.examples(choices.DEFAULT_MODEL, known)[0][1])
+        first = models.start_model(known)
+        default = Choice(first, prompt=models.examples(first, known)[0][1])
         query = dict(request.query_params)
         if not set(query) & set(choices.FIELDS):
             found, problem = self._offered(default, ())

@@ -7,6 +7,7 @@ from quantlab.ui.share import HUB_ID
 KINDS = {
     "demo": "Bundled with the app and trained for it: small, and it knows one invented world.",
     "folder": "A folder on this machine, with safetensors weights and a tokenizer.",
+    "package": "A real chat model, from the Hugging Face Hub or, without it, from a Python package on this machine.",
     "hub": "From the Hugging Face Hub, downloaded once. Add @revision for a certain version.",
     "shape": "A published architecture filled with random weights: memory and speed are true, the text is meaningless.",
 }
@@ -23,6 +24,11 @@ GENERAL_EXAMPLES = (
     ("Sum", "What is 27 + 45? Explain step by step."),
     ("Question", "Why is the sky blue? Answer in two sentences."),
 )
+
+
+def start_model(choices: tuple[tuple[str, str, str], ...]) -> str:
+    """What the page opens on: the first of the list."""
+    return choices[0][0]
 
 
 def kind_of(name: str, choices: tuple[tuple[str, str, str], ...]) -> str:

@@ -51,6 +51,11 @@ class QualityChoice:
 FIELDS = tuple(field.name for field in fields(QualityChoice))
 
 
+def text_for(model: str) -> str:
+    """The bundled text that suits a model: its own world for the demo, general English for all others."""
+    return "demo" if model == choices.DEFAULT_MODEL else "english"
+
+
 def from_inputs(*values: object) -> QualityChoice:
     """The choice that the components hold. Raises BadInput for a value of another kind than its field's."""
     named = dict(zip(FIELDS, values, strict=True))

@@ -9,7 +9,7 @@ from quantlab.advice import KLD_BOUND
 from quantlab.errors import QuantlabError
 from quantlab.records import Placement
 from quantlab.settings import AppSettings
-from quantlab.ui import panels, quality_inputs
+from quantlab.ui import models, panels, quality_choice, quality_inputs
 from quantlab.ui import quality_fragments as html
 from quantlab.ui.adding import Adding
 from quantlab.ui.compare_tab import DEVICE_QUEUE, SMALL
@@ -70,7 +70,8 @@ class QualityParts:
 
 def build(app: AppSettings, services: Services) -> None:
     """Make the tab inside the current Blocks, wired."""
-    start = QualityChoice()
+    first = models.start_model(services.choices())
+    start = QualityChoice(first, source=quality_choice.text_for(first))
     found = Offered(_first_offers(start, app, services))
     with gr.Row(elem_id="quality-choose", elem_classes="choose"):
         with gr.Column(scale=6, min_width=300, elem_classes="choose-card"):

@@ -95,7 +95,7 @@ def _readers(app: AppSettings) -> dict[str, Callable[[str], object]]:
 
 def _link_model(name: str) -> bool:
     """Whether a model's name means the same on another machine: not a folder."""
-    return name == "demo" or name.startswith("shape:") or bool(HUB_ID.fullmatch(name) and ".." not in name)
+    return name in ("demo", "smollm2") or name.startswith("shape:") or bool(HUB_ID.fullmatch(name) and ".." not in name)
 
 
 def _model(text: str, app: AppSettings) -> str | None:

@@ -9,14 +9,14 @@ from typing import Any
 from quantlab.events import Event
 from quantlab.records import Settings
 from quantlab.settings import AppSettings
-from quantlab.ui.choice import DEFAULT_MODEL, DEFAULT_TICKS
+from quantlab.ui.choice import DEFAULT_TICKS
 
 Compare = Callable[..., Iterator[Event]]
 log = logging.getLogger(__name__)
 
 
 def load_residents(app: AppSettings) -> None:
-    """On ZeroGPU, load the default precisions of the demo before the page is served; elsewhere do nothing.
+    """On ZeroGPU, load the default precisions of the first model before the page is served; elsewhere do nothing.
 
     A worker is forked for each call and dies with what it loads. What the parent holds it finds in place.
     """
@@ -27,7 +27,8 @@ def load_residents(app: AppSettings) -> None:
     from quantlab.runtime import placement
 
     try:
-        model, where = models.resolve(DEFAULT_MODEL, app), placement.resolve(Placement(app.device or "auto"))
+        model = models.resolve(models.known_models(app)[0].name, app)
+        where = placement.resolve(Placement(app.device or "auto"))
         for precision in methods.precisions(DEFAULT_TICKS):
             with comparison.variant_cache().lease(Variant(model, precision, where)):
                 log.info("%s is resident", precision.name)

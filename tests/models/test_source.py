@@ -155,9 +155,10 @@ def test_a_wrong_allow_list_is_told(name, message):
 
 def test_the_choices_are_the_demo_and_the_shapes_or_the_allowed_ones(local, public):
     choices = models.known_models(local)
-    assert [choice.name for choice in choices] == ["demo", *(f"shape:{name}" for name in shapes.names())]
-    assert choices[0].kind == "demo" and {choice.kind for choice in choices[1:]} == {"shape"}
-    assert all("means nothing" in choice.description for choice in choices[1:])
+    assert {choice.name: choice.kind for choice in choices[:2]} == {"demo": "demo", "smollm2": "package"}
+    assert [choice.name for choice in choices[2:]] == [f"shape:{name}" for name in shapes.names()]
+    assert {choice.kind for choice in choices[2:]} == {"shape"}
+    assert all("means nothing" in choice.description for choice in choices[2:])
     assert [(choice.name, choice.kind) for choice in models.known_models(public)] == [
         ("demo", "demo"),
         ("shape:bench-100m", "shape"),

@@ -1,0 +1,40 @@
+"""config.json as transformers understands it, and what is wrong with it in words."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from quantlab.errors import ModelError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig
+
+
+def configuration(values: Mapping[str, Any], name: str) -> "PreTrainedConfig":
+    """The configuration object of a config.json's values.
+
+    Raises ModelError, naming the model as `name`, where transformers does not know its kind or refuses a value.
+    """
+    from transformers import AutoConfig, PreTrainedConfig
+
+    # transformers writes what JSON has no number for (infinity) as {"__float__": "Infinity"}.
+    values = PreTrainedConfig._decode_special_floats(dict(values))
+    kind = values.pop("model_type", None)
+    try:
+        return AutoConfig.for_model(kind, **values)
+    except Exception as error:  # each kind checks its values in its own way
+        raise ModelError(
+            f"config.json of {name} cannot be used (model_type {kind!r}): {cause(error)}.",
+            "Choose a causal language model of a kind that transformers knows, or mend that value.",
+        ) from error
+
+
+def cause(error: BaseException) -> str:
+    """What an error of a library says, in one line: the innermost message, with the kind of error where it says little.
+
+    Libraries wrap what went wrong in general words ("Class validation error for validator 'x':").
+    """
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    while lines and lines[0].endswith(":") and len(lines) > 1:
+        lines = lines[1:]
+    text = lines[0].rstrip(".") if lines else ""
+    return text if " " in text else f"{type(error).__name__} {text}".strip()

