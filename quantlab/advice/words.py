@@ -11,11 +11,10 @@ from quantlab.records import Load, Quality, QualityRun
 def upper(run: QualityRun) -> float:
     """The upper end of the 95 % confidence interval of a run's mean KLD, in nats.
 
-    From the scatter of the windows' means, which tokens that hang together do not make look small; where there is one
-    window alone, from the tokens' own standard error, as if they were independent.
+    From the scatter of the windows' means; where there is one window alone, from its blocks (see docs/measurement.md).
     """
     found = paired.estimate(run.fidelity.window_kld)
-    return run.fidelity.kld.mean + (found.margin if found else 1.96 * run.fidelity.kld.se)
+    return run.fidelity.kld.mean + (found.margin if found else paired.critical(7) * run.fidelity.kld.se)
 
 
 def in_noise(quality: Quality, run: QualityRun) -> bool:

@@ -15,6 +15,9 @@ TOP = 5
 #: comparison is cut to the first positions.
 REFERENCE_BYTES = 2**29
 
+#: Below this difference 1 - tanh has few digits left.
+_FAR = -8.0
+
 
 @dataclass(frozen=True)
 class TopTokens:
@@ -71,6 +74,53 @@ def _candidates(top: TopTokens, texts: "dict[int, str]") -> tuple[Candidate, ...
     return tuple(Candidate(i, texts[i], p) for i, p in zip(top.token_ids, top.probabilities, strict=True))
 
 
+def divergences(p: "torch.Tensor", q: "torch.Tensor", cut: bool = False) -> "tuple[torch.Tensor, torch.Tensor]":
+    """KLD of q from p and of p from q `[tokens]`, in nats, of log-probabilities `[tokens, vocabulary]`; never negative.
+
+    KLD is sum p * (ln p - ln q) (Kullback and Leibler 1951). With d = ln p - ln q, and since both sum to one, that is
+    sum p * (d + exp(-d) - 1), whose every term is at least zero (the f-divergence of t ln t - t + 1: Csiszar 1967). The
+    first form adds and subtracts terms of the size of d to find a sum of the size of d^2, and an error of one part in
+    10^7 in what p sums to counts whole; in the second nothing cancels: in float32 a divergence of 10^-8 is right to
+    some percent. A token to which p gives nothing adds what q gives it, which is what the sums to one need. `cut`:
+    one of them has lost the tail of a wider vocabulary, so that its sum is taken as it is.
+    """
+    import torch
+
+    d, of_p = p - q, p.exp()
+    # The sum tells of any value that is not finite, in a fiftieth of the time of asking each.
+    if bool(d.sum().isfinite()) and bool(d.amin() > _FAR):
+        grown = _expm1(-d)  # q / p - 1
+        forward = torch.linalg.vecdot(of_p, d + grown)
+        # sum q * (exp(d) - 1 - d), with q = p * (1 + grown).
+        reverse = -forward - torch.linalg.vecdot(of_p, d * grown)
+    else:
+        forward, reverse = _one_by_one(p, q)
+    if cut:
+        lost = of_p.sum(-1) - q.exp().sum(-1)
+        return (forward + lost).clamp(min=0), (reverse - lost).clamp(min=0)
+    return forward, reverse
+
+
+def _expm1(x: "torch.Tensor") -> "torch.Tensor":
+    """exp(x) - 1 without cancellation, for x that is not large, by the hyperbolic tangent: on a CPU torch computes it in a
+    third of the time of its own `expm1`."""
+    half = (x / 2).tanh_()
+    return 2 * half / (1 - half)
+
+
+def _one_by_one(p: "torch.Tensor", q: "torch.Tensor") -> "tuple[torch.Tensor, torch.Tensor]":
+    """The same where a probability is zero, or thousands of times the other."""
+    import torch
+
+    d = (p - q).masked_fill((p == q) & p.isinf(), 0.0)
+    of_p, of_q = p.exp(), q.exp()
+    forward = torch.where(d < -1, of_q - of_p + of_p * d, of_p * (_expm1(-d) + d))
+    reverse = torch.where(d > 1, of_p - of_q - of_q * d, of_q * (_expm1(d) - d))
+    forward = torch.where(p == float("-inf"), of_q, forward)
+    reverse = torch.where(q == float("-inf"), of_p, reverse)
+    return forward.sum(-1), reverse.sum(-1)
+
+
 def score_answer(session: Session, prompt: Sequence[int], answer: Sequence[int], vocabulary: int) -> "torch.Tensor":
     """Log-probabilities `[positions, vocabulary]`, float32 on the host, of the answer read after the prompt.
 
@@ -92,8 +142,8 @@ def token_differences(
 ) -> tuple[TokenDifference, ...]:
     """Compare two tables of log-probabilities `[positions, vocabulary]` position by position.
 
-    `kld` is sum p * (ln p - ln q) over the vocabulary in nats, p the reference (Kullback and Leibler 1951), where a
-    token with p = 0 adds nothing. Of two vocabularies padded differently the smaller one counts. Where logits are not
+    `kld` is the first of `divergences`, p the reference. Of two vocabularies padded differently the smaller one
+    counts. Where logits are not
     a number, `kld` and the probability are none either, and no token counts as the same. `text_of` names a token.
     """
     import torch
@@ -101,8 +151,7 @@ def token_differences(
     width = min(ours.shape[-1], reference.shape[-1])
     q, p = ours[:, :width].double(), reference[:, :width].double()
     followed = torch.tensor(answer[: len(p)]).unsqueeze(-1)
-    terms = torch.nn.functional.kl_div(q, p, log_target=True, reduction="none")
-    kld = terms.masked_fill(p == float("-inf"), 0.0).sum(-1)
+    kld, _ = divergences(p, q, cut=ours.shape[-1] != reference.shape[-1])
     ours_top, reference_top = q.argmax(-1), p.argmax(-1)
     of_our_top = p.gather(-1, ours_top.unsqueeze(-1))
     columns = zip(
@@ -111,7 +160,7 @@ def token_differences(
         p.gather(-1, followed).squeeze(-1).exp().tolist(),
         ((ours_top == reference_top) & ~kld.isnan()).tolist(),
         ((p > of_our_top).sum(-1) + 1).tolist(),
-        kld.clamp(min=0).tolist(),
+        kld.tolist(),
         _likeliest(q, text_of),
         _likeliest(p, text_of),
         strict=False,

@@ -8,6 +8,9 @@ from quantlab.errors import ModelError
 from quantlab.fidelity.positions import Positions
 from quantlab.records import CONFIDENCE, QUANTILES, Bucket, Fidelity, Perplexity, Spread
 
+#: Blocks of neighbouring tokens that one window alone is cut into.
+BLOCKS = 8
+
 
 def fidelity(found: Positions, windows: int) -> Fidelity:
     """The figures over all positions, which belong to `windows` windows of equal length.
@@ -23,33 +26,48 @@ def fidelity(found: Positions, windows: int) -> Fidelity:
             "Choose another compute dtype, or more bits.",
         )
     kld, same = found.kld[whole], found.same_top[whole]
+    cluster = _clusters(len(found), windows)[whole]
     probability, reference = np.exp(-found.nll[whole]), np.exp(-found.reference_nll[whole])
     moved = 100 * (probability - reference)
     share = float(same.mean())
     return Fidelity(
         tokens=len(kld),
-        kld=_spread(kld),
-        kld_reverse=_spread(found.kld_reverse[whole]),
+        kld=_spread(kld, cluster),
+        kld_reverse=_spread(found.kld_reverse[whole], cluster),
         buckets=_buckets(kld, same, found.confidence[whole]),
         same_top=share,
-        same_top_se=math.sqrt(share * (1 - share) / max(1, len(kld) - 1)),
+        same_top_se=standard_error(same.astype(float), cluster),
         delta_p_mean=float(moved.mean()),
         delta_p_rms=float(np.sqrt(np.mean(moved**2))),
-        ppl=_perplexity(found.nll[whole], found.reference_nll[whole]),
+        ppl=_perplexity(found.nll[whole], found.reference_nll[whole], cluster),
         window_kld=_by_window(found.kld, whole, windows),
         nonfinite=found.nonfinite,
         excluded=excluded,
     )
 
 
-def _spread(values: np.ndarray) -> Spread:
+def _spread(values: np.ndarray, cluster: np.ndarray) -> Spread:
     quantiles = np.quantile(values, QUANTILES)
-    return Spread(float(values.mean()), _standard_error(values), *map(float, quantiles), float(values.max()))
+    error = standard_error(values, cluster)
+    return Spread(float(values.mean()), error, *map(float, quantiles), float(values.max()))
 
 
-def _standard_error(values: np.ndarray) -> float:
-    """Of the mean, as if the tokens were independent."""
-    return float(values.std(ddof=1) / math.sqrt(len(values)))
+def _clusters(tokens: int, windows: int) -> np.ndarray:
+    """The window of each token; of one window alone, the block of neighbours (batch means)."""
+    return np.arange(tokens) * (windows if windows > 1 else min(BLOCKS, tokens)) // tokens
+
+
+def standard_error(values: np.ndarray, cluster: np.ndarray) -> float:
+    """Of the mean of `values`, those of one cluster being taken as dependent in any way.
+
+    Tokens of one window share their text, so that their figures hang together and the error of independent ones would
+    be too small. The mean is a ratio of cluster totals to cluster sizes; its error is that of Cochran, Sampling
+    Techniques, 3rd edition, 1977, equation 6.13, over W clusters: W / (W - 1) * sum (total - mean * size)^2 / n^2.
+    """
+    _, place, size = np.unique(cluster, return_inverse=True, return_counts=True)
+    excess = np.bincount(place, weights=values - values.mean(), minlength=len(size))
+    factor = len(size) / (len(size) - 1) if len(size) > 1 else math.nan
+    return float(math.sqrt(factor * np.sum(excess**2)) / len(values))
 
 
 def _buckets(kld: np.ndarray, same: np.ndarray, confidence: np.ndarray) -> tuple[Bucket, ...]:
@@ -63,10 +81,11 @@ def _buckets(kld: np.ndarray, same: np.ndarray, confidence: np.ndarray) -> tuple
     return tuple(found)
 
 
-def _perplexity(nll: np.ndarray, reference: np.ndarray) -> Perplexity:
+def _perplexity(nll: np.ndarray, reference: np.ndarray, cluster: np.ndarray) -> Perplexity:
     """exp of a mean; its error to first order (delta method). The ratio's from the paired differences."""
     value, ratio = math.exp(nll.mean()), math.exp((nll - reference).mean())
-    return Perplexity(value, value * _standard_error(nll), ratio, ratio * _standard_error(nll - reference))
+    error = standard_error(nll - reference, cluster)
+    return Perplexity(value, value * standard_error(nll, cluster), ratio, ratio * error)
 
 
 def _by_window(kld: np.ndarray, whole: np.ndarray, windows: int) -> tuple[float | None, ...]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 import torch
 
-from quantlab.fidelity.divergence import nonfinite
+from quantlab.fidelity.divergence import divergences, nonfinite
 
 #: Elements of `[tokens, vocabulary]` that are compared at once. On a CPU half a megabyte, which its caches hold; from
 #: larger blocks glibc's heap keeps several times their memory. A GPU needs large ones to be busy.
@@ -46,27 +46,18 @@ def log_probabilities(logits: torch.Tensor) -> torch.Tensor:
 def compare(logits: torch.Tensor, reference: torch.Tensor, following: torch.Tensor) -> Positions:
     """Compare logits `[tokens, vocabulary]` with the reference's log-probabilities of the same tokens.
 
-    `following` `[tokens]` are the ids that really follow. KLD is sum p * (ln p - ln q), p the reference, and the
-    reverse with both exchanged (Kullback and Leibler 1951); a token to which the first of them gives nothing adds
-    nothing. Of two vocabularies padded differently the smaller one counts.
+    `following` `[tokens]` are the ids that really follow. Both divergences are those of `divergence.divergences`, p the
+    reference. Of two vocabularies padded differently the smaller one counts.
     """
     bad = nonfinite(logits)
     width = min(logits.shape[-1], reference.shape[-1])
     q, p = log_probabilities(logits)[:, :width], reference[:, :width]
     confidence, top = p.max(-1)
     index = following.unsqueeze(-1)
-    difference = p - q
-    if bad or not bool(difference.sum().isfinite()):
-        # 0 * (-inf - x) is not a number, and by definition nothing.
-        difference = difference.masked_fill((p == q) & p.isinf(), 0.0)
-        forward = (p.exp() * difference).masked_fill(p == float("-inf"), 0.0).sum(-1)
-        reverse = (q.exp() * difference).masked_fill(q == float("-inf"), 0.0).sum(-1)
-    else:
-        forward = torch.linalg.vecdot(p.exp(), difference)
-        reverse = torch.linalg.vecdot(q.exp(), difference)
+    forward, reverse = divergences(p, q, cut=logits.shape[-1] != reference.shape[-1])
     return Positions(
-        kld=_host(forward.clamp(min=0)),
-        kld_reverse=_host((-reverse).clamp(min=0)),
+        kld=_host(forward),
+        kld_reverse=_host(reverse),
         same_top=((q.argmax(-1) == top) & ~forward.isnan()).cpu().numpy(),
         nll=_host(-q.gather(-1, index).squeeze(-1)),
         reference_nll=_host(-p.gather(-1, index).squeeze(-1)),

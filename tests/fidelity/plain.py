@@ -47,6 +47,12 @@ def log_softmax(logits: np.ndarray) -> np.ndarray:
     return shifted - np.log(np.exp(shifted).sum(-1, keepdims=True))
 
 
+def standard_error(values: np.ndarray, of_window: np.ndarray) -> float:
+    """By windows of one size: the scatter of their means, over the root of their number."""
+    means = np.array([values[of_window == window].mean() for window in np.unique(of_window)])
+    return means.std(ddof=1) / len(means) ** 0.5
+
+
 def figures(ours: np.ndarray, reference: np.ndarray, read: list[list[int]]) -> dict[str, float]:
     """Every figure from the logits of both."""
     q, p = log_softmax(ours), log_softmax(reference)
@@ -55,13 +61,13 @@ def figures(ours: np.ndarray, reference: np.ndarray, read: list[list[int]]) -> d
     kld, reverse = (np.exp(p) * (p - q)).sum(-1), (np.exp(q) * (q - p)).sum(-1)
     nll, reference_nll = -q[at, follows], -p[at, follows]
     moved = 100 * (np.exp(-nll) - np.exp(-reference_nll))
-    n = len(follows)
+    of_window = np.repeat(np.arange(len(read)), len(follows) // len(read))
     ratio = np.exp(np.mean(nll - reference_nll))
     return {
-        "kld": kld.mean(), "kld_se": kld.std(ddof=1) / n**0.5, "kld_reverse": reverse.mean(),
+        "kld": kld.mean(), "kld_se": standard_error(kld, of_window), "kld_reverse": reverse.mean(),
         **{f"kld_{share}": np.quantile(kld, share) for share in (0.5, 0.9, 0.99, 0.999, 1.0)},
         "same_top": np.mean(q.argmax(-1) == p.argmax(-1)), "delta_p_mean": moved.mean(),
         "delta_p_rms": np.sqrt(np.mean(moved**2)), "ppl": np.exp(nll.mean()),
-        "ppl_se": np.exp(nll.mean()) * nll.std(ddof=1) / n**0.5, "ratio": ratio,
-        "ratio_se": ratio * (nll - reference_nll).std(ddof=1) / n**0.5,
+        "ppl_se": np.exp(nll.mean()) * standard_error(nll, of_window), "ratio": ratio,
+        "ratio_se": ratio * standard_error(nll - reference_nll, of_window),
     }  # fmt: skip
