@@ -102,8 +102,8 @@ def divergences(p: "torch.Tensor", q: "torch.Tensor", cut: bool = False) -> "tup
 
 
 def _expm1(x: "torch.Tensor") -> "torch.Tensor":
-    """exp(x) - 1 without cancellation, for x that is not large, by the hyperbolic tangent: on a CPU torch computes it in a
-    third of the time of its own `expm1`."""
+    """exp(x) - 1 without cancellation, for x that is not large, by the hyperbolic tangent: on a CPU torch computes that
+    in a third of the time of its own `expm1`."""
     half = (x / 2).tanh_()
     return 2 * half / (1 - half)
 
