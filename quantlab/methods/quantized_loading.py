@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from quantlab import models
-from quantlab.errors import BadInput, Unavailable, unknown
+from quantlab.errors import BadInput, ModelError, Unavailable, unknown
 from quantlab.methods import transformers_loading as loading
 from quantlab.methods.base import missing_package
 from quantlab.methods.bitsandbytes import give_rows_in_order, quiet_bitsandbytes
@@ -81,6 +81,11 @@ def load_quantized(
     """
     config = models.config(model)
     method = stored_as(config)
+    if method is None:
+        raise ModelError(
+            f"The weights of {model.name} are quantized, but neither config.json nor a file beside it says how.",
+            "Get the quantization_config (older programs: quantize_config.json) from where it was published.",
+        )
     settings = quantization(config)
     tensors = models.tensors(model)
     quiet_bitsandbytes()
@@ -99,9 +104,11 @@ def load_quantized(
         # The first product would do it, and would be slow, loud and counted as a token's time.
         if hasattr(network, "ct_decompress_hook"):
             network.hf_quantizer.compressor.decompress_model(network)
+            # What comes out has the type of its scales, which need not be the one asked for.
+            _compute_in(network, frozenset(), getattr(torch, placement.compute_dtype))
             found = replace(found, repacked=True)
     dtype, kernel = what_runs(network, found.quantized, method, settings, placement)
-    loaded = loading.finish(network, placement, dtype, kernel, _notes(network, found, method))
+    loaded = loading.finish(network, placement, dtype, kernel, _notes(network, found, method, settings))
     loaded.facts = replace(loaded.facts, details=details(method, settings, tensors, model.revision))
     return QuantizedModel.of(loaded, found.storage if found.repacked else None, model if own_tokenizer else None)
 
@@ -208,12 +215,15 @@ def _can_run(kernel: str, stored, method, placement: Placement) -> None:
         ) from error
 
 
-def _notes(network: torch.nn.Module, found: FromFiles, method: str) -> tuple[str, ...]:
-    if not found.repacked:
-        return ()
-    what = "unpacks the weights" if method in _UNPACKED else "lays the weights out anew for its kernel"
-    files, memory = found.storage.quantized_bytes, bytes_of(network, found.quantized)
-    return (f"{method} {what} as they load: {files:,} bytes of the files became {memory:,}",)
+def _notes(network: torch.nn.Module, found: FromFiles, method: str, settings: Mapping[str, Any]) -> Iterator[str]:
+    if found.repacked:
+        what = "unpacks the weights" if method in _UNPACKED else "lays the weights out anew for its kernel"
+        files, memory = found.storage.quantized_bytes, bytes_of(network, found.quantized)
+        yield f"{method} {what} as they load: {files:,} bytes of the files became {memory:,}"
+    if scheme := settings.get("kv_cache_scheme"):
+        bits = scheme.get("num_bits") if isinstance(scheme, Mapping) else None
+        kept = f"in {bits} bits" if bits else "quantized"
+        yield f"its publisher meant keys and values to be kept {kept}; here they are kept in the compute type"
 
 
 @contextmanager

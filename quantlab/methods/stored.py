@@ -55,7 +55,7 @@ class Stored(Method):
     def bits_of(self, checkpoint: Checkpoint) -> float:
         """Bits stored for one weight of the quantized layers, scales included; of all where nothing is quantized."""
         layers = _quantized_layers(checkpoint)
-        weights = sum(_weights(held, checkpoint) for held in layers.values())
+        weights = sum(_weights(layer, held, checkpoint) for layer, held in layers.items())
         nbytes = sum(_nbytes(info) for held in layers.values() for key, info in held.items() if key != "bias")
         return 8 * nbytes / weights if weights else 16.0
 
@@ -95,9 +95,12 @@ def _quantized_layers(checkpoint: Checkpoint) -> dict[str, dict[str, TensorInfo]
     if checkpoint.stored_as == "gguf":
         held = {name: info for name, info in checkpoint.tensors.items() if BLOCKS[info.dtype][0] > 1}
         return {name: {"weight": info} for name, info in held.items()}
-    codes = {name: _CODES.sub("", name) for name in checkpoint.tensors if _CODES.search(name)}
-    layers = {layer: {} for name, layer in codes.items() if checkpoint.tensors[name].dtype not in _FLOATS}
-    for name, info in checkpoint.tensors.items():
+    tensors = checkpoint.tensors
+    codes = {name: _CODES.sub("", name) for name in tensors if _CODES.search(name)}
+    # bitsandbytes may keep its codes in a floating type; then what describes them tells.
+    packed = [n for n in codes if tensors[n].dtype not in _FLOATS or f"{n}.absmax" in tensors]
+    layers: dict[str, dict[str, TensorInfo]] = {codes[name]: {} for name in packed}
+    for name, info in tensors.items():
         layer = _layer_of(name, layers)
         if layer is not None and not _DESCRIPTOR.search(name):
             layers[layer][name.removeprefix(f"{layer}.")] = info
@@ -113,27 +116,43 @@ def _layer_of(name: str, layers: Mapping[str, Any]) -> str | None:
     return None
 
 
-def _weights(held: Mapping[str, TensorInfo], checkpoint: Checkpoint) -> int:
-    """How many weights the codes of one layer stand for."""
-    codes = next(info for key, info in held.items() if _CODES.search(f".{key}"))
+def _weights(layer: str, held: Mapping[str, TensorInfo], checkpoint: Checkpoint) -> int:
+    """How many weights the codes of one layer stand for: by the shapes of its tensors, and where those leave it open by
+    what config.json says of this very layer."""
+    key, codes = next((key, info) for key, info in held.items() if _CODES.search(f".{key}"))
     if checkpoint.stored_as == "gguf":
         return math.prod(codes.shape)
-    return 8 * _nbytes(codes) // _code_bits(checkpoint.config, codes)
+    scales = held.get("scales")
+    if key == "qweight" and scales is not None and len(codes.shape) == 2:
+        if "g_idx" in held:
+            return held["g_idx"].shape[0] * scales.shape[-1]
+        if codes.shape[-1] != scales.shape[-1]:  # AWQ packs the outputs
+            return codes.shape[0] * scales.shape[-1]
+    if "weight.absmax" in held:
+        return 2 * _nbytes(codes)
+    return 8 * _nbytes(codes) // _code_bits(layer, checkpoint.config, codes)
 
 
-def _code_bits(config: Mapping[str, Any], codes: TensorInfo) -> int:
-    """Bits of one code, as config.json tells."""
+def _code_bits(layer: str, config: Mapping[str, Any], codes: TensorInfo) -> int:
+    """Bits of one code of a layer, as config.json tells."""
     settings = quantization(config)
     if isinstance(bits := settings.get("bits"), int):
         return bits
-    if settings.get("load_in_4bit"):
-        return 4
-    groups = (settings.get("config_groups") or {}).values()
-    packed = [(group.get("weights") or {}).get("num_bits") for group in groups]
-    if packed and isinstance(packed[0], int):
-        return packed[0]
+    if isinstance(bits := (_group_of(layer, settings).get("weights") or {}).get("num_bits"), int):
+        return bits
     kind = ((settings.get("quant_type") or {}).get("default") or {}).get("_type", "")
     return 4 if "Int4" in str(kind) else DTYPE_BITS[codes.dtype]
+
+
+def _group_of(layer: str, settings: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The settings of the group that a layer belongs to (compressed-tensors): by its name, else by its class."""
+    groups = [it for it in (settings.get("config_groups") or {}).values() if isinstance(it, Mapping)]
+    for group in groups:
+        for target in group.get("targets") or ():
+            pattern = str(target).removeprefix("re:")
+            if (target != pattern and re.match(pattern, layer)) or target == layer:
+                return group
+    return next((group for group in groups if "Linear" in (group.get("targets") or ())), groups[0] if groups else {})
 
 
 STORED = Stored()

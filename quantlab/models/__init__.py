@@ -10,6 +10,7 @@ from typing import Any
 
 from quantlab.models import architecture, gguf_files, hub, shapes, smollm2, source
 from quantlab.models import folder as folders
+from quantlab.models.heads import with_its_own_head
 from quantlab.models.identities import check_unchanged, digest, identified, identity
 from quantlab.models.materialize import materialized
 from quantlab.models.shapes import lazy_state_dict
@@ -113,7 +114,10 @@ def config(model: Model) -> dict[str, Any]:
         return gguf_files.config(gguf_files.check(model.gguf, model.name))
     if model.folder is None:
         return shapes.shape_config(shapes.canonical(model.name))
-    return folders.read_config(model.folder, model.name)
+    found = folders.read_config(model.folder, model.name)
+    if not found.get("tie_word_embeddings"):
+        return found
+    return with_its_own_head(found, model.folder, folders.read_tensors(model.folder, model.name))
 
 
 def context_length(model: Model) -> int | None:

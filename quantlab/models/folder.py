@@ -13,6 +13,7 @@ from typing import Any
 
 from quantlab.errors import ModelError
 from quantlab.models.architecture import not_causal
+from quantlab.models.layouts import told_by_tensors
 from quantlab.records import Checkpoint, TensorInfo
 
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
@@ -26,6 +27,7 @@ TOKENIZER_FILES = (
     "merges.txt",
     "chat_template.jinja",
 )
+_BESIDE = {"quantize_config.json": "gptq", "quant_config.json": "awq"}
 PICKLES = (".bin", ".pt", ".pth", ".ckpt")
 #: Bits of one element, by safetensors' name of its type.
 DTYPE_BITS = {
@@ -98,7 +100,7 @@ def quantization(config: Mapping[str, Any]) -> dict[str, Any]:
 def checkpoint(config: dict[str, Any], tensors: dict[str, TensorInfo]) -> Checkpoint:
     """What config.json and the headers of the weights tell."""
     nbytes = sum(math.prod(it.shape) * DTYPE_BITS[it.dtype] // 8 for it in tensors.values())
-    return Checkpoint(config, tensors, nbytes, stored_as(config))
+    return Checkpoint(config, tensors, nbytes, stored_as(config) or told_by_tensors(tensors))
 
 
 def has_safetensors(names: Iterable[str]) -> bool:
@@ -112,7 +114,14 @@ def read_config(folder: Path, name: str) -> dict[str, Any]:
         raise ModelError(
             f"{name!r} has no config.json.", "Give the folder of a transformers model: config.json, weights, tokenizer."
         )
-    return _read_json(folder / "config.json", name)
+    config = _read_json(folder / "config.json", name)
+    if quantization(config):
+        return config
+    # Older programs wrote how they quantized beside the configuration and not into it.
+    for file, method in _BESIDE.items():
+        if (folder / file).is_file() and (beside := _read_json(folder / file, name)).get("bits", beside.get("w_bit")):
+            return config | {"quantization_config": {"quant_method": method} | beside}
+    return config
 
 
 def read_tensors(folder: Path, name: str) -> dict[str, TensorInfo]:

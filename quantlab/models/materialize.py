@@ -4,9 +4,11 @@ import json
 from pathlib import Path
 
 from quantlab.models import shapes, source
-from quantlab.models.folder import INDEX, TOKENIZER_FILES, WEIGHTS
+from quantlab.models.folder import INDEX, TOKENIZER_FILES, WEIGHTS, read_config, read_tensors
+from quantlab.models.heads import with_its_own_head
 from quantlab.records import Model, Progress
 
+CONFIG = "config.json"
 #: A shard is written when its tensors reach this many bytes.
 SHARD_BYTES = 2 * 10**9
 
@@ -18,7 +20,7 @@ def materialized(model: Model, work: Path, progress: Progress) -> Path:
     counts tensors and may raise `Stopped`.
     """
     if model.folder is not None:
-        return _files_of(model.folder, work)
+        return _with_config(_files_of(model.folder, work), model, work)
     from safetensors.torch import save_file
 
     folder = work / "shape"
@@ -62,4 +64,24 @@ def _files_of(folder: Path, work: Path) -> Path:
     for file in held:
         if file.is_file():
             (linked / file.name).symlink_to(file.resolve())
+    return linked
+
+
+def _with_config(folder: Path, model: Model, work: Path) -> Path:
+    """The folder itself, or links to its files with a config.json that says what the files hold.
+
+    Programs that believe a wrong setting would throw a head away that is no copy of the embeddings.
+    """
+    config = read_config(folder, model.name)
+    if not config.get("tie_word_embeddings"):
+        return folder
+    held = with_its_own_head(config, folder, read_tensors(folder, model.name))
+    if held == config:
+        return folder
+    linked = work / "with-its-head"
+    linked.mkdir(parents=True)
+    for file in folder.iterdir():
+        if file.is_file() and file.name != CONFIG:
+            (linked / file.name).symlink_to(file.absolute())
+    (linked / CONFIG).write_text(json.dumps(held, indent=1))
     return linked

@@ -56,7 +56,8 @@ def stored_tensors(model: torch.nn.Module) -> Iterator[StoredTensor]:
         for attribute, value in _held(module).items():
             for path, tensor in _tensors(value, attribute, seen):
                 overhead = bool(_OVERHEAD.search(path))
-                code = tensor.dtype not in _WIDE
+                # bitsandbytes may keep its codes in a floating type; what describes them hangs on the weight.
+                code = tensor.dtype not in _WIDE or (overhead and "." in path)
                 yield StoredTensor(name, path, _storage_bytes(tensor), overhead, code, _device(model, name, tensor))
 
 

@@ -1,0 +1,70 @@
+"""A head that is no copy of the embeddings is kept by every method, whatever config.json says of it."""
+
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from quantlab import models
+from quantlab.methods import METHODS, precision
+from quantlab.models.materialize import materialized
+from quantlab.records import Model, Placement, silent
+from tests.loading import load
+from tests.tiny import letters, write
+
+CPU = Placement("cpu", "float32")
+PROMPT = [1, *range(40, 52)]
+
+
+@pytest.fixture(scope="module")
+def conflict(tmp_path_factory) -> Model:
+    """Untied weights, and a configuration that calls them tied."""
+    folder = tmp_path_factory.mktemp("conflict")
+    model = write(folder, "llama", letters())
+    weights = load_file(folder / "model.safetensors")
+    head = torch.randn(weights["model.embed_tokens.weight"].shape, generator=torch.Generator().manual_seed(7))
+    save_file(weights | {"lm_head.weight": head * 0.4}, folder / "model.safetensors", {"format": "pt"})
+    assert json.loads((folder / "config.json").read_text())["tie_word_embeddings"]
+    return model
+
+
+def logits(model: Model, name: str) -> torch.Tensor:
+    loaded = load(model, name, placement=CPU)
+    found = loaded.start().feed(PROMPT).float().log_softmax(-1)
+    loaded.close()
+    return found
+
+
+@pytest.mark.parametrize("name", ["nf4", "rtn-8", "gptq-8", "awq-4", "q8_0", "hqq-4"])
+def test_every_method_keeps_it(conflict, name):
+    if METHODS[precision(name).method].unavailable("cpu"):
+        pytest.skip("not installed here")
+    whole, ours = logits(conflict, "fp32"), logits(conflict, name)
+    kld = float((whole.exp() * (whole - ours)).sum())
+    assert kld < (0.02 if name in ("rtn-8", "gptq-8", "q8_0") else 0.5), kld
+
+
+def test_it_is_planned_for(conflict):
+    chosen = precision("rtn-8")
+    loaded = load(conflict, "rtn-8", placement=CPU)
+    assert METHODS["rtn"].estimate(chosen, CPU, models.checkpoint(conflict)) == pytest.approx(
+        loaded.storage().total, rel=0.01
+    )
+    loaded.close()
+
+
+def test_a_copy_of_the_embeddings_stays_tied(tmp_path):
+    model = write(tmp_path, "llama", letters())
+    weights = load_file(tmp_path / "model.safetensors")
+    head = weights["model.embed_tokens.weight"].clone()
+    save_file(weights | {"lm_head.weight": head}, tmp_path / "model.safetensors", {"format": "pt"})
+    assert models.config(model)["tie_word_embeddings"] is True
+    assert materialized(model, tmp_path / "work", silent) == tmp_path
+
+
+def test_other_programs_are_given_a_configuration_that_fits(conflict, tmp_path):
+    folder = materialized(conflict, tmp_path, silent)
+    assert folder != conflict.folder
+    assert json.loads((folder / "config.json").read_text())["tie_word_embeddings"] is False
+    assert (folder / "model.safetensors").resolve() == (conflict.folder / "model.safetensors").resolve()
