@@ -39,7 +39,7 @@ def _file_of(folder: Path, tensor: str) -> Path:
 
 @lru_cache(maxsize=32)
 def _same(state: tuple[tuple[str, int, int], ...], first: str, second: str) -> bool:
-    """Whether two tensors hold the same values, a block of rows at a time. `state` names their files as they are now."""
+    """Whether two tensors hold the same values, a block of rows at a time. `state`: their files as they are now."""
     from safetensors import safe_open
 
     with safe_open(state[0][0], "pt") as one, safe_open(state[1][0], "pt") as other:
