@@ -121,7 +121,7 @@ def test_scores_are_what_feeding_step_by_step_gives(loaded, block):
 
 def test_the_cache_of_keys_and_values_takes_exactly_the_bytes_of_its_tokens(loaded, name):
     chosen = precision(name)
-    dtype = method_of(chosen).dtype(chosen, resolve(Placement("cpu")))
+    dtype = method_of(chosen).dtype(chosen, resolve(Placement("cpu", "float32")))
     session = loaded.start(len(PROMPT) + len(ANSWER))
     assert session.length == 0
     reserved = session.kv_cache_bytes()

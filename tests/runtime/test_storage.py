@@ -14,7 +14,7 @@ from quantlab.runtime import storage
 from quantlab.runtime.placement import resolve
 from tests import tiny
 
-PLACEMENT = resolve(Placement("cpu"))
+PLACEMENT = resolve(Placement("cpu", "float32"))
 #: Those that quantize while they load. What the others write first is held against its files, in their own tests.
 IN_PLACE = [name for name, chosen in PRECISIONS.items() if not method_of(chosen).kept]
 
