@@ -46,9 +46,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("quantlab: stopped.", file=sys.stderr)
         return INTERRUPTED
     except QuantlabError as error:
-        print(f"quantlab: {error.what}", file=sys.stderr)
+        from quantlab.terminal.screen import visible
+
+        print(visible(f"quantlab: {error.what}"), file=sys.stderr)
         if error.advice:
-            print(f"  {error.advice}", file=sys.stderr)
+            print(visible(f"  {error.advice}"), file=sys.stderr)
         return REFUSED
     except BrokenPipeError:
         # Python flushes standard output once more when it ends, and would complain of the pipe then.

@@ -135,7 +135,11 @@ def _prune(args: argparse.Namespace, history: "History") -> int:
 
 def _export(args: argparse.Namespace, history: "History") -> int:
     if args.file == "-":
-        print(_written(history.get(args.id), args.format or "json"))
+        from quantlab.terminal.screen import visible
+
+        written = _written(history.get(args.id), args.format or "json")
+        # JSON and CSV are for programs, which are given what there is.
+        print(visible(written) if args.format == "md" else written)
         return 0
     file = Path(args.file).absolute()
     kind = args.format or file.suffix.removeprefix(".").lower()

@@ -18,7 +18,7 @@ from quantlab.methods.base import Method
 from quantlab.methods.worker import disk_error
 from quantlab.models.architecture import context_length
 from quantlab.models.configuration import cause, configuration
-from quantlab.models.quiet import watching
+from quantlab.models.quiet import import_transformers, watching
 from quantlab.records import Model, Placement, Progress, Variant, silent
 from quantlab.runtime.offload import OffloadFolder
 from quantlab.runtime.placement import canonical
@@ -54,7 +54,8 @@ def _in_turn(placement: Placement) -> Iterator[None]:
 def prepare() -> None:
     """Import the parts of transformers that it would otherwise import at the first load."""
     import accelerate  # noqa: F401 - imported ahead of time
-    from transformers import AutoModelForCausalLM  # noqa: F401 - imported ahead of time
+
+    import_transformers()
 
 
 def skeleton(model: Model) -> torch.nn.Module:

@@ -4,6 +4,15 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from quantlab.errors import ModelError
+from quantlab.models.quiet import import_transformers
+
+#: Settings by which a configuration names code, of transformers' own or of a repository of the Hub.
+_CHOOSES_CODE = frozenset(
+    f"{prefix}{name}_implementation{suffix}"
+    for prefix in ("", "_")
+    for name in ("attn", "experts")
+    for suffix in ("", "_internal", "_autoset")
+) | {"use_kernels", "kernel_config", "auto_map", "custom_pipelines", "custom_generate"}
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
@@ -14,10 +23,11 @@ def configuration(values: Mapping[str, Any], name: str) -> "PreTrainedConfig":
 
     Raises ModelError, naming the model as `name`, where transformers does not know its kind or refuses a value.
     """
+    import_transformers()
     from transformers import AutoConfig, PreTrainedConfig
 
     # transformers writes what JSON has no number for (infinity) as {"__float__": "Infinity"}.
-    values = PreTrainedConfig._decode_special_floats(dict(values))
+    values = PreTrainedConfig._decode_special_floats(_without_code(values))
     kind = values.pop("model_type", None)
     try:
         return AutoConfig.for_model(kind, **values)
@@ -26,6 +36,13 @@ def configuration(values: Mapping[str, Any], name: str) -> "PreTrainedConfig":
             f"config.json of {name} cannot be used (model_type {kind!r}): {cause(error)}.",
             "Choose a causal language model of a kind that transformers knows, or mend that value.",
         ) from error
+
+
+def _without_code(values: Any) -> Any:
+    """The same values, those of its parts included, without what chooses the code that runs: that is ours to choose."""
+    if isinstance(values, Mapping):
+        return {key: _without_code(value) for key, value in values.items() if key not in _CHOOSES_CODE}
+    return [_without_code(value) for value in values] if isinstance(values, list) else values
 
 
 def cause(error: BaseException) -> str:

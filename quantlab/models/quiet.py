@@ -5,6 +5,8 @@ it, the last one out puts it back, and each thread's bars go to that thread's ow
 """
 
 import logging
+import os
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +16,7 @@ from quantlab.records import Progress, silent
 #: transformers imports torchao where it is installed, and that says which of its kernels do not fit here.
 _CHATTY = ("torchao", "torch.utils._pytree")
 
+_importing = threading.Lock()
 _change = threading.Lock()
 _inside = 0
 _before: tuple = ()
@@ -51,16 +54,32 @@ def _bar(_factory, args, kwargs) -> _Bar:
 
 
 def hush() -> None:
-    """Before transformers is imported for the first time."""
+    """Before transformers is imported for the first time: quiet, and without kernels from a hub.
+
+    transformers and bitsandbytes fetch compiled code from a hub where a package `kernels` is installed, and a
+    config.json can ask for some. Code from elsewhere is never run here, so that package is out of their reach.
+    """
     for name in _CHATTY:
         logging.getLogger(name).setLevel(logging.ERROR)
+    os.environ["USE_HUB_KERNELS"] = "NO"
+    sys.modules.setdefault("kernels", None)
+
+
+def import_transformers() -> None:
+    """Import it and what is used of it first, one thread at a time.
+
+    Its names come in when they are asked for, and of two threads that ask at the same time one may find half of them.
+    """
+    with _importing:
+        hush()
+        from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer  # noqa: F401 - imported ahead of time
 
 
 @contextmanager
 def watching(progress: Progress) -> Iterator[None]:
     """Tell `progress` instead of transformers' bars, and keep its notes from the terminal."""
     global _inside, _before
-    hush()
+    import_transformers()
     from transformers.utils import logging as notes
 
     outer = getattr(_mine, "progress", silent)

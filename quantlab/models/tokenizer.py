@@ -7,6 +7,7 @@ from quantlab.errors import BadInput, ModelError
 from quantlab.models import source
 from quantlab.models.configuration import cause, configuration
 from quantlab.models.folder import read_config
+from quantlab.models.quiet import import_transformers
 from quantlab.records import Model
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ def load_tokenizer(model: Model) -> "PreTrainedTokenizerBase":
 
     Raises ModelError where transformers cannot read it.
     """
+    import_transformers()
     from transformers import AutoTokenizer
 
     folder = model.folder or source.DEMO_FOLDER

@@ -4,7 +4,6 @@ import threading
 from collections.abc import Iterator
 from statistics import median
 
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
@@ -13,6 +12,7 @@ from quantlab.errors import Stopped
 from quantlab.events import Done, Event, Finished, Loading, NotKept, Started, Token
 from quantlab.records import Comparison, Run
 from quantlab.terminal.progress import Line, interrupt_sets
+from quantlab.terminal.screen import Screen
 from quantlab.terminal.tables import NAME_WIDTH, broken, narrow
 
 
@@ -40,9 +40,9 @@ def follow(events: Iterator[Event], stop: threading.Event) -> Done:
     raise Stopped
 
 
-def show(comparison: Comparison, console: Console | None = None, replayed: bool = False) -> None:
+def show(comparison: Comparison, console: Screen | None = None, replayed: bool = False) -> None:
     """The answers, then a table of their figures, then what to know of them."""
-    console = console or Console()
+    console = console or Screen()
     if replayed:
         when = comparison.started.astimezone().strftime("%Y-%m-%d %H:%M")
         console.print(f"[yellow]Nothing ran: this was measured on {when}. --fresh measures again.[/]\n")

@@ -3,11 +3,11 @@
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from rich.console import Console
 from rich.markup import escape
 
 from quantlab import units
 from quantlab.records import Offer
+from quantlab.terminal.screen import Screen
 from quantlab.terminal.tables import narrow, printable
 
 if TYPE_CHECKING:
@@ -17,16 +17,16 @@ if TYPE_CHECKING:
     from quantlab.store import Entry
 
 
-def show_saved(saved: "Saved", console: Console | None = None) -> None:
+def show_saved(saved: "Saved", console: Screen | None = None) -> None:
     """Where a quantized model was written, its size, and how long it took."""
     how = "copied from the cache; quantizing took" if saved.reused else "quantized in"
     took = f"{units.size(saved.nbytes)}, {how} {units.seconds(saved.build_s)}"
-    (console or Console(soft_wrap=True)).print(f"{escape(str(saved.folder))}: {took}", highlight=False)
+    (console or Screen(soft_wrap=True)).print(f"{escape(str(saved.folder))}: {took}", highlight=False)
 
 
-def show_kept(store: "CheckpointStore", score_bytes: int = 0, console: Console | None = None) -> None:
+def show_kept(store: "CheckpointStore", score_bytes: int = 0, console: Screen | None = None) -> None:
     """The quantized checkpoints on disk, and what the references' log-probabilities take."""
-    entries, console = store.entries(), console or Console(soft_wrap=True)
+    entries, console = store.entries(), console or Screen(soft_wrap=True)
     held = units.size(sum(entry.nbytes for entry in entries))
     console.print(f"{held} of at most {units.size(store.limit)} in {escape(str(store.root))}", highlight=False)
     for entry in entries:  # a name stands alone: it is copied to `quantlab cache clear`
@@ -38,9 +38,9 @@ def show_kept(store: "CheckpointStore", score_bytes: int = 0, console: Console |
         console.print(f"log-probabilities of references: {units.size(score_bytes)}", highlight=False)
 
 
-def show_history(entries: "Iterable[Entry]", console: Console | None = None) -> None:
+def show_history(entries: "Iterable[Entry]", console: Screen | None = None) -> None:
     """What was measured before, two lines for each: its number stands in front."""
-    console = console or Console(soft_wrap=True)
+    console = console or Screen(soft_wrap=True)
     for entry in entries:
         when = entry.started.astimezone().strftime("%Y-%m-%d %H:%M")
         finished, all_of = len(entry.finished), len(entry.precisions)
@@ -51,7 +51,7 @@ def show_history(entries: "Iterable[Entry]", console: Console | None = None) -> 
         console.print(f"    {escape(printable(', '.join(entry.precisions)))}", highlight=False)
 
 
-def show_offers(offers: Iterable[Offer], console: Console | None = None) -> None:
+def show_offers(offers: Iterable[Offer], console: Screen | None = None) -> None:
     """What can run here, with its estimated memory, and why the rest cannot."""
     table = narrow("precisions", "precision", "bits", "memory", "fits")
     for column in table.columns[1:3]:
@@ -62,13 +62,13 @@ def show_offers(offers: Iterable[Offer], console: Console | None = None) -> None
         cells = (offer.precision.name, units.number(offer.precision.bits), units.size(offer.estimated_bytes), fits)
         why = f". Not here: it {offer.unavailable}" if offer.unavailable else ""
         table.add_row(*(escape(cell) for cell in (*cells, offer.precision.summary + why)))
-    (console or Console()).print(table)
+    (console or Screen()).print(table)
 
 
-def show_models(choices: "Iterable[Choice]", console: Console | None = None) -> None:
+def show_models(choices: "Iterable[Choice]", console: Screen | None = None) -> None:
     """The models that can be named without a download."""
     table = narrow("models", "model")
     table.add_column("what it is")
     for choice in choices:
         table.add_row(escape(choice.name), escape(choice.description))
-    (console or Console()).print(table)
+    (console or Screen()).print(table)

@@ -6,11 +6,11 @@ from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
-from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn
 
 from quantlab.charts.text import shortened
+from quantlab.terminal.screen import Screen, visible
 
 T = TypeVar("T")
 
@@ -30,7 +30,7 @@ class Line:
 
     def __init__(self, description: str) -> None:
         cells = [TextColumn("{task.fields[head]:<14}"), BarColumn(20), TextColumn("{task.fields[count]}")]
-        self._progress = Progress(*cells, TextColumn("{task.fields[what]}"), console=Console(stderr=True))
+        self._progress = Progress(*cells, TextColumn("{task.fields[what]}"), console=Screen(stderr=True))
         self._task = self._progress.add_task("", total=None, head=description, count="", what="")
 
     def __enter__(self) -> "Line":
@@ -50,7 +50,11 @@ class Line:
         task.finished_time = None
         count = f"{done:,}/{total:,}" if known else f"{done:,}" if done else ""
         self._progress.update(
-            self._task, completed=done, head=escape(shortened(head, 22)), count=count, what=escape(what[-_WHAT:])
+            self._task,
+            completed=done,
+            head=escape(visible(shortened(head, 22))),
+            count=count,
+            what=escape(visible(what[-_WHAT:])),
         )
 
     def warn(self, text: str) -> None:

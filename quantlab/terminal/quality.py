@@ -3,7 +3,6 @@
 import threading
 from collections.abc import Iterator
 
-from rich.console import Console
 from rich.markup import escape
 
 from quantlab import units
@@ -13,6 +12,7 @@ from quantlab.errors import Stopped
 from quantlab.events import Loading, Measured, Measuring, NotKept, QualityDone, QualityEvent, QualityStarted
 from quantlab.records import Quality, QualityRun
 from quantlab.terminal.progress import Line, interrupt_sets
+from quantlab.terminal.screen import Screen
 from quantlab.terminal.tables import NAME_WIDTH, broken, narrow, printable
 
 _STAGES = {"speed": "speed", "text": "reading", "tasks": "tasks", "layers": "layers"}
@@ -44,9 +44,9 @@ def follow_quality(events: Iterator[QualityEvent], stop: threading.Event) -> Qua
     raise Stopped
 
 
-def show_quality(quality: Quality, bound: float, memory: int | None = None, console: Console | None = None) -> None:
+def show_quality(quality: Quality, bound: float, memory: int | None = None, console: Screen | None = None) -> None:
     """The figures, what failed, and what to take: `bound` and `memory` as in `advise`."""
-    console = console or Console()
+    console = console or Screen()
     text = quality.text
     console.print(
         f"{escape(quality.model.name)} beside {escape(quality.reference)}: {text.scored:,} tokens of "
@@ -106,7 +106,7 @@ def _cost_cells(run: QualityRun, quality: Quality) -> Iterator[str]:
     yield units.number(run.decode_tokens_per_s)
 
 
-def _show_tasks(quality: Quality, console: Console) -> None:
+def _show_tasks(quality: Quality, console: Screen) -> None:
     for name in quality.tasks:
         rows = [(run.precision, run.tasks[name]) for run in quality.runs if name in run.tasks]
         if not rows:

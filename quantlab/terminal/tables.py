@@ -5,6 +5,8 @@ import re
 from rich import box
 from rich.table import Table
 
+from quantlab.terminal.screen import visible
+
 
 def narrow(title: str, *headings: str) -> Table:
     """A table without vertical lines, whose `headings` are over columns that do not wrap."""
@@ -33,5 +35,5 @@ NAME_WIDTH = 18
 
 
 def printable(text: str) -> str:
-    """Text from elsewhere without the characters that steer a terminal."""
-    return "".join(char if char.isprintable() else "\ufffd" for char in text)
+    """Text from elsewhere in one line, what steers a terminal made visible."""
+    return visible(" ".join(text.split("\n"))).replace("\t", " ")

@@ -148,8 +148,10 @@ def _warm_up() -> Any:
     """Import what the first comparison needs while the visitor reads the page."""
     try:
         import torch  # noqa: F401
-        import transformers  # noqa: F401
 
+        from quantlab.models.quiet import import_transformers
+
+        import_transformers()
         from quantlab import recording  # noqa: F401
         from quantlab.charts import difference, latency, memory, quality_map  # noqa: F401
     except Exception:

@@ -1,0 +1,81 @@
+"""A configuration chooses sizes and never code; transformers is imported by one thread at a time."""
+
+import json
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+from quantlab.models.configuration import configuration
+
+KEYS = ("attn_implementation", "_attn_implementation", "_attn_implementation_internal", "experts_implementation")
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_code_that_a_configuration_names_is_left_out(key):
+    made = configuration({"model_type": "llama", "hidden_size": 64, key: "owner/kernel"}, "tiny")
+    assert "owner/kernel" not in json.dumps(made.to_dict()) and made._attn_implementation != "owner/kernel"
+    assert made.hidden_size == 64
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_in_a_part_of_it_too(key):
+    text = {"hidden_size": 64, "num_hidden_layers": 2, key: "owner/kernel"}
+    made = configuration({"model_type": "gemma3", "text_config": text}, "tiny")
+    assert made.text_config.hidden_size == 64 and made.text_config._attn_implementation != "owner/kernel"
+
+
+def program(source: str) -> str:
+    ran = subprocess.run([sys.executable, "-c", textwrap.dedent(source)], capture_output=True, text=True, timeout=120)
+    assert ran.returncode == 0, ran.stderr
+    return ran.stdout
+
+
+def test_no_kernel_is_fetched_though_a_package_for_it_is_installed(tmp_path):
+    """One that would fetch and run compiled code: here it writes down that it was asked."""
+    package = tmp_path / "kernels"
+    package.mkdir()
+    asked = tmp_path / "asked"
+    (package / "__init__.py").write_text(
+        f"open({str(asked)!r}, 'a').write('imported ')\n__version__ = '0.12.0'\n"
+        f"def get_kernel(name, **_options):\n    open({str(asked)!r}, 'a').write(name)\n    raise RuntimeError(name)\n"
+    )
+    program(f"""
+        import sys
+        sys.path.insert(0, {str(tmp_path)!r})
+        from quantlab.engine.bring import bring
+        from quantlab.methods import precision
+        from quantlab.models import resolve
+        from quantlab.records import Placement, Variant, silent
+        from quantlab.settings import AppSettings
+        for name in ("fp32", "nf4"):
+            model = resolve("demo", AppSettings())
+            brought = bring(Variant(model, precision(name), Placement("cpu", "float32")), silent)
+            session = brought.loaded.start()
+            session.feed([5, 6, 7])
+            session.feed([8])
+    """)
+    assert not asked.exists()
+
+
+def test_threads_that_all_come_first_find_whole_modules():
+    """The first visitor after a start asked for a tokenizer while the imports in the background were half done."""
+    told = program("""
+        import threading
+        from quantlab import models
+        from quantlab.models.quiet import import_transformers
+        from quantlab.models.tokenizer import load_tokenizer
+        from quantlab.settings import AppSettings
+        model, failed = models.resolve("demo", AppSettings()), []
+        def ask():
+            try:
+                load_tokenizer(model)
+            except BaseException as error:
+                failed.append(repr(error))
+        threads = [threading.Thread(target=import_transformers), *(threading.Thread(target=ask) for _ in range(3))]
+        for thread in threads: thread.start()
+        for thread in threads: thread.join()
+        print(failed)
+    """)
+    assert told.strip() == "[]"

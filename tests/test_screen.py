@@ -1,0 +1,68 @@
+"""What models, files and other people write is shown on a terminal and never obeyed by it."""
+
+import io
+
+import pytest
+from rich.table import Table
+
+from quantlab import cli, terminal
+from quantlab.errors import BadInput
+from quantlab.terminal.progress import Line
+from quantlab.terminal.screen import Screen, visible
+from tests.examples import example_comparison as example
+
+CLEAR = "\x1b[2J\x1b]0;owned\x07"
+STEERING = ("\x1b", "\x07", "\x9b", "\r", "\x08", "\u202e", "\u2066", "\x00", "\x7f")
+
+
+@pytest.mark.parametrize("char", STEERING)
+def test_each_is_made_visible(char):
+    assert char not in visible(f"a{char}b") and visible(f"a{char}b")[0::2] == "ab"
+
+
+def test_words_lines_and_other_scripts_stay_as_they_are():
+    text = "naïve — 東京\n\tПривет 🙂 שלום 'x' [bold]"
+    assert visible(text) == text
+
+
+def written(show) -> str:
+    out = io.StringIO()
+    show(Screen(file=out, width=100))
+    return out.getvalue()
+
+
+def test_printed_in_a_table_or_as_markup():
+    def show(screen: Screen) -> None:
+        screen.print(f"[bold]{CLEAR}[/]")
+        table = Table(title=CLEAR)
+        table.add_column(CLEAR)
+        table.add_row(CLEAR)
+        screen.print(table)
+
+    assert "\x1b" not in written(show) and written(show).count("␛") >= 4
+
+
+def test_an_answer_and_a_models_name_in_a_comparison():
+    from dataclasses import replace
+
+    shown = example()
+    runs = tuple(replace(run, text=CLEAR, error=None) for run in shown.runs)
+    evil = replace(shown, runs=runs, model=replace(shown.model, name=f"m{CLEAR}"), prompt=CLEAR)
+    assert "\x1b" not in written(lambda screen: terminal.show(evil, screen))
+
+
+def test_an_error_on_standard_error(monkeypatch, capsys):
+    def broken(_arguments):
+        raise BadInput(f"bad {CLEAR}", f"do {CLEAR}")
+
+    monkeypatch.setitem(cli.VERBS, "models", broken)
+    assert cli.main(["models"]) == cli.REFUSED
+    told = capsys.readouterr().err
+    assert "\x1b" not in told and told.count("␛") == 4
+
+
+def test_what_is_under_way(capsys):
+    with Line("x") as line:
+        line.tell(CLEAR, 1, 2, CLEAR)
+        line.warn(CLEAR)
+    assert "\x1b]0;owned" not in capsys.readouterr().err
