@@ -14,7 +14,7 @@ from quantlab.models.heads import with_its_own_head
 from quantlab.models.identities import check_unchanged, digest, identified, identity
 from quantlab.models.materialize import materialized
 from quantlab.models.shapes import lazy_state_dict
-from quantlab.records import Checkpoint, Model, ModelKind, Progress, TensorInfo, silent
+from quantlab.records import FOUR_BITS_ONCE, Checkpoint, Model, ModelKind, Progress, TensorInfo, silent
 from quantlab.settings import AppSettings
 
 __all__ = [
@@ -163,7 +163,8 @@ def _describe(found: source.Source) -> str:
     if found.kind == "demo":
         return "bundled: small, trained, answers in words"
     if found.kind == "package":
-        return "SmolLM2-135M-Instruct: a real chat model, 135 million weights"
+        what = "SmolLM2-135M-Instruct: a real chat model, 135 million weights"
+        return what if smollm2.published() else f"{what}. {FOUR_BITS_ONCE}"
     if found.kind == "shape":
         weights = shapes.count(shapes.shape_config(shapes.canonical(found.name)))
         size = f"{weights / 1e9:.1f} billion" if weights >= 1e9 else f"{weights / 1e6:.0f} million"

@@ -48,6 +48,11 @@ def here(app: AppSettings) -> bool:
     return hub.in_cache(REPO, COMMIT) or _whole(_kept(app)) or (packaged() is not None and not _missing())
 
 
+def published() -> bool:
+    """Whether the published weights themselves are on this disk."""
+    return hub.in_cache(REPO, COMMIT)
+
+
 def resolve(app: AppSettings, progress: Progress = silent) -> Model:
     """What is on this disk already, else from the Hub, else made from the package.
 

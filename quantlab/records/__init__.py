@@ -5,6 +5,7 @@ was not measured is None, never zero. What each figure means is defined in docs/
 """
 
 from quantlab.records.asked import (
+    FOUR_BITS_ONCE,
     Calibration,
     Checkpoint,
     Model,
@@ -49,6 +50,7 @@ from quantlab.records.quality import (
 
 __all__ = [
     "CONFIDENCE",
+    "FOUR_BITS_ONCE",
     "PARTS",
     "QUANTILES",
     "Bucket",

@@ -7,7 +7,7 @@ from quantlab.ui.share import HUB_ID
 KINDS = {
     "demo": "Bundled with the app and trained for it: small, and it knows one invented world.",
     "folder": "A folder on this machine, with safetensors weights and a tokenizer.",
-    "package": "A real chat model, from the Hugging Face Hub or, without it, from a Python package on this machine.",
+    "package": "From the Hugging Face Hub or, without it, from a Python package on this machine.",
     "hub": "From the Hugging Face Hub, downloaded once. Add @revision for a certain version.",
     "shape": "A published architecture filled with random weights: memory and speed are true, the text is meaningless.",
 }
