@@ -8,7 +8,8 @@ from quantlab.engine.sampling import sampler
 from quantlab.errors import BadInput, ModelError, QuantlabError, Stopped
 from quantlab.methods import method_of, most_precise, precision, variant_of
 from quantlab.methods.published import STORED, as_stored, check_there, is_published, label, precision_of, read
-from quantlab.models.tokenizer import encode_prompt, load_tokenizer
+from quantlab.models.architecture import vocabulary_size
+from quantlab.models.tokenizer import check_ids, encode_prompt, load_tokenizer
 from quantlab.records import Model, Precision, Progress, Settings, Variant, silent
 from quantlab.running import Question, check_tokenizer
 from quantlab.runtime import placement as placements
@@ -97,6 +98,7 @@ def plan(model: Model, entrants: tuple[Entrant, ...], prompt: str, settings: Set
     placement = placements.resolve(settings.placement)
     tokenizer = load_tokenizer(model)
     prompt_ids = tuple(encode_prompt(tokenizer, prompt, settings.raw))
+    check_ids(tokenizer, prompt_ids, vocabulary_size(models.config(model)), "The prompt")
     _check_lengths(len(prompt_ids), settings, context_length(model), app)
     sampler(settings)  # refuses settings out of range before anything loads
     question = Question(prompt_ids, tokenizer, _eos_ids(model, tokenizer), settings)

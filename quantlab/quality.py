@@ -21,7 +21,8 @@ from quantlab.fidelity.reference import Rows, ScoreStore, score_store
 from quantlab.fidelity.windows import Windows, windows
 from quantlab.measure.machine import machine, versions
 from quantlab.methods import PRECISIONS
-from quantlab.models.tokenizer import load_tokenizer
+from quantlab.models.architecture import vocabulary_size
+from quantlab.models.tokenizer import check_ids, load_tokenizer
 from quantlab.planning import Entrant, Plan, context_length, plan, refusal
 from quantlab.readying import Readying, entered, telling, variant_cache
 from quantlab.records import (
@@ -160,6 +161,7 @@ class _Job:
     def _windows(self) -> Windows:
         tokenizer = self.plan.question.tokenizer
         ids = tokenizer.encode(self.text.content, add_special_tokens=False, verbose=False)
+        check_ids(tokenizer, ids, vocabulary_size(models.config(self.plan.model)), "The text")
         return windows(ids, tokenizer.bos_token_id, context_length(self.plan.model), self.settings.windows)
 
     def _order(self) -> tuple[Entrant, ...]:

@@ -18,7 +18,7 @@ from quantlab.cli.arguments import (
     placement,
     write,
 )
-from quantlab.errors import Stopped
+from quantlab.errors import BadInput, Stopped
 from quantlab.records import Settings
 
 DEFAULT_PRECISIONS = "fp32,bf16,int8,nf4,nf4-dq,fp4"
@@ -64,8 +64,17 @@ def _settings(args: argparse.Namespace) -> Settings:
     )
 
 
+def _piped() -> str:
+    """Standard input as text. Raises BadInput where it is not UTF-8."""
+    content = sys.stdin.buffer.read() if hasattr(sys.stdin, "buffer") else sys.stdin.read().encode()
+    try:
+        return content.decode()
+    except UnicodeDecodeError as error:
+        raise BadInput(f"The prompt is not UTF-8: byte {error.start:,} cannot be read.", "Save it as UTF-8.") from error
+
+
 def run(args: argparse.Namespace) -> int:
-    prompt = sys.stdin.read() if args.prompt == "-" else args.prompt
+    prompt = _piped() if args.prompt == "-" else args.prompt
     names = columns(args)
     if args.json and args.json != "-":
         check_writable(Path(args.json).absolute())

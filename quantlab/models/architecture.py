@@ -59,6 +59,12 @@ def context_length(config: Mapping[str, Any]) -> int | None:
     return None
 
 
+def vocabulary_size(config: Mapping[str, Any]) -> int | None:
+    """How many tokens a model has embeddings for; None where its configuration does not say."""
+    found = text_config(config).get("vocab_size", config.get("vocab_size"))
+    return found if isinstance(found, int) and not isinstance(found, bool) and found > 0 else None
+
+
 def not_causal(config: Mapping[str, Any]) -> str | None:
     """Why a model does not go on with a text from left to right, in words that go on from "it ..."; None where it does.
 

@@ -41,6 +41,11 @@ DTYPE_BITS = {
 #: The safetensors library refuses longer headers; a corrupt length must not make us read gigabytes.
 MAX_HEADER_BYTES = 100_000_000
 
+#: More than any tensor of a model has.
+MAX_DIMENSIONS = 16
+#: A configuration of several parts nests them two or three deep.
+MAX_DEPTH = 20
+
 DOWNLOAD_AGAIN = "Download or copy it again."
 
 
@@ -160,8 +165,8 @@ def read_header(file: Path, name: str) -> dict[str, TensorInfo]:
         try:
             header = json.loads(opened.read(length))
             header.pop("__metadata__", None)
-            tensors = {tensor: TensorInfo(tuple(it["shape"]), it["dtype"]) for tensor, it in header.items()}
-            spans = sorted((*map(int, it["data_offsets"]), tensor) for tensor, it in header.items())
+            tensors = {tensor: TensorInfo(_shape(it["shape"]), it["dtype"]) for tensor, it in header.items()}
+            spans = sorted((*_span(it["data_offsets"]), tensor) for tensor, it in header.items())
             sizes = {tensor: math.prod(it.shape) * DTYPE_BITS[it.dtype] // 8 for tensor, it in tensors.items()}
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             raise damaged from None
@@ -175,6 +180,23 @@ def read_header(file: Path, name: str) -> dict[str, TensorInfo]:
     if 8 + length + end < size:
         raise ModelError(f"{file.name} of {name!r} is damaged: it is longer than its header says.", DOWNLOAD_AGAIN)
     return tensors
+
+
+def _shape(value: Any) -> tuple[int, ...]:
+    """Raises ValueError for what is no list of few sizes: a product of thousands, or of texts, fills all memory."""
+    if not isinstance(value, list) or len(value) > MAX_DIMENSIONS or not all(_is_size(it) for it in value):
+        raise ValueError(value)
+    return tuple(value)
+
+
+def _span(value: Any) -> tuple[int, int]:
+    if not isinstance(value, list) or len(value) != 2 or not all(_is_size(it) for it in value):
+        raise ValueError(value)
+    return value[0], value[1]
+
+
+def _is_size(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**63
 
 
 def _read_shards(folder: Path, name: str) -> dict[str, TensorInfo]:
@@ -216,7 +238,22 @@ def _read_json(file: Path, name: str) -> dict[str, Any]:
         raise ModelError(f"{file.name} of {name!r} is not valid JSON ({error}).", DOWNLOAD_AGAIN) from None
     if not isinstance(found, dict):
         raise ModelError(f"{file.name} of {name!r} is not a JSON object.", DOWNLOAD_AGAIN)
+    if file.name.endswith("config.json") and _depth(found) > MAX_DEPTH:
+        raise ModelError(f"{file.name} of {name!r} is nested more than {MAX_DEPTH} deep.", DOWNLOAD_AGAIN)
     return found
+
+
+def _depth(value: Any) -> int:
+    """How deep objects and lists are nested, by looking level by level: a call for each would not come back."""
+    depth, level = 0, [value]
+    while level and depth <= MAX_DEPTH:
+        inner = [it for held in level if isinstance(held, dict | list) for it in _inside(held)]
+        depth, level = depth + bool(inner), inner
+    return depth
+
+
+def _inside(held: Any) -> list[Any]:
+    return list(held.values()) if isinstance(held, dict) else held
 
 
 def _holds(config: dict[str, Any], key: str) -> bool:

@@ -104,7 +104,8 @@ def check_header(header: GgufHeader, file_name: str, name: str) -> GgufHeader:
     """The same header. Raises ModelError where it is not that of a whole language model."""
     _not_split(file_name, name)
     whose = "" if _short(name) == file_name else f" of {name!r}"
-    if header.metadata.get("split.count", 0) > 1:
+    count = header.metadata.get("split.count", 0)
+    if not isinstance(count, int) or count > 1:
         raise ModelError(
             f"{file_name}{whose} is one part of a model that was split into several.",
             "Join them with llama.cpp: llama-gguf-split --merge FIRST_PART WHOLE_FILE.",

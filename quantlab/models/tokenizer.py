@@ -48,6 +48,10 @@ def encode_prompt(tokenizer: "PreTrainedTokenizerBase", prompt: str, raw: bool) 
     The chat template, where there is one, is applied to one user message unless `raw`. Raises BadInput for an empty
     prompt, ModelError for a template that fails.
     """
+    try:
+        prompt.encode()
+    except UnicodeEncodeError as error:
+        raise BadInput(f"The prompt holds half a character at {error.start:,}.", "Remove it.") from error
     chat = bool(tokenizer.chat_template) and not raw
     prefix = _prefix(tokenizer)
     # A typed BOS beside the one that is put there anyway would be a second one.
@@ -68,6 +72,19 @@ def encode_prompt(tokenizer: "PreTrainedTokenizerBase", prompt: str, raw: bool) 
     while len(ids) > 1 and ids[0] == ids[1] == tokenizer.bos_token_id:
         ids = ids[1:]
     return ids
+
+
+def check_ids(tokenizer: "PreTrainedTokenizerBase", ids: Sequence[int], size: int | None, what: str) -> None:
+    """Raises BadInput where a text (`what`: "The prompt") has a token that the model has no embedding for.
+
+    `size` is that of the model's vocabulary. Tokens are added to a tokenizer more easily than to a model.
+    """
+    if size is not None and (beyond := next((i for i in ids if i >= size), None)) is not None:
+        raise BadInput(
+            f"{what} holds {tokenizer.convert_ids_to_tokens(beyond)!r}, token {beyond:,}, and the model knows "
+            f"{size:,}.",
+            "Leave it out, or take the tokenizer that the model was published with.",
+        )
 
 
 def token_texts(tokenizer: "PreTrainedTokenizerBase", ids: Sequence[int]) -> tuple[str, ...]:

@@ -4,6 +4,9 @@ import torch
 
 from quantlab.methods.rtn.layout import PLANES, packed_columns, padded
 
+#: The least that float16 holds beside zero.
+SMALLEST = 2.0**-24
+
 
 def quantize(
     weight: torch.Tensor, bits: int, group_size: int, symmetric: bool
@@ -25,8 +28,9 @@ def quantize(
         # Zero always lies in the range, so that it stays exactly zero.
         low, high = grouped.amin(-1).clamp(max=0), grouped.amax(-1).clamp(min=0)
         span, steps = high - low, top
-    tiny = torch.finfo(torch.float16).smallest_normal
-    scale = (span / steps).clamp(min=tiny).to(torch.float16)
+    # Below its smallest normal number float16 goes on in equal steps, with fewer digits: the codes are computed with
+    # what is stored, so that much of it is made up for.
+    scale = (span / steps).clamp(min=SMALLEST).to(torch.float16)
     step = scale.float().unsqueeze(-1)
     zero = (top + 1) // 2 if symmetric else (-low.unsqueeze(-1) / step).round().clamp(0, top)
     codes = ((grouped / step).round() + zero).clamp(0, top).to(torch.uint8).view(rows, -1)
