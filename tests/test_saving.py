@@ -142,3 +142,10 @@ def test_a_calibration_text_counts_only_where_it_is_read(model):
 
     one, other = (variant_of(model, PRECISIONS["nf4"], CPU, Calibration(samples=n)) for n in (1, 2))
     assert one == other
+
+
+def test_the_page_offers_all_that_can_be_saved():
+    from quantlab.ui.save_panel import savable as offered
+
+    assert {"gptq-4", "q4_k_m", "nf4", "int8", "bf16"} <= set(offered())
+    assert set(offered()) == {name for name, one in PRECISIONS.items() if savable(one)}

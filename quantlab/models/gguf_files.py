@@ -8,6 +8,7 @@ from typing import Any
 from quantlab.errors import ModelError
 from quantlab.models.folder import has_safetensors
 from quantlab.models.gguf_header import GgufHeader, read_header
+from quantlab.models.gguf_values import wrong
 from quantlab.records import Checkpoint
 
 SUFFIX = ".gguf"
@@ -114,6 +115,8 @@ def check_header(header: GgufHeader, file_name: str, name: str) -> GgufHeader:
     if kind != "model" or not header.architecture or not header.tensors:
         what = f"a GGUF file of type {kind}" if kind != "model" else "a GGUF file without a model"
         raise ModelError(f"{file_name}{whose} is {what}.", "Choose a file that holds a language model.")
+    if (fault := wrong(header)) is not None:
+        raise ModelError(f"The header of {file_name}{whose} is wrong: {fault}.", "Download or make the file again.")
     return header
 
 

@@ -45,8 +45,11 @@ class _Ended:
 
 
 def savable() -> list[str]:
-    """The precisions that have a checkpoint of their own."""
-    return [one.name for method in METHODS.values() if method.kept for one in method.precisions]
+    """The precisions that have a checkpoint which other programs read, those first that take long to make."""
+    from quantlab.saving import savable as has_checkpoint
+
+    found = [one for method in sorted(METHODS.values(), key=lambda it: not it.kept) for one in method.precisions]
+    return [one.name for one in found if has_checkpoint(one)]
 
 
 def build() -> SavePanel:
