@@ -66,3 +66,14 @@ def test_what_is_under_way(capsys):
         line.tell(CLEAR, 1, 2, CLEAR)
         line.warn(CLEAR)
     assert "\x1b]0;owned" not in capsys.readouterr().err
+
+
+def test_logits_that_are_no_numbers_are_said():
+    """All weights were NaN and the answers empty, and nobody was told."""
+    from dataclasses import replace
+
+    shown = example()
+    broken = replace(shown.runs[1], nonfinite=2_048)
+    told = written(lambda screen: terminal.show(replace(shown, runs=(shown.runs[0], broken)), screen))
+    assert f"{broken.precision}: 2,048 of its logits were infinite or not a number" in " ".join(told.split())
+    assert "not a number" not in written(lambda screen: terminal.show(shown, screen))

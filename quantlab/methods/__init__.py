@@ -53,6 +53,9 @@ def variant_of(model: Model, chosen: Precision, placement: Placement, calibratio
 
 
 def most_precise(chosen: tuple[Precision, ...]) -> Precision:
-    """The one with the most bits; among equals the one that its table names first."""
-    order = list(PRECISIONS)
-    return max(chosen, key=lambda p: (p.bits, -order.index(p.name) if p.name in PRECISIONS else -len(order)))
+    """The one with the most bits; among equals the one whose numbers reach farther, then the one named first.
+
+    float16 has digits that bfloat16 lacks, but a model that leaves its range gives no numbers at all.
+    """
+    order = {name: -place for place, name in enumerate(PRECISIONS)}
+    return max(chosen, key=lambda p: (p.bits, p.exponent_bits, order.get(p.name, -len(order))))

@@ -14,6 +14,10 @@ class DensePrecision(Precision):
 
     dtype: str
 
+    @property
+    def exponent_bits(self) -> int:
+        return 5 if self.dtype == "float16" else 8
+
 
 class Dense(Method):
     """fp32, fp16 and bf16."""

@@ -60,6 +60,11 @@ class Precision:
     bits: float
     summary: str
 
+    @property
+    def exponent_bits(self) -> int:
+        """How far the numbers reach, in bits of their exponent; of integers, their scales' reach."""
+        return 8
+
 
 @dataclass(frozen=True)
 class Placement:

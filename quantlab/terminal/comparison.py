@@ -78,6 +78,12 @@ def _notes(run: Run) -> tuple[str, ...]:
         what.append(f"quantizing took {units.seconds(run.load.build_s)}; the checkpoint is kept on disk")
     if run.load.mapped_bytes:
         what.append(f"{units.size(run.load.mapped_bytes)} of its memory are the file's own pages, mapped")
+    if run.nonfinite:
+        what.insert(
+            0,
+            f"{run.nonfinite:,} of its logits were infinite or not a number, so that its figures mean nothing: its "
+            "type overflowed (fp16 does so with large activations; take bf16), or the weights are damaged",
+        )
     return (*what, *run.load.notes, *([spread] if len(set(places.values())) > 1 else []))
 
 

@@ -80,7 +80,7 @@ def test_names_lead_to_precisions_or_to_an_error_with_the_valid_ones():
         precisions([])
     with pytest.raises(BadInput, match="more than once: fp32"):
         precisions(["fp32", "nf4", "fp32"])
-    assert most_precise(precisions(["rtn-2", "bf16", "fp16"])).name == "fp16", "the first of equals"
+    assert most_precise(precisions(["rtn-2", "bf16", "fp16"])).name == "bf16", "it reaches farther"
 
 
 @pytest.mark.parametrize("device", ["cpu", "cuda"])

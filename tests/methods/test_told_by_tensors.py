@@ -136,3 +136,11 @@ def test_codes_in_a_floating_type_are_counted_as_quantized(tmp_path):
     assert 4.5 <= chosen.bits < 4.7 and brought.stored.bits_per_quantized_weight == pytest.approx(chosen.bits, rel=0.02)
     assert not [note for note in brought.loaded.facts.notes if "estimated" in note]
     brought.loaded.close()
+
+
+def test_of_two_types_of_sixteen_bits_the_one_that_reaches_farther_is_the_reference():
+    """A model whose activations leave float16's range gave no numbers, and everything was compared with that."""
+    chosen = tuple(precision(name) for name in ("fp16", "nf4", "bf16"))
+    assert most_precise(chosen).name == most_precise(chosen[::-1]).name == "bf16"
+    assert most_precise((precision("fp16"), precision("int8"))).name == "fp16"
+    assert most_precise((precision("bf16"), precision("fp32"))).name == "fp32"
