@@ -3,7 +3,7 @@
 import threading
 import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from statistics import median
@@ -138,6 +138,8 @@ class _Job:
             run = self._known(entrant)
             if run is None:
                 run = yield from self._measure(entrant)
+            elif entrant is plan.reference:
+                yield from self._outputs_again(entrant)
             if entrant in plan.entrants:
                 self.runs[entrant.name] = run
                 yield Measured(run)
@@ -284,6 +286,21 @@ class _Job:
         elif self.outputs is not None:
             return replace(run, layers=layers.errors(network, ids, self.outputs))
         return run
+
+    def _outputs_again(self, reference: Entrant) -> Generator[QualityEvent, None, None]:
+        """What the reference's layers make, where it was measured earlier and others are still to be set beside it.
+
+        Its figures are kept and its rows lie on disk, but not the outputs of its modules. Where it cannot be loaded any
+        more, the others go without.
+        """
+        others = [
+            entrant for entrant in self.plan.entrants if entrant is not reference and self._known(entrant) is None
+        ]
+        if not self.settings.layers or not others or self.stop.is_set():
+            return
+        with ExitStack() as leases, suppress(QuantlabError), telling(reference.name):
+            ready = yield from self.readying.ready(reference, leases)
+            yield from self._layers(reference, ready, QualityRun(reference.name))
 
     def _told(self, entrant: Entrant, stage: Stage, work) -> Generator[Measuring, None, object]:
         """Do the work in a thread and pass its progress on, with the time left by the pace so far."""

@@ -6,9 +6,10 @@ is replayed. One that was cut short is resumed: what was finished is not repeate
 
 import json
 import threading
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, TypeVar
 
 from quantlab import models
 from quantlab.comparison import compare
@@ -23,6 +24,8 @@ from quantlab.quality import quality
 from quantlab.records import Comparison, Model, Quality, QualityRun, QualitySettings, Run, Settings, Text
 from quantlab.runtime.placement import resolve
 from quantlab.store import History, Recorder
+
+S = TypeVar("S", Settings, QualitySettings)
 
 #: Changes when a figure of the same answer is measured or computed otherwise.
 METRICS = 1
@@ -125,11 +128,11 @@ def resumed(history: History, entry: int, stop: threading.Event | None = None) -
     asked, earlier = found.asked, Earlier(entry, found.done)
     try:
         if kind == "comparison":
-            settings = wire.read(Settings, asked["settings"], "settings")
+            settings = _with_whole_paths(wire.read(Settings, asked["settings"], "settings"), asked["settings"])
             inputs = (asked["model"], asked["precisions"], asked["prompt"], settings)
             events = kept_compare(history, *inputs, stop=stop, earlier=earlier)
         else:
-            settings = wire.read(QualitySettings, asked["settings"], "settings")
+            settings = _with_whole_paths(wire.read(QualitySettings, asked["settings"], "settings"), asked["settings"])
             name, content = asked["text"]["name"], asked["text"]["content"]
             read = text(name) if content is None else pasted(content, name)
             inputs = (asked["model"], asked["precisions"], read, settings)
@@ -137,6 +140,13 @@ def resumed(history: History, entry: int, stop: threading.Event | None = None) -
         yield from events
     finally:
         history.interrupt(entry)  # nothing happens where it has come to its end
+
+
+def _with_whole_paths(settings: S, asked: Mapping[str, Any]) -> S:
+    """The settings as they were asked for here: what reads exports cuts a path to its last name, for they come from
+    elsewhere."""
+    file = asked["calibration"]["file"]
+    return replace(settings, calibration=replace(settings.calibration, file=None if file is None else Path(file)))
 
 
 def comparison_key(plan: Plan) -> str:
