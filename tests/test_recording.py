@@ -195,3 +195,16 @@ def test_the_key_is_made_of_plain_data(monkeypatch, history, folder):
     compared(history, folder)
     compared(history, folder)
     assert len(set(keys)) == 1 and len(keys[0]) == 64
+
+
+def test_a_calibration_text_is_found_again_where_it_lies():
+    """An export names a file alone; going on with an entry of this machine looked for it in the folder of the day."""
+    from quantlab import recording
+    from quantlab.export import wire
+    from quantlab.records import Calibration, QualitySettings, Settings
+
+    for kind in (Settings, QualitySettings):
+        for file in (Path("/some/where/calibration.txt"), None):
+            settings = kind(calibration=Calibration(file, "digest"))
+            asked = recording._plain(settings)
+            assert recording._with_whole_paths(wire.read(kind, asked, "settings"), asked) == settings
