@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from statistics import median
 
-from quantlab import models
+from quantlab import models, offers
 from quantlab.engine.background import in_background
 from quantlab.engine.cache import VariantCache
 from quantlab.engine.disk import identity
@@ -38,6 +38,7 @@ from quantlab.records import (
 )
 from quantlab.running import DECODES, Ready, decode_speeds
 from quantlab.settings import app_settings
+from quantlab.units import size
 
 #: The same weights in another rounding: what such a pair differs by is noise, and a smaller difference is none.
 ROUNDINGS: Mapping[str, str] = {"fp32": "bf16", "bf16": "fp32", "fp16": "fp32"}
@@ -125,6 +126,7 @@ class _Job:
     rows: Rows | None = None
     floor: Fidelity | None = None
     outputs: layers.Outputs | None = None
+    no_floor: str = ""
     windows: Windows = field(init=False)
 
     def run(self) -> Iterator[QualityEvent]:
@@ -172,7 +174,10 @@ class _Job:
         if rounding is None or any(entrant.name == rounding for entrant in order):
             return order
         extra = Entrant(PRECISIONS[rounding], self.plan.model)
-        if refusal(extra, self.readying.device):
+        if not self.settings.noise_floor or refusal(extra, self.readying.device):
+            return order
+        if (needed := offers.estimated_bytes(self.plan.variant(extra))) > (free := offers.budget(self.readying.device)):
+            self.no_floor = f"not measured: {rounding} would need {size(needed)}, and {size(free)} are free"
             return order
         return (order[0], extra, *order[1:])
 
@@ -184,6 +189,8 @@ class _Job:
         reference, rounding = self.plan.reference.name, self._rounding()
         if rounding is None:
             return f"there is none: {reference} has no second rounding of the same weights"
+        if self.floor is None and (self.no_floor or not self.settings.noise_floor):
+            return self.no_floor or "not measured: it was switched off"
         if self.floor is None and self.stop.is_set():
             return f"not measured yet: {rounding} was not read before the stop"
         if self.floor is None:

@@ -8,6 +8,7 @@ from statistics import median
 
 import pytest
 
+from quantlab import offers
 from quantlab.errors import BadInput, OutOfMemory
 from quantlab.events import Measured, Measuring, QualityDone, QualityStarted
 from quantlab.fidelity.reference import ScoreStore
@@ -200,3 +201,14 @@ def test_the_run_is_dated_by_its_beginning(store, loader):
 def test_random_weights_have_no_quality():
     with pytest.raises(BadInput, match="random weights"):
         list(quality("shape:bench-100m", ["fp32"], text("demo"), SETTINGS))
+
+
+def test_the_noise_floor_is_not_read_where_nobody_wants_it_or_it_does_not_fit(store, loader, monkeypatch):
+    off = replace(SETTINGS, noise_floor=False, layers=False)
+    found = done(run(store, loader, ["fp32", "rtn-4"], settings=off))
+    assert found.noise_floor is None and "switched off" in found.floor and "bf16" not in loader.loads
+    loader.loads.clear()
+    estimated = offers.estimated_bytes
+    monkeypatch.setattr(offers, "estimated_bytes", lambda it: 10**15 if it.precision.name == "bf16" else estimated(it))
+    found = done(run(store, loader, ["fp32", "rtn-4"], settings=replace(SETTINGS, layers=False)))
+    assert found.noise_floor is None and "bf16 would need 1,000,000 GB" in found.floor and "bf16" not in loader.loads

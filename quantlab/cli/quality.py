@@ -42,6 +42,9 @@ def add(verbs) -> None:
     )
     quality.add_argument("--no-layers", action="store_true", help="leave the error of each layer out")
     quality.add_argument(
+        "--no-noise-floor", action="store_true", help="do not load the reference in a second rounding to read the floor"
+    )
+    quality.add_argument(
         "--kld-bound", type=float, default=KLD_BOUND, help=f"what the advice takes for close, in nats ({KLD_BOUND})"
     )
     quality.add_argument("--memory", type=float, metavar="MB", help="what the advice takes for fitting")
@@ -88,6 +91,7 @@ def _settings(args: argparse.Namespace) -> QualitySettings:
         windows=args.windows,
         tasks=tasks,
         layers=not args.no_layers,
+        noise_floor=not args.no_noise_floor,
         reference=args.reference,
         placement=placement(args),
         calibration=calibration(args),

@@ -21,7 +21,9 @@ from quantlab.errors import BadInput
 R = TypeVar("R")
 
 #: `Record.field` of fields that a schema got after its first version was written. A file without one has its default.
-LATER: frozenset[str] = frozenset({"Peak.device", "QualityRun.decode_samples", "QualityRun.identity", "Run.identity"})
+LATER: frozenset[str] = frozenset(
+    {"Peak.device", "QualitySettings.noise_floor", "QualityRun.decode_samples", "QualityRun.identity", "Run.identity"}
+)
 #: By so much a sum of float32 may pass the end of its range.
 _ROUNDING = 1e-5
 _ADVICE = "The file was not written by quantlab, or it was changed by hand."

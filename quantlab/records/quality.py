@@ -20,6 +20,7 @@ class QualitySettings:
 
     At most `windows` windows of the text are read; `new_tokens` are decoded a few times for the speed, after the
     beginning of the text. `layers` asks for the error of each layer, where a variant's network can be looked into.
+    `noise_floor` reads the reference in a second rounding too, which may have to be loaded for it.
     """
 
     windows: int = 40
@@ -29,6 +30,7 @@ class QualitySettings:
     reference: str | None = None
     placement: Placement = field(default_factory=Placement)
     calibration: Calibration = field(default_factory=Calibration)
+    noise_floor: bool = True
 
 
 @dataclass(frozen=True)
