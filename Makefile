@@ -117,13 +117,15 @@ lint: $(DEV)
 	$(PY) -m ruff format --check
 
 # In an environment of its own, with nothing held back. What is installed from a file of this machine, and what comes with
-# Python itself, is left out; a local build of torch goes by its public version.
+# Python itself, is left out; a local build of torch goes by its public version. gptqmodel asks for that numpy below Python
+# 3.14 only, which has no wheel of it.
 LOCK := build/lock
 lock:
 	rm -rf $(LOCK)
 	$(MAKE) test VENV=$(LOCK) CONSTRAINTS=
 	$(LOCK)/bin/python -m pip freeze --exclude pip --exclude setuptools --exclude wheel | \
-	  sed -e '/ @ /d' -e '/^-e /d' -e 's/+[a-z0-9.]*$$//' > .ci/constraints.txt
+	  sed -e '/ @ /d' -e '/^-e /d' -e 's/+[a-z0-9.]*$$//' -e 's/^numpy==.*/&; python_version < "3.14"/' \
+	  > .ci/constraints.txt
 
 format: $(DEV)
 	$(PY) -m ruff check --fix

@@ -5,15 +5,14 @@ own API: transformers loads no HQQ checkpoint, and the format is the package's o
 """
 
 import math
-import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
-from io import StringIO
 from typing import TYPE_CHECKING
 
 from quantlab.methods.base import DTYPE_BYTES, Method, missing_package
+from quantlab.models.quiet import NO_OUTPUT, NO_WARNINGS
 from quantlab.records import Checkpoint, Model, Placement, Precision, Progress
 from quantlab.runtime.session import LoadedModel
 
@@ -121,8 +120,7 @@ def _as_linear(layer: "torch.nn.Module") -> "torch.nn.Linear":
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Keep the package's notes on optional back ends from the terminal."""
-    with redirect_stdout(StringIO()), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with NO_OUTPUT, NO_WARNINGS:
         yield
 
 

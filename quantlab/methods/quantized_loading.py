@@ -2,11 +2,9 @@
 
 import logging
 import os
-import warnings
 from collections.abc import Iterator, Mapping, Set
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager
 from dataclasses import replace
-from io import StringIO
 from typing import Any
 
 import torch
@@ -18,6 +16,7 @@ from quantlab.methods.base import missing_package
 from quantlab.methods.bitsandbytes import give_rows_in_order, quiet_bitsandbytes
 from quantlab.methods.quantized_facts import details, what_runs
 from quantlab.models.folder import DTYPE_BITS, quantization, stored_as
+from quantlab.models.quiet import NO_BARS, NO_OUTPUT, NO_WARNINGS
 from quantlab.models.tokenizer import load_tokenizer
 from quantlab.records import Model, Placement, Progress
 from quantlab.runtime.session import Storage
@@ -229,32 +228,19 @@ def _notes(network: torch.nn.Module, found: FromFiles, method: str, settings: Ma
 @contextmanager
 def _silence(method: str) -> Iterator[None]:
     """Keep banners, bars and warnings of the libraries that a stored method needs from the terminal."""
-    from tqdm import tqdm
-
     if method == "compressed-tensors" and not missing_package("loguru"):
         from loguru import logger
 
         logger.disable("compressed_tensors")
-    shown = tqdm.__init__
-
-    def hidden(bar, *args, **kwargs) -> None:
-        shown(bar, *args, **kwargs | {"disable": True})
-
-    tqdm.__init__ = hidden
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        tqdm.__init__ = shown
+    with NO_BARS, NO_WARNINGS:
+        yield
 
 
 def _import_gptqmodel() -> None:
     """Import it without its banner. Its pool has to hold two workers also on one core."""
     os.environ.setdefault("GPTQMODEL_CPU_WORKERS", str(max(2, os.cpu_count() or 1)))
     # Its logger greets the terminal with an empty line when it is made.
-    with redirect_stdout(StringIO()), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with NO_OUTPUT, NO_WARNINGS:
         from logbar import LogBar
 
         LogBar.shared().setLevel(logging.CRITICAL)

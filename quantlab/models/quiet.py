@@ -8,8 +8,10 @@ import logging
 import os
 import sys
 import threading
-from collections.abc import Iterator
+import warnings
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from io import StringIO
 
 from quantlab.records import Progress, silent
 
@@ -17,10 +19,33 @@ from quantlab.records import Progress, silent
 _CHATTY = ("torchao", "torch.utils._pytree")
 
 _importing = threading.Lock()
-_change = threading.Lock()
-_inside = 0
-_before: tuple = ()
 _mine = threading.local()
+
+
+class Shared:
+    """A change to something that the whole process has, for as long as anybody is inside.
+
+    `change` makes it and gives what puts it back. Only the first one in calls it, and the last one out undoes it: in
+    whatever order they leave, what was there before comes back.
+    """
+
+    def __init__(self, change: Callable[[], Callable[[], None]]) -> None:
+        self._change = change
+        self._lock = threading.Lock()
+        self._inside = 0
+        self._undo: Callable[[], None] | None = None
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._inside:
+                self._undo = self._change()
+            self._inside += 1
+
+    def __exit__(self, *_error: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if not self._inside:
+                self._undo()
 
 
 class _Bar:
@@ -80,22 +105,63 @@ def watching(progress: Progress) -> Iterator[None]:
     """Tell `progress` instead of transformers' bars, and keep its notes from the terminal."""
     global _inside, _before
     import_transformers()
-    from transformers.utils import logging as notes
-
     outer = getattr(_mine, "progress", silent)
-    with _change:
-        if not _inside:
-            _before = notes.get_verbosity(), notes.set_tqdm_hook(_bar)
-            notes.set_verbosity_error()
-        _inside += 1
     _mine.progress = progress
     try:
-        yield
+        with _QUIET_TRANSFORMERS:
+            yield
     finally:
         _mine.progress = outer
-        with _change:
-            _inside -= 1
-            if not _inside:
-                verbosity, hook = _before
-                notes.set_verbosity(verbosity)
-                notes.set_tqdm_hook(hook)
+
+
+def _quiet_transformers() -> Callable[[], None]:
+    from transformers.utils import logging as notes
+
+    verbosity, hook = notes.get_verbosity(), notes.set_tqdm_hook(_bar)
+    notes.set_verbosity_error()
+
+    def undo() -> None:
+        notes.set_verbosity(verbosity)
+        notes.set_tqdm_hook(hook)
+
+    return undo
+
+
+def _no_output() -> Callable[[], None]:
+    shown, sys.stdout = sys.stdout, StringIO()
+
+    def undo() -> None:
+        sys.stdout = shown
+
+    return undo
+
+
+def _no_bars() -> Callable[[], None]:
+    from tqdm import tqdm
+
+    # As it stands in the class: others put things there too that make a new function at each look.
+    own, shown = vars(tqdm)["__init__"], tqdm.__init__
+
+    def hidden(bar, *args, **kwargs) -> None:
+        shown(bar, *args, **kwargs | {"disable": True})
+
+    def undo() -> None:
+        tqdm.__init__ = own
+
+    tqdm.__init__ = hidden
+    return undo
+
+
+def _no_warnings() -> Callable[[], None]:
+    before = warnings.filters[:]
+    warnings.simplefilter("ignore")
+
+    def undo() -> None:
+        warnings.filters[:] = before
+
+    return undo
+
+
+_QUIET_TRANSFORMERS = Shared(_quiet_transformers)
+#: What libraries print, the bars of tqdm's own class, and Python's warnings.
+NO_OUTPUT, NO_BARS, NO_WARNINGS = Shared(_no_output), Shared(_no_bars), Shared(_no_warnings)
