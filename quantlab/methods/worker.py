@@ -40,6 +40,16 @@ _ROOT = Path(__file__).resolve().parents[2]
 log = logging.getLogger(__name__)
 
 
+def unavailable() -> str | None:
+    """Why no worker can be had on this system, in words that go on from "it ..."; None where one can."""
+    if os.name == "posix":
+        return None
+    return (
+        "needs Linux or macOS, because it quantizes in a process that is handed a pipe and ended with its children: "
+        "choose nf4, int8 or rtn-4, or a checkpoint that somebody published"
+    )
+
+
 def run(
     task: str, arguments: Mapping[str, Any], progress: Progress, environment: Mapping[str, str] | None = None
 ) -> None:

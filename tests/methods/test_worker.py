@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from quantlab.errors import BadInput, ModelError, OutOfMemory, Stopped, Unavailable
-from quantlab.methods import worker
+from quantlab.methods import METHODS, worker
 from quantlab.records import silent
 
 HERE = "tests.methods.test_worker"
@@ -142,3 +142,12 @@ def test_the_forecast_is_in_seconds_and_then_in_minutes():
     assert worker._time_left(1, 4, 10.0) == ", about 30 s left"
     assert worker._time_left(1, 4, 100.0) == ", about 5 min left"
     assert worker._time_left(4, 4, 100.0) == worker._time_left(0, 0, 5.0) == ""
+
+
+@pytest.mark.parametrize("name", [method.name for method in METHODS.values() if method.kept])
+def test_where_no_worker_can_be_had_it_is_said_and_the_others_go_on(monkeypatch, name):
+    monkeypatch.setattr("os.name", "nt")
+    method = METHODS[name]
+    reason = method.unavailable("cpu")
+    assert reason is not None and (reason.startswith("needs Linux or macOS") or "needs the package" in reason)
+    assert METHODS["dense"].unavailable("cpu") is None and METHODS["rtn"].unavailable("cpu") is None

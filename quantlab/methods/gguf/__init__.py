@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from quantlab.errors import ModelError
+from quantlab.methods import worker
 from quantlab.methods.base import Method, already_quantized, missing_package
 from quantlab.methods.gguf import architecture as architectures
 from quantlab.methods.gguf.header import read_header
@@ -73,7 +74,7 @@ class Gguf(Method):
                 "needs llama.cpp built for CUDA, and this one is for the CPU: "
                 "CMAKE_ARGS=-DGGML_CUDA=on pip install --force-reinstall --no-binary :all: llama-cpp-python"
             )
-        return None
+        return worker.unavailable()
 
     def refuses(self, precision: GgufPrecision, checkpoint: Checkpoint, device: str) -> str | None:
         return already_quantized(checkpoint) or architectures.refusal(checkpoint.config)
@@ -109,8 +110,6 @@ class Gguf(Method):
         return False
 
     def build(self, variant: Variant, folder: Path, progress: Progress) -> None:
-        from quantlab.methods import worker
-
         model, text = variant.model, variant.calibration
         calibration = None
         if variant.precision.imatrix:

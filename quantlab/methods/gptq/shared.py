@@ -47,7 +47,7 @@ class CalibratedMethod(Method):
     def unavailable(self, device: str) -> str | None:
         if missing_package("gptqmodel") or missing_package("optimum"):
             return "needs the packages gptqmodel and optimum: pip install -r requirements-gptq.txt"
-        return None
+        return worker.unavailable()
 
     def refuses(self, precision: Precision, checkpoint: Checkpoint, device: str) -> str | None:
         if (reason := already_quantized(checkpoint)) is not None:
