@@ -1,6 +1,7 @@
 """The command line, in this process where that suffices and as a program where its streams matter."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -209,3 +210,24 @@ def test_a_reader_that_leaves_early_causes_no_complaint(verb):
     started.stdout.close()
     err = started.stderr.read()
     assert (started.wait(60), err) == (1, "")
+
+
+@pytest.mark.slow
+def test_a_plain_comparison_leaves_nothing_on_the_terminal_but_ours(tmp_path):
+    """Libraries warn of arguments that will go, of kernels that are missing, and draw bars of their own."""
+    names = "fp32,int8,nf4,rtn-4,hqq-4,ao-int8"
+    asked = ("--model", "demo", "--precisions", names, "--prompt", "Sanna", "--max-new-tokens", "4")
+    environment = os.environ | {"QUANTLAB_HISTORY_FILE": str(tmp_path / "history.sqlite")}
+    ran = subprocess.run(
+        [sys.executable, "-m", "quantlab.cli", "compare", *asked],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env=environment,
+    )
+    assert ran.returncode == 0, ran.stderr
+    bars = [line for line in ran.stderr.splitlines() if line.strip()]
+    assert [line for line in bars if "━" not in line] == []
+    assert ran.stdout.startswith("fp32 (reference)")
+    foreign = ("Warning", "warn", "[transformers]", "it/s", "Failed to", "kernels", "torchao/", "W1")
+    assert [line for line in ran.stdout.splitlines() if any(word in line for word in foreign)] == []

@@ -82,7 +82,8 @@ def _compared(quality: Quality) -> bool:
 
 
 def _answered(quality: Quality) -> tuple[str, ...]:
-    return tuple(task for task in quality.settings.tasks if any(task in run.tasks for run in quality.runs))
+    """The tasks that can be drawn: of a group that was asked for its members."""
+    return tuple(task for task in quality.tasks if any(task in run.tasks for run in quality.runs))
 
 
 def _looked_into(quality: Quality) -> tuple[str, ...]:

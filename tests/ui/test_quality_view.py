@@ -256,3 +256,17 @@ def test_a_time_left_is_as_exact_as_it_can_be(seconds, told):
 def test_what_is_not_kept_is_said_with_the_status():
     view = fold(QualityView(), NotKept("The disk <is> full."), 0.0)
     assert "not kept in the history. The disk &lt;is&gt; full." in quality_fragments.status(view, running=True)
+
+
+def test_the_members_of_a_group_of_tasks_are_drawn():
+    """The group's own name is nowhere among the figures, so that its chart was missing."""
+    from dataclasses import replace
+
+    from quantlab.charts import flips
+    from quantlab.ui.quality_panels import _answered
+    from tests.quality_examples import quality
+
+    shown = quality()
+    asked = replace(shown, settings=replace(shown.settings, tasks=("a_group",)))
+    assert _answered(asked) == tuple(shown.runs[0].tasks) != ()
+    assert flips.figure(asked, _answered(asked)[-1]).data
