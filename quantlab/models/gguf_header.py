@@ -25,6 +25,19 @@ MAX_HEADER_BYTES = 200_000_000
 MAX_TENSORS, MAX_KEYS, MAX_DIMENSIONS, MAX_NESTING = 100_000, 100_000, 4, 3
 _ALIGNMENT = 32
 
+#: Numbers that ggml gave out once and reads no more; the later ones were layouts for one kind of processor each.
+_REMOVED = MappingProxyType(
+    {
+        4: "Q4_2",
+        5: "Q4_3",
+        31: "Q4_0_4_4",
+        32: "Q4_0_4_8",
+        33: "Q4_0_8_8",
+        36: "IQ4_NL_4_4",
+        37: "IQ4_NL_4_8",
+        38: "IQ4_NL_8_8",
+    }
+)
 #: ggml's types by number: name, weights in a block, bytes of a block.
 _TYPES = MappingProxyType(
     {
@@ -92,6 +105,10 @@ class GgufHeader:
     def about(self, key: str) -> Any:
         """A value that the architecture names for itself ("context_length"), or None."""
         return self.metadata.get(f"{self.architecture}.{key}")
+
+
+class _RemovedType(Exception):
+    """A tensor's type that no program reads any more."""
 
 
 class _CutShort(Exception):
@@ -176,6 +193,11 @@ def parse_header(stream: BinaryIO, size: int, file_name: str, name: str) -> Gguf
         raise refused("is cut short: the file ends before its header does", DOWNLOAD_AGAIN) from None
     except UnicodeDecodeError:
         raise refused("is damaged: a name in its header is no text", DOWNLOAD_AGAIN) from None
+    except _RemovedType as removed:
+        raise refused(
+            f"holds tensors of the type {removed}, which llama.cpp has removed",
+            "Take the Q4_0 file of this model (or IQ4_NL): llama.cpp lays it out in that way as it loads.",
+        ) from None
     except (ValueError, struct.error, OverflowError, MemoryError) as error:
         raise refused(f"is damaged: its header cannot be read ({error})", DOWNLOAD_AGAIN) from None
     offsets = {tensor: start + offset for tensor, offset in offsets.items()}
@@ -196,6 +218,8 @@ def _tensor_table(reader: _Reader, count: int) -> tuple[dict[str, TensorInfo], d
             raise ValueError(f"{name} has {dimensions} dimensions")
         shape = tuple(reader.number("Q") for _ in range(dimensions))
         number, offsets[name] = reader.number("I"), reader.number("Q")
+        if number in _REMOVED:
+            raise _RemovedType(_REMOVED[number])
         if number not in _TYPES:
             raise ValueError(f"{name} has the unknown type {number}")
         dtype, block, block_bytes = _TYPES[number]

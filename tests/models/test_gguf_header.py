@@ -103,3 +103,17 @@ def test_an_absurd_length_does_not_make_it_read_on(content):
     with pytest.raises(ModelError, match="too long"):
         parse_header(io.BytesIO(absurd), 1 << 40, "small.gguf", "small")
     assert MAX_HEADER_BYTES < 1 << 28, "what is read at most, of a file of a terabyte"
+
+
+@pytest.mark.parametrize(("number", "name"), [(4, "Q4_2"), (31, "Q4_0_4_4"), (33, "Q4_0_8_8"), (38, "IQ4_NL_8_8")])
+def test_a_type_that_was_removed_is_no_damage(tmp_path, number, name):
+    """Its number stands behind the name, the dimensions and the shape of a tensor."""
+    from tests.models.gguf_making import write
+
+    content = write(tmp_path / "m.gguf")
+    tensor = b"token_embd.weight"
+    place = content.index(struct.pack("<Q", len(tensor)) + tensor) + 8 + len(tensor) + 4 + 2 * 8
+    (tmp_path / "m.gguf").write_bytes(content[:place] + struct.pack("<I", number) + content[place + 4 :])
+    with pytest.raises(ModelError, match=rf"holds tensors of the type {name}, which llama.cpp has removed") as refused:
+        read_header(tmp_path / "m.gguf", "m")
+    assert "Q4_0" in refused.value.advice
