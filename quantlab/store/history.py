@@ -5,6 +5,7 @@ A run is committed when it is finished, in a transaction of its own: whatever en
 
 import json
 import logging
+import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -145,7 +146,7 @@ class History:
                 " ORDER BY started DESC, id DESC LIMIT :limit OFFSET :offset",
                 values,
             ).fetchall()
-            return tuple(entries.entry_of(connection, row) for row in rows)
+            return tuple(filter(None, (_listed(connection, row) for row in rows)))
 
     def entry(self, entry: int) -> Entry:
         """One line."""
@@ -246,3 +247,12 @@ class History:
 
 def _now() -> str:
     return datetime.now(UTC).isoformat()
+
+
+def _listed(connection: sqlite3.Connection, row: sqlite3.Row) -> Entry | None:
+    """One line of a list; None, and a word in the log, for one that was damaged: it must not hide the others."""
+    try:
+        return entries.entry_of(connection, row)
+    except (ValueError, TypeError) as error:
+        _LOG.warning("entry %s of the history is damaged and left out: %s", row["id"], error)
+        return None

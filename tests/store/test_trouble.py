@@ -190,3 +190,14 @@ def test_an_entry_changed_by_hand_is_refused_by_name(file: Path):
         history.get(entry)
     with pytest.raises(BadInput, match="damaged"):
         history.asked(entry)
+
+
+@pytest.mark.parametrize("column", ["started", "precisions"])
+def test_one_damaged_entry_does_not_hide_the_others(file: Path, column: str, caplog):
+    history = History(file)
+    damaged, whole = kept(history), kept(history)
+    with sqlite3.connect(file) as connection:
+        connection.execute(f"UPDATE entries SET {column} = 'nonsense' WHERE id = ?", (damaged,))
+    connection.close()
+    assert [entry.id for entry in history.entries()] == [whole]
+    assert "is damaged and left out" in caplog.text
