@@ -28,7 +28,7 @@ from quantlab.store import History, Recorder
 S = TypeVar("S", Settings, QualitySettings)
 
 #: Changes when a figure of the same answer is measured or computed otherwise.
-METRICS = 1
+METRICS = 2
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ import torch
 from quantlab.methods.rtn.layout import PLANES, packed_columns, padded
 
 #: The least that float16 holds beside zero.
-SMALLEST = 2.0**-24
+SMALLEST, SMALLEST_NORMAL = 2.0**-24, 2.0**-14
 
 
 def quantize(
@@ -29,8 +29,12 @@ def quantize(
         low, high = grouped.amin(-1).clamp(max=0), grouped.amax(-1).clamp(min=0)
         span, steps = high - low, top
     # Below its smallest normal number float16 goes on in equal steps, with fewer digits: the codes are computed with
-    # what is stored, so that much of it is made up for.
-    scale = (span / steps).clamp(min=SMALLEST).to(torch.float16)
+    # what is stored, so that much of it is made up for. There a scale is never rounded down: the largest weights would
+    # be out of reach.
+    wanted = (span / steps).clamp(min=SMALLEST)
+    scale = wanted.to(torch.float16)
+    short = (scale.float() < wanted) & (wanted < SMALLEST_NORMAL)
+    scale = torch.where(short, scale + SMALLEST, scale)
     step = scale.float().unsqueeze(-1)
     zero = (top + 1) // 2 if symmetric else (-low.unsqueeze(-1) / step).round().clamp(0, top)
     codes = ((grouped / step).round() + zero).clamp(0, top).to(torch.uint8).view(rows, -1)
