@@ -60,8 +60,10 @@ def browser():
 
     Where there is none its tests are skipped, but under CI they fail: a page nobody looked at is not tested.
     """
-    from playwright.sync_api import Error, sync_playwright
+    from playwright.sync_api import Error, expect, sync_playwright
 
+    # As long as everything else waits: machines are busy.
+    expect.set_options(timeout=30_000)
     found = next(filter(None, map(shutil.which, BROWSERS)), None)
     with sync_playwright() as playwright:
         try:

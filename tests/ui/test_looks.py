@@ -3,6 +3,7 @@
 import re
 
 import pytest
+from playwright.sync_api import expect
 
 from tests.ui.pages import COLUMNS, compare
 
@@ -109,16 +110,14 @@ def test_the_theme_switch_is_kept(open_page, url):
     page = open_page(url)
     before = page.evaluate("document.body.classList.contains('dark')")
     page.click("#theme-switch")
-    assert page.evaluate("document.body.classList.contains('dark')") is not before
+    page.wait_for_function(f"document.body.classList.contains('dark') !== {str(before).lower()}")
     page.reload()
-    page.wait_for_selector("#precisions input:checked")
-    assert page.evaluate("document.body.classList.contains('dark')") is not before
+    page.wait_for_function(f"document.body.classList.contains('dark') !== {str(before).lower()}")
 
 
 def test_a_figures_name_leads_to_its_definition(compared):
     compared.evaluate("document.querySelector('.definitions').open = false")
     compared.click("a.define[href='#decode_tokens_per_s'] >> nth=0")
     row = compared.locator("#definitions tr.defined")
-    assert "decode_tokens_per_s" in row.inner_text()
-    box, height = row.bounding_box(), compared.viewport_size["height"]
-    assert 0 <= box["y"] < height
+    expect(row).to_contain_text("decode_tokens_per_s", use_inner_text=True)
+    expect(row).to_be_in_viewport(ratio=1)

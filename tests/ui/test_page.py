@@ -4,6 +4,8 @@ import time
 from collections.abc import Callable
 from contextlib import contextmanager
 
+from playwright.sync_api import expect
+
 from tests.fakes import Script
 from tests.ui.pages import COLUMNS, FAST, compare, served
 
@@ -125,21 +127,24 @@ def test_an_empty_prompt_is_told_and_nothing_is_lost(open_page, url):
     assert "The prompt is empty." in page.inner_text("#problem")
     assert page.locator("#precisions input:checked").count() == 5
     page.click("#examples button:has-text('Sum')")
-    page.wait_for_function("document.querySelector('#prompt textarea').value.includes('27 + 45')")
+    page.wait_for_function("document.querySelector('#prompt textarea')?.value.includes('27 + 45')")
 
 
 def test_the_ticks_stop_at_the_limit(open_page, url):
     page = open_page(url)
     page.click(".pick-group[data-group='Round to nearest'] summary")
     box = page.locator("#precisions input[name='rtn-3']")
-    assert box.is_disabled()
+    expect(box).to_be_disabled()
     page.locator("#precisions input[name=fp4]").uncheck()
-    assert "5 of at most 6" in page.inner_text("#precisions") and box.is_enabled()
+    expect(page.locator("#precisions")).to_contain_text("5 of at most 6", use_inner_text=True)
+    expect(box).to_be_enabled()
     box.focus()
     page.keyboard.press("Space")
-    assert box.is_checked() and page.evaluate("document.activeElement.name") == "rtn-3"
-    assert page.locator("#precisions input[name='gptq-4']").is_disabled()
-    assert "1 ticked" in page.inner_text(".pick-group[data-group='Round to nearest'] summary")
+    expect(box).to_be_checked()
+    expect(box).to_be_focused()
+    expect(page.locator("#precisions input[name='gptq-4']")).to_be_disabled()
+    summary = page.locator(".pick-group[data-group='Round to nearest'] summary")
+    expect(summary).to_contain_text("1 ticked", use_inner_text=True)
 
 
 def test_choosing_a_model_brings_its_estimates(open_page, url):
@@ -158,7 +163,7 @@ QUERY = "?model=shape%3Abench-100m&precisions=nf4,rtn-3&prompt=A+link.&max_new_t
 
 def test_a_link_restores_the_choice_and_the_page_makes_one(open_page, url):
     page = open_page(url + QUERY)
-    page.wait_for_function("document.querySelector('#prompt textarea').value === 'A link.'")
+    page.wait_for_function("document.querySelector('#prompt textarea')?.value === 'A link.'")
     assert page.input_value("#model input") == "shape:bench-100m"
     page.wait_for_timeout(700)
     ticked = "Array.from(document.querySelectorAll('#precisions input:checked')).map(e => e.name)"
@@ -167,7 +172,7 @@ def test_a_link_restores_the_choice_and_the_page_makes_one(open_page, url):
     page.wait_for_selector("#status:has-text('Link copied')")
     page.wait_for_function("location.search.includes('seed=7')")
     again = open_page(page.url)
-    again.wait_for_function("document.querySelector('#prompt textarea').value === 'A link.'")
+    again.wait_for_function("document.querySelector('#prompt textarea')?.value === 'A link.'")
     assert again.evaluate(ticked) == ["nf4", "rtn-3"]
     assert "reference=nf4" in again.url and "sample=1" in again.url
 
@@ -175,7 +180,7 @@ def test_a_link_restores_the_choice_and_the_page_makes_one(open_page, url):
 def test_a_hostile_link_does_nothing(open_page, url):
     evil = "%3Cimg%20src%3Dx%20onerror%3Dwindow.hit%3D1%3E"
     page = open_page(f"{url}?model=/etc&precisions={evil}&prompt={evil}&max_new_tokens=999999&seed=-1&race=9")
-    page.wait_for_function("document.querySelector('#prompt textarea').value.startsWith('<img')")
+    page.wait_for_function("document.querySelector('#prompt textarea')?.value.startsWith('<img')")
     assert page.input_value("#model input") == "demo" and page.locator("#precisions input:checked").count() == 6
     compare(page)
     page.click(".prompt-tokens summary")

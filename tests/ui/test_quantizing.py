@@ -5,6 +5,7 @@ import io
 import pytest
 from gradio_client import Client
 from PIL import Image
+from playwright.sync_api import expect
 
 from quantlab.methods import METHODS
 from quantlab.settings import AppSettings
@@ -33,10 +34,12 @@ def test_groups_fold_and_are_worked_by_keyboard(open_page, url):
     page.keyboard.press("Enter")
     box.focus()
     page.keyboard.press("Space")
-    assert box.is_checked() and "6 of at most 6" in page.inner_text("#precisions")
+    expect(box).to_be_checked()
+    expect(page.locator("#precisions")).to_contain_text("6 of at most 6", use_inner_text=True)
     page.focus("[data-group='GGUF (llama.cpp)'] summary")
     page.keyboard.press("Enter")
-    assert not box.is_visible() and "1 ticked" in page.inner_text("[data-group='GGUF (llama.cpp)'] summary")
+    expect(box).not_to_be_visible()
+    expect(page.locator("[data-group='GGUF (llama.cpp)'] summary")).to_contain_text("1 ticked", use_inner_text=True)
 
 
 OPEN_ALL = "document.querySelectorAll('#precisions details').forEach(group => { group.open = true; })"
@@ -159,9 +162,9 @@ def test_calibration_and_kernel_reach_the_comparison(open_page, tmp_path):
 def test_the_settings_say_truly_what_is_read(open_page, url):
     page = open_page(url)
     page.click("#settings button")
-    told = page.inner_text("#settings")
-    assert "Calibration (GPTQ, AWQ, iq3_xxs, iq2_xxs)" in told
-    assert f"at most {METHODS['awq'].most_samples} samples of {METHODS['awq'].most_length} tokens" in told
+    expect(page.locator("#settings")).to_contain_text("Calibration (GPTQ, AWQ, iq3_xxs, iq2_xxs)", use_inner_text=True)
+    limits = f"at most {METHODS['awq'].most_samples} samples of {METHODS['awq'].most_length} tokens"
+    expect(page.locator("#settings")).to_contain_text(limits, use_inner_text=True)
     box, words = (page.locator(f"#calibration-file {part}") for part in ("button", "[data-testid=upload-text]"))
     assert box.bounding_box()["height"] >= words.bounding_box()["height"]
     assert words.evaluate("e => e.scrollHeight <= e.clientHeight")
@@ -231,6 +234,7 @@ def test_in_public_nothing_can_be_added_or_saved(open_page):
     with served(script, public=True) as address:
         page = open_page(f"{address}?precisions=fp32,{SPEC}")
         page.click("#settings button")
+        expect(page.get_by_label("range slider for Temperature")).to_be_visible()
         assert not page.locator("#add").is_visible() and page.locator("#save").count() == 0
         assert not page.locator("#calibration-file").is_visible() and page.locator("[data-spec*='/']").count() == 0
         client = Client(address, verbose=False, download_files=False)
