@@ -17,7 +17,7 @@ from quantlab.engine.disk import identity
 from quantlab.errors import BadInput
 from quantlab.events import Event, QualityEvent, QualityStarted, Started
 from quantlab.export import wire
-from quantlab.fidelity.texts import BUNDLED, pasted, text
+from quantlab.fidelity.texts import is_named, pasted, text
 from quantlab.measure.machine import machine, versions
 from quantlab.planning import Plan
 from quantlab.quality import quality
@@ -93,7 +93,7 @@ def kept_quality(
     earlier: Earlier | None = None,
 ) -> Iterator[QualityEvent]:
     """`quality()`, kept in the history (None: not kept)."""
-    content = None if read.name in BUNDLED else read.content
+    content = None if is_named(read) else read.content
     asked = {
         "model": model,
         "precisions": list(precisions),

@@ -6,6 +6,7 @@ import pytest
 
 from quantlab import cli
 from quantlab.comparison import variant_cache
+from quantlab.errors import Stopped
 
 QUALITY = ["quality", "--windows", "1", "--no-layers", "--compute-dtype", "float32"]
 
@@ -68,6 +69,33 @@ def test_what_cannot_be_measured_is_refused_in_two_lines(capsys, arguments, told
     assert cli.main([*QUALITY, "--precisions", "fp32", *arguments]) == cli.REFUSED
     said = capsys.readouterr().err
     assert told in said and "Traceback" not in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "name", "told"),
+    [
+        (["--model", "demo"], "demo", "The text is demo, which suits this model"),
+        (["--model", "smollm2"], "english", "The text is english, which suits this model"),
+        (["--model", "owner/name"], "english", "--text names another."),
+        (["--model", "demo", "--text", "english"], "english", ""),
+        (["--model", "smollm2", "--text", "demo"], "demo", ""),
+        (["--text", "wikitext2"], "wikitext2", ""),
+    ],
+)
+def test_without_a_name_the_text_suits_the_model_and_is_told(capsys, monkeypatch, arguments, name, told):
+    reads = []
+
+    def measure(history, model, names, read, settings, stop):
+        reads.append(read.name)
+        raise Stopped
+        yield
+
+    monkeypatch.setattr("quantlab.recording.kept_quality", measure)
+    monkeypatch.setattr("quantlab.fidelity.wikitext.content", lambda: "An encyclopaedia. " * 100)
+    assert cli.main(["quality", *arguments, "--precisions", "fp32"]) == cli.INTERRUPTED
+    said = capsys.readouterr()
+    assert reads == [name] and told in said.err and not said.out
+    assert told or "The text is" not in said.err
 
 
 def test_a_text_shorter_than_a_window_is_refused(capsys, tmp_path):

@@ -12,7 +12,7 @@ from typing import Any
 from quantlab.errors import BadInput
 from quantlab.records import Calibration, Placement, Precision
 
-MODEL = "demo, a folder, a Hub id with @revision, or shape:NAME"
+MODEL = "smollm2, demo, a folder, a Hub id with @revision, or shape:NAME"
 
 
 def add_precisions(verb: argparse.ArgumentParser, default: str) -> None:

@@ -1,6 +1,7 @@
 """`quantlab quality`: how far each precision is from the reference over a text and at tasks."""
 
 import argparse
+import sys
 import threading
 from contextlib import closing
 from pathlib import Path
@@ -20,7 +21,7 @@ from quantlab.cli.arguments import (
 )
 from quantlab.cli.compare import DEFAULT_PRECISIONS, SOME_FAILED
 from quantlab.errors import BadInput, Stopped
-from quantlab.records import QualitySettings
+from quantlab.records import QualitySettings, Text
 
 #: Above any bound in nats and any memory in MB.
 MOST = 1e12
@@ -33,7 +34,12 @@ def add(verbs) -> None:
     )
     quality.add_argument("--model", default="demo", help=MODEL)
     add_precisions(quality, DEFAULT_PRECISIONS)
-    quality.add_argument("--text", default="demo", metavar="FILE", help="a text file, or one of: demo, english")
+    quality.add_argument(
+        "--text",
+        metavar="FILE",
+        help="a text file, or one of: demo, english, wikitext2 (WikiText-2's test set, fetched once from the Hub); "
+        "default: demo for the demo and models with its vocabulary, else english",
+    )
     quality.add_argument(
         "--windows", type=int, default=QualitySettings.windows, help="how many windows of 512 tokens are read at most"
     )
@@ -54,14 +60,13 @@ def add(verbs) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from quantlab.fidelity.texts import text
-
     for asked in (args.kld_bound, args.memory):
         if asked is not None and not 0 < asked < MOST:
             raise BadInput("The bound and the memory must be larger than zero, and numbers that mean something.")
     if args.json and args.json != "-":
         check_writable(Path(args.json).absolute())
-    read, names, settings = text(args.text), columns(args), _settings(args)
+    names, settings = columns(args), _settings(args)
+    read = _text(args)
 
     from quantlab import terminal  # here, because torch comes with these
     from quantlab.cli.history import opened
@@ -81,6 +86,18 @@ def run(args: argparse.Namespace) -> int:
     if stop.is_set():
         raise Stopped
     return SOME_FAILED if any(run.error for run in quality.runs) else 0
+
+
+def _text(args: argparse.Namespace) -> Text:
+    """The text that was named, else the one that suits the model, which is then told."""
+    from quantlab.fidelity import texts
+    from quantlab.settings import app_settings
+
+    if args.text is not None:
+        return texts.text(args.text)
+    suits = texts.suiting(args.model, app_settings())
+    print(f"The text is {suits}, which suits this model; --text names another.", file=sys.stderr)
+    return texts.text(suits)
 
 
 def _settings(args: argparse.Namespace) -> QualitySettings:

@@ -1,4 +1,4 @@
-"""The texts that every variant reads: the demo world's held-out documents, English prose, a user's own."""
+"""The texts that every variant reads: the demo world's held-out documents, English prose, WikiText-2, a user's own."""
 
 import hashlib
 from collections.abc import Mapping
@@ -6,9 +6,11 @@ from pathlib import Path
 from types import MappingProxyType
 
 from quantlab.demo.corpus import BOS, END, held_out_documents
-from quantlab.errors import BadInput
+from quantlab.errors import BadInput, QuantlabError
+from quantlab.fidelity import wikitext
+from quantlab.models.source import of_demo_world
 from quantlab.records import Text
-from quantlab.settings import ASSETS
+from quantlab.settings import ASSETS, AppSettings
 
 #: Names of the bundled texts, and what each is.
 BUNDLED: Mapping[str, str] = MappingProxyType(
@@ -17,16 +19,24 @@ BUNDLED: Mapping[str, str] = MappingProxyType(
         "english": "English prose in ten registers, written for this purpose",
     }
 )
-_KNOWN = f"Name a text file, or one of: {', '.join(BUNDLED)}."
+#: Names of all texts that are no file of a user's; `wikitext2` is fetched once.
+NAMED: Mapping[str, str] = MappingProxyType(
+    {
+        **BUNDLED,
+        "wikitext2": "Wikipedia's articles in WikiText-2, test set: what papers measure perplexity on; from the Hub",
+    }
+)
+_KNOWN = f"Name a text file, or one of: {', '.join(NAMED)}."
 DEMO_DOCUMENTS = 300
 #: A text is held in memory and read in one go by the tokenizer; what lies beyond the first windows is not scored.
 MAX_BYTES = 10 * 10**6
 
 
 def text(source: str) -> Text:
-    """The bundled text of that name, else the text in that file.
+    """The text of that name, else the text in that file.
 
-    Raises BadInput for a file that is missing, empty, not UTF-8 or larger than `MAX_BYTES`.
+    Raises BadInput for a file that is missing, empty, not UTF-8 or larger than `MAX_BYTES`, Unavailable for
+    `wikitext2` where it is not in the Hub's cache and cannot be fetched.
     """
     if source == "demo":
         # One after the other as in training, where each began with BOS and ended with END.
@@ -34,9 +44,24 @@ def text(source: str) -> Text:
         return _text(source, "".join(BOS + document.removesuffix(END) + END for document in documents))
     if source == "english":
         return _text(source, (ASSETS / "texts" / "english.txt").read_text("utf-8"))
+    if source == "wikitext2":
+        return _text(source, wikitext.content())
     if not source.strip():
         raise BadInput("No text was named.", _KNOWN)
     return _text(Path(source).name, _content(Path(source)))
+
+
+def suiting(model: str, app: AppSettings) -> str:
+    """The name of the bundled text that suits a model: its own world for the demo and its kin, else English prose."""
+    return "demo" if of_demo_world(model, app) else "english"
+
+
+def is_named(read: Text) -> bool:
+    """Whether `text(read.name)` gives it again: a file of a user's may have the same name."""
+    try:
+        return read.name in NAMED and text(read.name).digest == read.digest
+    except QuantlabError:
+        return False
 
 
 def pasted(content: str, name: str = "pasted text") -> Text:

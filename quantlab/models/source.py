@@ -3,11 +3,12 @@
 In public a name is only looked up among the allowed ones, so that no answer tells what lies on the server's disk.
 """
 
+import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from quantlab.errors import BadInput, ModelError, unknown
+from quantlab.errors import BadInput, ModelError, QuantlabError, unknown
 from quantlab.models import gguf_files, shapes
 from quantlab.records import ModelKind
 from quantlab.settings import ASSETS, AppSettings
@@ -17,6 +18,8 @@ DEMO_FOLDER = ASSETS / "demo-model"
 _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?", re.ASCII)
 _REVISION = re.compile(r"\w[\w./-]*", re.ASCII)
 COMMIT = re.compile(r"[0-9a-f]{40}")
+#: The demo's tokenizer.json takes 0.15 MB.
+_SMALL_BYTES = 10**6
 #: What can only be meant as a path: it starts like one, or has the separators of one.
 _PATH = re.compile(r"[/~.]|[A-Za-z]:|.*\\|[^/]*/[^/]*/|.*/$", re.DOTALL)
 
@@ -49,6 +52,29 @@ def parse(typed: str, app: AppSettings) -> Source:
 def offline_names() -> tuple[str, ...]:
     """The models that need no download."""
     return (DEMO, *(shapes.PREFIX + name for name in shapes.names()))
+
+
+def of_demo_world(typed: str, app: AppSettings) -> bool:
+    """Whether a name means the demo, or a folder with its vocabulary: such a model knows that world only."""
+    try:
+        found = parse(typed, app)
+    except QuantlabError:
+        return False
+    if found.kind != "folder" or found.folder is None:
+        return found.kind == "demo"
+    theirs = _vocabulary(found.folder)
+    return theirs is not None and theirs == _vocabulary(DEMO_FOLDER)
+
+
+def _vocabulary(folder: Path) -> dict[str, int] | None:
+    """The tokens of a small tokenizer; None for one that is larger than any of the demo's world, or not there."""
+    file = folder / "tokenizer.json"
+    try:
+        if not file.is_file() or file.stat().st_size > _SMALL_BYTES:
+            return None
+        return json.loads(file.read_bytes())["model"]["vocab"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return None
 
 
 def allowed(app: AppSettings) -> tuple[Source, ...]:

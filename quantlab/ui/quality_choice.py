@@ -12,7 +12,7 @@ from quantlab.settings import AppSettings
 from quantlab.ui import choice as choices
 
 PASTE, FILE = "paste", "file"
-SOURCES = (*texts.BUNDLED, PASTE, FILE)
+SOURCES = (*texts.NAMED, PASTE, FILE)
 #: Enough for the errors to be known themselves (`advice.FEW_WINDOWS`), and seconds a variant for the bundled model.
 DEFAULT_WINDOWS = 20
 MAX_WINDOWS, PUBLIC_WINDOWS = 400, 20
@@ -49,11 +49,6 @@ class QualityChoice:
 
 
 FIELDS = tuple(field.name for field in fields(QualityChoice))
-
-
-def text_for(model: str) -> str:
-    """The bundled text that suits a model: its own world for the demo, general English for all others."""
-    return "demo" if model == choices.DEFAULT_MODEL else "english"
 
 
 def from_inputs(*values: object) -> QualityChoice:
@@ -121,7 +116,10 @@ def _check_text(choice: QualityChoice, app: AppSettings) -> None:
 
 
 def text(choice: QualityChoice) -> Text:
-    """The text that every variant is to read. Raises BadInput where it is empty, too large or not UTF-8."""
+    """The text that every variant is to read.
+
+    Raises BadInput where it is empty, too large or not UTF-8, Unavailable where it cannot be fetched.
+    """
     if choice.source == PASTE:
         return texts.pasted(choice.pasted)
     return _uploaded(Path(choice.file or "")) if choice.source == FILE else texts.text(choice.source)

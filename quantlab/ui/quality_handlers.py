@@ -11,6 +11,7 @@ import gradio as gr
 
 from quantlab import advice
 from quantlab.errors import BadInput, QuantlabError
+from quantlab.fidelity import texts
 from quantlab.records import Quality
 from quantlab.ui import choice, fragments, models, offered, quality_runner, quality_table, runner
 from quantlab.ui import quality_choice as choices
@@ -90,6 +91,13 @@ class QualityHandlers(AddingHandlers):
             inputs.pasted: gr.update(visible=source == PASTE),
             inputs.file: gr.update(visible=source == FILE),
         }
+
+    def suit(self, model: str, source: str) -> Updates:
+        """A bundled text follows the model; what a visitor brought, or WikiText-2, stays."""
+        inputs, fitting = self.parts.inputs, texts.suiting(str(model or ""), self.app)
+        if source not in texts.BUNDLED:
+            return {inputs.source: gr.skip()}
+        return {inputs.source: gr.update(value=fitting, info=source_info(fitting, suits=True))}
 
     def estimate(self, model: str, compute_dtype: str, ticked: list[str], before: Offered) -> Updates:
         """What the chosen model takes at each precision; ticks and added checkpoints are kept where they can be."""

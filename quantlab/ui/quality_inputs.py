@@ -14,7 +14,8 @@ from quantlab.ui.quality_choice import FILE, PASTE, PUBLIC_TEXT_BYTES, QualityCh
 from quantlab.ui.services import Services
 
 SOURCE_LABELS = (
-    ("Demo world", "demo"), ("English prose", "english"), ("Paste", PASTE), ("Upload", FILE),
+    ("Demo world", "demo"), ("English prose", "english"), ("WikiText-2", "wikitext2"), ("Paste", PASTE),
+    ("Upload", FILE),
 )  # fmt: skip
 
 
@@ -78,7 +79,7 @@ def text_inputs(start: QualityChoice, app: AppSettings):
         value=start.source,
         label="Text that every precision reads",
         elem_id="quality-source",
-        info=source_info(start.source),
+        info=source_info(start.source, suits=True),
     )
     most = f"at most {PUBLIC_TEXT_BYTES / 1e3:.0f} kB" if app.public else f"at most {texts.MAX_BYTES / 1e6:.0f} MB"
     pasted = gr.Textbox(
@@ -94,11 +95,11 @@ def text_inputs(start: QualityChoice, app: AppSettings):
     return source, pasted, file, windows
 
 
-def source_info(source: str) -> str:
-    """What a text is, in a line."""
-    about = texts.BUNDLED.get(source)
+def source_info(source: str, suits: bool = False) -> str:
+    """What a text is, in a line. `suits`: it was chosen for the model, not by the visitor."""
+    about = texts.NAMED.get(source)
     if about:
-        return f"{about[:1].upper()}{about[1:]}."
+        return f"{about[:1].upper()}{about[1:]}.{' Chosen because it suits this model.' * suits}"
     return "Text like that which you want the model for tells most." if source in (PASTE, FILE) else ""
 
 

@@ -7,9 +7,10 @@ import gradio as gr
 
 from quantlab.advice import KLD_BOUND
 from quantlab.errors import QuantlabError
+from quantlab.fidelity import texts
 from quantlab.records import Placement
 from quantlab.settings import AppSettings
-from quantlab.ui import models, panels, quality_choice, quality_inputs
+from quantlab.ui import models, panels, quality_inputs
 from quantlab.ui import quality_fragments as html
 from quantlab.ui.adding import Adding
 from quantlab.ui.compare_tab import DEVICE_QUEUE, SMALL
@@ -71,7 +72,7 @@ class QualityParts:
 def build(app: AppSettings, services: Services) -> None:
     """Make the tab inside the current Blocks, wired."""
     first = models.start_model(services.choices())
-    start = QualityChoice(first, source=quality_choice.text_for(first))
+    start = QualityChoice(first, source=texts.suiting(first, app))
     found = Offered(_first_offers(start, app, services))
     with gr.Row(elem_id="quality-choose", elem_classes="choose"):
         with gr.Column(scale=6, min_width=300, elem_classes="choose-card"):
@@ -153,6 +154,8 @@ def _wire(parts: QualityParts, handlers: QualityHandlers) -> None:
     gr.on([parts.bound.input, parts.memory.input], handlers.advise, limits, parts.advice, **SMALL)
     shown = [parts.inputs.source, parts.inputs.pasted, parts.inputs.file]
     parts.inputs.source.input(handlers.source, parts.inputs.source, shown, **SMALL)
+    suited = [parts.inputs.model, parts.inputs.source]
+    parts.inputs.model.input(handlers.suit, suited, parts.inputs.source, **SMALL)
     _wire_offers(parts, handlers)
     for index, panel in enumerate(parts.panels):
         if panel.pick is not None:

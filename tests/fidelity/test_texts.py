@@ -1,6 +1,8 @@
 """The texts that are read, how they are cut into windows, and what is refused."""
 
+import json
 import re
+import shutil
 
 import pytest
 
@@ -8,6 +10,8 @@ from quantlab.errors import BadInput
 from quantlab.fidelity import texts
 from quantlab.fidelity.texts import BUNDLED, pasted, text
 from quantlab.fidelity.windows import WINDOW, windows
+from quantlab.models.source import DEMO_FOLDER
+from quantlab.settings import AppSettings
 
 
 @pytest.mark.parametrize("name", BUNDLED)
@@ -75,3 +79,31 @@ def test_two_readings_have_two_digests():
 def test_a_text_shorter_than_a_window_is_refused(tokens):
     with pytest.raises(BadInput, match=f"{tokens} tokens, and one window takes {WINDOW}"):
         windows(range(tokens), None, 4_096)
+
+
+@pytest.mark.parametrize(
+    ("model", "suits"),
+    [("demo", "demo"), ("Demo", "demo"), ("smollm2", "english"), ("owner/demo", "english"), ("/no/such", "english")],
+)
+def test_the_text_suits_the_model(model, suits):
+    assert texts.suiting(model, AppSettings(public=False)) == suits
+
+
+def test_a_folder_of_the_demos_world_is_known_by_its_words(tmp_path):
+    own, other, broken = (tmp_path / name for name in ("own", "other", "broken"))
+    for folder in (own, other, broken):
+        folder.mkdir()
+        shutil.copy(DEMO_FOLDER / "tokenizer.json", folder)
+    held = json.loads((own / "tokenizer.json").read_text())
+    (own / "tokenizer.json").write_text(json.dumps(held, indent=None))
+    held["model"]["vocab"] = dict(list(held["model"]["vocab"].items())[:-1])
+    (other / "tokenizer.json").write_text(json.dumps(held))
+    (broken / "tokenizer.json").write_text("[" * 10_000)
+    app = AppSettings(public=False)
+    assert [texts.suiting(str(folder), app) for folder in (own, other, broken)] == ["demo", "english", "english"]
+    assert texts.suiting(str(own), AppSettings(public=True)) == "english", "in public no path is looked at"
+
+
+def test_a_file_named_like_a_text_of_ours_is_not_taken_for_it(tmp_path):
+    (tmp_path / "english").write_text("Words of my own. " * 200)
+    assert not texts.is_named(text(str(tmp_path / "english"))) and texts.is_named(text("english"))

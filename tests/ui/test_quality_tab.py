@@ -134,6 +134,14 @@ def test_the_tab_starts_with_what_each_text_needs():
     assert "no training run has seen" in handlers().source("demo")["inputs.source"]["info"]
 
 
+def test_the_text_follows_the_model_until_a_visitor_brings_one():
+    for model, fitting in (("smollm2", "english"), ("demo", "demo"), (None, "english")):
+        changed = handlers().suit(model, "demo")["inputs.source"]
+        assert changed["value"] == fitting and "suits this model" in changed["info"]
+    for own in ("paste", "file", "wikitext2"):
+        assert "value" not in handlers().suit("demo", own)["inputs.source"]
+
+
 # In a browser.
 
 ROWS = "Array.from(document.querySelectorAll('.quality-table tbody tr'))"
@@ -274,6 +282,22 @@ def test_a_closed_tab_stops_the_work(open_page):
         page.wait_for_selector(".row-measuring")
         page.context.close()
         until(lambda: script.running == 0 and script.stops[-1].is_set(), seconds=6)
+
+
+def test_another_model_brings_its_text(open_page):
+    with served(Script(**QUICK)) as address:
+        page = quality_tab(open_page(address))
+        page.wait_for_selector("#quality-source:has-text('suits this model')")
+        assert page.is_checked("#quality-source input[value=demo]")
+        page.fill("#quality-model input", "owner/name")
+        page.keyboard.press("Enter")
+        page.wait_for_selector("#quality-source input[value=english]:checked")
+        page.click("#quality-source label:has-text('WikiText-2')")
+        page.wait_for_selector("#quality-source:has-text('papers measure perplexity on')")
+        page.fill("#quality-model input", "demo")
+        page.keyboard.press("Enter")
+        page.wait_for_selector("#quality-about:has-text('Bundled')")
+        assert page.is_checked("#quality-source input[value=wikitext2]")
 
 
 def test_tasks_that_cannot_be_had_are_greyed_with_the_reason(open_page):
