@@ -147,16 +147,16 @@ class _Job:
                 try:
                     with telling(one.precision):
                         outcome = answers[one.precision]
-                        if isinstance(outcome, Exception):
+                        if isinstance(outcome, BaseException):
                             raise outcome
                         run = self._checked(one, self._run_of(one, outcome))
                 except QuantlabError as error:
                     run = Run(one.precision, error.what, error.advice, load=one.load)
                 yield from self._finish(run)
 
-    def _answer_together(self, ready: list[Ready]) -> Generator[Event, None, dict[str, Answer | Exception]]:
+    def _answer_together(self, ready: list[Ready]) -> Generator[Event, None, dict[str, Answer | BaseException]]:
         told: queue.Queue = queue.Queue()
-        done: dict[str, Answer | Exception] = {}
+        done: dict[str, Answer | BaseException] = {}
 
         def work(one: Ready) -> None:
             try:
@@ -165,7 +165,7 @@ class _Job:
                     told.put(next(events))
             except StopIteration as end:
                 done[one.precision] = end.value
-            except Exception as error:  # handed over whole, and raised by the one who waits
+            except BaseException as error:  # handed over whole, and raised by the one who waits
                 done[one.precision] = error
             finally:
                 told.put(None)

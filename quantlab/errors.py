@@ -47,6 +47,14 @@ class Stopped(QuantlabError):
         super().__init__("Stopped.")
 
 
+def is_panic(error: BaseException) -> bool:
+    """Whether a library written in Rust (tokenizers, safetensors) broke off: its error is none of Python's `Exception`.
+
+    Whoever catches `Exception` lets it pass, and a thread that hands over errors would end without a word.
+    """
+    return type(error).__name__ == "PanicException"
+
+
 def unknown(kind: str, name: str, valid: Iterable[str]) -> BadInput:
     """The error for a name that is none of `valid`: the near ones first, then all of them."""
     names = list(valid)

@@ -11,7 +11,7 @@ from quantlab import models, offers
 from quantlab.engine.background import in_background
 from quantlab.engine.bring import bring
 from quantlab.engine.cache import VariantCache
-from quantlab.errors import BadInput, Broken, QuantlabError, Stopped, Unavailable
+from quantlab.errors import BadInput, Broken, QuantlabError, Stopped, Unavailable, is_panic
 from quantlab.events import Loaded, Loading
 from quantlab.methods import method_of, precisions
 from quantlab.methods.published import is_published, labels
@@ -109,7 +109,9 @@ def telling(precision: str) -> Iterator[None]:
             yield
     except QuantlabError:
         raise
-    except Exception as error:
+    except BaseException as error:
+        if not isinstance(error, Exception) and not is_panic(error):
+            raise
         log.exception("%s broke", precision)
         raise Broken(
             f"{precision} broke: {type(error).__name__}.", "A defect, not your doing; the log has its traceback."

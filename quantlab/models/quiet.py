@@ -7,12 +7,14 @@ it, the last one out puts it back, and each thread's bars go to that thread's ow
 import logging
 import os
 import sys
+import tempfile
 import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from io import StringIO
 
+from quantlab.errors import is_panic
 from quantlab.records import Progress, silent
 
 #: transformers imports torchao where it is installed, and that says which of its kernels do not fit here.
@@ -103,7 +105,6 @@ def import_transformers() -> None:
 @contextmanager
 def watching(progress: Progress) -> Iterator[None]:
     """Tell `progress` instead of transformers' bars, and keep its notes from the terminal."""
-    global _inside, _before
     import_transformers()
     outer = getattr(_mine, "progress", silent)
     _mine.progress = progress
@@ -162,6 +163,47 @@ def _no_warnings() -> Callable[[], None]:
     return undo
 
 
+def _hold_back() -> Callable[[], None]:
+    """Keep what is written to standard error's descriptor, and show it afterwards unless a panic was among it."""
+    try:
+        held = tempfile.TemporaryFile()  # noqa: SIM115 - closed by what puts all back
+        shown = os.dup(2)
+    except OSError:  # it is closed, or there is no place to keep anything
+        return lambda: None
+    os.dup2(held.fileno(), 2)
+
+    def undo() -> None:
+        os.dup2(shown, 2)
+        os.close(shown)
+        with held:
+            held.seek(0)
+            if (text := held.read()) and not _panicked.is_set():
+                os.write(2, text)
+        _panicked.clear()
+
+    return undo
+
+
+@contextmanager
+def panics_unheard(holding: bool = True) -> Iterator[None]:
+    """For calls into tokenizers, which is written in Rust: where that breaks off, it writes a page to the terminal.
+
+    The error is raised here as it came; see `errors.is_panic`. `holding`: such a page is to be expected.
+    """
+    if not holding:
+        yield
+        return
+    with _STANDARD_ERROR:
+        try:
+            yield
+        except BaseException as error:
+            if is_panic(error):
+                _panicked.set()
+            raise
+
+
+_panicked = threading.Event()
+_STANDARD_ERROR = Shared(_hold_back)
 _QUIET_TRANSFORMERS = Shared(_quiet_transformers)
 #: What libraries print, the bars of tqdm's own class, and Python's warnings.
 NO_OUTPUT, NO_BARS, NO_WARNINGS = Shared(_no_output), Shared(_no_bars), Shared(_no_warnings)

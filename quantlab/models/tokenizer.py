@@ -1,13 +1,15 @@
 """One tokenizer for all precisions of a model, and the three things asked of it: load, encode a prompt, show tokens."""
 
-from collections.abc import Iterable, Sequence
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from quantlab.errors import BadInput, ModelError
+from quantlab.errors import BadInput, ModelError, is_panic
 from quantlab.models import source
 from quantlab.models.configuration import cause, configuration
 from quantlab.models.folder import read_config
-from quantlab.models.quiet import import_transformers
+from quantlab.models.quiet import import_transformers, panics_unheard
 from quantlab.records import Model
 
 if TYPE_CHECKING:
@@ -26,9 +28,13 @@ def load_tokenizer(model: Model) -> "PreTrainedTokenizerBase":
     from transformers import AutoTokenizer
 
     folder = model.folder or source.DEMO_FOLDER
+    options = {"trust_remote_code": False, "local_files_only": True, "use_fast": True}
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True, use_fast=True)
-    except Exception as error:  # each tokenizer class has its own ways to fail, and the user can mend none of them here
+        with panics_unheard():
+            tokenizer = AutoTokenizer.from_pretrained(folder, **options)
+    except BaseException as error:  # each class has its own ways to fail, and the user can mend none of them here
+        if not isinstance(error, Exception) and not is_panic(error):
+            raise
         if (folder / "config.json").is_file():
             # It reads config.json too, so that what is wrong there must not be looked for among the tokenizer's files.
             configuration(read_config(folder, model.name), repr(model.name))
@@ -39,6 +45,45 @@ def load_tokenizer(model: Model) -> "PreTrainedTokenizerBase":
         raise ModelError(
             f"{model.name!r} has no tokenizer.json.", "Save it once with a transformers that can convert it."
         )
+    return _guarded(tokenizer, model.name)
+
+
+def _guarded(tokenizer: "PreTrainedTokenizerBase", name: str) -> "PreTrainedTokenizerBase":
+    """The same tokenizer; what its files make the library break off at is a ModelError, whoever calls it.
+
+    A tokenizer.json is a program too: a pattern that tries every way to part a text ends in a panic, and a vocabulary
+    without an unknown token in an error, at some texts and not at others.
+    """
+    kind = type(tokenizer)
+    patterns = "Regex" in str(json.loads(tokenizer.backend_tokenizer.to_str()).get("decoder"))
+
+    @contextmanager
+    def told(doing: str, holding: bool) -> Iterator[None]:
+        try:
+            with panics_unheard(holding):
+                yield
+        except BaseException as error:
+            # Errors of the library are of no kind of their own; those that are were made by a wrong call, by us.
+            if not is_panic(error) and type(error) is not Exception:
+                raise
+            raise ModelError(
+                f"The tokenizer of {name!r} cannot {doing} ({cause(error)}).",
+                "Its tokenizer.json asks for what the tokenizers library cannot do: copy it again from where the model "
+                "was published, or try another text.",
+            ) from None
+
+    def _encode_plus(self, *args, **kwargs):
+        with told("read this text", True):
+            return kind._encode_plus(self, *args, **kwargs)
+
+    def _decode(self, *args, **kwargs):
+        # In the loop that makes an answer, so nothing is held back without need.
+        with told("write these tokens", patterns):
+            return kind._decode(self, *args, **kwargs)
+
+    # Under the same name: it is written beside a tokenizer that is saved.
+    guards = {"_encode_plus": _encode_plus, "_decode": _decode, "__module__": kind.__module__}
+    tokenizer.__class__ = type(kind.__name__, (kind,), guards)
     return tokenizer
 
 

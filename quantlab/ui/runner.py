@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import gradio as gr
 
-from quantlab.errors import QuantlabError, Stopped
+from quantlab.errors import QuantlabError, Stopped, is_panic
 from quantlab.settings import AppSettings
 from quantlab.ui import choice as choices
 from quantlab.ui.choice import Choice
@@ -67,12 +67,14 @@ def watched(
                 yield view
     except Stopped:
         pass
-    except Exception as error:
+    except BaseException as error:
+        if not isinstance(error, Exception) and not is_panic(error):
+            raise
         problem = problem_of(error, "a run failed")
     yield halt(view, problem)
 
 
-def problem_of(error: Exception, what: str, fault: Problem = OUR_FAULT) -> Problem:
+def problem_of(error: BaseException, what: str, fault: Problem = OUR_FAULT) -> Problem:
     """An error as a visitor reads it. One that is no `QuantlabError` is a defect: `fault`, and the log has it whole."""
     if isinstance(error, QuantlabError):
         return Problem(error.what, error.advice)
