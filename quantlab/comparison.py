@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from quantlab.engine.cache import VariantCache
 from quantlab.errors import ModelError, QuantlabError, Stopped
 from quantlab.events import Done, Event, Finished, Loaded, Started
+from quantlab.fidelity import METRICS
 from quantlab.fidelity.divergence import divergence, score_answer, token_differences
 from quantlab.measure.machine import machine, versions
 from quantlab.models.tokenizer import token_texts
@@ -127,9 +128,9 @@ class _Job:
         return self.known[entrant.name] if wanted else None
 
     def _is_known(self, entrant: Entrant) -> bool:
-        """Whether it was finished with the files of today; which those of an older version were is not known."""
+        """Whether it was finished with the files and by the definitions of today; an older version told neither."""
         run = self.known.get(entrant.name)
-        return run is not None and run.identity == self.plan.identity(entrant)
+        return run is not None and run.metrics == METRICS and run.identity == self.plan.identity(entrant)
 
     def _race(self) -> Iterator[Event]:
         """All variants at once, each in a thread; what they tell comes through one queue."""
@@ -245,7 +246,8 @@ class _Job:
 
     def _finish(self, run: Run) -> Iterator[Event]:
         entrant = next(entrant for entrant in self.plan.entrants if entrant.name == run.precision)
-        run = replace(run, timings_count=not self.plan.settings.race, identity=self.plan.identity(entrant))
+        facts = {"identity": self.plan.identity(entrant), "metrics": METRICS}
+        run = replace(run, timings_count=not self.plan.settings.race, **facts)
         self.runs[run.precision] = run
         yield Finished(run)
 

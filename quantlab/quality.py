@@ -14,7 +14,7 @@ from quantlab.engine.cache import VariantCache
 from quantlab.engine.disk import identity
 from quantlab.errors import BadInput, ModelError, QuantlabError, Stopped
 from quantlab.events import Measured, Measuring, QualityDone, QualityEvent, QualityStarted, Stage
-from quantlab.fidelity import layers, tasks
+from quantlab.fidelity import METRICS, layers, tasks
 from quantlab.fidelity.figures import fidelity
 from quantlab.fidelity.reading import read_reference, read_variant
 from quantlab.fidelity.reference import Rows, ScoreStore, score_store
@@ -22,7 +22,7 @@ from quantlab.fidelity.windows import Windows, windows
 from quantlab.measure.machine import machine, versions
 from quantlab.methods import PRECISIONS
 from quantlab.models.architecture import vocabulary_size
-from quantlab.models.tokenizer import check_ids, load_tokenizer
+from quantlab.models.tokenizer import added_bos, check_ids, load_tokenizer
 from quantlab.planning import Entrant, Plan, context_length, plan, refusal
 from quantlab.readying import Readying, entered, telling, variant_cache
 from quantlab.records import (
@@ -166,7 +166,7 @@ class _Job:
         tokenizer = self.plan.question.tokenizer
         ids = tokenizer.encode(self.text.content, add_special_tokens=False, verbose=False)
         check_ids(tokenizer, ids, vocabulary_size(models.config(self.plan.model)), "The text")
-        return windows(ids, tokenizer.bos_token_id, context_length(self.plan.model), self.settings.windows)
+        return windows(ids, added_bos(tokenizer), context_length(self.plan.model), self.settings.windows)
 
     def _order(self) -> tuple[Entrant, ...]:
         """The reference, the noise floor's rounding where no column has it, then the other columns."""
@@ -205,12 +205,14 @@ class _Job:
         return self.known[entrant.name] if entrant.name in known and wanted else None
 
     def _is_known(self, entrant: Entrant) -> bool:
-        """Whether it was measured with the files of today; which those of an older version were is not known."""
+        """Whether it was measured with the files and by the definitions of today; an older version told neither."""
         run = self.known.get(entrant.name)
-        return run is not None and not run.error and not run.stopped and run.identity == self.plan.identity(entrant)
+        if run is None or run.error or run.stopped or run.metrics != METRICS:
+            return False
+        return run.identity == self.plan.identity(entrant)
 
     def _measure(self, entrant: Entrant) -> Generator[QualityEvent, None, QualityRun]:
-        run = QualityRun(entrant.name, identity=self.plan.identity(entrant))
+        run = QualityRun(entrant.name, identity=self.plan.identity(entrant), metrics=METRICS)
         with ExitStack() as leases:
             try:
                 with telling(entrant.name):
@@ -235,7 +237,9 @@ class _Job:
             if entrant is self.plan.reference and self.rows is not None:
                 self.rows.file.unlink(missing_ok=True)
                 self.rows = self.outputs = None
-            return QualityRun(run.precision, error.what, error.advice, run.load, identity=run.identity)
+            return QualityRun(
+                run.precision, error.what, error.advice, run.load, identity=run.identity, metrics=run.metrics
+            )
         return run
 
     def _speed(self, entrant: Entrant, ready: Ready, run: QualityRun) -> Generator[QualityEvent, None, QualityRun]:

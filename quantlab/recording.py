@@ -17,6 +17,7 @@ from quantlab.engine.disk import identity
 from quantlab.errors import BadInput
 from quantlab.events import Event, QualityEvent, QualityStarted, Started
 from quantlab.export import wire
+from quantlab.fidelity import METRICS
 from quantlab.fidelity.texts import is_named, pasted, text
 from quantlab.measure.machine import machine, versions
 from quantlab.planning import Plan
@@ -26,9 +27,6 @@ from quantlab.runtime.placement import resolve
 from quantlab.store import History, Recorder
 
 S = TypeVar("S", Settings, QualitySettings)
-
-#: Changes when a figure of the same answer is measured or computed otherwise.
-METRICS = 2
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,16 @@
 """The quality run as a stream of events: order, reference, noise floor, failures, stops, what is not repeated."""
 
 import itertools
+import json
+import shutil
 import threading
 from dataclasses import replace
 from datetime import UTC, datetime
 from statistics import median
 
 import pytest
+import torch
+from transformers import AutoModelForCausalLM
 
 from quantlab import offers
 from quantlab.errors import BadInput, OutOfMemory
@@ -14,9 +18,11 @@ from quantlab.events import Measured, Measuring, QualityDone, QualityStarted
 from quantlab.fidelity.reference import ScoreStore
 from quantlab.fidelity.texts import pasted, text
 from quantlab.models.source import DEMO_FOLDER
+from quantlab.models.tokenizer import load_tokenizer
 from quantlab.quality import quality
 from quantlab.records import Model, Placement, Quality, QualitySettings
 from tests.comparing import Loader, fails, fails_while_running
+from tests.fidelity import plain
 
 DEMO = Model("demo", "demo", DEMO_FOLDER)
 SETTINGS = QualitySettings(windows=2, new_tokens=4, placement=Placement("cpu", "float32"))
@@ -75,6 +81,32 @@ def test_everything_is_measured_the_reference_first(store, loader):
         assert bool(one.layers) == (one.precision != "fp32")
     told = [event for event in events if isinstance(event, Measuring) and event.precision == "nf4"]
     assert {event.stage for event in told} == {"speed", "text", "layers"}
+
+
+@pytest.mark.parametrize("adds", [True, False])
+def test_windows_begin_with_bos_only_where_the_tokenizer_adds_it(store, loader, tmp_path, adds):
+    """As in llama.cpp's perplexity, which asks the file's `add_bos_token`; having a BOS is not adding it."""
+    model = DEMO if adds else without_added_bos(tmp_path)
+    tokenizer, read = load_tokenizer(model), text("english")
+    settings = replace(SETTINGS, noise_floor=False)
+    events = list(quality(model, ["fp32"], read, settings, scores=store, variants=loader.variants()))
+    ids = tokenizer.encode(read.content, add_special_tokens=False, verbose=False)
+    network = AutoModelForCausalLM.from_pretrained(DEMO_FOLDER, dtype=torch.float32).eval()
+    expected = {}
+    for bos in (tokenizer.bos_token_id, None):
+        window = plain.windows(ids, bos, 2)
+        logits = plain.network_logits(network, window)
+        expected[bos] = plain.figures(logits, logits, window)["ppl"]
+    right, wrong = (expected[bos] for bos in ((0, None) if adds else (None, 0)))
+    assert done(events).run("fp32").fidelity.ppl.value == pytest.approx(right, rel=1e-5) != pytest.approx(wrong, 1e-3)
+
+
+def without_added_bos(folder) -> Model:
+    """The demo with a tokenizer that has its BOS and puts it before no text."""
+    shutil.copytree(DEMO_FOLDER, folder / "model")
+    file = folder / "model" / "tokenizer.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"post_processor": None}))
+    return Model("without", "folder", folder / "model")
 
 
 def test_the_ladder_is_monotone(store, loader):

@@ -14,6 +14,7 @@ import pytest
 from quantlab import recording
 from quantlab.errors import BadInput
 from quantlab.events import Done, Finished, Loading, Measured, QualityDone
+from quantlab.fidelity import METRICS
 from quantlab.fidelity.texts import pasted, text
 from quantlab.recording import kept_compare, kept_quality, resumed
 from quantlab.records import Placement, QualitySettings, Settings
@@ -148,6 +149,32 @@ def test_a_quality_run_cut_short_is_finished(history, given):
     kept = history.get(entry.id)
     assert kept.text.name == given.name and kept.text.digest == given.digest
     assert [run.precision for run in kept.runs] == names and kept.run("nf4").fidelity.kld.mean > 0
+
+
+def test_what_an_older_version_measured_is_measured_anew(history):
+    """Its errors were of independent tokens, and its windows began otherwise: one table would hold both."""
+    cut(kept_quality(history, "demo", ["fp32", "rtn-4"], text("demo"), QUALITY), Measured)
+    (entry,) = history.entries()
+    (earlier,) = history.get(entry.id).runs
+    assert earlier.metrics == METRICS
+    history.add_run(entry.id, replace(earlier, metrics=METRICS - 1))
+    events = list(resumed(history, entry.id))
+    assert loads(events) == ["fp32", "bf16", "rtn-4"]
+    assert [run.metrics for run in history.get(entry.id).runs] == [METRICS, METRICS]
+
+
+def test_a_comparison_of_an_older_version_is_finished_with_figures_of_one_kind(history, folder):
+    events = kept_compare(history, folder, ["fp32", "rtn-4", "rtn-3"], "Once upon a time", SETTINGS)
+    finished = []
+    with closing(events):
+        for event in events:
+            finished += [event.run] if isinstance(event, Finished) else []
+            if len(finished) == 2:
+                break
+    (entry,) = history.entries()
+    history.add_run(entry.id, replace(finished[1], metrics=0))
+    assert loads(list(resumed(history, entry.id))) == ["fp32", "rtn-4", "rtn-3"]
+    assert {run.metrics for run in history.get(entry.id).runs} == {METRICS}
 
 
 def test_killed_in_the_middle_nothing_finished_is_lost(tmp_path):

@@ -1,8 +1,8 @@
 """A text as windows of tokens, read one by one, each from an empty cache.
 
 The convention is llama.cpp's `llama-perplexity`, so that figures can be set beside its: windows of 512 tokens without
-overlap, the model's BOS in place of the first token of each, and only the second half scored, where every token has
-at least 256 before it.
+overlap, BOS in place of the first token of each where the tokenizer puts one before a text by itself, and only the
+second half scored, where every token has at least 256 before it.
 """
 
 import hashlib
@@ -53,8 +53,8 @@ class Windows:
 def windows(token_ids: Sequence[int], bos_id: int | None, context: int, limit: int | None = None) -> Windows:
     """Cut a text's tokens into windows of `WINDOW`, or of the model's `context` where that is shorter.
 
-    BOS, where there is one, replaces token 0 of each; tokens `size // 2 + 1` to the last are scored; a partial last
-    window is dropped, and so is what lies beyond `limit` windows. Raises BadInput for a text shorter than a window.
+    `bos_id`, where there is one, replaces token 0 of each; tokens `size // 2 + 1` to the last are scored; a partial
+    last window is dropped, and so is what lies beyond `limit` windows. Raises BadInput for a text that fills none.
     """
     size = min(WINDOW, context)
     count = len(token_ids) // size

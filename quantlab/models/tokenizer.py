@@ -119,6 +119,12 @@ def encode_prompt(tokenizer: "PreTrainedTokenizerBase", prompt: str, raw: bool) 
     return ids
 
 
+def added_bos(tokenizer: "PreTrainedTokenizerBase") -> int | None:
+    """The BOS that this tokenizer puts in front of a text by itself; None where it has none, or puts none there."""
+    bos = tokenizer.bos_token_id
+    return bos if bos in _prefix(tokenizer) else None
+
+
 def check_ids(tokenizer: "PreTrainedTokenizerBase", ids: Sequence[int], size: int | None, what: str) -> None:
     """Raises BadInput where a text (`what`: "The prompt") has a token that the model has no embedding for.
 

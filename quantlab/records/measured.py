@@ -128,6 +128,7 @@ class Run:
     `token_ids`, `tokens` and `text` end at end-of-text; `timing` covers every token that was computed. Where
     `timings_count` is False (a race), the times were spoilt by other variants. `stopped` marks a partial answer.
     `identity` is a digest of the files that all this follows from, the reference's included; empty: not known.
+    `metrics` is the version of the definitions that the figures follow (`fidelity.METRICS`); 0: before it was told.
     """
 
     precision: str
@@ -147,6 +148,7 @@ class Run:
     timings_count: bool = True
     stopped: bool = False
     identity: str = ""
+    metrics: int = 0
 
 
 @dataclass(frozen=True)

@@ -152,7 +152,8 @@ class QualityRun:
     """One variant's figures, or its error. `stopped`: ended before all of them were there.
 
     `decode_tokens_per_s` is the median of `decode_samples`, the speeds of several answers, in their order. `identity`
-    is a digest of the files that all this follows from, the reference's included; empty: not known.
+    is a digest of the files that all this follows from, the reference's included; empty: not known. `metrics` is the
+    version of the definitions that the figures follow (`fidelity.METRICS`); 0: older than that was told.
     """
 
     precision: str
@@ -168,6 +169,7 @@ class QualityRun:
     stopped: bool = False
     decode_samples: tuple[Amount, ...] = ()
     identity: str = ""
+    metrics: int = 0
 
 
 @dataclass(frozen=True)

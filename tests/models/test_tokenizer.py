@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from quantlab.demo.tokenizer import BOS
 from quantlab.errors import BadInput, ModelError
 from quantlab.models import shapes, source
-from quantlab.models.tokenizer import encode_prompt, load_tokenizer, token_texts
+from quantlab.models.tokenizer import added_bos, encode_prompt, load_tokenizer, token_texts
 from quantlab.records import Model
 
 
@@ -95,6 +95,15 @@ def test_bos_is_put_where_only_the_configuration_asks_for_it(without_bos, monkey
     monkeypatch.setattr(without_bos, "add_bos_token", True, raising=False)
     ids = encode_prompt(without_bos, f"{BOS}Hello", raw=True)
     assert without_bos.decode(ids) == f"{BOS}Hello" and ids.count(without_bos.bos_token_id) == 1
+
+
+def test_bos_of_a_text_is_what_the_tokenizer_adds_and_not_what_it_has(
+    demo, sentencepiece_like, without_bos, monkeypatch
+):
+    assert [added_bos(it) for it in (demo, sentencepiece_like)] == [demo.bos_token_id, sentencepiece_like.bos_token_id]
+    assert without_bos.bos_token_id is not None and added_bos(without_bos) is None
+    monkeypatch.setattr(without_bos, "add_bos_token", True, raising=False)
+    assert added_bos(without_bos) == without_bos.bos_token_id
 
 
 def test_a_template_that_writes_bos_twice_is_mended(demo, monkeypatch):
