@@ -15,7 +15,8 @@ from quantlab.methods import transformers_loading as loading
 from quantlab.methods.base import missing_package
 from quantlab.methods.bitsandbytes import give_rows_in_order, quiet_bitsandbytes
 from quantlab.methods.quantized_facts import details, what_runs
-from quantlab.models.folder import DTYPE_BITS, quantization, stored_as
+from quantlab.models.folder import DTYPE_BITS
+from quantlab.models.layouts import named_by, quantization
 from quantlab.models.quiet import NO_BARS, NO_OUTPUT, NO_WARNINGS
 from quantlab.models.tokenizer import load_tokenizer
 from quantlab.records import Model, Placement, Progress
@@ -79,7 +80,7 @@ def load_quantized(
     missing here, ModelError, OutOfMemory or Stopped (from `progress`).
     """
     config = models.config(model)
-    method = stored_as(config)
+    method = named_by(config)
     if method is None:
         raise ModelError(
             f"The weights of {model.name} are quantized, but neither config.json nor a file beside it says how.",

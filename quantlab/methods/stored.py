@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from quantlab.methods.base import DTYPE_BYTES, Method, missing_package
-from quantlab.models.folder import DTYPE_BITS, quantization
+from quantlab.models.folder import DTYPE_BITS
 from quantlab.models.gguf_header import BLOCKS
+from quantlab.models.layouts import packed_bits, quantization
 from quantlab.records import Checkpoint, Model, Placement, Precision, Progress, TensorInfo
 from quantlab.runtime.session import LoadedModel
 
@@ -43,6 +44,11 @@ class Stored(Method):
         if method not in PACKAGES:
             known = ", ".join(sorted(PACKAGES))
             return f"cannot load weights stored by {method}, only by {known}: choose another checkpoint of this model"
+        if method != "gguf" and not quantization(checkpoint.config):
+            return (
+                f"needs the settings by which {method} stored these weights (quantization_config in config.json; older"
+                " programs: quantize_config.json), which are not there: get them from where it was published"
+            )
         for package, typed in PACKAGES[method]:
             if missing_package(package):
                 return f"needs the package {package} for weights stored by {method}: pip install {typed}"
@@ -122,12 +128,8 @@ def _weights(layer: str, held: Mapping[str, TensorInfo], checkpoint: Checkpoint)
     key, codes = next((key, info) for key, info in held.items() if _CODES.search(f".{key}"))
     if checkpoint.stored_as == "gguf":
         return math.prod(codes.shape)
-    scales = held.get("scales")
-    if key == "qweight" and scales is not None and len(codes.shape) == 2:
-        if "g_idx" in held:
-            return held["g_idx"].shape[0] * scales.shape[-1]
-        if codes.shape[-1] != scales.shape[-1]:  # AWQ packs the outputs
-            return codes.shape[0] * scales.shape[-1]
+    if key == "qweight" and (packed := packed_bits("", {f".{name}": info for name, info in held.items()})) is not None:
+        return 8 * _nbytes(codes) // packed.bits
     if "weight.absmax" in held:
         return 2 * _nbytes(codes)
     return 8 * _nbytes(codes) // _code_bits(layer, checkpoint.config, codes)

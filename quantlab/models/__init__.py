@@ -12,6 +12,7 @@ from quantlab.models import architecture, gguf_files, hub, shapes, smollm2, sour
 from quantlab.models import folder as folders
 from quantlab.models.heads import with_its_own_head
 from quantlab.models.identities import check_unchanged, digest, identified, identity
+from quantlab.models.layouts import as_told, quantization
 from quantlab.models.materialize import materialized
 from quantlab.models.shapes import lazy_state_dict
 from quantlab.records import FOUR_BITS_ONCE, Checkpoint, Model, ModelKind, Progress, TensorInfo, silent
@@ -115,9 +116,10 @@ def config(model: Model) -> dict[str, Any]:
     if model.folder is None:
         return shapes.shape_config(shapes.canonical(model.name))
     found = folders.read_config(model.folder, model.name)
-    if not found.get("tie_word_embeddings"):
+    if not found.get("tie_word_embeddings") and not quantization(found):
         return found
-    return with_its_own_head(found, model.folder, folders.read_tensors(model.folder, model.name))
+    held = folders.read_tensors(model.folder, model.name)
+    return as_told(with_its_own_head(found, model.folder, held), held)
 
 
 def context_length(model: Model) -> int | None:

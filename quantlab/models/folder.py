@@ -7,13 +7,13 @@ checked in milliseconds, and nothing that a folder holds is ever run.
 import json
 import math
 import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from quantlab.errors import ModelError
 from quantlab.models.architecture import not_causal
-from quantlab.models.layouts import told_by_tensors
+from quantlab.models.layouts import as_told, quantization, stored_as
 from quantlab.records import Checkpoint, TensorInfo
 
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
@@ -87,25 +87,10 @@ def check_config(folder: Path, name: str) -> dict[str, Any]:
     return config
 
 
-def stored_as(config: dict[str, Any]) -> str | None:
-    """How the weights of a folder are quantized already, by the name that its config.json gives; None: they are not."""
-    if not (found := quantization(config)):
-        return None
-    # Before it had a name for its method, bitsandbytes wrote only how many bits to load.
-    old = "bitsandbytes" if found.get("load_in_4bit") or found.get("load_in_8bit") else "quantization_config"
-    return str(found.get("quant_method") or old)
-
-
-def quantization(config: Mapping[str, Any]) -> dict[str, Any]:
-    """What config.json says of how its weights are quantized, under either of the names in use; empty: nothing."""
-    named = (config.get(key) for key in ("quantization_config", "compression_config"))
-    return next((found for found in named if isinstance(found, dict) and found), {})
-
-
 def checkpoint(config: dict[str, Any], tensors: dict[str, TensorInfo]) -> Checkpoint:
-    """What config.json and the headers of the weights tell."""
+    """What config.json and the headers of the weights tell. Raises ModelError where they contradict each other."""
     nbytes = sum(math.prod(it.shape) * DTYPE_BITS[it.dtype] // 8 for it in tensors.values())
-    return Checkpoint(config, tensors, nbytes, stored_as(config) or told_by_tensors(tensors))
+    return Checkpoint(as_told(config, tensors), tensors, nbytes, stored_as(config, tensors))
 
 
 def has_safetensors(names: Iterable[str]) -> bool:

@@ -196,7 +196,8 @@ def test_a_gguf_file_is_loaded_by_llama_cpp(tmp_path):
 
 def test_what_cannot_be_had_is_refused_beforehand(published, llama, monkeypatch):
     def refusal(stored_as: str | None) -> str | None:
-        return STORED.refuses(CHOSEN, Checkpoint({}, {}, 0, stored_as), "cpu")
+        settings = {"quantization_config": {"quant_method": stored_as}}
+        return STORED.refuses(CHOSEN, Checkpoint(settings, {}, 0, stored_as), "cpu")
 
     plain = models.checkpoint(llama)
     assert "not: choose another precision" in STORED.refuses(CHOSEN, plain, "cpu")
@@ -225,7 +226,7 @@ def test_files_that_do_not_belong_to_their_config_are_told(published, tmp_path):
     for file in published["gptq"].iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes())
     config = json.loads((tmp_path / "config.json").read_text())
-    config["quantization_config"]["bits"] = 8
+    config["intermediate_size"] *= 2
     (tmp_path / "config.json").write_text(json.dumps(config))
     with pytest.raises(ModelError, match=r"have other sizes than its config\.json says"):
         loading(Model("gptq", "folder", tmp_path))

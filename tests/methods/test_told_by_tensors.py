@@ -1,6 +1,5 @@
 """What a checkpoint is and how many bits it has is told by its tensors, not by its flags. No weights are needed."""
 
-import json
 from dataclasses import replace
 
 import pytest
@@ -111,14 +110,6 @@ def test_a_way_of_storing_is_known_by_its_tensors(tensors, name):
 def test_what_cannot_be_loaded_is_refused_by_its_name():
     found = replace(of({"a.weight": ((8, 4), "U32"), "a.scales": ((8, 1), "BF16")}), stored_as="mlx")
     assert "cannot load weights stored by mlx" in STORED.refuses(STORED.precisions[0], found, "cpu")
-
-
-@pytest.mark.parametrize(("file", "method"), [("quantize_config.json", "gptq"), ("quant_config.json", "awq")])
-def test_settings_beside_the_configuration_are_read(tmp_path, file, method):
-    model = write(tmp_path, "llama", letters())
-    (tmp_path / file).write_text(json.dumps({"bits": 4, "group_size": 64, "desc_act": False}))
-    found = models.config(model)["quantization_config"]
-    assert (found["quant_method"], found["bits"], found["group_size"]) == (method, 4, 64)
 
 
 def test_codes_in_a_floating_type_are_counted_as_quantized(tmp_path):

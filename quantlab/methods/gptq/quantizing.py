@@ -14,6 +14,7 @@ from typing import Any
 from quantlab import errors
 from quantlab.errors import ModelError, OutOfMemory, QuantlabError
 from quantlab.methods.calibration import windows
+from quantlab.methods.gptq.checking import check
 from quantlab.models.architecture import context_length
 from quantlab.models.tokenizer import load_tokenizer
 from quantlab.records import Calibration, Model, Progress
@@ -62,6 +63,8 @@ def quantize(
     used = {"text": "user" if text.file else "bundled", "windows": len(read), "length": len(read[0])}
     used["windows_asked"] = text.samples
     _finish(Path(source), written, Path(folder), used)
+    progress(1, 1, "check: the codes against the original")
+    check(Path(source), Path(folder), method, name)
 
 
 def _options(options: dict[str, Any], work: str) -> dict[str, Any]:

@@ -1,0 +1,43 @@
+"""The weights that GPTQ's and AWQ's packed codes stand for, by the formats' own definition."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+
+#: Where AWQ puts eight neighbouring outputs within a word of 32 bits (`gemm`): the value at place i of a word belongs
+#: to output _AWQ_ORDER[i]. Source: AutoAWQ, `awq/utils/packing_utils.py`.
+_AWQ_ORDER = (0, 2, 4, 6, 1, 3, 5, 7)
+
+
+def weight_of(held: Mapping[str, torch.Tensor], method: str, bits: int, stored_format: str = "gptq") -> torch.Tensor:
+    """float32 `[outputs, inputs]`: scale * (code - zero point).
+
+    `held`: the tensors of one layer as its file holds them, `qweight`, `qzeros`, `scales` and, for GPTQ, `g_idx` (the
+    group of each input; without it inputs are in groups one after the other). `stored_format`: GPTQ's
+    `checkpoint_format`; all but `gptq_v2` keep zero points less one.
+    """
+    scales = held["scales"].float()
+    if method == "awq":
+        codes, zeros = (_in_order(_unpacked(held[key], bits)) for key in ("qweight", "qzeros"))
+    else:
+        codes, zeros = _unpacked(held["qweight"].T, bits).T, _unpacked(held["qzeros"], bits)
+        zeros = zeros if stored_format == "gptq_v2" else (zeros + 1) % 2**bits
+    inputs = len(codes)
+    group = held.get("g_idx")
+    group = torch.arange(inputs) // -(-inputs // len(scales)) if group is None else group.long()
+    return ((codes - zeros[group]) * scales[group]).T
+
+
+def _unpacked(words: torch.Tensor, bits: int) -> torch.Tensor:
+    """int32 `[rows, words]` as float32 `[rows, 32 * words / bits]`: each row is a stream of bits, the lowest first."""
+    stream = np.unpackbits(np.ascontiguousarray(words.numpy()).view(np.uint8), axis=1, bitorder="little")
+    values = stream.reshape(len(words), -1, bits)
+    return torch.from_numpy(values @ (1 << np.arange(bits)).astype(np.float32))
+
+
+def _in_order(values: torch.Tensor) -> torch.Tensor:
+    """AWQ's values of one row, by the outputs that they belong to."""
+    ordered = torch.empty_like(values).view(len(values), -1, len(_AWQ_ORDER))
+    ordered[..., list(_AWQ_ORDER)] = values.view_as(ordered)
+    return ordered.view_as(values)
