@@ -64,7 +64,7 @@ def compare(
 
 def _replayed(earlier: Comparison) -> Iterator[Event]:
     names = tuple(run.precision for run in earlier.runs)
-    yield Started(names, earlier.reference, earlier.prompt_token_ids, earlier.prompt_tokens)
+    yield Started(names, earlier.reference, earlier.prompt_token_ids, earlier.prompt_tokens, earlier.model)
     for run in earlier.runs:
         if run.load is not None:
             yield Loaded(run.precision, run.load)
@@ -87,7 +87,8 @@ class _Job:
     def run(self) -> Iterator[Event]:
         plan, question, started = self.plan, self.plan.question, datetime.now(UTC)
         tokens = token_texts(question.tokenizer, question.prompt_ids)
-        yield Started(tuple(e.name for e in plan.order), plan.reference.name, question.prompt_ids, tokens)
+        names = tuple(entrant.name for entrant in plan.order)
+        yield Started(names, plan.reference.name, question.prompt_ids, tokens, plan.model)
         stages = self._race() if plan.settings.race else self._one_by_one()
         yield from stages
         yield Done(

@@ -6,7 +6,7 @@ Every consumer sees the same ones.
 from dataclasses import dataclass
 from typing import Literal
 
-from quantlab.records import Comparison, Load, Quality, QualityRun, Run, TextFacts
+from quantlab.records import Comparison, Load, Model, Quality, QualityRun, Run, TextFacts
 
 
 @dataclass(frozen=True)
@@ -17,6 +17,7 @@ class Started:
     reference: str
     prompt_token_ids: tuple[int, ...]
     prompt_tokens: tuple[str, ...]
+    model: Model
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,7 @@ class QualityStarted:
     precisions: tuple[str, ...]
     reference: str
     text: TextFacts
+    model: Model
 
 
 @dataclass(frozen=True)

@@ -134,7 +134,7 @@ class _Job:
         self.windows = self._windows()
         self.store.check(self.windows.scored, len(plan.question.tokenizer))
         facts = self.windows.facts(self.text)
-        yield QualityStarted(tuple(e.name for e in plan.order), plan.reference.name, facts)
+        yield QualityStarted(tuple(e.name for e in plan.order), plan.reference.name, facts, plan.model)
         self.rows = self.store.find(self._key())
         for entrant in self._order():
             run = self._known(entrant)

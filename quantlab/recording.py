@@ -22,7 +22,7 @@ from quantlab.fidelity.texts import is_named, pasted, text
 from quantlab.measure.machine import machine, versions
 from quantlab.planning import Plan
 from quantlab.quality import quality
-from quantlab.records import Comparison, Model, Quality, QualityRun, QualitySettings, Run, Settings, Text
+from quantlab.records import Comparison, Quality, QualityRun, QualitySettings, Run, Settings, Text
 from quantlab.runtime.placement import resolve
 from quantlab.store import History, Recorder
 
@@ -64,7 +64,7 @@ def kept_compare(
 
     def draft(started: Started) -> Comparison:
         return Comparison(
-            model=_named(model),
+            model=started.model,
             prompt=prompt,
             prompt_token_ids=started.prompt_token_ids,
             prompt_tokens=started.prompt_tokens,
@@ -102,7 +102,7 @@ def kept_quality(
 
     def draft(started: QualityStarted) -> Quality:
         return Quality(
-            model=_named(model),
+            model=started.model,
             reference=started.reference,
             text=started.text,
             settings=settings,
@@ -166,9 +166,3 @@ def comparison_key(plan: Plan) -> str:
 
 def _plain(record: Any) -> dict[str, Any]:
     return json.loads(json.dumps(asdict(record), default=str))
-
-
-def _named(model: str) -> Model:
-    """The model as the history shows it until it is found."""
-    kind = "shape" if model.startswith("shape:") else "demo" if model == "demo" else "folder"
-    return Model(model, kind, None)

@@ -49,7 +49,7 @@ def fake_quality(
     names = tuple(labels(precisions).values())
     # The figures of a published checkpoint are those of nf4.
     order = sorted(names, key=lambda name: (name != settings.reference, -BITS.get(name, 0.0)))
-    yield QualityStarted(tuple(order), order[0], facts)
+    yield QualityStarted(tuple(order), order[0], facts, quality().model)
     if script.crash:
         raise script.crash
     runs, script.running = {}, script.running + 1

@@ -122,7 +122,8 @@ def fake_compare(
         )
     reference = settings.reference or max(chosen, key=lambda one: one.bits).name
     order = sorted(chosen, key=lambda one: one.name != reference)
-    yield Started(tuple(p.name for p in order), reference, ids, _spaced(prompt.split()))
+    found = Model(name, next(kind for known, kind, _ in CHOICES if known == name), None)
+    yield Started(tuple(p.name for p in order), reference, ids, _spaced(prompt.split()), found)
     if script.crash:
         raise script.crash
     script.running += 1
@@ -134,10 +135,9 @@ def fake_compare(
             yield Finished(run)
     finally:
         script.running -= 1
-    kind = next(kind for known, kind, _ in CHOICES if known == name)
     yield Done(
         Comparison(
-            Model(name, kind, None), prompt, ids, _spaced(prompt.split()), reference, settings,
+            found, prompt, ids, _spaced(prompt.split()), reference, settings,
             Machine("Fake CPU", 2, 8_000_000_000, "cpu", 8_000_000_000, "Linux", 2.0e10), {"torch": "2.13"},
             tuple(runs),
         )

@@ -13,7 +13,7 @@ import pytest
 
 from quantlab import recording
 from quantlab.errors import BadInput
-from quantlab.events import Done, Finished, Loading, Measured, QualityDone
+from quantlab.events import Done, Finished, Loading, Measured, QualityDone, QualityStarted, Started
 from quantlab.fidelity import METRICS
 from quantlab.fidelity.texts import pasted, text
 from quantlab.recording import kept_compare, kept_quality, resumed
@@ -124,6 +124,14 @@ def test_a_comparison_cut_short_is_finished(history, folder):
     assert found.run("rtn-3").differences and history.entries()[0].state == "done" and len(history.entries()) == 1
     with pytest.raises(BadInput, match="complete already"):
         list(resumed(history, entry.id))
+
+
+def test_what_was_cut_short_knows_what_kind_of_model_it_was_of(history):
+    """By which it is told what is to be known of the weights; a name does not say it."""
+    asked = (["fp32"], "Once upon a time", replace(SETTINGS, max_new_tokens=1))
+    cut(kept_compare(history, "Demo", *asked), Started)
+    cut(kept_quality(history, "Demo", ["fp32"], text("demo"), QUALITY), QualityStarted)
+    assert [history.get(entry.id).model.kind for entry in history.entries()] == ["demo", "demo"]
 
 
 def test_finished_columns_are_not_run_again(history, folder):

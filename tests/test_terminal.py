@@ -25,7 +25,7 @@ from tests.quality_examples import quality
 def events(comparison: Comparison) -> Iterator[Event]:
     names = tuple(run.precision for run in comparison.runs)
     yield Loading("", 5, 0, "model-00001-of-00002.safetensors [part]")
-    yield Started(names, names[0], comparison.prompt_token_ids, comparison.prompt_tokens)
+    yield Started(names, names[0], comparison.prompt_token_ids, comparison.prompt_tokens, comparison.model)
     for run in comparison.runs:
         yield Loading(run.precision, 1, 20, "model.layers.0.mlp")
         yield Token(run.precision, 0, 5, "Once")

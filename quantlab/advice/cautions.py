@@ -82,10 +82,6 @@ def others(quality: Quality, ranked: Sequence[QualityRun]) -> list[str]:
             f"{quality.reference} itself has a perplexity of {units.number(reference.fidelity.ppl.value)} here: it "
             "does not know such texts, so distances on this one say little about those that it knows."
         )
-    if quality.model.meaningless:
-        said.append("The weights are random, so these figures say nothing of a trained model.")
-    if quality.model.caution:
-        said.append(quality.model.caution)
     return said
 
 

@@ -174,6 +174,7 @@ def to_markdown(record: Comparison | Quality) -> str:
     lines = [
         f"## {title} of {_line(model['name'])}{_line(revision)}",
         "",
+        *([f"- Weights: {_line(record.model.caution)}"] if record.model.caution else []),
         *(f"- {it}" for it in about),
         f"- Reference: {_line(record.reference)}",
         f"- Measured {record.started:%Y-%m-%d %H:%M %Z} on {', '.join(map(_line, _places(machine)))}",

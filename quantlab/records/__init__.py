@@ -6,6 +6,7 @@ was not measured is None, never zero. What each figure means is defined in docs/
 
 from quantlab.records.asked import (
     FOUR_BITS_ONCE,
+    RANDOM,
     Calibration,
     Checkpoint,
     Model,
@@ -53,6 +54,7 @@ __all__ = [
     "FOUR_BITS_ONCE",
     "PARTS",
     "QUANTILES",
+    "RANDOM",
     "Bucket",
     "Calibration",
     "Candidate",

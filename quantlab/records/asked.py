@@ -13,6 +13,9 @@ FOUR_BITS_ONCE = (
     "They lie on that grid: that file itself, and formats with blocks of 32, look better here than on the original."
 )
 
+#: Said of a model of the kind `shape`.
+RANDOM = "The weights are random: the text means nothing, and neither do differences in it. Memory and speed are true."
+
 #: Told how far a long job is: done, total (0 while unknown), what. It may raise `Stopped` to end the job.
 Progress = Callable[[int, int, str], None]
 
@@ -44,7 +47,7 @@ class Model:
     @property
     def caution(self) -> str | None:
         """What is to be known of the weights themselves before their figures are read."""
-        return FOUR_BITS_ONCE if self.kind == "package" else None
+        return {"package": FOUR_BITS_ONCE, "shape": RANDOM}.get(self.kind)
 
 
 @dataclass(frozen=True)

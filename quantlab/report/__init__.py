@@ -65,9 +65,8 @@ def _definitions() -> str:
 def _facts(record: Comparison | Quality) -> list[tuple[str, str]]:
     """What was measured on what, as names and values."""
     model, machine = record.model, record.machine
-    random = "; random weights: its text is meaningless" if model.meaningless else ""
     return [
-        ("Model", f"{model_data(model)['name']}{f' at {model.revision}' if model.revision else ''}{random}"),
+        ("Model", f"{model_data(model)['name']}{f' at {model.revision}' if model.revision else ''}"),
         *([("Weights", model.caution)] if model.caution else []),
         ("Reference", record.reference),
         *(_asked(record) if isinstance(record, Comparison) else _read(record)),

@@ -13,7 +13,7 @@ from quantlab.events import Done, Event, Finished, Loading, NotKept, Started, To
 from quantlab.records import Comparison, Run
 from quantlab.terminal.progress import Line, interrupt_sets
 from quantlab.terminal.screen import Screen
-from quantlab.terminal.tables import NAME_WIDTH, broken, narrow
+from quantlab.terminal.tables import NAME_WIDTH, broken, caution, narrow
 
 
 def follow(events: Iterator[Event], stop: threading.Event) -> Done:
@@ -46,10 +46,7 @@ def show(comparison: Comparison, console: Screen | None = None, replayed: bool =
     if replayed:
         when = comparison.started.astimezone().strftime("%Y-%m-%d %H:%M")
         console.print(f"[yellow]Nothing ran: this was measured on {when}. --fresh measures again.[/]\n")
-    if comparison.model.meaningless:
-        console.print("[yellow]Random weights: the text means nothing, memory and speed do.[/]\n")
-    if comparison.model.caution:
-        console.print(f"[yellow]{escape(comparison.model.caution)}[/]\n")
+    caution(comparison.model, console)
     for run in comparison.runs:
         console.print(f"[bold]{escape(run.precision)}[/]{' (reference)' * (run.precision == comparison.reference)}")
         console.print(_answer(run), end="\n\n")

@@ -13,7 +13,7 @@ from quantlab.events import Loading, Measured, Measuring, NotKept, QualityDone, 
 from quantlab.records import Quality, QualityRun
 from quantlab.terminal.progress import Line, interrupt_sets
 from quantlab.terminal.screen import Screen
-from quantlab.terminal.tables import NAME_WIDTH, broken, narrow, printable
+from quantlab.terminal.tables import NAME_WIDTH, broken, caution, narrow, printable
 
 _STAGES = {"speed": "speed", "text": "reading", "tasks": "tasks", "layers": "layers"}
 _DISTANCE = ("KLD (nats)", "99 %", "same top")
@@ -48,6 +48,7 @@ def show_quality(quality: Quality, bound: float, memory: int | None = None, cons
     """The figures, what failed, and what to take: `bound` and `memory` as in `advise`."""
     console = console or Screen()
     text = quality.text
+    caution(quality.model, console)
     console.print(
         f"{escape(quality.model.name)} beside {escape(quality.reference)}: {text.scored:,} tokens of "
         f"{escape(printable(text.name))} in {text.windows} window{'s' * (text.windows != 1)} of {text.window_tokens}",

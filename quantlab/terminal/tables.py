@@ -3,9 +3,11 @@
 import re
 
 from rich import box
+from rich.markup import escape
 from rich.table import Table
 
-from quantlab.terminal.screen import visible
+from quantlab.records import Model
+from quantlab.terminal.screen import Screen, visible
 
 
 def narrow(title: str, *headings: str) -> Table:
@@ -28,6 +30,12 @@ def broken(name: str, width: int) -> str:
                 lines.append("")
             lines[-1] += part
     return "\n".join(lines)
+
+
+def caution(model: Model, console: Screen) -> None:
+    """What is to be known of a model's weights, before every result of theirs."""
+    if model.caution:
+        console.print(f"[yellow]{escape(model.caution)}[/]\n")
 
 
 #: Of a column's name, so that a table fits into 80 columns.

@@ -8,7 +8,7 @@ from html import escape
 from quantlab import units
 from quantlab.methods import METHODS
 from quantlab.methods.awq import MOST_LENGTH, MOST_SAMPLES
-from quantlab.records import Comparison
+from quantlab.records import Comparison, Model
 from quantlab.settings import DOCS
 from quantlab.ui.offered import Row
 from quantlab.ui.view import Column, Problem, View
@@ -24,10 +24,19 @@ EMPTY = (
     "one after the other so that the timings are true.</p><p>Then you see which words changed, where each answer "
     "first parts from the most precise one, and what it took in memory and time.</p></div>"
 )
-RACE_WARNING = (
-    '<p class="caution"><span aria-hidden="true">⚠</span> A race runs all variants at once. They slow each other '
-    "down, so their timings do not count.</p>"
-)
+
+
+def caution(text: str) -> str:
+    """A sentence that must be read before the figures; empty without one."""
+    return f'<p class="caution"><span aria-hidden="true">⚠</span> {escape(text)}</p>' if text else ""
+
+
+def of_the_weights(model: Model | None) -> str:
+    """What is to be known of a model's weights, beside every result of theirs."""
+    return caution((model and model.caution) or "")
+
+
+RACE_WARNING = caution("A race runs all variants at once. They slow each other down, so their timings do not count.")
 
 
 def calibration() -> str:
@@ -188,17 +197,12 @@ def legend(view: View, switch: str = "show-theirs") -> str:
     """
     if not view.columns:
         return ""
-    meaningless = (
-        '<p class="caution"><span aria-hidden="true">⚠</span> The weights are random: the text means nothing, '
-        "and neither do differences in it. Memory and speed are true.</p>"
-        if view.meaningless
-        else ""
-    )
+    cautioned = of_the_weights(view.model)
     if len(view.columns) < 2:
-        return meaningless
+        return cautioned
     name = escape(view.reference) or "the reference"
     return (
-        f'{meaningless}<div class="legend"><span><ins>only here</ins></span>'
+        f'{cautioned}<div class="legend"><span><ins>only here</ins></span>'
         f"<span><del><span>only in {name}</span></del></span>"
         f'<label class="tick"><input type="checkbox" id="{switch}"> show what {name} says instead</label></div>'
     )

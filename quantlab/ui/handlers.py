@@ -45,7 +45,7 @@ class Handlers(AddingHandlers):
             choices.check(choice, self.app)
         except QuantlabError:
             return updates  # compare() meets it again and says so
-        view = View(tuple(map(Column, choice.columns)), meaningless=choice.model.startswith("shape:"))
+        view = View(tuple(map(Column, choice.columns)), model=models.before_it_is_found(choice.model))
         return (
             updates
             | self._columns(view, choice, {})

@@ -25,10 +25,6 @@ SHOW_THEIRS = "kept-show-theirs"
 _PROMPT = 2_000
 
 
-def caution(text: str) -> str:
-    return f'<p class="caution"><span aria-hidden="true">⚠</span> {escape(text)}</p>' if text else ""
-
-
 def stamp(record: Comparison | Quality) -> str:
     """Date and time with the zone: "2026-01-02 03:04 UTC"."""
     return f"{record.started.astimezone():%Y-%m-%d %H:%M %Z}"
@@ -103,8 +99,8 @@ def _missing(record: Comparison | Quality, entry: Entry | None, elsewhere: bool)
 def answers(comparison: Comparison) -> str:
     """The columns of a comparison, as the compare tab shows them at its end."""
     names = tuple(run.precision for run in comparison.runs)
-    started = Started(names, comparison.reference, comparison.prompt_token_ids, comparison.prompt_tokens)
-    shown = view.fold(view.View(meaningless=comparison.model.meaningless), started)
+    ids, tokens = comparison.prompt_token_ids, comparison.prompt_tokens
+    shown = view.fold(view.View(), Started(names, comparison.reference, ids, tokens, comparison.model))
     shown = view.fold(shown, Done(comparison))
     cards = "".join(
         column.render(one, shown, colour=style.colour(one.precision), new_tokens=1) for one in shown.columns
@@ -118,7 +114,7 @@ def figures(quality: Quality) -> str:
         return _NO_RUNS
     names = tuple(sorted((run.precision for run in quality.runs), key=lambda name: name != quality.reference))
     shown = quality_view.QualityView(tasks=quality.settings.tasks)
-    shown = quality_view.fold(shown, QualityStarted(names, quality.reference, quality.text), 0.0)
+    shown = quality_view.fold(shown, QualityStarted(names, quality.reference, quality.text, quality.model), 0.0)
     return quality_table.render(quality_view.fold(shown, QualityDone(quality), 0.0)) + _advice(quality)
 
 

@@ -45,7 +45,7 @@ class HistoryHandlers(TabHandlers):
         def listed() -> Updates:
             history = self.services.history()
             return self._listed(search, kind, opened) | {
-                self.parts.problem: html.caution(history.warning if history else "")
+                self.parts.problem: fragments.caution(history.warning if history else "")
             }
 
         return self._told(listed)

@@ -2,6 +2,7 @@
 
 import re
 
+from quantlab.records import Model
 from quantlab.ui.share import HUB_ID
 
 KINDS = {
@@ -39,6 +40,11 @@ def kind_of(name: str, choices: tuple[tuple[str, str, str], ...]) -> str:
     if name.startswith("shape:"):
         return "shape"
     return "hub" if HUB_ID.fullmatch(name) and not re.match(r"[./~]", name) else "folder"
+
+
+def before_it_is_found(name: str) -> Model | None:
+    """What is known of a model by its name alone: whether its weights are random."""
+    return Model(name, "shape", None) if name.startswith("shape:") else None
 
 
 def about(name: str, choices: tuple[tuple[str, str, str], ...]) -> tuple[str, str]:

@@ -5,7 +5,7 @@ from html import escape
 
 from quantlab.advice import Advice
 from quantlab.fidelity.tasks import BundledTask
-from quantlab.ui.fragments import said
+from quantlab.ui.fragments import caution, said
 from quantlab.ui.quality_view import QualityView, Step
 
 EMPTY = (
@@ -118,7 +118,7 @@ def advice(found: Advice) -> str:
     noise = "".join(f"<p>{escape(text)}</p>" for text in found.noise)
     pairs = "".join(f"<li>{escape(pair.sentence)}</li>" for pair in found.pairs)
     told = f"<h4>Neighbours, told apart or not</h4><ul>{pairs}</ul>" if pairs else ""
-    cautions = "".join(f'<p class="caution"><span aria-hidden="true">⚠</span> {escape(t)}</p>' for t in found.cautions)
+    cautions = "".join(map(caution, found.cautions))
     return (
         f'<div class="advised" role="status">{first}{cautions}</div><div class="reasons">{noise}{told}</div>'
     )  # fmt: skip

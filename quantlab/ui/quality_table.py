@@ -8,6 +8,7 @@ from quantlab import units
 from quantlab.charts import style
 from quantlab.charts.scored import accuracy, is_floor, scatter, with_error, within_floor
 from quantlab.records import Fidelity, Quality, QualityRun, TaskScore
+from quantlab.ui import fragments
 from quantlab.ui.quality_view import QualityView, Variant
 
 _DOING = {"waiting": "waiting", "loading": "loading …", "measuring": "measuring …", "stopped": "stopped"}
@@ -47,7 +48,7 @@ def render(view: QualityView) -> str:
     )
     rows = "".join(_row(one, view, tasks) for one in view.variants) + _floor_row(view, len(HEADS) + len(tasks))
     return (
-        f'<div class="quality-card"><p class="quality-about">{_about(view)}</p>'
+        f'<div class="quality-card">{fragments.of_the_weights(view.model)}<p class="quality-about">{_about(view)}</p>'
         '<div class="quality-scroll" tabindex="0" role="region" aria-label="Figures of each precision">'
         f'<table class="quality-table" style="--columns: {len(HEADS) + len(tasks)}">'
         f'<thead><tr><th scope="col">Precision</th>{heads}</tr></thead><tbody>{rows}</tbody></table></div></div>'

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from quantlab import events
-from quantlab.records import Load, Quality, QualityRun, TextFacts
+from quantlab.records import Load, Model, Quality, QualityRun, TextFacts
 from quantlab.ui.view import Problem, not_kept
 
 State = Literal["waiting", "loading", "measuring", "done", "failed", "stopped"]
@@ -46,6 +46,7 @@ class QualityView:
     reference: str = ""
     tasks: tuple[str, ...] = ()
     text: TextFacts | None = None
+    model: Model | None = None
     step: Step | None = None
     quality: Quality | None = None
     problem: Problem | None = None
@@ -76,7 +77,8 @@ def fold(view: QualityView, event: events.QualityEvent, at: float) -> QualityVie
         case events.QualityStarted():
             variants = tuple(map(Variant, event.precisions))
             return replace(
-                view, variants=variants, reference=event.reference, text=event.text, step=None, since=at
+                view, variants=variants, reference=event.reference, text=event.text, model=event.model, step=None,
+                since=at,
             )  # fmt: skip
         case events.Loading():
             step = Step(event.precision, "loading", event.done, event.total, event.what)
@@ -95,9 +97,8 @@ def fold(view: QualityView, event: events.QualityEvent, at: float) -> QualityVie
         case events.QualityDone():
             for run in event.quality.runs:
                 view = _finish(view, run)
-            return replace(
-                view, quality=event.quality, reference=event.quality.reference, text=event.quality.text, step=None
-            )  # fmt: skip
+            done = event.quality
+            return replace(view, quality=done, reference=done.reference, text=done.text, model=done.model, step=None)
         case events.NotKept():
             return replace(view, notice=not_kept(event.why))
         case _:

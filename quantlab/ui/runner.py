@@ -15,6 +15,7 @@ from quantlab.errors import QuantlabError, Stopped, is_panic
 from quantlab.settings import AppSettings
 from quantlab.ui import choice as choices
 from quantlab.ui.choice import Choice
+from quantlab.ui.models import before_it_is_found
 from quantlab.ui.services import Services
 from quantlab.ui.stream import batches
 from quantlab.ui.view import Problem, View, fold, halt
@@ -36,7 +37,7 @@ def views(choice: Choice, app: AppSettings, services: Services, stop: threading.
     def see(view: View, batch: Sequence[Any]) -> View:
         return reduce(fold, batch, view)
 
-    yield from watched(View(meaningless=choice.model.startswith("shape:")), begin, see, halt, app, stop)
+    yield from watched(View(model=before_it_is_found(choice.model)), begin, see, halt, app, stop)
 
 
 def watched(

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from quantlab import events
-from quantlab.records import Comparison, Load, Run
+from quantlab.records import Comparison, Load, Model, Run
 
 State = Literal["waiting", "loading", "warming", "writing", "done", "failed", "stopped"]
 ACTIVE = ("loading", "warming", "writing")
@@ -38,8 +38,8 @@ class Column:
 class View:
     """Everything that the result's part of the page is drawn from.
 
-    `notice` is a remark on the whole comparison. `meaningless` is true where the weights are random. `replayed`:
-    nothing ran, the comparison is one of the history.
+    `notice` is a remark on the whole comparison. `model` is None until it is known. `replayed`: nothing ran, the
+    comparison is one of the history.
     """
 
     columns: tuple[Column, ...] = ()
@@ -49,8 +49,13 @@ class View:
     comparison: Comparison | None = None
     problem: Problem | None = None
     notice: str = ""
-    meaningless: bool = False
+    model: Model | None = None
     replayed: bool = False
+
+    @property
+    def meaningless(self) -> bool:
+        """Whether the weights are random."""
+        return self.model is not None and self.model.meaningless
 
     @property
     def active(self) -> tuple[Column, ...]:
@@ -79,6 +84,7 @@ def fold(view: View, event: events.Event) -> View:
                 reference=event.reference,
                 prompt_token_ids=event.prompt_token_ids,
                 prompt_tokens=event.prompt_tokens,
+                model=event.model,
             )
         case events.Loading():
             return _with(view, event.precision, state="loading", done=event.done, total=event.total, what=event.what)
@@ -92,7 +98,9 @@ def fold(view: View, event: events.Event) -> View:
             for run in event.comparison.runs:
                 view = _finish(view, run)
             known = event.comparison
-            return replace(view, comparison=known, reference=known.reference, replayed=event.replayed)
+            return replace(
+                view, comparison=known, reference=known.reference, model=known.model, replayed=event.replayed
+            )
         case events.NotKept():
             return replace(view, notice=not_kept(event.why))
         case _:

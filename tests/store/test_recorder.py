@@ -25,11 +25,11 @@ def events(record: Comparison | Quality, error: Exception | None = None) -> Gene
     names = tuple(run.precision for run in record.runs)
     yield Loading("", 0, 1, "model")
     if isinstance(record, Quality):
-        yield QualityStarted(names, record.reference, record.text)
+        yield QualityStarted(names, record.reference, record.text, record.model)
         yield from map(Measured, record.runs)
         yield QualityDone(record)
         return
-    yield Started(names, record.reference, record.prompt_token_ids, record.prompt_tokens)
+    yield Started(names, record.reference, record.prompt_token_ids, record.prompt_tokens, record.model)
     for run in record.runs:
         yield Finished(run)
         if error is not None:

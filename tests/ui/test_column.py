@@ -6,7 +6,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from quantlab.records import Candidate, Divergence, Run, Settings
+from quantlab.records import Candidate, Divergence, Model, Run, Settings
 from quantlab.ui import fragments, panels, picker
 from quantlab.ui.column import render
 from quantlab.ui.offered import Offered, Row
@@ -126,7 +126,7 @@ def test_a_variant_stopped_before_its_first_token_does_not_claim_to_agree():
 
 
 def test_random_weights_are_labelled_meaningless():
-    view = replace(final("fp32", "nf4"), meaningless=True)
+    view = replace(final("fp32", "nf4"), model=Model("shape:bench-100m", "shape", None))
     assert all("text meaningless" in html(view, i) for i in (0, 1)) and "mean" in fragments.legend(view)
 
 

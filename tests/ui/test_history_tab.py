@@ -164,7 +164,8 @@ def test_a_history_that_cannot_be_used_is_told(tmp_path):
 
 def test_a_replay_is_said_plainly_and_measuring_again_reaches_the_comparison():
     names = tuple(run.precision for run in LATER.runs)
-    shown = view.fold(view.View(), Started(names, LATER.reference, LATER.prompt_token_ids, LATER.prompt_tokens))
+    ids, tokens = LATER.prompt_token_ids, LATER.prompt_tokens
+    shown = view.fold(view.View(), Started(names, LATER.reference, ids, tokens, LATER.model))
     assert "Nothing ran" not in fragments.status(view.fold(shown, Done(LATER)), running=False)
     said = fragments.status(view.fold(shown, Done(LATER, replayed=True)), running=False)
     assert "Nothing ran:" in said and "2026-02-03" in said and "Other CPU" in said

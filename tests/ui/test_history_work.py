@@ -96,7 +96,7 @@ def interrupted(history: History) -> int:
 def test_what_was_interrupted_says_what_is_missing_and_is_resumed(history, tmp_path):
     def resume(entry, stop):
         names = tuple(run.precision for run in LATER.runs)
-        yield Started(names, LATER.reference, LATER.prompt_token_ids, LATER.prompt_tokens)
+        yield Started(names, LATER.reference, LATER.prompt_token_ids, LATER.prompt_tokens, LATER.model)
         for run in LATER.runs:
             yield Finished(run)
         history.finish(entry, LATER)

@@ -7,7 +7,7 @@ import pytest
 
 from quantlab.errors import BadInput, OutOfMemory
 from quantlab.events import Loaded, Loading, Measured, Measuring, NotKept, QualityDone, QualityStarted, Token
-from quantlab.records import QualityRun, TextFacts
+from quantlab.records import Model, QualityRun, TextFacts
 from quantlab.settings import AppSettings
 from quantlab.ui import quality_fragments, quality_runner, quality_table
 from quantlab.ui.quality_choice import FIELDS, QualityChoice, check, from_inputs, settings, text
@@ -21,7 +21,7 @@ LOCAL = AppSettings(public=False)
 PUBLIC = AppSettings(public=True, max_seconds=0.5)
 CHOICE = QualityChoice(precisions=("nf4", "fp32", "rtn-2"), windows=3)
 FACTS = TextFacts("a text", "ab", 6_000, 2_550, 10, 512)
-STARTED = QualityStarted(("fp32", "int8", "nf4"), "fp32", FACTS)
+STARTED = QualityStarted(("fp32", "int8", "nf4"), "fp32", FACTS, Model("demo", "demo", None))
 
 
 def folded(*events, view: QualityView | None = None, pace: float = 1.0) -> QualityView:

@@ -3,7 +3,7 @@
 import pytest
 
 from quantlab.events import Finished, NotKept, Started
-from quantlab.records import Run, Settings
+from quantlab.records import Model, Run, Settings
 from quantlab.ui import fragments
 from quantlab.ui.view import Problem, View, fold, halt
 from tests.fakes import Script, fake_compare
@@ -49,7 +49,7 @@ def test_a_failed_reference_is_no_reference_run():
 
 
 def test_halting_stops_what_has_not_ended_and_keeps_the_rest():
-    view = fold(View(), Started(("fp32", "nf4"), "fp32", (1,), ("a",)))
+    view = fold(View(), Started(("fp32", "nf4"), "fp32", (1,), ("a",), Model("demo", "demo", None)))
     view = fold(view, Finished(Run("fp32", text="hi", token_ids=(1,), tokens=("hi",))))
     ended = halt(view, Problem("no", "try"))
     assert [column.state for column in ended.columns] == ["done", "stopped"]
@@ -57,7 +57,8 @@ def test_halting_stops_what_has_not_ended_and_keeps_the_rest():
 
 
 def test_what_was_known_before_the_start_is_kept():
-    assert folded(events("fp32"), View(notice="n", meaningless=True)).notice == "n"
+    view = View(notice="n", model=Model("shape:bench-100m", "shape", None))
+    assert view.meaningless and folded(events("fp32"), view).notice == "n"
 
 
 def test_an_unknown_event_is_loud():
