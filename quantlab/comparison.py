@@ -54,7 +54,7 @@ def compare(
     stop = stop or threading.Event()
     settings = settings or Settings()
     found, entrants = yield from entered(model, precisions_asked, stop)
-    planned = plan(found, entrants, prompt, settings, app_settings())
+    planned = plan(found, entrants, prompt, settings, app_settings(), stop)
     if replay is not None and (earlier := replay(planned)) is not None:
         yield from _replayed(earlier)
         return

@@ -1,6 +1,7 @@
 """From what was asked to what will run: the prompt's tokens, the limits, the order, the reference."""
 
 import json
+import threading
 from dataclasses import dataclass, replace
 
 from quantlab import models
@@ -85,10 +86,18 @@ def refusal(entrant: Entrant, device: str) -> str | None:
     return method.unavailable(device) or method.refuses(entrant.precision, models.checkpoint(entrant.model), device)
 
 
-def plan(model: Model, entrants: tuple[Entrant, ...], prompt: str, settings: Settings, app: AppSettings) -> Plan:
+def plan(
+    model: Model,
+    entrants: tuple[Entrant, ...],
+    prompt: str,
+    settings: Settings,
+    app: AppSettings,
+    stop: threading.Event | None = None,
+) -> Plan:
     """Read the prompt and check everything that can be checked before a variant loads.
 
-    Raises BadInput, and ModelError where a checkpoint's tokenizer gives other ids than the model's.
+    Raises BadInput, ModelError where a checkpoint's tokenizer gives other ids than the model's, Stopped once `stop` is
+    set.
     """
     if model.gguf is not None:
         raise BadInput(
@@ -97,7 +106,7 @@ def plan(model: Model, entrants: tuple[Entrant, ...], prompt: str, settings: Set
         )
     placement = placements.resolve(settings.placement)
     tokenizer = load_tokenizer(model)
-    prompt_ids = tuple(encode_prompt(tokenizer, prompt, settings.raw))
+    prompt_ids = tuple(encode_prompt(tokenizer, prompt, settings.raw, stop))
     check_ids(tokenizer, prompt_ids, vocabulary_size(models.config(model)), "The prompt")
     _check_lengths(len(prompt_ids), settings, context_length(model), app)
     sampler(settings)  # refuses settings out of range before anything loads

@@ -7,13 +7,14 @@ checked in milliseconds, and nothing that a folder holds is ever run.
 import json
 import math
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from quantlab.errors import ModelError
 from quantlab.models.architecture import not_causal
 from quantlab.models.layouts import as_told, quantization, stored_as
+from quantlab.models.plausible import wrong
 from quantlab.records import Checkpoint, TensorInfo
 
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
@@ -53,17 +54,25 @@ def check(folder: Path, name: str) -> None:
     """Raise ModelError where `folder` cannot be loaded safely. `name` is what the user called it."""
     if not folder.is_dir():
         raise ModelError(f"There is no folder {name!r}.", "Give the folder that holds config.json and the weights.")
-    check_config(folder, name)
+    config = check_config(folder, name)
     if (folder / "adapter_config.json").exists():
         # transformers would follow it to its base model, which may be another repository on the Hub.
         raise ModelError(
             f"{name!r} holds an adapter (adapter_config.json).", "Merge it into its base model and save that."
         )
-    read_tensors(folder, name)
+    _check_sizes(config, read_tensors(folder, name), repr(name))
     if not any((folder / tokenizer).is_file() for tokenizer in TOKENIZERS):
         raise ModelError(
             f"{name!r} has no tokenizer.",
             f"Copy the model's tokenizer files beside config.json; one of {', '.join(TOKENIZERS)} is needed.",
+        )
+
+
+def _check_sizes(config: Mapping[str, Any], tensors: Mapping[str, TensorInfo], whose: str) -> None:
+    if (fault := wrong(config, tensors)) is not None:
+        raise ModelError(
+            f"config.json of {whose} cannot be that of its weights: {fault}.",
+            "Copy it again from where the weights are from, or mend that value.",
         )
 
 
@@ -89,6 +98,7 @@ def check_config(folder: Path, name: str) -> dict[str, Any]:
 
 def checkpoint(config: dict[str, Any], tensors: dict[str, TensorInfo]) -> Checkpoint:
     """What config.json and the headers of the weights tell. Raises ModelError where they contradict each other."""
+    _check_sizes(config, tensors, "the model")
     nbytes = sum(math.prod(it.shape) * DTYPE_BITS[it.dtype] // 8 for it in tensors.values())
     return Checkpoint(as_told(config, tensors), tensors, nbytes, stored_as(config, tensors))
 

@@ -1,12 +1,13 @@
 """One tokenizer for all precisions of a model, and the three things asked of it: load, encode a prompt, show tokens."""
 
 import json
+import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from quantlab.errors import BadInput, ModelError, is_panic
-from quantlab.models import source
+from quantlab.models import source, templates
 from quantlab.models.configuration import cause, configuration
 from quantlab.models.folder import read_config
 from quantlab.models.quiet import import_transformers, panics_unheard
@@ -87,11 +88,13 @@ def _guarded(tokenizer: "PreTrainedTokenizerBase", name: str) -> "PreTrainedToke
     return tokenizer
 
 
-def encode_prompt(tokenizer: "PreTrainedTokenizerBase", prompt: str, raw: bool) -> list[int]:
+def encode_prompt(
+    tokenizer: "PreTrainedTokenizerBase", prompt: str, raw: bool, stop: threading.Event | None = None
+) -> list[int]:
     """Token ids of a prompt, BOS exactly once where the tokenizer or its chat template wants it.
 
     The chat template, where there is one, is applied to one user message unless `raw`. Raises BadInput for an empty
-    prompt, ModelError for a template that fails.
+    prompt, ModelError for a template that fails or takes too much (see `models.templates`), Stopped once `stop` is set.
     """
     try:
         prompt.encode()
@@ -105,14 +108,7 @@ def encode_prompt(tokenizer: "PreTrainedTokenizerBase", prompt: str, raw: bool) 
         raise BadInput("The prompt is empty.", "Type what the models should go on from.")
     if not chat:
         return prefix + tokenizer.encode(text, add_special_tokens=False)
-    try:
-        rendered = tokenizer.apply_chat_template(
-            [{"role": "user", "content": text}], add_generation_prompt=True, tokenize=False
-        )
-    except Exception as error:  # a template is a program of the model's author and may raise anything
-        raise ModelError(
-            f"The model's chat template failed ({error}).", "Turn the template off (raw prompt)."
-        ) from error
+    rendered = templates.render(tokenizer, text, stop)
     ids = tokenizer.encode(rendered, add_special_tokens=False)
     while len(ids) > 1 and ids[0] == ids[1] == tokenizer.bos_token_id:
         ids = ids[1:]
