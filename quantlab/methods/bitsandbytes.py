@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 #: Weights that share one absmax in the 4-bit types, and absmax values that share one scale when quantized again.
 BLOCK, NESTED_BLOCK = 64, 256
-#: bitsandbytes' 4-bit CPU kernel crashes on layers whose outputs or inputs are no multiple of these.
+#: bitsandbytes' fused 4-bit kernel, of CPUs with AVX-512 and bfloat16, fails at layers whose outputs or inputs are no
+#: multiple of these; its other way takes every size.
 OUTPUT_MULTIPLE, INPUT_MULTIPLE = 32, 64
 #: Codebook sizes (float32) that come with every layer: 16 values, and 256 plus an offset for quantized absmax.
 CODEBOOK, NESTED_CODEBOOK = 16 * 4, 256 * 4 + 4
@@ -66,15 +67,13 @@ class BitsAndBytes(Method):
         super().prepare()
         import_module("bitsandbytes")
 
-    def weight_bytes(self, precision: BitsAndBytesPrecision, rows: int, columns: int) -> int | None:
+    def weight_bytes(self, precision: BitsAndBytesPrecision, rows: int, columns: int) -> int:
         count = rows * columns
         if precision.quant_type == "int8":
             return count + 4 * rows
-        if rows % OUTPUT_MULTIPLE or columns % INPUT_MULTIPLE:
-            return None
         blocks = -(-count // BLOCK)
         absmax = blocks + 4 * -(-blocks // NESTED_BLOCK) + NESTED_CODEBOOK if precision.double else 4 * blocks
-        return count // 2 + absmax + CODEBOOK
+        return -(-count // 2) + absmax + CODEBOOK
 
     def load(
         self, model: Model, precision: BitsAndBytesPrecision, placement: Placement, progress: Progress
@@ -83,16 +82,14 @@ class BitsAndBytes(Method):
         from quantlab.methods.skeleton import kept_wide, read_directly
 
         quiet_bitsandbytes()
-        skipped = [] if precision.quant_type == "int8" else _awkward_layers(model)
         # Naming modules replaces the library's own list, so its usual exceptions have to be named too.
         skeleton = loading.skeleton(model)
-        kept = [*kept_wide(skeleton), *skipped] if skipped or read_directly(skeleton) else []
+        kept = list(kept_wide(skeleton)) if read_directly(skeleton) else []
         config = _quantization_config(precision, placement.compute_dtype, kept)
         network = loading.load(model, placement, placement.compute_dtype, progress, config)
-        give_rows_in_order(network)
-        notes = [f"kept un-quantized, because the kernel needs other sizes: {', '.join(skipped)}"] if skipped else []
+        suit_the_kernel(network)
         dtype, kernel = what_runs(precision.quant_type, placement)
-        return loading.finish(network, placement, dtype, kernel, notes)
+        return loading.finish(network, placement, dtype, kernel)
 
     def build(self, variant: Variant, folder: Path, progress: Progress) -> None:
         from quantlab.methods import transformers_loading as loading
@@ -117,18 +114,6 @@ def _quantization_config(precision: BitsAndBytesPrecision, compute_dtype: str, s
     )
 
 
-def _awkward_layers(model: Model) -> list[str]:
-    """Names of the linear layers whose sizes the 4-bit CPU kernel cannot take."""
-    from quantlab.methods.skeleton import linear_layers
-    from quantlab.methods.transformers_loading import skeleton
-
-    return [
-        name
-        for name, outputs, inputs in linear_layers(skeleton(model))
-        if outputs % OUTPUT_MULTIPLE or inputs % INPUT_MULTIPLE
-    ]
-
-
 def what_runs(quant_type: str, placement: Placement) -> tuple[str, str]:
     """The type that products are really computed in, and the kernel, as bitsandbytes chooses them."""
     from bitsandbytes.functional import has_avx512bf16
@@ -143,17 +128,20 @@ def what_runs(quant_type: str, placement: Placement) -> tuple[str, str]:
     return placement.compute_dtype, "bitsandbytes gemv_4bit (CUDA)"
 
 
-def give_rows_in_order(network: "torch.nn.Module") -> None:
-    """Hand 4-bit layers on a CPU their inputs row by row.
+def suit_the_kernel(network: "torch.nn.Module") -> None:
+    """Keep from the fused kernel of bitsandbytes 0.50 (CPUs with AVX-512 and bfloat16) what it cannot do.
 
-    The fused kernel of bitsandbytes 0.50 (AVX-512) reads a transposed view as if it were not one and gives numbers that
-    have nothing to do with the product, without a word. Mamba's layers are given such views.
+    It reads a transposed view as if it were not one and gives numbers that have nothing to do with the product, without
+    a word: 4-bit layers on a CPU are handed their inputs row by row (Mamba's are given such views). And it fails at
+    sizes that it does not divide: those layers are unpacked and multiplied by torch, as on other CPUs.
     """
     from bitsandbytes.nn import Linear4bit
 
     for module in network.modules():
         if type(module) is Linear4bit and module.weight.device.type == "cpu":
             module.__class__ = _in_order()
+            if module.out_features % OUTPUT_MULTIPLE or module.in_features % INPUT_MULTIPLE:
+                module.support_avx512bf16_for_cpu = False
 
 
 @cache

@@ -13,7 +13,7 @@ from quantlab import models
 from quantlab.errors import BadInput, ModelError, Unavailable, unknown
 from quantlab.methods import transformers_loading as loading
 from quantlab.methods.base import missing_package
-from quantlab.methods.bitsandbytes import give_rows_in_order, quiet_bitsandbytes
+from quantlab.methods.bitsandbytes import quiet_bitsandbytes, suit_the_kernel
 from quantlab.methods.quantized_facts import details, what_runs
 from quantlab.models.folder import DTYPE_BITS
 from quantlab.models.layouts import named_by, quantization
@@ -100,7 +100,7 @@ def load_quantized(
         if placement.device == "cpu":
             _run_eagerly(network)
             if method == "bitsandbytes":
-                give_rows_in_order(network)
+                suit_the_kernel(network)
         # The first product would do it, and would be slow, loud and counted as a token's time.
         if hasattr(network, "ct_decompress_hook"):
             network.hf_quantizer.compressor.decompress_model(network)

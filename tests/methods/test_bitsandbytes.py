@@ -7,7 +7,6 @@ import transformers
 from quantlab import offers
 from quantlab.errors import BadInput
 from quantlab.methods import PRECISIONS, precision
-from quantlab.methods.bitsandbytes import INPUT_MULTIPLE, OUTPUT_MULTIPLE
 from quantlab.records import Model, Placement, Variant
 from quantlab.runtime.placement import resolve
 from tests import tiny
@@ -122,24 +121,26 @@ def awkward(folder) -> Model:
 
 @pytest.mark.parametrize("name", ["nf4", "fp4-dq"])
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_layers_of_awkward_sizes_are_kept_run_and_named(tmp_path, name, dtype):
-    from bitsandbytes.nn import Linear4bit
+def test_layers_of_every_size_are_quantized_and_multiplied_rightly(tmp_path, name, dtype):
+    """The fused kernel takes none of these: "N must be divisible by block_n", "shape '[64, 1]' is invalid"."""
+    from bitsandbytes.functional import dequantize_4bit
 
     model = awkward(tmp_path)
     placement = Placement("cpu", dtype)
     loaded = load(model, name, placement=placement)
-    kept = {n: m for n, m in loaded.module.named_modules() if type(m) is torch.nn.Linear}
-    mlp = {f"model.layers.{i}.mlp.{part}_proj" for i in range(12) for part in ("gate", "up", "down")}
-    assert set(kept) == {*mlp, "lm_head"}
-    why, share = loaded.facts.notes
-    assert all(layer in why for layer in mlp) and "kernel needs other sizes" in why
-    assert share.partition(" %")[2].startswith(" of the weights stay un-quantized")
-    quantized = [m for m in loaded.module.modules() if isinstance(m, Linear4bit)]
-    assert len(quantized) == 12 * 4
-    assert not any(m.out_features % OUTPUT_MULTIPLE or m.in_features % INPUT_MULTIPLE for m in quantized)
+    assert {n for n, m in loaded.module.named_modules() if type(m) is torch.nn.Linear} == {"lm_head"}
+    assert not [note for note in loaded.facts.notes if "un-quantized" in note]
     # Before the first product: the fused kernel lays scales out anew and undoes their own quantization.
     estimated = offers.estimated_bytes(Variant(model, precision(name), resolve(placement)))
     assert estimated == pytest.approx(loaded.storage().total, rel=0.01)
+    for part in ("gate_proj", "down_proj"):
+        layer = loaded.module.get_submodule(f"model.layers.3.mlp.{part}")
+        for rows in (1, 5):
+            given = torch.randn(rows, layer.in_features).to(getattr(torch, dtype))
+            with torch.inference_mode():
+                product = layer(given).float()
+                exact = given.float() @ dequantize_4bit(layer.weight.data, layer.weight.quant_state).float().T
+            assert (product - exact).norm() < 0.01 * exact.norm()
     session = loaded.start()
     assert torch.isfinite(session.feed(PROMPT)).all() and torch.isfinite(session.feed([55])).all()
     loaded.close()
