@@ -1,6 +1,5 @@
 """From what was asked to what will run: the prompt's tokens, the limits, the order, the reference."""
 
-import json
 import threading
 from dataclasses import dataclass, replace
 
@@ -10,6 +9,7 @@ from quantlab.errors import BadInput, ModelError, QuantlabError, Stopped
 from quantlab.methods import method_of, most_precise, precision, variant_of
 from quantlab.methods.published import STORED, as_stored, check_there, is_published, label, precision_of, read
 from quantlab.models.architecture import vocabulary_size
+from quantlab.models.folder import read_json
 from quantlab.models.tokenizer import check_ids, encode_prompt, load_tokenizer
 from quantlab.records import Model, Precision, Progress, Settings, Variant, silent
 from quantlab.running import Question, check_tokenizer
@@ -168,14 +168,23 @@ def context_length(model: Model) -> int:
 
 
 def _eos_ids(model: Model, tokenizer) -> frozenset[int]:
-    """Every id that ends an answer: the tokenizer's, the configuration's and the generation configuration's."""
-    found = [tokenizer.eos_token_id, models.config(model).get("eos_token_id") if not model.meaningless else None]
-    if model.folder is not None and (model.folder / "generation_config.json").is_file():
-        try:
-            found.append(json.loads((model.folder / "generation_config.json").read_text()).get("eos_token_id"))
-        except (ValueError, AttributeError) as error:
+    """Every id that ends an answer: the tokenizer's, the configuration's and the generation configuration's.
+
+    Raises ModelError where one of the files holds something else.
+    """
+    told = {"": tokenizer.eos_token_id}
+    if not model.meaningless:
+        told["config.json"] = models.config(model).get("eos_token_id")
+    if model.folder is not None and (file := model.folder / "generation_config.json").is_file():
+        told[file.name] = read_json(file, model.name).get("eos_token_id")
+    found: set[int] = set()
+    for file_name, value in told.items():
+        ids = value if isinstance(value, list) else [] if value is None else [value]
+        if not all(isinstance(i, int) and not isinstance(i, bool) for i in ids):
             raise ModelError(
-                f"generation_config.json of {model.name!r} is not valid JSON.", "Copy it again, or remove it."
-            ) from error
-    flat = (i for entry in found for i in (entry if isinstance(entry, list) else [entry]))
-    return frozenset(i for i in flat if i is not None)
+                f"{file_name} of {model.name!r} has the eos_token_id {value!r}, which is no token id and no list of "
+                "them.",
+                "Mend that value, or remove it.",
+            )
+        found.update(ids)
+    return frozenset(found)

@@ -81,12 +81,17 @@ def check_config(folder: Path, name: str) -> dict[str, Any]:
     config = read_config(folder, name)
     if not isinstance(config.get("model_type"), str):
         raise ModelError(f"config.json of {name!r} has no model_type.", "It must be a transformers configuration.")
+    for key in ("quantization_config", "compression_config"):
+        if not isinstance(config.get(key), dict | None):
+            raise ModelError(
+                f"{key} in config.json of {name!r} is {config[key]!r}, and no object.", "Mend or remove it."
+            )
     if (reason := not_causal(config)) is not None:
         raise ModelError(f"{name!r} {reason}.", "Choose a causal language model: one that goes on with a text.")
     tokenizer = folder / "tokenizer_config.json"
     for what, found in (
         ("config.json", config),
-        (tokenizer.name, _read_json(tokenizer, name) if tokenizer.is_file() else {}),
+        (tokenizer.name, read_json(tokenizer, name) if tokenizer.is_file() else {}),
     ):
         if _holds(found, "auto_map"):
             raise ModelError(
@@ -114,12 +119,12 @@ def read_config(folder: Path, name: str) -> dict[str, Any]:
         raise ModelError(
             f"{name!r} has no config.json.", "Give the folder of a transformers model: config.json, weights, tokenizer."
         )
-    config = _read_json(folder / "config.json", name)
+    config = read_json(folder / "config.json", name)
     if quantization(config):
         return config
     # Older programs wrote how they quantized beside the configuration and not into it.
     for file, method in _BESIDE.items():
-        if (folder / file).is_file() and (beside := _read_json(folder / file, name)).get("bits", beside.get("w_bit")):
+        if (folder / file).is_file() and (beside := read_json(folder / file, name)).get("bits", beside.get("w_bit")):
             return config | {"quantization_config": {"quant_method": method} | beside}
     return config
 
@@ -135,7 +140,7 @@ def read_tensors(folder: Path, name: str) -> dict[str, TensorInfo]:
 
 def read_index(folder: Path, name: str) -> dict[str, str]:
     """The index of sharded weights: tensor name -> file name, always a plain name in this folder."""
-    weight_map = _read_json(folder / INDEX, name).get("weight_map")
+    weight_map = read_json(folder / INDEX, name).get("weight_map")
     if not isinstance(weight_map, dict) or not weight_map:
         raise ModelError(f"{INDEX} of {name!r} lists no weights.", DOWNLOAD_AGAIN)
     for shard in set(map(str, weight_map.values())):
@@ -226,7 +231,8 @@ def _cut_short(file: Path, name: str) -> ModelError:
     return ModelError(f"{file.name} of {name!r} is cut short: the file ends before its tensors do.", DOWNLOAD_AGAIN)
 
 
-def _read_json(file: Path, name: str) -> dict[str, Any]:
+def read_json(file: Path, name: str) -> dict[str, Any]:
+    """The object in a JSON file of the model `name`. Raises ModelError where it holds none, or nests it too deep."""
     try:
         found = json.loads(file.read_bytes())
     except (ValueError, RecursionError) as error:

@@ -106,7 +106,12 @@ def check_header(header: GgufHeader, file_name: str, name: str) -> GgufHeader:
     _not_split(file_name, name)
     whose = "" if _short(name) == file_name else f" of {name!r}"
     count = header.metadata.get("split.count", 0)
-    if not isinstance(count, int) or count > 1:
+    if not isinstance(count, int):
+        raise ModelError(
+            f"The header of {file_name}{whose} is wrong: split.count is {count!r}, which is no number.",
+            "Download or make the file again.",
+        )
+    if count > 1:
         raise ModelError(
             f"{file_name}{whose} is one part of a model that was split into several.",
             "Join them with llama.cpp: llama-gguf-split --merge FIRST_PART WHOLE_FILE.",

@@ -1,21 +1,25 @@
 """One tokenizer for all precisions of a model, and the three things asked of it: load, encode a prompt, show tokens."""
 
 import json
+import re
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from quantlab.errors import BadInput, ModelError, is_panic
 from quantlab.models import source, templates
 from quantlab.models.configuration import cause, configuration
-from quantlab.models.folder import read_config
+from quantlab.models.folder import read_config, read_json
 from quantlab.models.quiet import import_transformers, panics_unheard
 from quantlab.records import Model
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+#: How a tokenizer.json names its kind. It may be long, and nothing else is looked for in it.
+_KIND = re.compile(rb'"model"\s*:\s*\{\s*"type"\s*:\s*"(\w+)"')
 #: What a decoder shows for bytes that are no whole character yet.
 _INCOMPLETE = "\ufffd"
 
@@ -29,6 +33,7 @@ def load_tokenizer(model: Model) -> "PreTrainedTokenizerBase":
     from transformers import AutoTokenizer
 
     folder = model.folder or source.DEMO_FOLDER
+    named = _class_named(folder, model.name)
     options = {"trust_remote_code": False, "local_files_only": True, "use_fast": True}
     try:
         with panics_unheard():
@@ -36,17 +41,59 @@ def load_tokenizer(model: Model) -> "PreTrainedTokenizerBase":
     except BaseException as error:  # each class has its own ways to fail, and the user can mend none of them here
         if not isinstance(error, Exception) and not is_panic(error):
             raise
-        if (folder / "config.json").is_file():
-            # It reads config.json too, so that what is wrong there must not be looked for among the tokenizer's files.
-            configuration(read_config(folder, model.name), repr(model.name))
+        _blame_config(folder, model.name)
         raise ModelError(
-            f"The tokenizer of {model.name!r} cannot be read ({cause(error)}).", "Copy its files again."
+            f"The tokenizer of {model.name!r} cannot be read ({cause(error)}){_named(named)}.", "Copy its files again."
         ) from error
     if not tokenizer.is_fast:
         raise ModelError(
             f"{model.name!r} has no tokenizer.json.", "Save it once with a transformers that can convert it."
         )
+    _check_kind(tokenizer, folder, model.name, named)
     return _guarded(tokenizer, model.name)
+
+
+def _class_named(folder: Path, name: str) -> str | None:
+    """The class that tokenizer_config.json names. Raises ModelError where that is no name."""
+    file = folder / "tokenizer_config.json"
+    named = read_json(file, name).get("tokenizer_class") if file.is_file() else None
+    if not isinstance(named, str | None):
+        raise ModelError(
+            f"{file.name} of {name!r} has the tokenizer_class {named!r}, which is no name.", "Copy its files again."
+        )
+    return named
+
+
+def _named(tokenizer_class: str | None) -> str:
+    return f"; tokenizer_config.json names the class {tokenizer_class}" if tokenizer_class else ""
+
+
+def _blame_config(folder: Path, name: str) -> None:
+    """Raises ModelError where config.json is wrong: it is read too, and the tokenizer is not to blame then."""
+    from transformers import AutoConfig
+
+    if not (folder / "config.json").is_file():
+        return
+    configuration(read_config(folder, name), repr(name))
+    try:
+        AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True).to_json_string()
+    except Exception as error:
+        raise ModelError(f"config.json of {name!r} cannot be used: {cause(error)}.", "Mend that value.") from error
+
+
+def _check_kind(tokenizer: "PreTrainedTokenizerBase", folder: Path, name: str, named: str | None) -> None:
+    """Raises ModelError where the class that was named makes another kind of tokenizer than its own file holds.
+
+    transformers believes the name, and a vocabulary of pairs would be read as one of whole words.
+    """
+    file = folder / "tokenizer.json"
+    found = _KIND.search(file.read_bytes()) if file.is_file() else None
+    kind, made = found and found[1].decode(), type(tokenizer.backend_tokenizer.model).__name__
+    if kind and kind != made:
+        raise ModelError(
+            f"The tokenizer.json of {name!r} is of the kind {kind}, and was read as {made}{_named(named)}.",
+            "Copy its files again, or remove that name from tokenizer_config.json.",
+        )
 
 
 def _guarded(tokenizer: "PreTrainedTokenizerBase", name: str) -> "PreTrainedTokenizerBase":

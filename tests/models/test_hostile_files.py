@@ -9,9 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from quantlab import models
+from quantlab.comparison import compare
 from quantlab.errors import BadInput, ModelError
 from quantlab.models.folder import read_header
 from quantlab.models.tokenizer import check_ids, encode_prompt, load_tokenizer
+from quantlab.records import Placement, Settings
 from quantlab.settings import AppSettings
 from tests.tiny import letters, write
 
@@ -113,3 +115,54 @@ def test_bytes_that_are_no_text_on_standard_input_are_said(monkeypatch, capsys):
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"caf\xe9 au lait"), encoding="utf-8"))
     assert cli.main(["compare", "--prompt", "-"]) == cli.REFUSED
     assert "not UTF-8: byte 3" in capsys.readouterr().err
+
+
+def changed(folder, file: str, **values):
+    path = folder / file
+    path.write_text(json.dumps(json.loads(path.read_text()) | values))
+
+
+@pytest.mark.parametrize(
+    ("file", "values", "said"),
+    [
+        ("generation_config.json", {"eos_token_id": [[1]]}, r"generation_config.json .* eos_token_id \[\[1\]\]"),
+        ("generation_config.json", {"eos_token_id": "x"}, "generation_config.json .* eos_token_id 'x'"),
+        ("generation_config.json", {"eos_token_id": {"a": 1}}, "generation_config.json .* eos_token_id"),
+        ("generation_config.json", {"eos_token_id": 2.5}, "generation_config.json .* eos_token_id 2.5"),
+        ("config.json", {"eos_token_id": [[1]]}, "config.json.*eos_token_id"),
+        (
+            "tokenizer_config.json",
+            {"tokenizer_class": "BertTokenizer"},
+            "kind BPE, .* WordPiece; .* class BertTokenizer",
+        ),
+        ("tokenizer_config.json", {"tokenizer_class": "T5Tokenizer"}, "names the class T5Tokenizer"),
+        ("tokenizer_config.json", {"tokenizer_class": 5}, "tokenizer_class 5, which is no name"),
+        ("tokenizer_config.json", {"tokenizer_class": ["a"]}, "tokenizer_class .'a'., which is no name"),
+        ("config.json", {"quantization_config": "x"}, "quantization_config in config.json .* is 'x'"),
+        ("config.json", {"compression_config": [1]}, "compression_config in config.json"),
+        ("config.json", {"hidden_size": -64}, "hidden_size is -64"),
+    ],
+)
+def test_a_value_that_cannot_be_is_told_by_file_and_key(tmp_path, file, values, said):
+    write(tmp_path, "llama", letters())
+    changed(tmp_path, file, **values)
+    settings_ = Settings(raw=True, placement=Placement("cpu", "float32"), max_new_tokens=2)
+    with pytest.raises(ModelError, match=said) as refused:
+        list(compare(str(tmp_path), ["fp32"], "hello", settings_))
+    if file == "config.json":
+        assert "tokenizer" not in str(refused.value)
+
+
+@pytest.mark.parametrize("ids", [None, 2, [2, 5], []])
+def test_ends_of_an_answer_are_read_in_every_way_that_is_in_use(tmp_path, ids):
+    write(tmp_path, "llama", letters())
+    changed(tmp_path, "generation_config.json", eos_token_id=ids)
+    settings_ = Settings(raw=True, placement=Placement("cpu", "float32"), max_new_tokens=2)
+    assert list(compare(str(tmp_path), ["fp32"], "hello", settings_))[-1].comparison.runs[0].error is None
+
+
+@pytest.mark.parametrize("name", ["LlamaTokenizer", "GPT2Tokenizer", "NoSuchTokenizer", None])
+def test_other_names_of_the_same_kind_are_let_through(tmp_path, name):
+    model = write(tmp_path, "llama", letters())
+    changed(tmp_path, "tokenizer_config.json", tokenizer_class=name)
+    assert load_tokenizer(model).encode("hello", add_special_tokens=False)

@@ -22,7 +22,10 @@ def read_header(file: Path, name: str | None = None) -> GgufHeader:
     if not file.is_file():
         raise ModelError(f"There is no file {file.name!r}.", "Give the path of a .gguf file.")
     header = read(file, name or file.name)
-    if header.metadata.get("split.count", 0) > 1:
+    count = header.metadata.get("split.count", 0)
+    if not isinstance(count, int):
+        raise ModelError(f"{file.name} is damaged: split.count is {count!r}, which is no number.", _DOWNLOAD_AGAIN)
+    if count > 1:
         raise ModelError(
             f"{file.name} is one part of a model that was split into several.",
             "Join them first: llama-gguf-split --merge FIRST_PART WHOLE_FILE.",
