@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 
 from quantlab.engine.cache import VariantCache
 from quantlab.errors import ModelError, QuantlabError, Stopped
-from quantlab.events import Done, Event, Finished, Loaded, Started
+from quantlab.events import Done, Event, Finished, Loaded, ReferenceMoved, Started
 from quantlab.fidelity import METRICS
 from quantlab.fidelity.divergence import divergence, score_answer, token_differences
 from quantlab.measure.machine import machine, versions
 from quantlab.models.tokenizer import token_texts
-from quantlab.planning import Entrant, Plan, plan
+from quantlab.planning import Entrant, Plan, moved, plan
 from quantlab.readying import Readying, entered, telling, variant_cache
 from quantlab.records import Comparison, Model, Run, Settings
 from quantlab.running import Answer, Ready, answer, text_of, texts_of
@@ -83,6 +83,7 @@ class _Job:
     runs: dict[str, Run] = field(default_factory=dict)
     reference_answer: Answer | None = None
     reference_scores: "torch.Tensor | None" = None
+    not_finite: set[str] = field(default_factory=set)
 
     def run(self) -> Iterator[Event]:
         plan, question, started = self.plan, self.plan.question, datetime.now(UTC)
@@ -97,17 +98,19 @@ class _Job:
                 prompt=plan.prompt,
                 prompt_token_ids=question.prompt_ids,
                 prompt_tokens=tokens,
-                reference=plan.reference.name,
+                reference=self.plan.reference.name,
                 settings=plan.settings,
                 machine=machine(plan.settings.placement.device),
                 versions=versions(),
-                runs=tuple(self.runs[entrant.name] for entrant in plan.order),
+                runs=tuple(self.runs[entrant.name] for entrant in self.plan.order),
                 started=started,
             )
         )
 
     def _one_by_one(self) -> Iterator[Event]:
-        for entrant in self.plan.order:
+        waiting = list(self.plan.order)
+        while waiting:
+            entrant = waiting.pop(0)
             if (earlier := self._earlier(entrant)) is not None:
                 yield from self._finish(earlier)
                 continue
@@ -120,6 +123,21 @@ class _Job:
                 except QuantlabError as error:
                     run = _failed(entrant, error)
             yield from self._finish(run)
+            if entrant is self.plan.reference and self._no_numbers():
+                yield from self._move_on(run)
+                waiting = [it for it in self.plan.order if it.name not in self.runs]
+
+    def _no_numbers(self) -> bool:
+        """Whether the reference's answer cannot be compared with. A logit of minus infinity alone is a probability."""
+        return self.reference_scores is not None and bool(self.reference_scores.isnan().any())
+
+    def _move_on(self, run: Run) -> Iterator[Event]:
+        """Another reference, where this one's logits are no numbers and nobody asked for it."""
+        self.not_finite.add(run.precision)
+        if (found := moved(self.plan, self.not_finite)) is not None:
+            self.plan, self.reference_answer, self.reference_scores = found, None, None
+            why = f"The logits of {run.precision} are no numbers: {found.reference.name} is the reference instead."
+            yield ReferenceMoved(found.reference.name, why)
 
     def _earlier(self, entrant: Entrant) -> Run | None:
         """A run that was finished before; the reference's only where no other has to be set beside it."""

@@ -28,6 +28,14 @@ class ModelError(QuantlabError):
     """A model cannot be found, read or trusted."""
 
 
+class NotFinite(ModelError):
+    """Logits of which no token has a probability: `count` of them are infinite or not a number."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__(f"{count:,} of its logits are infinite or not a number, so that no token has a probability.")
+        self.count = count
+
+
 class Unavailable(QuantlabError):
     """This machine lacks what a precision or a source needs."""
 

@@ -68,7 +68,15 @@ class NotKept:
     why: str
 
 
-Event = Started | Loading | Loaded | Token | Finished | Done | NotKept
+@dataclass(frozen=True)
+class ReferenceMoved:
+    """From here on `precision` is the reference: the one before was not asked for, and `why` it is none, in words."""
+
+    precision: str
+    why: str
+
+
+Event = Started | Loading | Loaded | Token | Finished | Done | NotKept | ReferenceMoved
 
 #: What is measured of one variant, one after the other.
 Stage = Literal["speed", "text", "tasks", "layers"]
@@ -108,4 +116,4 @@ class QualityDone:
     quality: Quality
 
 
-QualityEvent = QualityStarted | Loading | Loaded | Measuring | Measured | QualityDone | NotKept
+QualityEvent = QualityStarted | Loading | Loaded | Measuring | Measured | QualityDone | NotKept | ReferenceMoved

@@ -1,6 +1,7 @@
 """From what was asked to what will run: the prompt's tokens, the limits, the order, the reference."""
 
 import threading
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 
 from quantlab import models
@@ -138,6 +139,18 @@ def _reference(entrants: tuple[Entrant, ...], wanted: str | None, device: str) -
     runnable = [it for it in entrants if it.failure is None and refusal(it, device) is None] or entrants
     best = most_precise(tuple(entrant.precision for entrant in runnable))
     return next(entrant for entrant in runnable if entrant.precision is best)
+
+
+def moved(plan: Plan, without: Collection[str]) -> Plan | None:
+    """The plan with the next most precise column that can run as its reference; None where one was asked for, or none
+    is left.
+
+    `without` names the columns that cannot be it: logits that are no numbers cannot be compared with.
+    """
+    if plan.settings.reference is not None:
+        return None
+    left = tuple(entrant for entrant in plan.entrants if entrant.name not in without)
+    return replace(plan, reference=_reference(left, None, plan.settings.placement.device)) if left else None
 
 
 def _check_lengths(prompt_tokens: int, settings: Settings, context: int, app: AppSettings) -> None:

@@ -12,8 +12,8 @@ from quantlab import models, offers
 from quantlab.engine.background import in_background
 from quantlab.engine.cache import VariantCache
 from quantlab.engine.disk import identity
-from quantlab.errors import BadInput, ModelError, QuantlabError, Stopped
-from quantlab.events import Measured, Measuring, QualityDone, QualityEvent, QualityStarted, Stage
+from quantlab.errors import BadInput, ModelError, NotFinite, QuantlabError, Stopped
+from quantlab.events import Measured, Measuring, QualityDone, QualityEvent, QualityStarted, ReferenceMoved, Stage
 from quantlab.fidelity import METRICS, layers, tasks
 from quantlab.fidelity.figures import fidelity
 from quantlab.fidelity.reading import read_reference, read_variant
@@ -23,7 +23,7 @@ from quantlab.measure.machine import machine, versions
 from quantlab.methods import PRECISIONS
 from quantlab.models.architecture import vocabulary_size
 from quantlab.models.tokenizer import added_bos, check_ids, load_tokenizer
-from quantlab.planning import Entrant, Plan, context_length, plan, refusal
+from quantlab.planning import Entrant, Plan, context_length, moved, plan, refusal
 from quantlab.readying import Readying, entered, telling, variant_cache
 from quantlab.records import (
     Fidelity,
@@ -35,6 +35,7 @@ from quantlab.records import (
     Settings,
     TaskScore,
     Text,
+    why_not_finite,
 )
 from quantlab.running import DECODES, Ready, decode_speeds
 from quantlab.settings import app_settings
@@ -136,21 +137,28 @@ class _Job:
         facts = self.windows.facts(self.text)
         yield QualityStarted(tuple(e.name for e in plan.order), plan.reference.name, facts, plan.model)
         self.rows = self.store.find(self._key())
-        for entrant in self._order():
+        waiting = list(self._order())
+        while waiting:
+            entrant = waiting.pop(0)
+            if entrant not in plan.entrants and self.rows is None:
+                continue  # there is nothing that it would be the noise of
             run = self._known(entrant)
             if run is None:
                 run = yield from self._measure(entrant)
-            elif entrant is plan.reference:
+            elif entrant is self.plan.reference:
                 yield from self._outputs_again(entrant)
             if entrant in plan.entrants:
                 self.runs[entrant.name] = run
                 yield Measured(run)
             if run.fidelity is not None and entrant.name == self._rounding():
                 self.floor = run.fidelity
+            if run.nonfinite and entrant is self.plan.reference:
+                yield from self._move_on(run)
+                waiting = [it for it in self._order() if it.name not in self.runs]
         yield QualityDone(
             Quality(
                 model=plan.model,
-                reference=plan.reference.name,
+                reference=self.plan.reference.name,
                 text=facts,
                 settings=replace(self.settings, placement=plan.settings.placement),
                 machine=machine(self.readying.device),
@@ -161,6 +169,15 @@ class _Job:
                 started=started,
             )
         )
+
+    def _move_on(self, run: QualityRun) -> Iterator[QualityEvent]:
+        """Another reference, where this one's logits are no numbers and nobody asked for it."""
+        without = {name for name, run in self.runs.items() if run.nonfinite and run.fidelity is None}
+        if (found := moved(self.plan, without)) is not None:
+            self.plan, self.no_floor = found, ""
+            self.rows = self.store.find(self._key())
+            why = f"The logits of {run.precision} are no numbers: {found.reference.name} is the reference instead."
+            yield ReferenceMoved(found.reference.name, why)
 
     def _windows(self) -> Windows:
         tokenizer = self.plan.question.tokenizer
@@ -187,6 +204,8 @@ class _Job:
 
     def _floor_told(self) -> str:
         reference, rounding = self.plan.reference.name, self._rounding()
+        if self._not_finite():
+            return f"there is none: the logits of {reference} are no numbers"
         if rounding is None:
             return f"there is none: {reference} has no second rounding of the same weights"
         if self.floor is None and (self.no_floor or not self.settings.noise_floor):
@@ -196,6 +215,11 @@ class _Job:
         if self.floor is None:
             return f"there is none: {rounding} could not be measured"
         return f"{rounding} beside {reference}: the same weights, rounded otherwise"
+
+    def _not_finite(self) -> bool:
+        """Whether nothing can be compared with the reference, since its logits are no numbers."""
+        run = self.runs.get(self.plan.reference.name)
+        return run is not None and run.fidelity is None and run.nonfinite > 0
 
     def _known(self, entrant: Entrant) -> QualityRun | None:
         """A run measured earlier; the reference's only where nothing must be read beside it again."""
@@ -225,6 +249,9 @@ class _Job:
                     run = self._checked(entrant, ready, run)
             except Stopped:
                 return replace(run, stopped=True)
+            except NotFinite as error:
+                why = why_not_finite(run.load.compute_dtype if run.load else "")
+                return replace(run, error=error.what, advice=why, nonfinite=error.count)
             except QuantlabError as error:
                 return replace(run, error=error.what, advice=error.advice)
         return run
@@ -234,13 +261,18 @@ class _Job:
         try:
             self.readying.check_unchanged(entrant, ready)
         except ModelError as error:
-            if entrant is self.plan.reference and self.rows is not None:
-                self.rows.file.unlink(missing_ok=True)
-                self.rows = self.outputs = None
+            if entrant is self.plan.reference:
+                self._forget_rows()
             return QualityRun(
                 run.precision, error.what, error.advice, run.load, identity=run.identity, metrics=run.metrics
             )
         return run
+
+    def _forget_rows(self) -> None:
+        """Nothing can be compared with what was read of the reference."""
+        if self.rows is not None:
+            self.rows.file.unlink(missing_ok=True)
+        self.rows = self.outputs = None
 
     def _speed(self, entrant: Entrant, ready: Ready, run: QualityRun) -> Generator[QualityEvent, None, QualityRun]:
         yield Measuring(entrant.name, "speed", 0, DECODES, "answers", None)
@@ -254,8 +286,10 @@ class _Job:
         """Read the text; the reference's log-probabilities are kept unless they are there."""
         is_reference = entrant is self.plan.reference
         if not is_reference and self.rows is None:
-            note = "no figures of fidelity: the reference failed, or was stopped"
-            return replace(run, notes=(*run.notes, note))
+            why = "the reference failed, or was stopped"
+            if self._not_finite():
+                why = f"the logits of the reference, {self.plan.reference.name}, are no numbers"
+            return replace(run, notes=(*run.notes, f"no figures of fidelity: {why}"))
         begun = time.perf_counter()
 
         def read(progress: Progress) -> Fidelity:
@@ -266,7 +300,12 @@ class _Job:
                 found = read_variant(ready.loaded, self.windows, self.rows, progress)
             return fidelity(found, len(self.windows.ids))
 
-        figures = yield from self._told(entrant, "text", read)
+        try:
+            figures = yield from self._told(entrant, "text", read)
+        except NotFinite:
+            if is_reference:
+                self._forget_rows()
+            raise
         speed = len(self.windows.ids) * self.windows.size / (time.perf_counter() - begun)
         return replace(run, fidelity=figures, score_tokens_per_s=speed)
 

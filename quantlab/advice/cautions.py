@@ -55,12 +55,19 @@ def others(quality: Quality, ranked: Sequence[QualityRun]) -> list[str]:
             f"its errors are themselves uncertain. {_enough(quality.text)}"
         )
     said += _disturbed(quality)
+    own = next((run for run in quality.runs if run.precision == quality.reference), None)
+    unusable = own is not None and own.nonfinite > 0 and own.fidelity is None
+    if unusable:
+        said.append(
+            f"Nothing can be compared with {own.precision}, the reference: its logits are infinite or not a number. "
+            f"{own.advice} Or choose another reference."
+        )
     failed = [run.precision for run in quality.runs if run.error is not None]
     if failed:
         said.append(f"{words.listed(failed)} failed and {words.is_(failed)} not considered; the table says why.")
     known = {*failed, quality.reference, *(run.precision for run in ranked)}
     missing = [run.precision for run in quality.runs if run.precision not in known]
-    if missing:
+    if missing and not unusable:
         said.append(
             f"{words.listed(missing)} {words.is_(missing)} not considered: not compared with {quality.reference} yet."
         )

@@ -23,7 +23,7 @@ R = TypeVar("R")
 #: `Record.field` of fields that a schema got after its first version was written. A file without one has its default.
 LATER: frozenset[str] = frozenset(
     {"Peak.device", "Run.identity", "Run.metrics", "QualityRun.decode_samples", "QualityRun.identity"}
-    | {"QualityRun.metrics", "QualitySettings.noise_floor"}
+    | {"QualityRun.metrics", "QualityRun.nonfinite", "QualitySettings.noise_floor"}
 )
 #: By so much a sum of float32 may pass the end of its range.
 _ROUNDING = 1e-5

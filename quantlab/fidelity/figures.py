@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from quantlab.errors import ModelError
+from quantlab.errors import ModelError, NotFinite
 from quantlab.fidelity.positions import Positions
 from quantlab.records import CONFIDENCE, QUANTILES, Bucket, Fidelity, Perplexity, Spread
 
@@ -15,16 +15,16 @@ BLOCKS = 8
 def fidelity(found: Positions, windows: int) -> Fidelity:
     """The figures over all positions, which belong to `windows` windows of equal length.
 
-    Positions where a figure is not finite are left out and counted. Raises ModelError where fewer than two are left.
+    Positions where a figure is not finite are left out and counted. Where fewer than two are left, raises NotFinite if
+    the variant's own logits are the cause, ModelError if they are the reference's.
     """
     whole = np.isfinite(found.kld) & np.isfinite(found.kld_reverse) & np.isfinite(found.nll)
     whole &= np.isfinite(found.reference_nll)
     excluded = int((~whole).sum())
     if excluded > len(found) - 2:
-        raise ModelError(
-            f"Its logits make no distributions: {found.nonfinite:,} are infinite or not a number.",
-            "Choose another compute dtype, or more bits.",
-        )
+        if found.nonfinite:
+            raise NotFinite(found.nonfinite)
+        raise ModelError("The reference gives no token of this text a probability.", "Choose another reference.")
     kld, same = found.kld[whole], found.same_top[whole]
     cluster = _clusters(len(found), windows)[whole]
     probability, reference = np.exp(-found.nll[whole]), np.exp(-found.reference_nll[whole])

@@ -32,6 +32,7 @@ from quantlab.records.measured import (
     Run,
     Timing,
     TokenDifference,
+    why_not_finite,
 )
 from quantlab.records.quality import (
     CONFIDENCE,
@@ -88,4 +89,5 @@ __all__ = [
     "TokenDifference",
     "Variant",
     "silent",
+    "why_not_finite",
 ]

@@ -121,6 +121,19 @@ class Timing:
         return self.prompt_tokens / self.ttft_s
 
 
+def why_not_finite(compute_dtype: str) -> str:
+    """What makes logits infinite or not a number, and what to do."""
+    if compute_dtype == "float16":
+        return (
+            "float16 ends at 65,504, and large activations overflow it: take bf16 or fp32. If they give no numbers "
+            "either, the weights are damaged."
+        )
+    return (
+        "The weights hold such values themselves or are damaged: copy the files again. If another precision of the "
+        "same files gives numbers, this one's arithmetic overflowed."
+    )
+
+
 @dataclass(frozen=True)
 class Run:
     """One variant's answer to one prompt with its measurements, or its error.
@@ -149,6 +162,16 @@ class Run:
     stopped: bool = False
     identity: str = ""
     metrics: int = 0
+
+    @property
+    def caution(self) -> str | None:
+        """Why its figures mean nothing, where logits were no numbers."""
+        if not self.nonfinite:
+            return None
+        cause = why_not_finite(self.load.compute_dtype if self.load else "")
+        return (
+            f"{self.nonfinite:,} of its logits were infinite or not a number, so that its figures mean nothing. {cause}"
+        )
 
 
 @dataclass(frozen=True)

@@ -153,7 +153,8 @@ class QualityRun:
 
     `decode_tokens_per_s` is the median of `decode_samples`, the speeds of several answers, in their order. `identity`
     is a digest of the files that all this follows from, the reference's included; empty: not known. `metrics` is the
-    version of the definitions that the figures follow (`fidelity.METRICS`); 0: older than that was told.
+    version of the definitions that the figures follow (`fidelity.METRICS`); 0: older than that was told. `nonfinite`
+    counts the logits that were infinite or not a number where they left no figures at all; else `fidelity` does.
     """
 
     precision: str
@@ -170,6 +171,7 @@ class QualityRun:
     decode_samples: tuple[Amount, ...] = ()
     identity: str = ""
     metrics: int = 0
+    nonfinite: int = 0
 
 
 @dataclass(frozen=True)

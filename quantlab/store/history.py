@@ -87,6 +87,12 @@ class History:
             entries.row_of(connection, entry)
             entries.write_run(connection, entry, run)
 
+    def refer(self, entry: int, reference: str) -> None:
+        """Say that an entry's runs are compared with another reference than at its beginning."""
+        with self._database.writing() as connection:
+            head = entries.read(entries.row_of(connection, entry)["head"]) | {"reference": reference}
+            connection.execute("UPDATE entries SET head = ? WHERE id = ?", (json.dumps(head, allow_nan=False), entry))
+
     def finish(self, entry: int, record: Comparison | Quality) -> None:
         """Keep the whole record, which ends the entry. Only one that is complete and without errors is replayed."""
         stopped = any(run.stopped for run in record.runs)

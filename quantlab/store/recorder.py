@@ -15,6 +15,7 @@ from quantlab.events import (
     QualityDone,
     QualityEvent,
     QualityStarted,
+    ReferenceMoved,
     Started,
 )
 from quantlab.records import Comparison, Quality
@@ -71,6 +72,8 @@ class Recorder:
             case Started(precisions=precisions) | QualityStarted(precisions=precisions) if self.entry is None:
                 self.entry = history.begin(draft(event), self._asked, precisions, self.key)
                 self._open = True
+            case ReferenceMoved(precision=precision):
+                history.refer(self.entry, precision)
             case Finished(run=run) | Measured(run=run):
                 history.add_run(self.entry, run)
             case Done(comparison=record) | QualityDone(quality=record):

@@ -9,7 +9,7 @@ from rich.table import Table
 
 from quantlab import units
 from quantlab.errors import Stopped
-from quantlab.events import Done, Event, Finished, Loading, NotKept, Started, Token
+from quantlab.events import Done, Event, Finished, Loading, NotKept, ReferenceMoved, Started, Token
 from quantlab.records import Comparison, Run
 from quantlab.terminal.progress import Line, interrupt_sets
 from quantlab.terminal.screen import Screen
@@ -33,6 +33,8 @@ def follow(events: Iterator[Event], stop: threading.Event) -> Done:
                 case Finished(run=run):
                     what = "failed" if run.error else "tokens, stopped" if run.stopped else "tokens, done"
                     line.tell(run.precision, len(run.token_ids), what=what)
+                case ReferenceMoved(why=why):
+                    line.warn(why)
                 case NotKept(why=why):
                     line.warn(f"nothing more of this is kept. {why}")
                 case Done():
@@ -75,13 +77,8 @@ def _notes(run: Run) -> tuple[str, ...]:
         what.append(f"quantizing took {units.seconds(run.load.build_s)}; the checkpoint is kept on disk")
     if run.load.mapped_bytes:
         what.append(f"{units.size(run.load.mapped_bytes)} of its memory are the file's own pages, mapped")
-    if run.nonfinite:
-        what.insert(
-            0,
-            f"{run.nonfinite:,} of its logits were infinite or not a number, so that its figures mean nothing: its "
-            "type overflowed (fp16 does so with large activations; take bf16), or the weights are damaged",
-        )
-    return (*what, *run.load.notes, *([spread] if len(set(places.values())) > 1 else []))
+    first = [run.caution] if run.caution else []
+    return (*first, *what, *run.load.notes, *([spread] if len(set(places.values())) > 1 else []))
 
 
 def _answer(run: Run) -> str:

@@ -7,9 +7,18 @@ from rich.markup import escape
 
 from quantlab import units
 from quantlab.advice import advise
-from quantlab.charts.scored import accuracy, with_error
+from quantlab.charts.scored import accuracy, why_absent, with_error
 from quantlab.errors import Stopped
-from quantlab.events import Loading, Measured, Measuring, NotKept, QualityDone, QualityEvent, QualityStarted
+from quantlab.events import (
+    Loading,
+    Measured,
+    Measuring,
+    NotKept,
+    QualityDone,
+    QualityEvent,
+    QualityStarted,
+    ReferenceMoved,
+)
 from quantlab.records import Quality, QualityRun
 from quantlab.terminal.progress import Line, interrupt_sets
 from quantlab.terminal.screen import Screen
@@ -37,6 +46,8 @@ def follow_quality(events: Iterator[QualityEvent], stop: threading.Event) -> Qua
                     line.tell(name, done, total, what)
                 case Measured(run=run):
                     line.tell(run.precision, what="failed" if run.error else "stopped" if run.stopped else "done")
+                case ReferenceMoved(why=why):
+                    line.warn(why)
                 case NotKept(why=why):
                     line.warn(f"nothing more of this is kept. {why}")
                 case QualityDone(quality=quality):
@@ -72,6 +83,8 @@ def show_quality(quality: Quality, bound: float, memory: int | None = None, cons
             console.print(f"[red]{escape(run.precision)}: {escape(run.error)}[/] {escape(run.advice)}")
         elif run.stopped:
             console.print(f"[yellow]{escape(run.precision)}: stopped[/]")
+        elif run.fidelity is None:
+            console.print(f"{escape(run.precision)}: {escape(why_absent(quality, run))}", style="dim")
         if run.fidelity is not None and run.fidelity.nonfinite:
             console.print(f"[yellow]{escape(run.precision)}: {run.fidelity.nonfinite:,} logits were no numbers[/]")
         if run.layers and not run.error:

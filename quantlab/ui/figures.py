@@ -64,7 +64,8 @@ def details(run: Run | None, load: Load | None) -> tuple[Figure, ...]:
 
 def remarks(run: Run | None, load: Load | None) -> tuple[str, ...]:
     """Sentences that belong to the figures: why memory changed, that a race's times do not count."""
-    found = list(load.notes) if load else []
+    found = [run.caution] if run and run.caution else []
+    found += load.notes if load else ()
     if run and run.timing and not run.timings_count:
         found.append("Ran in a race: its times do not count.")
     return tuple(found)

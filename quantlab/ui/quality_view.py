@@ -99,6 +99,8 @@ def fold(view: QualityView, event: events.QualityEvent, at: float) -> QualityVie
                 view = _finish(view, run)
             done = event.quality
             return replace(view, quality=done, reference=done.reference, text=done.text, model=done.model, step=None)
+        case events.ReferenceMoved():
+            return replace(view, reference=event.precision, notice=event.why)
         case events.NotKept():
             return replace(view, notice=not_kept(event.why))
         case _:

@@ -101,6 +101,8 @@ def fold(view: View, event: events.Event) -> View:
             return replace(
                 view, comparison=known, reference=known.reference, model=known.model, replayed=event.replayed
             )
+        case events.ReferenceMoved():
+            return replace(view, reference=event.precision, notice=event.why)
         case events.NotKept():
             return replace(view, notice=not_kept(event.why))
         case _:
