@@ -10,7 +10,7 @@ from hypothesis.extra.numpy import arrays
 from quantlab.methods import METHODS, PRECISIONS
 from quantlab.methods.rtn import rtn_precision
 from quantlab.methods.rtn.layout import packed_columns
-from quantlab.methods.rtn.linear import RtnLinear, pack, quantize, unpack
+from quantlab.methods.rtn.linear import RtnLinear, pack, quantize, stored, told, unpack
 from quantlab.records import Placement
 from tests import tiny
 from tests.loading import load
@@ -53,15 +53,22 @@ def plain(weight: numpy.ndarray, bits: int, symmetric: bool, group_size: int = G
             low, high = min(group.min(), 0.0), max(group.max(), 0.0)
             span = max(-low, high) if symmetric else high - low
             steps = 2 ** (bits - 1) - 1 if symmetric else top
-            wanted = max(numpy.float32(span / steps), numpy.float32(2.0**-24))
-            scale = numpy.float32(numpy.float16(wanted))
-            if scale < wanted < 2.0**-14:
-                scale += numpy.float32(2.0**-24)
+            scale = plain_scale(numpy.float32(span / steps))
             zero = 2 ** (bits - 1) if symmetric else int(numpy.clip(numpy.rint(-low / scale), 0, top))
             for i, value in enumerate(group):
                 code = int(numpy.clip(numpy.rint(value / scale) + zero, 0, top))
                 result[row, first + i] = numpy.float32(code - zero) * scale
     return result
+
+
+def plain_scale(wanted: numpy.float32) -> numpy.float32:
+    """As float16 holds it, the smallest ones in units of 2**-18 and the largest in units of 2**16."""
+    unit = numpy.float32(2.0**-18 if 0 < wanted < 2.0**-18 else 2.0**16 if wanted > 65_504 else 1)
+    wanted = max(wanted / unit, numpy.float32(2.0**-24))
+    scale = numpy.float32(numpy.float16(wanted))
+    if scale < wanted < 2.0**-14:
+        scale += numpy.float32(2.0**-24)
+    return scale * unit
 
 
 @given(
@@ -102,7 +109,7 @@ def test_no_weight_is_off_by_more_than_half_a_step(bits, symmetric, weight):
     error = (layer(weight, bits, symmetric).dequantize(torch.float32) - weight).abs()
     # The scale is a float16: at the ends of the range its rounding adds up over all the steps.
     steps = 2 ** (bits - 1) - 1 if symmetric else 2**bits - 1
-    assert (error <= scale.float() * (0.5 + steps * 2**-11 + 1e-4)).all()
+    assert (error <= told(scale) * (0.5 + steps * 2**-11 + 1e-4)).all()
 
 
 @EITHER
@@ -144,10 +151,10 @@ def test_inputs_that_fill_no_whole_group_are_padded_and_the_padding_never_shows(
 def test_the_planned_bytes_are_those_of_the_layer(bits, symmetric, columns):
     chosen = PRECISIONS[f"rtn-{bits}" + "-sym" * symmetric]
     made = layer(weights(3, (32, columns)), bits, symmetric)
-    stored = made.weight.nbytes + sum(buffer.nbytes for buffer in made.buffers())
-    assert METHODS["rtn"].weight_bytes(chosen, 32, columns) == stored
+    there = made.weight.nbytes + sum(buffer.nbytes for buffer in made.buffers())
+    assert METHODS["rtn"].weight_bytes(chosen, 32, columns) == there
     if columns % GROUP == 0:
-        assert 8 * stored / (32 * columns) == chosen.bits
+        assert 8 * there / (32 * columns) == chosen.bits
 
 
 def test_the_size_of_the_groups_is_an_option_with_a_name_of_its_own():
@@ -199,11 +206,33 @@ def divergence(reference, other) -> float:
 
 
 @pytest.mark.parametrize("symmetric", [False, True])
-@pytest.mark.parametrize(("smaller", "loss"), [(40, 1.05), (400, 1.1), (4_000, 1.5)])
+@pytest.mark.parametrize(
+    ("factor", "loss"),
+    [(1 / 40, 1.05), (1 / 400, 1.1), (2e-4, 1.01), (1e-6, 1.01), (1e-8, 1.1), (1e8, 1.01), (1e10, 1.01)],
+)
 @pytest.mark.parametrize("bits", [8, 4])
-def test_small_weights_are_rounded_nearly_as_well_as_large_ones(bits, smaller, loss, symmetric):
-    """Their scales lie below float16's smallest normal number, which once was the smallest scale there was."""
+def test_weights_of_any_size_are_rounded_nearly_as_well(bits, factor, loss, symmetric):
+    """Small scales had few digits or none in float16, and those above its largest number were infinite."""
     weight = weights(5, (32, 256)) * 0.02
-    large, small = (layer(it, bits, symmetric).dequantize(torch.float32) for it in (weight, weight / smaller))
-    error = (large - weight).norm() / weight.norm()
-    assert (small - weight / smaller).norm() / (weight / smaller).norm() < loss * error
+    usual, other = (layer(it, bits, symmetric).dequantize(torch.float32) for it in (weight, weight * factor))
+    error = (usual - weight).norm() / weight.norm()
+    assert (other - weight * factor).norm() / (weight * factor).norm() < loss * error
+
+
+def test_a_scale_takes_two_bytes_whatever_its_size_and_ordinary_ones_stand_for_themselves():
+    scale = torch.cat([torch.zeros(1), 2.0 ** torch.arange(-36, 32, 0.37), torch.tensor([65_504.0, 65_530.0, 4e9])])
+    kept = stored(scale)
+    assert kept.dtype == torch.float16
+    ordinary = (scale == 0) | ((scale >= 2.0**-18) & (scale <= 65_504))
+    assert torch.equal(kept[ordinary].abs(), kept[ordinary]) and (kept[~ordinary] < 0).all()
+    torch.testing.assert_close(told(kept)[1:], scale[1:], rtol=2**-6, atol=0)
+    usual = ordinary & (scale >= 2.0**-14)
+    assert torch.equal(kept[usual], scale[usual].half())
+
+
+def test_weights_that_are_no_numbers_do_not_become_some():
+    for bad in (float("nan"), float("inf")):
+        weight = weights(6, (2, GROUP))
+        weight[0, 3] = bad
+        rounded = layer(weight, 8, False).dequantize(torch.float32)
+        assert not rounded[0].isfinite().all() and rounded[1].isfinite().all()

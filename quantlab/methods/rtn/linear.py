@@ -4,8 +4,12 @@ import torch
 
 from quantlab.methods.rtn.layout import PLANES, packed_columns, padded
 
-#: The least that float16 holds beside zero.
-SMALLEST, SMALLEST_NORMAL = 2.0**-24, 2.0**-14
+#: The least that float16 holds beside zero, its least normal number, and its largest one.
+SMALLEST, SMALLEST_NORMAL, LARGEST = 2.0**-24, 2.0**-14, 65_504.0
+#: Below `FEW_DIGITS` a float16 has fewer than six binary digits. Scales down there, and those beyond `LARGEST`, are
+#: kept with a factor, and their sign, which no scale needs, says so: -s is s * `SHRUNK` for s < 1, else s * `GROWN`.
+FEW_DIGITS = SHRUNK = 2.0**-18
+GROWN = 2.0**16
 
 
 def quantize(
@@ -13,9 +17,9 @@ def quantize(
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
     """Round a weight `[rows, columns]` to integers.
 
-    Returns codes `[rows, padded columns]` (uint8, below 2**bits), scales `[rows, groups]` (float16) and zero points
-    `[rows, groups]` (uint8; None when symmetric, where the middle code stands for zero). The weight is
-    `(code - zero_point) * scale`: uniform affine quantization, Jacob et al. 2018, arXiv:1712.05877, eq. 1. The
+    Returns codes `[rows, padded columns]` (uint8, below 2**bits), scales `[rows, groups]` (float16, as `stored`) and
+    zero points `[rows, groups]` (uint8; None when symmetric, where the middle code stands for zero). The weight is
+    `(code - zero_point) * told(scale)`: uniform affine quantization, Jacob et al. 2018, arXiv:1712.05877, eq. 1. The
     codes are computed with the scale as stored, so its own rounding costs nothing more.
     """
     rows, columns = weight.shape
@@ -28,17 +32,35 @@ def quantize(
         # Zero always lies in the range, so that it stays exactly zero.
         low, high = grouped.amin(-1).clamp(max=0), grouped.amax(-1).clamp(min=0)
         span, steps = high - low, top
-    # Below its smallest normal number float16 goes on in equal steps, with fewer digits: the codes are computed with
-    # what is stored, so that much of it is made up for. There a scale is never rounded down: the largest weights would
-    # be out of reach.
-    wanted = (span / steps).clamp(min=SMALLEST)
-    scale = wanted.to(torch.float16)
-    short = (scale.float() < wanted) & (wanted < SMALLEST_NORMAL)
-    scale = torch.where(short, scale + SMALLEST, scale)
-    step = scale.float().unsqueeze(-1)
+    scale = stored(span / steps)
+    step = told(scale).unsqueeze(-1)
     zero = (top + 1) // 2 if symmetric else (-low.unsqueeze(-1) / step).round().clamp(0, top)
     codes = ((grouped / step).round() + zero).clamp(0, top).to(torch.uint8).view(rows, -1)
     return codes, scale, None if symmetric else zero.squeeze(-1).to(torch.uint8)
+
+
+def stored(scale: torch.Tensor) -> torch.Tensor:
+    """Scales (float32, at least zero) as the float16 that `told` reads, with six binary digits from 2e-11 to 4e9.
+
+    Zero becomes the smallest number, so that it can be divided by. What is not finite stays so.
+    """
+    small, large = (scale > 0) & (scale < FEW_DIGITS), (scale > LARGEST) & scale.isfinite()
+    magnitude = torch.where(small, (scale / SHRUNK).clamp(max=1 - 2.0**-11), scale)
+    magnitude = torch.where(large, (scale / GROWN).clamp(1, LARGEST), magnitude).clamp(min=SMALLEST)
+    rounded = magnitude.to(torch.float16)
+    # Below its smallest normal number float16 goes on in equal steps, with fewer digits: the codes are computed with
+    # what is stored, so that much of it is made up for. There a scale is never rounded down: the largest weights would
+    # be out of reach.
+    short = (rounded.float() < magnitude) & (magnitude < SMALLEST_NORMAL)
+    rounded = torch.where(short, rounded + SMALLEST, rounded)
+    return torch.where(small | large, -rounded, rounded)
+
+
+def told(scale: torch.Tensor) -> torch.Tensor:
+    """The scales, float32, that `stored` kept."""
+    found = scale.float()
+    size = found.abs()
+    return torch.where(found < 0, size * torch.where(size < 1, SHRUNK, GROWN), found)
 
 
 def pack(codes: torch.Tensor, bits: int) -> torch.Tensor:
@@ -79,7 +101,7 @@ def dequantize(
     group_size: int,
     dtype: torch.dtype,
 ) -> torch.Tensor:
-    """What `quantize` and `pack` made, as a weight `[rows, padded columns]` in `dtype`."""
+    """What `quantize` and `pack` made, as a weight `[rows, padded columns]` in `dtype`. `scale` as `told`."""
     codes = unpack(packed, bits).view(len(packed), -1, group_size).to(dtype)
     zero = 2 ** (bits - 1) if zero_point is None else zero_point.unsqueeze(-1).to(dtype)
     return codes.sub_(zero).mul_(scale.unsqueeze(-1).to(dtype)).view(len(packed), -1)
@@ -106,11 +128,16 @@ class RtnLinear(torch.nn.Module):
         zero_point = None if symmetric else torch.empty(out_features, groups, dtype=torch.uint8)
         self.register_buffer("zero_point", zero_point)
         self.bias = torch.nn.Parameter(torch.empty(out_features), requires_grad=False) if bias else None
+        #: Whether all scales stand for themselves, asked at the first product.
+        self._ordinary: bool | None = None
 
     def dequantize(self, dtype: torch.dtype) -> torch.Tensor:
         """The weight `[out_features, in_features]` that the integers stand for."""
+        if self._ordinary is None:
+            self._ordinary = not bool((self.scale < 0).any())
+        scale = self.scale if self._ordinary else told(self.scale)
         options = self.bits, self.group_size, dtype
-        return dequantize(self.weight, self.scale, self.zero_point, *options)[:, : self.in_features]
+        return dequantize(self.weight, scale, self.zero_point, *options)[:, : self.in_features]
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return torch.nn.functional.linear(x, self.dequantize(x.dtype), self.bias)
