@@ -27,7 +27,7 @@ def configuration(values: Mapping[str, Any], name: str) -> "PreTrainedConfig":
     from transformers import AutoConfig, PreTrainedConfig
 
     # transformers writes what JSON has no number for (infinity) as {"__float__": "Infinity"}.
-    values = PreTrainedConfig._decode_special_floats(_without_code(values))
+    values = PreTrainedConfig._decode_special_floats(without_code(values))
     kind = values.pop("model_type", None)
     try:
         return AutoConfig.for_model(kind, **values)
@@ -38,11 +38,11 @@ def configuration(values: Mapping[str, Any], name: str) -> "PreTrainedConfig":
         ) from error
 
 
-def _without_code(values: Any) -> Any:
+def without_code(values: Any) -> Any:
     """The same values, those of its parts included, without what chooses the code that runs: that is ours to choose."""
     if isinstance(values, Mapping):
-        return {key: _without_code(value) for key, value in values.items() if key not in _CHOOSES_CODE}
-    return [_without_code(value) for value in values] if isinstance(values, list) else values
+        return {key: without_code(value) for key, value in values.items() if key not in _CHOOSES_CODE}
+    return [without_code(value) for value in values] if isinstance(values, list) else values
 
 
 def cause(error: BaseException) -> str:

@@ -4,7 +4,8 @@ import json
 from pathlib import Path
 
 from quantlab.models import shapes, source
-from quantlab.models.folder import INDEX, TOKENIZER_FILES, WEIGHTS, read_config, read_tensors
+from quantlab.models.configuration import without_code
+from quantlab.models.folder import INDEX, TOKENIZER_FILES, WEIGHTS, read_config, read_json, read_tensors
 from quantlab.models.heads import with_its_own_head
 from quantlab.records import Model, Progress
 
@@ -68,20 +69,28 @@ def _files_of(folder: Path, work: Path) -> Path:
 
 
 def _with_config(folder: Path, model: Model, work: Path) -> Path:
-    """The folder itself, or links to its files with a config.json that says what the files hold.
+    """The folder itself, or links to its files with settings that say what the files hold and choose no code.
 
-    Programs that believe a wrong setting would throw a head away that is no copy of the embeddings.
+    Programs that believe a wrong setting would throw a head away that is no copy of the embeddings, or fetch what a
+    setting names.
     """
-    config = read_config(folder, model.name)
-    if not config.get("tie_word_embeddings"):
+    changed = {}
+    for name in (CONFIG, "generation_config.json", "tokenizer_config.json"):
+        if name != CONFIG and not (folder / name).is_file():
+            continue
+        found = read_config(folder, model.name) if name == CONFIG else read_json(folder / name, model.name)
+        held = without_code(found)
+        if name == CONFIG and found.get("tie_word_embeddings"):
+            held = with_its_own_head(held, folder, read_tensors(folder, model.name))
+        if held != found:
+            changed[name] = held
+    if not changed:
         return folder
-    held = with_its_own_head(config, folder, read_tensors(folder, model.name))
-    if held == config:
-        return folder
-    linked = work / "with-its-head"
+    linked = work / "with-settings"
     linked.mkdir(parents=True)
     for file in folder.iterdir():
-        if file.is_file() and file.name != CONFIG:
+        if file.is_file() and file.name not in changed:
             (linked / file.name).symlink_to(file.absolute())
-    (linked / CONFIG).write_text(json.dumps(held, indent=1))
+    for name, held in changed.items():
+        (linked / name).write_text(json.dumps(held, indent=1))
     return linked

@@ -1,5 +1,6 @@
 """Shapes as folders."""
 
+import json
 import os
 
 import pytest
@@ -62,3 +63,45 @@ def test_beside_a_pipe_the_files_alone_are_given(tmp_path):
     files = {file.name for file in model.folder.iterdir() if file.is_file()}
     assert {file.name for file in folder.iterdir()} == files and "quantize_config.json" not in files
     assert models.tensors(Model("linked", "folder", folder)) == models.tensors(model)
+
+
+@pytest.mark.parametrize(
+    "key", ["attn_implementation", "_attn_implementation", "experts_implementation", "use_kernels"]
+)
+@pytest.mark.parametrize("file", ["config.json", "generation_config.json", "tokenizer_config.json"])
+def test_what_chooses_code_is_kept_from_the_tools_of_others(tmp_path, key, file):
+    """gptqmodel reads a folder by itself, and transformers would ask for the kernel that its settings name."""
+    model = tiny.write(tmp_path / "model", "llama", tiny.letters())
+    path = model.folder / file
+    settings = json.loads(path.read_text())
+    path.write_text(
+        json.dumps(settings | {key: "owner/kernel", "text_config": {key: "owner/kernel", "hidden_size": 64}})
+    )
+    folder = models.materialized(model, tmp_path / "work", silent)
+    assert "owner/kernel" in path.read_text()
+    assert not any("owner/kernel" in file.read_text() for file in folder.glob("*.json"))
+    assert json.loads((folder / file).read_text()) == settings | {"text_config": {"hidden_size": 64}}
+    assert (folder / "model.safetensors").resolve() == model.folder / "model.safetensors"
+
+
+@pytest.mark.slow
+def test_a_kernel_that_a_configuration_names_is_not_asked_for_by_a_build(tmp_path, monkeypatch):
+    from quantlab.methods import METHODS, precision
+    from quantlab.records import Calibration, Placement, Variant
+
+    pytest.importorskip("gptqmodel")
+    package = tmp_path / "packages" / "kernels"
+    package.mkdir(parents=True)
+    asked = tmp_path / "asked"
+    (package / "__init__.py").write_text(
+        f"__version__ = '0.12.0'\ndef get_kernel(name, **_):\n    open({str(asked)!r}, 'a').write(name)\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(package.parent))
+    model = tiny.write(tmp_path / "model", "llama", tiny.letters())
+    path = model.folder / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"attn_implementation": "owner/kernel"}))
+    variant = Variant(model, precision("gptq-4"), Placement("cpu", "float32"), Calibration(None, "", 4, 32))
+    (tmp_path / "built").mkdir()
+    METHODS["gptq"].build(variant, tmp_path / "built", silent)
+    assert (tmp_path / "built" / "model.safetensors").is_file() and not asked.exists()
+    assert "owner/kernel" not in (tmp_path / "built" / "config.json").read_text()
