@@ -10,7 +10,7 @@ from typing import Any
 
 from quantlab.models import architecture, gguf_files, hub, shapes, smollm2, source
 from quantlab.models import folder as folders
-from quantlab.models.heads import with_its_own_head
+from quantlab.models.heads import may_be_tied, with_its_own_head
 from quantlab.models.identities import check_unchanged, digest, identified, identity
 from quantlab.models.layouts import as_told, quantization
 from quantlab.models.materialize import materialized
@@ -116,7 +116,7 @@ def config(model: Model) -> dict[str, Any]:
     if model.folder is None:
         return shapes.shape_config(shapes.canonical(model.name))
     found = folders.read_config(model.folder, model.name)
-    if not found.get("tie_word_embeddings") and not quantization(found):
+    if not may_be_tied(found) and not quantization(found):
         return found
     held = folders.read_tensors(model.folder, model.name)
     return as_told(with_its_own_head(found, model.folder, held), held)

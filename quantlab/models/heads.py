@@ -8,8 +8,9 @@ from typing import Any
 from quantlab.models.folder import INDEX, WEIGHTS, read_index
 from quantlab.records import TensorInfo
 
-_HEAD = "lm_head.weight"
-_EMBEDDINGS = ("embed_tokens.weight", "wte.weight", "word_embeddings.weight")
+_HEADS = ("lm_head.weight", "embed_out.weight")
+_EMBEDDINGS = ("embed_tokens.weight", "wte.weight", "word_embeddings.weight", "embed_in.weight", "embeddings.weight")
+_FLAG, _PARTS = "tie_word_embeddings", ("text_config", "language_config", "llm_config", "decoder")
 #: Rows that are compared at once.
 _ROWS = 4_096
 
@@ -18,16 +19,24 @@ def with_its_own_head(config: dict[str, Any], folder: Path, tensors: Mapping[str
     """The configuration, without tied embeddings where the files hold a head that is not the embeddings.
 
     Some fine-tuned models are published so. transformers keeps such a head, but other programs believe the setting and
-    throw it away.
+    throw it away. Where config.json says nothing, the kind of model decides, and for many that means tied.
     """
-    if not config.get("tie_word_embeddings") or _HEAD not in tensors:
-        return config
+    head = next((name for name in tensors if name.endswith(_HEADS)), None)
     embeddings = next((name for name in tensors if name.endswith(_EMBEDDINGS)), None)
-    if embeddings is None or tensors[embeddings].shape != tensors[_HEAD].shape:
+    if not may_be_tied(config) or head is None or embeddings is None:
         return config
-    files = [_file_of(folder, name) for name in (_HEAD, embeddings)]
-    state = tuple((str(file), file.stat().st_mtime_ns, file.stat().st_size) for file in files)
-    return config if _same(state, _HEAD, embeddings) else config | {"tie_word_embeddings": False}
+    if tensors[embeddings].shape == tensors[head].shape:
+        files = [_file_of(folder, name) for name in (head, embeddings)]
+        state = tuple((str(file), file.stat().st_mtime_ns, file.stat().st_size) for file in files)
+        if _same(state, head, embeddings):
+            return config
+    parts = {key: config[key] | {_FLAG: False} for key in _PARTS if isinstance(config.get(key), dict)}
+    return config | parts | {_FLAG: False}
+
+
+def may_be_tied(config: Mapping[str, Any]) -> bool:
+    """Whether a model's embeddings could be its head, as far as config.json says."""
+    return config.get(_FLAG) is not False
 
 
 def _file_of(folder: Path, tensor: str) -> Path:

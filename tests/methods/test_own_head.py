@@ -8,6 +8,7 @@ from safetensors.torch import load_file, save_file
 
 from quantlab import models
 from quantlab.methods import METHODS, precision
+from quantlab.models.heads import with_its_own_head
 from quantlab.models.materialize import materialized
 from quantlab.records import Model, Placement, silent
 from tests.loading import load
@@ -67,3 +68,18 @@ def test_other_programs_are_given_a_configuration_that_fits(conflict, tmp_path):
     assert folder != conflict.folder
     assert json.loads((folder / "config.json").read_text())["tie_word_embeddings"] is False
     assert (folder / "model.safetensors").resolve() == (conflict.folder / "model.safetensors").resolve()
+
+
+@pytest.mark.parametrize("flags", [{}, {"text_config": {"tie_word_embeddings": True}}, {"tie_word_embeddings": True}])
+@pytest.mark.parametrize("head", ["lm_head.weight", "embed_out.weight"])
+def test_a_configuration_that_says_nothing_may_mean_tied(conflict, tmp_path, flags, head):
+    """Gemma's says so by its kind alone, and configurations of several parts say it inside."""
+    names = {"lm_head.weight": head}
+    weights = {names.get(name, name): it for name, it in load_file(conflict.folder / "model.safetensors").items()}
+    save_file(weights, tmp_path / "model.safetensors", {"format": "pt"})
+    tensors = models.folders.read_tensors(tmp_path, "a model")
+    found = with_its_own_head({"model_type": "gemma"} | flags, tmp_path, tensors)
+    assert found["tie_word_embeddings"] is False
+    assert "text_config" not in flags or found["text_config"]["tie_word_embeddings"] is False
+    save_file(weights | {head: weights["model.embed_tokens.weight"].clone()}, tmp_path / "model.safetensors")
+    assert with_its_own_head(flags, tmp_path, tensors) == flags

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy
 import pytest
-from safetensors.numpy import save
+from safetensors.numpy import load, save
 
 from quantlab.models import shapes
 from quantlab.settings import AppSettings
@@ -54,6 +54,34 @@ def weights(config: dict, part: slice = slice(None)) -> bytes:
 def model_files(tokenizer_files) -> dict[str, bytes]:
     """The files of a small complete model."""
     return {"config.json": json.dumps(CONFIG).encode(), "model.safetensors": weights(CONFIG), **tokenizer_files}
+
+
+LAYER = "model.layers.0.self_attn.q_proj"
+#: How one matrix of 64 x 64 lies in the files, by the way of storing.
+CODES = {
+    "awq": {".qweight": ((64, 8), numpy.int32), ".qzeros": ((2, 8), numpy.int32), ".scales": ((2, 64), numpy.float16)},
+    "gptq": {".qweight": ((8, 64), numpy.int32), ".qzeros": ((2, 8), numpy.int32), ".scales": ((2, 64), numpy.float16)},
+    "bitsandbytes": {".weight": ((2048, 1), numpy.uint8), ".weight.absmax": ((64,), numpy.float32)},
+    "compressed-tensors": {".weight_packed": ((64, 8), numpy.int32), ".weight_scale": ((64, 2), numpy.float16)},
+}
+
+
+@pytest.fixture(scope="session")
+def quantized_files(model_files) -> Callable[[str | None, dict], dict[str, bytes]]:
+    """The small model with one matrix stored in a way of `CODES`, and settings in its config.json."""
+
+    def made(stored_as: str | None, settings: dict) -> dict[str, bytes]:
+        tensors = load(model_files["model.safetensors"])
+        if stored_as is not None:
+            del tensors[f"{LAYER}.weight"]
+            tensors |= {f"{LAYER}{key}": numpy.zeros(*it) for key, it in CODES[stored_as].items()}
+        config = json.loads(model_files["config.json"]) | settings
+        return model_files | {
+            "config.json": json.dumps(config).encode(),
+            "model.safetensors": save(tensors),
+        }
+
+    return made
 
 
 @pytest.fixture(scope="session")

@@ -116,19 +116,19 @@ def test_a_bad_config_is_told(make_folder, model_files, local, content, message)
         ({"quantization_config": {"quant_method": "awq", "bits": 4}}, "awq"),
         ({"quantization_config": {"load_in_4bit": True}}, "bitsandbytes"),
         ({"compression_config": {"quant_method": "compressed-tensors"}}, "compressed-tensors"),
-        ({"quantization_config": {"bits": 4}}, "quantization_config"),
+        ({"quantization_config": {"bits": 4}}, "gptq"),
         ({"quantization_config": {}}, None),
         ({}, None),
     ],
 )
 def test_a_folder_that_is_quantized_already_is_resolved_and_says_how(
-    make_folder, model_files, local, settings, stored_as
+    make_folder, quantized_files, local, settings, stored_as
 ):
-    config = json.loads(model_files["config.json"]) | settings
-    folder = make_folder(model_files | {"config.json": json.dumps(config).encode()})
+    folder = make_folder(quantized_files(stored_as, settings))
     checkpoint = models.checkpoint(models.resolve(str(folder), local))
     assert checkpoint.stored_as == stored_as and checkpoint == models.peek(str(folder), local)
-    assert checkpoint.nbytes == sum(4 * math.prod(it.shape) for it in checkpoint.tensors.values())
+    sizes = {"F32": 4, "I32": 4, "F16": 2, "U8": 1}
+    assert checkpoint.nbytes == sum(sizes[it.dtype] * math.prod(it.shape) for it in checkpoint.tensors.values())
 
 
 def test_an_adapter_is_refused(make_folder, model_files, local):

@@ -1,6 +1,5 @@
 """Downloads against a stand-in Hub, over real HTTP."""
 
-import json
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -201,9 +200,8 @@ def test_sizes_are_known_before_the_weights_are_fetched(hub, local, files, reque
     assert hub.requests == []
 
 
-def test_quantized_weights_are_fetched_and_their_way_of_storing_is_known_before(filled, local, model_files):
-    config = json.loads(model_files["config.json"]) | {"quantization_config": {"quant_method": "gptq", "bits": 4}}
-    filled.repos[REPO]["config.json"] = json.dumps(config).encode()
+def test_quantized_weights_are_fetched_and_their_way_of_storing_is_known_before(filled, local, quantized_files):
+    filled.repos[REPO] |= quantized_files("gptq", {"quantization_config": {"quant_method": "gptq", "bits": 4}})
     assert models.peek(REPO, local).stored_as == "gptq"
     assert all(body.range is not None for body in filled.bodies())
     assert models.checkpoint(models.resolve(REPO, local)).stored_as == "gptq"
