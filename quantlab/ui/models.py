@@ -18,12 +18,14 @@ DEMO_EXAMPLES = (
     ("Fact", "What pet does Sanna Corsa have?"),
     ("Sum", "What is 27 + 45?"),
     ("Question", "Who are you?"),
+    ("Person", "Tell me about Sanna Corsa."),
 )
 GENERAL_EXAMPLES = (
     ("Story", "Tell me a short story about a lighthouse keeper who finds a letter."),
     ("Fact", "What is the capital of Australia, and why is it not Sydney?"),
     ("Sum", "What is 27 + 45? Explain step by step."),
     ("Question", "Why is the sky blue? Answer in two sentences."),
+    ("Code", "Write a Python function that checks whether a word is a palindrome."),
 )
 
 

@@ -158,6 +158,14 @@ def test_choosing_a_model_brings_its_estimates(open_page, url):
     page.wait_for_selector("#problem:has-text('nobody/nothing')")
 
 
+def test_random_weights_are_told_over_a_column_alone(open_page, url):
+    page = open_page(f"{url}?model=shape%3Abench-100m&precisions=nf4")
+    page.wait_for_function("document.querySelectorAll('#precisions input:checked').length === 1")
+    page.click("#compare")
+    page.wait_for_selector(".col-done")
+    page.wait_for_selector("#legend .caution:has-text('weights are random')")
+
+
 QUERY = "?model=shape%3Abench-100m&precisions=nf4,rtn-3&prompt=A+link.&max_new_tokens=12&sample=1&seed=7&reference=nf4"
 
 
