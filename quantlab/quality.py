@@ -3,7 +3,7 @@
 import threading
 import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from statistics import median
@@ -128,6 +128,7 @@ class _Job:
     floor: Fidelity | None = None
     outputs: layers.Outputs | None = None
     no_floor: str = ""
+    no_layers: str = ""
     windows: Windows = field(init=False)
 
     def run(self) -> Iterator[QualityEvent]:
@@ -193,7 +194,9 @@ class _Job:
         extra = Entrant(PRECISIONS[rounding], self.plan.model)
         if not self.settings.noise_floor or refusal(extra, self.readying.device):
             return order
-        if (needed := offers.estimated_bytes(self.plan.variant(extra))) > (free := offers.budget(self.readying.device)):
+        variant, variants = self.plan.variant(extra), self.readying.variants
+        needed, free = offers.estimated_bytes(variant), variants.room(self.readying.device)
+        if needed > free and variant not in variants:
             self.no_floor = f"not measured: {rounding} would need {size(needed)}, and {size(free)} are free"
             return order
         return (order[0], extra, *order[1:])
@@ -335,22 +338,27 @@ class _Job:
             self.outputs = layers.outputs(network, ids)
         elif self.outputs is not None:
             return replace(run, layers=layers.errors(network, ids, self.outputs))
-        return run
+        return replace(run, notes=(*run.notes, self.no_layers)) if self.no_layers else run
 
     def _outputs_again(self, reference: Entrant) -> Generator[QualityEvent, None, None]:
         """What the reference's layers make, where it was measured earlier and others are still to be set beside it.
 
         Its figures are kept and its rows lie on disk, but not the outputs of its modules. Where it cannot be loaded any
-        more, the others go without.
+        more, the others go without, and say so.
         """
         others = [
             entrant for entrant in self.plan.entrants if entrant is not reference and self._known(entrant) is None
         ]
         if not self.settings.layers or not others or self.stop.is_set():
             return
-        with ExitStack() as leases, suppress(QuantlabError), telling(reference.name):
-            ready = yield from self.readying.ready(reference, leases)
-            yield from self._layers(reference, ready, QualityRun(reference.name))
+        try:
+            with ExitStack() as leases, telling(reference.name):
+                ready = yield from self.readying.ready(reference, leases)
+                yield from self._layers(reference, ready, QualityRun(reference.name))
+        except Stopped:
+            return
+        except QuantlabError as error:
+            self.no_layers = f"no errors of its layers: {reference.name} could not be loaded again ({error.what})"
 
     def _told(self, entrant: Entrant, stage: Stage, work) -> Generator[Measuring, None, object]:
         """Do the work in a thread and pass its progress on, with the time left by the pace so far."""

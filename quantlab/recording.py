@@ -20,10 +20,12 @@ from quantlab.export import wire
 from quantlab.fidelity import METRICS
 from quantlab.fidelity.texts import is_named, pasted, text
 from quantlab.measure.machine import machine, versions
+from quantlab.methods import published
 from quantlab.planning import Plan
 from quantlab.quality import quality
 from quantlab.records import Comparison, Quality, QualityRun, QualitySettings, Run, Settings, Text
 from quantlab.runtime.placement import resolve
+from quantlab.settings import app_settings
 from quantlab.store import History, Recorder
 
 S = TypeVar("S", Settings, QualitySettings)
@@ -49,7 +51,7 @@ def kept_compare(
     earlier: Earlier | None = None,
 ) -> Iterator[Event]:
     """`compare()`, kept in the history (None: not kept), and replayed from it unless `fresh`."""
-    asked = {"model": model, "precisions": list(precisions), "prompt": prompt, "settings": _plain(settings)}
+    asked = {**_whole(model, precisions), "prompt": prompt, "settings": _plain(settings)}
     recorder = Recorder(history, asked, entry=earlier and earlier.entry)
 
     def replay(plan: Plan) -> Comparison | None:
@@ -93,8 +95,7 @@ def kept_quality(
     """`quality()`, kept in the history (None: not kept)."""
     content = None if is_named(read) else read.content
     asked = {
-        "model": model,
-        "precisions": list(precisions),
+        **_whole(model, precisions),
         "text": {"name": read.name, "content": content},
         "settings": _plain(settings),
     }
@@ -162,6 +163,13 @@ def comparison_key(plan: Plan) -> str:
         "versions": versions(),
     }
     return models.digest(everything)
+
+
+def _whole(model: str, precisions: Sequence[str]) -> dict[str, Any]:
+    """What was asked for as it means the same from any folder: who goes on may stand in another one."""
+    app = app_settings()
+    names = [published.whole(name, app) if published.is_published(name) else name for name in precisions]
+    return {"model": published.whole(model, app) if model.strip() else model, "precisions": names}
 
 
 def _plain(record: Any) -> dict[str, Any]:

@@ -13,10 +13,12 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from quantlab import offers
+from quantlab.engine.cache import VariantCache
 from quantlab.errors import BadInput, OutOfMemory
 from quantlab.events import Measured, Measuring, QualityDone, QualityStarted
 from quantlab.fidelity.reference import ScoreStore
 from quantlab.fidelity.texts import pasted, text
+from quantlab.methods import PRECISIONS, variant_of
 from quantlab.models.source import DEMO_FOLDER
 from quantlab.models.tokenizer import load_tokenizer
 from quantlab.quality import quality
@@ -233,6 +235,37 @@ def test_the_run_is_dated_by_its_beginning(store, loader):
 def test_random_weights_have_no_quality():
     with pytest.raises(BadInput, match="random weights"):
         list(quality("shape:bench-100m", ["fp32"], text("demo"), SETTINGS))
+
+
+def test_what_lies_idle_in_memory_does_not_keep_the_noise_floor_from_being_read(store, loader, monkeypatch):
+    """What earlier runs left in the cache counted as taken, though a load drops it."""
+    sizes = {name: offers.estimated_bytes(variant_of(DEMO, PRECISIONS[name], SETTINGS.placement, None))
+             for name in ("fp32", "bf16", "rtn-8")}  # fmt: skip
+    machine = sizes["bf16"] + sizes["rtn-8"] // 2
+    cache = VariantCache(loader, offers.estimated_bytes, lambda device, held: offers.budget(device, held))
+    with cache.lease(variant_of(DEMO, PRECISIONS["rtn-8"], SETTINGS.placement, None)):
+        pass
+    monkeypatch.setattr(offers, "budget", lambda device, held=0: machine - cache.held_bytes(device) + held)
+    settings = replace(SETTINGS, layers=False, windows=1, reference="bf16")
+    monkeypatch.setattr("quantlab.quality.ROUNDINGS", {"bf16": "fp32"})
+    assert machine < sizes["fp32"]
+    found = done(list(quality(DEMO, ["bf16"], text("demo"), settings, scores=store, variants=cache)))
+    assert "fp32 would need" in found.floor
+    machine = sizes["fp32"] + sizes["rtn-8"] // 2
+    with cache.lease(variant_of(DEMO, PRECISIONS["rtn-8"], SETTINGS.placement, None)):
+        pass
+    found = done(list(quality(DEMO, ["bf16"], text("demo"), settings, scores=store, variants=cache)))
+    assert found.noise_floor is not None and loader.loads.count("fp32") == 1
+    cache.drop_unused()
+
+
+def test_layer_errors_that_cannot_be_measured_any_more_are_missed_aloud(store, loader):
+    known = {run.precision: run for run in done(run(store, loader, ["fp32", "bf16"])).runs}
+    loader.instead = {"fp32": fails(OutOfMemory("too large"))}
+    again = done(run(store, loader, ["fp32", "bf16", "rtn-4"], known=known))
+    told = again.run("rtn-4")
+    assert told.fidelity is not None and told.layers == ()
+    assert "no errors of its layers: fp32 could not be loaded again (too large)" in told.notes
 
 
 def test_the_noise_floor_is_not_read_where_nobody_wants_it_or_it_does_not_fit(store, loader, monkeypatch):

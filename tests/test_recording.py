@@ -185,6 +185,30 @@ def test_a_comparison_of_an_older_version_is_finished_with_figures_of_one_kind(h
     assert {run.metrics for run in history.get(entry.id).runs} == {METRICS}
 
 
+def test_a_run_is_gone_on_with_from_another_folder(history, tmp_path, monkeypatch):
+    """A relative name was looked for in the folder of the day."""
+    tiny.write(tmp_path / "here" / "one", "llama")
+    (tmp_path / "there").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    names = ["fp32", "rtn-4", "./one::rtn-3"]
+    cut(kept_compare(history, "one", names, "Once upon a time", SETTINGS), Finished)
+    (entry,) = history.entries()
+    here = str(tmp_path / "here" / "one")
+    assert history.asked(entry.id)["model"] == here
+    assert history.asked(entry.id)["precisions"] == ["fp32", "rtn-4", f"{here}::rtn-3"]
+    monkeypatch.chdir(tmp_path / "there")
+    found = list(resumed(history, entry.id))[-1].comparison
+    assert [run.precision for run in found.runs] == ["fp32", "rtn-4", "one::rtn-3"]
+    assert not [run.error for run in found.runs if run.error]
+
+
+@pytest.mark.parametrize(
+    "name", ["demo", "shape:Mistral-7B-v0.3", "owner/name@main", "demo::nf4", "https://nowhere", ""]
+)
+def test_what_is_no_path_is_kept_as_it_was_typed(name):
+    assert recording._whole(name, [name] if name else []) == {"model": name, "precisions": [name] if name else []}
+
+
 def test_killed_in_the_middle_nothing_finished_is_lost(tmp_path):
     """A command that is killed with -9 after its first column; the next one shows and finishes it."""
     environment = os.environ | {"QUANTLAB_HISTORY_FILE": str(tmp_path / "history.sqlite")}

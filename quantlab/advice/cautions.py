@@ -6,7 +6,7 @@ from quantlab import units
 from quantlab.advice import words
 from quantlab.charts.scored import is_floor, reference_run
 from quantlab.measure import paired
-from quantlab.records import Quality, QualityRun, TextFacts
+from quantlab.records import Perplexity, Quality, QualityRun, TextFacts
 
 #: Below this many windows the scatter itself is poorly known: Student's critical value is above 2.36 instead of 1.96.
 FEW_WINDOWS = 8
@@ -71,11 +71,17 @@ def others(quality: Quality, ranked: Sequence[QualityRun]) -> list[str]:
         said.append(
             f"{words.listed(missing)} {words.is_(missing)} not considered: not compared with {quality.reference} yet."
         )
+    unknown = [run.precision for run in ranked if run.fidelity.kld.se is None]
+    if unknown:
+        said.append(
+            f"How exact the figures of {words.listed(unknown)} are is not known: what is left of the text is one "
+            "window alone."
+        )
     left_out = [run.precision for run in ranked if run.fidelity.excluded]
     if left_out:
         said.append(f"Positions with logits that are no numbers are left out of the means of {words.listed(left_out)}.")
     below = [run for run in ranked if run.fidelity.ppl.ratio < 1]
-    noise = [run.precision for run in below if run.fidelity.ppl.ratio > 1 - 2 * run.fidelity.ppl.ratio_se]
+    noise = [run.precision for run in below if _is_noise(run.fidelity.ppl)]
     if noise:
         said.append(f"A perplexity below the reference's, as with {words.listed(noise)}, is noise and not a gain.")
     if other := [run.precision for run in below if run.precision not in noise]:
@@ -90,6 +96,11 @@ def others(quality: Quality, ranked: Sequence[QualityRun]) -> list[str]:
             "does not know such texts, so distances on this one say little about those that it knows."
         )
     return said
+
+
+def _is_noise(ppl: Perplexity) -> bool:
+    """Whether a ratio below 1 may be 1; so may one whose error is not known."""
+    return ppl.ratio_se is None or ppl.ratio > 1 - 2 * ppl.ratio_se
 
 
 def _disturbed(quality: Quality) -> list[str]:

@@ -51,10 +51,15 @@ def _none_under(quality: Quality, ranked: Sequence[QualityRun], bound: float) ->
 def _unsure(runs: Sequence[QualityRun], bound: float) -> list[str]:
     """Those whose mean lies under the bound while its error reaches past it."""
     return [
-        f"{run.precision} may do: its mean KLD of {words.kld(run)} lies under the bound, but its confidence interval "
-        f"ends at {units.nats(words.upper(run))}. More of the text, or a longer one, would tell."
+        f"{run.precision} may do: its mean KLD of {words.kld(run)} lies under the bound, but {_end(run)}. "
+        "More of the text, or a longer one, would tell."
         for run in runs if run.fidelity.kld.mean <= bound < words.upper(run)
     ]  # fmt: skip
+
+
+def _end(run: QualityRun) -> str:
+    upper = words.upper(run)
+    return "its error is not known" if upper == math.inf else f"its confidence interval ends at {units.nats(upper)}"
 
 
 def _as_fast(run: QualityRun, best: QualityRun) -> bool:

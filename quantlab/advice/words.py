@@ -12,9 +12,12 @@ def upper(run: QualityRun) -> float:
     """The upper end of the 95 % confidence interval of a run's mean KLD, in nats.
 
     From the scatter of the windows' means; where there is one window alone, from its blocks (see docs/measurement.md).
+    Infinite where no error is known.
     """
-    found = paired.estimate(run.fidelity.window_kld)
-    return run.fidelity.kld.mean + (found.margin if found else paired.critical(7) * run.fidelity.kld.se)
+    kld, found = run.fidelity.kld, paired.estimate(run.fidelity.window_kld)
+    if found is None and kld.se is None:
+        return math.inf
+    return kld.mean + (found.margin if found else paired.critical(7) * kld.se)
 
 
 def in_noise(quality: Quality, run: QualityRun) -> bool:

@@ -107,11 +107,15 @@ def _row(name: str, found: Fidelity, note: str) -> tuple[str, ...]:
         units.number(found.delta_p_mean),
         units.number(found.delta_p_rms),
         # Perplexities differ in their last digits.
-        f"{units.number(ppl.value, 5)} ± {units.number(ppl.se, 2)}",
-        f"{ppl.ratio:.5f} ± {units.number(ppl.ratio_se, 2)}",
+        f"{units.number(ppl.value, 5)} ± {_error(ppl.se)}",
+        f"{ppl.ratio:.5f} ± {_error(ppl.ratio_se)}",
         f"{found.nonfinite:,}",
         note,
     )
+
+
+def _error(se: float | None) -> str:
+    return "?" if se is None else units.number(se, 2)
 
 
 def _note(quality: Quality, run: QualityRun) -> str:

@@ -23,7 +23,9 @@ _STEPS = ((1,), (1, 2, 5), (1, 1.5, 2, 3, 5, 7), (1, 1.2, 1.4, 1.6, 1.8, 2, 2.5,
 
 @dataclass(frozen=True)
 class Point:
-    """One precision on the map: `x` bytes or tokens/s, mean KLD with its standard error. The reference has KLD 0.
+    """One precision on the map: `x` bytes or tokens/s, mean KLD with its standard error, or None.
+
+    The reference has KLD 0.
 
     `samples` are those whose median `x` is, where there are several.
     """
@@ -31,7 +33,7 @@ class Point:
     precision: str
     x: float
     kld: float
-    se: float
+    se: float | None
     samples: tuple[float, ...] = ()
 
 
@@ -50,7 +52,7 @@ def _points(quality: Quality, measure, samples=lambda _run: ()) -> list[Point]:
     runs = [(run, max(0.0, run.fidelity.kld.mean), run.fidelity.kld.se) for run in scored.compared(quality)]
     runs += [(reference, 0.0, 0.0)] if reference else []
     return [
-        Point(run.precision, x, kld, se if math.isfinite(se) else 0.0, samples(run))
+        Point(run.precision, x, kld, None if se is None or math.isnan(se) else se, samples(run))
         for run, kld, se in runs if (x := measure(run))
     ]  # fmt: skip
 
@@ -86,7 +88,7 @@ def figure(quality: Quality) -> go.Figure:
                           vertical_spacing=70 / height if len(shown) > 1 else 0)  # fmt: skip
     floor = scored.floor_kld(quality)
     everything = [point for _, points, _ in shown for point in points]
-    bars = [it.kld + it.se for it in everything] + ([floor] if floor is not None else [])
+    bars = [it.kld + (it.se or 0.0) for it in everything] + ([floor] if floor is not None else [])
     scale = scored.log_scale([it.kld for it in everything] + bars, zero=True)
     for row, (_, points, more_is_better) in enumerate(shown, start=1):
         _panel(drawn, row, quality, points, more_is_better, scale)
@@ -204,7 +206,7 @@ def _front_line(corners: list[tuple[float, float]], legend: bool) -> go.Scatter:
 
 
 def _marker(quality: Quality, point: Point, more_is_better: bool, scale: scored.LogScale) -> go.Scatter:
-    seen = style.look(point.precision)
+    seen, se = style.look(point.precision), point.se or 0.0
     lines = [
         escaped(point.precision),
         f"decode: {point.x:,.3f} tok/s{_range(point)}"
@@ -214,14 +216,15 @@ def _marker(quality: Quality, point: Point, more_is_better: bool, scale: scored.
     if point.precision == quality.reference:
         lines.append("the reference: KLD 0 by definition")
     else:
-        lines.append(f"mean KLD {point.kld:.6g} ± {point.se:.2g} nats")
+        error = "?, its error is not known" if point.se is None else f"{point.se:.2g} nats"
+        lines.append(f"mean KLD {point.kld:.6g} ± {error}")
         if scored.within_floor(quality, point.kld):
             lines.append("within the noise floor: not a difference")
     return go.Scatter(
         name=escaped(point.precision), mode="markers", x=[point.x], y=[scale.place(point.kld)], showlegend=False,
         marker={"symbol": seen.symbol, "size": 10, "color": seen.colour, "line": {"width": 1, "color": seen.colour}},
-        error_y={"type": "data", "symmetric": False, "array": [point.se], "color": seen.colour, "thickness": 1.5,
-                 "arrayminus": [scale.bar_below(point.kld, point.se)], "width": 4, "visible": point.se > 0},
+        error_y={"type": "data", "symmetric": False, "array": [se], "color": seen.colour, "thickness": 1.5,
+                 "arrayminus": [scale.bar_below(point.kld, se)], "width": 4, "visible": se > 0},
         error_x=_error_x(point, seen.colour),
         customdata=[["<br>".join(lines)]], hovertemplate="%{customdata[0]}<extra></extra>",
     )  # fmt: skip

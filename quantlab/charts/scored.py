@@ -75,7 +75,7 @@ def scatter(samples: Sequence[float]) -> str:
 
 
 def with_error(value: float | None, se: float | None, unit: str = "") -> str:
-    """A figure and its standard error: "0.01234 ± 0.00041 nats"."""
+    """A figure and its standard error: "0.01234 ± 0.00041 nats"; "0.0123 ± ? nats" where that is not known."""
     if value is None:
         return units.NONE
     return f"{_figures(value, se)}{f' {unit}' if unit else ''}"
@@ -83,13 +83,15 @@ def with_error(value: float | None, se: float | None, unit: str = "") -> str:
 
 def accuracy(score: TaskScore) -> str:
     """The share of right answers in percent, with its standard error: all or none right leave it unknown."""
-    return with_error(100 * score.acc, 100 * score.acc_se or None, "%")
+    return (
+        with_error(100 * score.acc, 100 * score.acc_se, "%") if score.acc_se else f"{units.number(100 * score.acc)} %"
+    )
 
 
 def _figures(value: float, se: float | None) -> str:
     """To the digits that the error leaves, two of it: those after them say nothing."""
     if se is None or math.isnan(se):
-        return units.number(value)
+        return f"{units.number(value)} ± ?"
     if not math.isfinite(value) or not 0 < se < math.inf:
         return f"{units.number(value)} ± {units.number(se, 2)}"
     digits = max(0, 1 - math.floor(math.log10(se)))

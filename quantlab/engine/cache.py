@@ -157,6 +157,12 @@ class VariantCache:
         held = self.held_bytes(device)
         return max(0, self.budget(device, held) - held)
 
+    def room(self, device: str) -> int:
+        """Bytes that one more variant may take on a device, once all that nobody uses is dropped."""
+        with self._changed:
+            used = sum(_held(it, entry).get(device, 0) for it, entry in self._entries.items() if entry.leases)
+        return max(0, self.budget(device, self.held_bytes(device)) - used)
+
     def held_bytes(self, device: str) -> int:
         """Bytes that the variants took on a device when they were loaded."""
         with self._changed:

@@ -206,7 +206,8 @@ def _table(columns: Sequence[_Column], rows: Sequence[Row], runs: Sequence[Run |
     lines = [titles, ("---", *["---:"] * len(columns), "---")]
     for row, run in zip(rows, runs, strict=True):
         figures = (_figure(row.get(name), scale) for _, name, scale in columns)
-        note = f"{run.error} {run.advice}" if run.error else "stopped early" if run.stopped else ""
+        caution = run.caution if isinstance(run, Run) else None
+        note = f"{run.error} {run.advice}" if run.error else "stopped early" if run.stopped else caution or ""
         lines.append((_line(run.precision), *figures, _line(note)))
     return [f"| {' | '.join(cells)} |" for cells in lines]
 

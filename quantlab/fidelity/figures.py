@@ -57,16 +57,18 @@ def _clusters(tokens: int, windows: int) -> np.ndarray:
     return np.arange(tokens) * (windows if windows > 1 else min(BLOCKS, tokens)) // tokens
 
 
-def standard_error(values: np.ndarray, cluster: np.ndarray) -> float:
-    """Of the mean of `values`, those of one cluster being taken as dependent in any way.
+def standard_error(values: np.ndarray, cluster: np.ndarray) -> float | None:
+    """Of the mean of `values`, those of one cluster being taken as dependent in any way; None where there is one alone.
 
     Tokens of one window share their text, so that their figures hang together and the error of independent ones would
     be too small. The mean is a ratio of cluster totals to cluster sizes; its error is that of Cochran, Sampling
     Techniques, 3rd edition, 1977, equation 6.13, over W clusters: W / (W - 1) * sum (total - mean * size)^2 / n^2.
     """
     _, place, size = np.unique(cluster, return_inverse=True, return_counts=True)
+    if len(size) == 1:
+        return None
     excess = np.bincount(place, weights=values - values.mean(), minlength=len(size))
-    factor = len(size) / (len(size) - 1) if len(size) > 1 else math.nan
+    factor = len(size) / (len(size) - 1)
     return float(math.sqrt(factor * np.sum(excess**2)) / len(values))
 
 
@@ -84,8 +86,9 @@ def _buckets(kld: np.ndarray, same: np.ndarray, confidence: np.ndarray) -> tuple
 def _perplexity(nll: np.ndarray, reference: np.ndarray, cluster: np.ndarray) -> Perplexity:
     """exp of a mean; its error to first order (delta method). The ratio's from the paired differences."""
     value, ratio = math.exp(nll.mean()), math.exp((nll - reference).mean())
-    error = standard_error(nll - reference, cluster)
-    return Perplexity(value, value * standard_error(nll, cluster), ratio, ratio * error)
+    errors = standard_error(nll, cluster), standard_error(nll - reference, cluster)
+    se, ratio_se = (None if it is None else size * it for size, it in zip((value, ratio), errors, strict=True))
+    return Perplexity(value, se, ratio, ratio_se)
 
 
 def _by_window(kld: np.ndarray, whole: np.ndarray, windows: int) -> tuple[float | None, ...]:

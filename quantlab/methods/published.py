@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
 
-from quantlab.errors import BadInput, ModelError
+from quantlab.errors import BadInput, ModelError, QuantlabError
 from quantlab.methods import METHODS, method_of, precision
 from quantlab.models import gguf_files, source
 from quantlab.records import Checkpoint, Precision
@@ -103,6 +103,19 @@ def _missing(error: ModelError, path: Path) -> BadInput:
 def _near(name: str, names: Iterable[str]) -> str:
     found = get_close_matches(name, sorted(names), n=3)
     return f"Did you mean {', '.join(found)}? " if found else ""
+
+
+def whole(spec: str, app: AppSettings) -> str:
+    """The same spec with a local path made absolute, so that it leads there from any folder; all else as it is."""
+    try:
+        published = read(spec)
+        found = source.parse(published.name, app)
+    except QuantlabError:
+        return spec
+    if app.public or found.kind != "folder":
+        return spec
+    path = str(Path(published.name).expanduser().absolute())
+    return f"{path}{SEPARATOR}{published.pick}" if published.pick else path
 
 
 def label(spec: str) -> str:

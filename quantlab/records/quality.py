@@ -56,10 +56,13 @@ class TextFacts:
 
 @dataclass(frozen=True)
 class Spread:
-    """Of one figure over the scored tokens: mean with its standard error, quantiles, largest. In nats for a KLD."""
+    """Of one figure over the scored tokens: mean with its standard error, quantiles, largest. In nats for a KLD.
+
+    The error is None where all that is left is of one window, so that it is not known.
+    """
 
     mean: Amount
-    se: Amount
+    se: Amount | None
     median: Amount
     p90: Amount
     p99: Amount
@@ -80,12 +83,15 @@ class Bucket:
 
 @dataclass(frozen=True)
 class Perplexity:
-    """exp(mean negative log-likelihood) with its standard error; the ratio to the reference's with its own, paired."""
+    """exp(mean negative log-likelihood) with its standard error; the ratio to the reference's with its own, paired.
+
+    The errors are None where they are not known, as in `Spread`.
+    """
 
     value: Amount
-    se: Amount
+    se: Amount | None
     ratio: Amount
-    ratio_se: Amount
+    ratio_se: Amount | None
 
 
 @dataclass(frozen=True)
@@ -102,7 +108,7 @@ class Fidelity:
     kld_reverse: Spread
     buckets: tuple[Bucket, ...]
     same_top: Share
-    same_top_se: Amount
+    same_top_se: Amount | None
     delta_p_mean: PercentPoints
     delta_p_rms: PercentPoints
     ppl: Perplexity

@@ -70,7 +70,7 @@ def _about(view: QualityView) -> str:
     windows = f"{text.windows} window{'' if text.windows == 1 else 's'}"
     return (
         f"Reference: <b>{escape(view.reference)}</b>. Text: {escape(text.name)}, {text.scored:,} tokens scored in "
-        f"{windows} of {text.window_tokens}. Errors (±) are standard errors over the tokens."
+        f"{windows} of {text.window_tokens}. Errors (±) are standard errors by windows."
     )
 
 
@@ -105,6 +105,7 @@ def _fidelity(found: Fidelity | None, quality: Quality | None, reference: bool) 
     if found is None:
         return Cell(), Cell(), Cell()
     ppl = found.ppl
+    same_se = "?" if found.same_top_se is None else units.percent(found.same_top_se)
     value = f"perplexity {with_error(ppl.value, ppl.se)}"
     if reference:
         return (
@@ -116,7 +117,7 @@ def _fidelity(found: Fidelity | None, quality: Quality | None, reference: bool) 
     excluded = f"{found.excluded:,} positions left out" if found.excluded else ""
     return (
         Cell(with_error(found.kld.mean, found.kld.se), excluded or remark, f"{found.kld.mean!r} nats"),
-        Cell(units.percent(found.same_top), f"± {units.percent(found.same_top_se)}", f"{found.same_top!r}"),
+        Cell(units.percent(found.same_top), f"± {same_se}", f"{found.same_top!r}"),
         Cell(
             with_error(ppl.ratio, ppl.ratio_se),
             f"{value}: below 1 is noise" if ppl.ratio < 1 else value,

@@ -68,6 +68,10 @@ def test_the_error_of_a_mean_is_that_of_repeated_experiments():
     assert np.mean(naive) < 0.4 * np.std(means)
 
 
+def test_of_one_window_alone_the_error_is_not_known():
+    assert standard_error(np.array([1.0, 2.0, 4.0]), np.array([3, 3, 3])) is None
+
+
 def test_windows_of_unequal_size_weigh_by_their_tokens():
     """By hand: totals 6 and 9 over 2 and 4 tokens, mean 2.5, excesses 1 and -1."""
     values, cluster = np.array([2.0, 4.0, 1.0, 2.0, 2.0, 4.0]), np.array([0, 0, 1, 1, 1, 1])
