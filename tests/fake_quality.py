@@ -54,7 +54,8 @@ def fake_quality(
         raise script.crash
     runs, script.running = {}, script.running + 1
     try:
-        for name in [order[0], *([] if ROUNDING in order else [ROUNDING]), *order[1:]]:
+        extra = [ROUNDING] if settings.noise_floor and ROUNDING not in order else []
+        for name in [order[0], *extra, *order[1:]]:
             run = yield from _measure(name, order[0], settings, facts, stop, script)
             if name in order:
                 runs[name] = run
@@ -62,6 +63,8 @@ def fake_quality(
     finally:
         script.running -= 1
     found = replace(quality(floor=not stop.is_set()), reference=order[0])
+    if not settings.noise_floor and ROUNDING not in order:
+        found = replace(found, noise_floor=None, floor="not measured: it was switched off")
     yield QualityDone(replace(found, text=facts, settings=settings, runs=tuple(runs[name] for name in names)))
 
 

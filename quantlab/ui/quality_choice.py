@@ -33,6 +33,7 @@ class QualityChoice:
     tasks: tuple[str, ...] = ()
     more_tasks: str = ""
     layers: bool = True
+    noise_floor: bool = True
     reference: str = choices.MOST_PRECISE
     compute_dtype: str = choices.COMPUTE_DTYPES[0]
 
@@ -65,6 +66,7 @@ def from_inputs(*values: object) -> QualityChoice:
             tasks=tuple(str(name) for name in named["tasks"] or ()),
             more_tasks=str(named["more_tasks"] or ""),
             layers=bool(named["layers"]),
+            noise_floor=bool(named["noise_floor"]),
             reference=str(named["reference"] or choices.MOST_PRECISE),
             compute_dtype=str(named["compute_dtype"] or choices.COMPUTE_DTYPES[0]),
         )
@@ -145,6 +147,7 @@ def settings(choice: QualityChoice, app: AppSettings) -> QualitySettings:
         windows=choice.windows,
         tasks=choice.all_tasks,
         layers=choice.layers,
+        noise_floor=choice.noise_floor,
         reference=choice.reference if choice.reference in choice.columns else None,
         placement=choices.placement(choices.Choice(compute_dtype=choice.compute_dtype), app),
     )

@@ -32,6 +32,7 @@ class QualityInputs:
     tasks: gr.CheckboxGroup
     more_tasks: gr.Textbox
     layers: gr.Checkbox
+    noise_floor: gr.Checkbox
     reference: gr.Dropdown
     compute_dtype: gr.Dropdown
 
@@ -104,7 +105,7 @@ def source_info(source: str, suits: bool = False) -> str:
 
 
 def task_inputs(start: QualityChoice, app: AppSettings, services: Services):
-    """Which tasks are answered; greyed with the reason where none can be. And whether layers are looked into."""
+    """Which tasks are answered; greyed with the reason where none can be. And the two boxes: layers and noise floor."""
     why_not = services.no_tasks()
     bundled = [(task.name, task.name) for task in tasks.task_names()]
     ticks = gr.CheckboxGroup(
@@ -120,4 +121,8 @@ def task_inputs(start: QualityChoice, app: AppSettings, services: Services):
     layers = gr.Checkbox(
         start.layers, label="Look into the layers: where does the error arise?", elem_id="quality-layers"
     )
-    return ticks, more, layers
+    floor = gr.Checkbox(
+        start.noise_floor, label="Read the noise floor: what is mere rounding?", elem_id="quality-noise-floor",
+        info="Reads the reference in a second rounding too, which may have to be loaded for it.",
+    )  # fmt: skip
+    return ticks, more, layers, floor

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from quantlab.errors import ModelError
+from quantlab.errors import ModelError, NotFinite
 from quantlab.fidelity.figures import fidelity
 from quantlab.fidelity.positions import compare, log_probabilities
 
@@ -55,8 +55,14 @@ def test_a_window_without_numbers_has_no_mean():
 
 
 def test_nothing_but_bad_logits_is_an_error():
-    with pytest.raises(ModelError, match="120 are infinite or not a number"):
+    with pytest.raises(NotFinite, match="120 of its logits are infinite or not a number"):
         fidelity(compare(torch.full((6, 20), NAN), log_probabilities(torch.randn(6, 20)), torch.arange(6)), 1)
+
+
+def test_nothing_but_bad_logits_of_the_reference_is_not_this_ones_fault():
+    with pytest.raises(ModelError, match="The reference gives no token of this text a probability") as caught:
+        fidelity(compare(torch.randn(6, 20), torch.full((6, 20), NAN), torch.arange(6)), 1)
+    assert not isinstance(caught.value, NotFinite)
 
 
 def test_the_wider_vocabulary_is_cut():

@@ -189,6 +189,19 @@ def quick(quick_script):
         yield address
 
 
+def test_the_noise_floor_is_read_unless_its_box_is_cleared(open_page, quick):
+    page = quality_tab(open_page(quick))
+    page.wait_for_selector("#quality-noise-floor input:checked")
+    page.uncheck("#quality-precisions input[name=bf16]")
+    page.wait_for_selector("#quality-precisions input[name=bf16]:not(:checked)")
+    measure(page)
+    page.wait_for_selector(".floor-told:has-text('bf16 beside fp32')")
+    page.uncheck("#quality-noise-floor input")
+    page.wait_for_selector("#quality-noise-floor input:not(:checked)")
+    measure(page)
+    page.wait_for_selector(".floor-told:has-text('not measured: it was switched off')")
+
+
 def test_one_click_measures_and_draws(open_page, quick, quick_script):
     page = quality_tab(open_page(quick))
     assert page.is_visible("text=Press Measure.") and page.is_disabled("#quality-stop")

@@ -189,12 +189,13 @@ def test_in_public_a_large_upload_is_refused(tmp_path):
 def test_the_inputs_become_a_choice_and_settings():
     values = dict.fromkeys(FIELDS, None) | {
         "model": " demo ", "precisions": ["nf4"], "source": "english", "windows": 7.0, "layers": 0,
-        "tasks": ["demo_facts"], "more_tasks": "hellaswag, demo_facts;arc_easy",
+        "noise_floor": False, "tasks": ["demo_facts"], "more_tasks": "hellaswag, demo_facts;arc_easy",
     }  # fmt: skip
     choice = from_inputs(*values.values())
     assert (choice.model, choice.windows, choice.layers) == ("demo", 7, False)
     found = settings(choice, LOCAL)
     assert found.tasks == ("demo_facts", "hellaswag", "arc_easy") and (found.windows, found.layers) == (7, False)
+    assert not found.noise_floor and settings(replace(choice, noise_floor=True), LOCAL).noise_floor
     with pytest.raises(BadInput):
         from_inputs(*(values | {"windows": "many"}).values())
 
