@@ -63,17 +63,23 @@ def skeleton(model: Model) -> torch.nn.Module:
     return skeletons.network(models.config(model), model.name)
 
 
-def _class_for(config, quantization_config: object | None) -> type:
+def _class_for(config, quantization_config: object | None, model: Model) -> type:
     """The class to load with. Where weights are to be quantized, one whose linear layers are all torch's own.
 
     Quantizers replace that class alone, so that of Falcon, which brings one of its own, nothing would be quantized.
+    Nor do they hold the weights of the files against the sizes of the layers, as transformers does without them.
     """
     made = skeletons.class_for(config)
     if quantization_config is None:
         return made
+    files = None if model.folder is None else models.checkpoint(model)
+    tensors = files.tensors if files is not None and files.stored_as is None else {}
 
     def __init__(self, *args, **kwargs) -> None:
         made.__init__(self, *args, **kwargs)
+        for name, parameter in self.named_parameters():
+            if name in tensors and tensors[name].shape != tuple(parameter.shape):
+                raise _other_sizes(model, f": {name} is {tensors[name].shape} and not {tuple(parameter.shape)}")
         skeletons.as_plain_linear(self)
 
     # Under the same name: transformers looks conversions of weights up by it.
@@ -107,7 +113,7 @@ def load(
     try:
         with _LOADING, watching(progress), _in_turn(placement), _offloaded(placement) as offload:
             # Not the Auto class itself: it takes the missing folder of a shape for a mistake.
-            made = _class_for(config, quantization_config)
+            made = _class_for(config, quantization_config, model)
             if offload is not None:
                 options["offload_folder"] = str(offload.path)
             loaded = made.from_pretrained(source, output_loading_info=True, **options)
@@ -193,10 +199,7 @@ def translate(error: Exception, model: Model) -> Exception:
             f"{model.name} does not fit into memory.", "Choose fewer bits, a smaller model, or free some memory."
         )
     if "ignore_mismatched_sizes" in str(error):
-        return ModelError(
-            f"The weights of {model.name} have other sizes than its config.json says.",
-            "Check that its files belong together.",
-        )
+        return _other_sizes(model)
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return disk_error(error)
     if _is_ours(error):
@@ -208,6 +211,13 @@ def translate(error: Exception, model: Model) -> Exception:
     return ModelError(
         f"{model.name} cannot be loaded: {cause(error)}.",
         "Its files may not belong together, or its class in transformers does not take this way of storing weights.",
+    )
+
+
+def _other_sizes(model: Model, which: str = "") -> ModelError:
+    return ModelError(
+        f"The weights of {model.name} have other sizes than its config.json says{which}.",
+        "Check that its files belong together.",
     )
 
 

@@ -14,7 +14,7 @@ from typing import Any
 from quantlab.errors import ModelError
 from quantlab.models.architecture import not_causal
 from quantlab.models.layouts import as_told, quantization, stored_as
-from quantlab.models.plausible import wrong
+from quantlab.models.plausible import wrong, wrong_type
 from quantlab.records import Checkpoint, TensorInfo
 
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
@@ -81,11 +81,8 @@ def check_config(folder: Path, name: str) -> dict[str, Any]:
     config = read_config(folder, name)
     if not isinstance(config.get("model_type"), str):
         raise ModelError(f"config.json of {name!r} has no model_type.", "It must be a transformers configuration.")
-    for key in ("quantization_config", "compression_config"):
-        if not isinstance(config.get(key), dict | None):
-            raise ModelError(
-                f"{key} in config.json of {name!r} is {config[key]!r}, and no object.", "Mend or remove it."
-            )
+    if (fault := wrong_type(config)) is not None:
+        raise ModelError(f"config.json of {name!r} cannot be used: {fault}.", "Mend that value, or copy it again.")
     if (reason := not_causal(config)) is not None:
         raise ModelError(f"{name!r} {reason}.", "Choose a causal language model: one that goes on with a text.")
     tokenizer = folder / "tokenizer_config.json"

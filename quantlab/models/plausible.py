@@ -15,6 +15,8 @@ from quantlab.records import TensorInfo
 LAYERS, EXPERTS = 256, 1_024
 #: So much larger than any dimension in the files, and larger than this, no size of a layer is: codes are packed.
 TIMES, LARGEST = 16, 1 << 20
+#: Characters of a value that are shown.
+_SHOWN = 60
 #: Positions take memory too where a kind keeps a table of them.
 POSITIONS = 2**31 - 1
 _LAYER_KEYS = re.compile(r"(^|_)(num_\w*layers|layers|n_layers?|num_hidden_groups|depth|num_blocks|n_blocks)$")
@@ -32,6 +34,15 @@ _EMBEDDINGS = (
     "embeddings.weight",
 )
 _FLOATS = frozenset({"F16", "BF16", "F32", "F64"})
+_NAMES = frozenset({"architectures", "layer_types"})
+#: What other settings are, if they are there, by their names: they are read here and by transformers.
+_TYPES: tuple[tuple[str, tuple[type, ...], frozenset[str]], ...] = (
+    ("name", (str,), frozenset({"model_type", "hidden_act"})),
+    ("name", (str, dict), frozenset({"dtype", "torch_dtype"})),  # one for each part, in some
+    ("object", (dict,), frozenset({"quantization_config", "compression_config", "rope_parameters", "rope_scaling"})),
+    ("list", (list,), _NAMES),
+    ("number", (int, float), frozenset({"rms_norm_eps", "rope_theta", "partial_rotary_factor", "sliding_window"})),
+)
 _INDEX = re.compile(r"\.(\d+)\.")
 _EXPERT = re.compile(r"experts\.(\d+)\.")
 
@@ -59,6 +70,31 @@ def _faults(config: Mapping[str, Any], tensors: Mapping[str, TensorInfo]) -> Ite
         elif _is_size(key) and value > max(TIMES * largest, LARGEST):
             yield f"{path} is {_said(value)}, and the largest tensor of its files has rows or columns of {largest:,}"
     yield from _embeddings(config, tensors)
+
+
+def wrong_type(config: Mapping[str, Any]) -> str | None:
+    """The first setting that is of another type than such a setting has, in words; None where there is none."""
+    return next(_other_types(config, ""), None)
+
+
+def _other_types(config: Mapping[str, Any], path: str) -> Iterator[str]:
+    for key, value in config.items():
+        here = f"{path}.{key}" if path else str(key)
+        for what, types, keys in _TYPES:
+            if key in keys and value is not None and (not isinstance(value, types) or isinstance(value, bool)):
+                yield f"{here} is {_short(value)}, which is no {what}"
+        odd = [it for it in value if not isinstance(it, str)] if key in _NAMES and isinstance(value, list) else []
+        if odd:
+            yield f"{here} holds {_short(odd[0])}, which is no name"
+        if key in _NOT_NEGATIVE and isinstance(value, str | bool):
+            yield f"{here} is {_short(value)}, which is no number"
+        if key in ("text_config", "decoder", "generator") and isinstance(value, Mapping):
+            yield from _other_types(value, here)
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 3]}..."
 
 
 def _embeddings(config: Mapping[str, Any], tensors: Mapping[str, TensorInfo]) -> Iterator[str]:

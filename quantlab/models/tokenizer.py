@@ -54,14 +54,16 @@ def load_tokenizer(model: Model) -> "PreTrainedTokenizerBase":
 
 
 def _class_named(folder: Path, name: str) -> str | None:
-    """The class that tokenizer_config.json names. Raises ModelError where that is no name."""
+    """The class that tokenizer_config.json names. Raises ModelError for what is of a type that breaks its reader."""
     file = folder / "tokenizer_config.json"
-    named = read_json(file, name).get("tokenizer_class") if file.is_file() else None
-    if not isinstance(named, str | None):
-        raise ModelError(
-            f"{file.name} of {name!r} has the tokenizer_class {named!r}, which is no name.", "Copy its files again."
-        )
-    return named
+    settings = read_json(file, name) if file.is_file() else {}
+    for key, what, types in (("tokenizer_class", "name", (str,)), ("model_max_length", "number", (int, float))):
+        if not isinstance(value := settings.get(key), (*types, type(None))):
+            raise ModelError(
+                f"{file.name} of {name!r} has the {key} {str(value)[:60]!r}, which is no {what}.",
+                "Copy its files again, or remove that value.",
+            )
+    return settings.get("tokenizer_class")
 
 
 def _named(tokenizer_class: str | None) -> str:

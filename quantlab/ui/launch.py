@@ -8,6 +8,7 @@ from collections.abc import Generator
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
+from starlette.middleware import Middleware
 
 from quantlab.errors import QuantlabError
 from quantlab.records import Offer, Placement, Settings
@@ -15,6 +16,7 @@ from quantlab.settings import ASSETS, AppSettings
 from quantlab.ui import scripts, zero
 from quantlab.ui.kept import Kept
 from quantlab.ui.page import build_page
+from quantlab.ui.quota import UploadQuota
 from quantlab.ui.services import Services
 from quantlab.ui.theme import theme
 
@@ -26,6 +28,10 @@ log = logging.getLogger(__name__)
 
 #: The largest file that a public page takes in at all, in bytes; what it reads is less.
 PUBLIC_UPLOAD_BYTES = 1_000_000
+#: The most that all uploads may take there, in bytes and in files, until they are removed.
+PUBLIC_UPLOADS_BYTES, PUBLIC_UPLOADS = 100_000_000, 500
+#: Visitors of whom something is kept in memory, 0.4 MB each; of more the one who was away longest is forgotten.
+PUBLIC_SESSIONS = 250
 
 
 class PortInUse(QuantlabError):
@@ -57,7 +63,7 @@ def start(page: gr.Blocks, app: AppSettings, *, block: bool) -> None:
         prevent_thread_lock=not block,
         inbrowser=False,
         share=False,
-        max_file_size=PUBLIC_UPLOAD_BYTES if app.public else None,
+        **(_public_limits() if app.public else {}),
         quiet=True,
         show_error=False,
         enable_monitoring=False,
@@ -70,6 +76,16 @@ def start(page: gr.Blocks, app: AppSettings, *, block: bool) -> None:
         css_paths=[ASSETS / "style.css"],
         js=scripts.ON_LOAD,
     )
+
+
+def _public_limits() -> dict[str, Any]:
+    """What bounds the memory and the disk that strangers can fill."""
+    quota = Middleware(UploadQuota, PUBLIC_UPLOAD_BYTES, PUBLIC_UPLOADS_BYTES, PUBLIC_UPLOADS)
+    return {
+        "max_file_size": PUBLIC_UPLOAD_BYTES,
+        "state_session_capacity": PUBLIC_SESSIONS,
+        "app_kwargs": {"middleware": [quota]},
+    }
 
 
 def real_services(app: AppSettings) -> Services:

@@ -7,13 +7,16 @@ from quantlab.ui import compare_tab, fragments, history_tab, quality_tab
 from quantlab.ui.services import Services
 
 TITLE = "quantlab: what do the missing bits cost?"
+#: In public, how often uploads are looked through, and how old they get, in seconds.
+PUBLIC_UPLOADS_KEPT = (300, 1_800)
 #: Title of each tab and what builds it, in their order.
 TABS = (("Compare", compare_tab.build), ("Quality", quality_tab.build), ("History", history_tab.build))
 
 
 def build_page(app: AppSettings, services: Services) -> gr.Blocks:
     """The whole page, wired to `services`, not yet launched."""
-    with gr.Blocks(title=TITLE, analytics_enabled=False, fill_width=True) as page:
+    kept = PUBLIC_UPLOADS_KEPT if app.public else None
+    with gr.Blocks(title=TITLE, analytics_enabled=False, fill_width=True, delete_cache=kept) as page:
         gr.HTML(fragments.HEADER, elem_id="masthead", apply_default_css=False)
         with gr.Tabs(elem_id="tabs"):
             for title, build in TABS:

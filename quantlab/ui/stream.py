@@ -12,6 +12,8 @@ from quantlab.events import Event
 INTERVAL_S = 0.08
 #: An empty batch after this long: whoever consumes the batches gets the chance to notice that the visitor has left.
 HEARTBEAT_S = 0.25
+#: Runs that are known at once, those in the queue included; no queue is so long.
+_SESSIONS = 10_000
 _END = object()
 
 
@@ -79,6 +81,8 @@ class StopEvents:
             if session in self._events:
                 self._events[session].set()
             event = self._events[session] = threading.Event()
+            while len(self._events) > _SESSIONS:  # whoever clicks under ever new names and never runs anything
+                self._events.pop(next(iter(self._events))).set()
         return event
 
     def of(self, session: str) -> threading.Event:

@@ -87,6 +87,14 @@ def test_weights_of_another_shape_are_told(model):
         load(model)
 
 
+@pytest.mark.parametrize("name", ["fp32", "nf4", "int8", "rtn-4"])
+def test_sizes_that_contradict_the_weights_are_told_where_they_are_quantized_too(model, name):
+    """Quantizers take whatever comes, and the first product would break."""
+    change(model, head_dim=8)
+    with pytest.raises(ModelError, match=r"other sizes than its config.json says"):
+        load(model, name)
+
+
 def test_our_own_fault_stays_loud(model, monkeypatch):
     from quantlab.methods.rtn import quantizer
 

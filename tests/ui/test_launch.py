@@ -1,5 +1,6 @@
 """The page as served: what is off, what the server refuses whatever a client sends, and a port in use."""
 
+import os
 import socket
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from gradio_client import Client
 from gradio_client.exceptions import AppError
 
 from quantlab.settings import AppSettings
+from quantlab.ui import launch
 from quantlab.ui.choice import FIELDS, Choice
 from quantlab.ui.launch import PortInUse, start
 from quantlab.ui.page import build_page
@@ -94,6 +96,48 @@ def test_what_watches_or_publishes_is_off(url):
     assert config["show_error"] is False and config["footer_links"] == []
     assert httpx.get(f"{url}gradio_api/file={ROOT / 'pyproject.toml'}").status_code in (403, 404)
     assert httpx.get(f"{url}gradio_api/file=/etc/passwd").status_code in (403, 404)
+
+
+def upload(url: str, *sizes: int, **headers: str) -> httpx.Response:
+    files = [("files", (f"{number}.txt", os.urandom(size))) for number, size in enumerate(sizes)]
+    return httpx.post(f"{url}gradio_api/upload", files=files, headers=headers, timeout=20)
+
+
+def test_uploads_in_public_have_a_quota(monkeypatch, tmp_path):
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
+    monkeypatch.setattr(launch, "PUBLIC_UPLOADS", 3)
+    monkeypatch.setattr(launch, "PUBLIC_UPLOADS_BYTES", 2_000_000)
+    with served(Script(0, 0), public=True) as url:
+        assert upload(url, 700_000).status_code == 200
+        assert upload(url, 600_000, 600_000).status_code == 413, "two files in one request"
+        assert upload(url, 1_100_000).status_code == 413
+        assert httpx.post(f"{url}gradio_api/upload", content=iter([b"a", b"b"])).status_code == 411
+        assert upload(url, 700_000).status_code == 200
+        refused = upload(url, 10)
+        assert refused.status_code == 507 and "try later" in refused.text
+        assert httpx.get(f"{url}config").status_code == 200
+        for file in tmp_path.rglob("*.txt"):
+            file.unlink()
+        assert [upload(url, 10 + i).status_code for i in range(4)] == [200, 200, 200, 507]
+
+
+def test_at_home_there_is_no_quota(monkeypatch, tmp_path):
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
+    monkeypatch.setattr(launch, "PUBLIC_UPLOADS", 0)
+    with served(Script(0, 0)) as url:
+        assert upload(url, 1_500_000, 600_000).status_code == 200
+
+
+@pytest.mark.parametrize("public", [True, False])
+def test_of_strangers_little_is_kept_in_memory(public):
+    app = AppSettings(public=public, port=0)
+    page = build_page(app, services())
+    start(page, app, block=False)
+    try:
+        assert page.state_session_capacity == page.server_app.state_holder.capacity == (250 if public else 10_000)
+        assert page.delete_cache == ((300, 1_800) if public else None)
+    finally:
+        page.close(verbose=False)
 
 
 def test_a_port_in_use_says_what_to_do():

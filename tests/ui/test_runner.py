@@ -9,7 +9,7 @@ import pytest
 
 from quantlab.errors import BadInput, QuantlabError
 from quantlab.settings import AppSettings
-from quantlab.ui import runner
+from quantlab.ui import runner, stream
 from quantlab.ui.choice import FIELDS, Choice, check, from_inputs, settings
 from quantlab.ui.stream import HEARTBEAT_S, INTERVAL_S, StopEvents, batches
 from tests.fakes import Script, services
@@ -181,3 +181,11 @@ def test_each_session_has_its_own_stop():
     assert stops.of("other") is again
     stops.end("other", again)
     assert stops.of("other") is not again
+
+
+def test_sessions_that_never_run_anything_are_forgotten(monkeypatch):
+    monkeypatch.setattr(stream, "_SESSIONS", 3)
+    stops = StopEvents()
+    events = [stops.begin(str(number)) for number in range(5)]
+    assert [event.is_set() for event in events] == [True, True, False, False, False]
+    assert not stops.stop("0") and stops.stop("4") and events[4].is_set()
