@@ -15,7 +15,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from tests.sweep.report import markdown
-from tests.sweep.trial import Outcome, Trial, trial
+from tests.sweep.trial import Outcome, Trial, precisions_of, trial
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENT = ROOT / "docs" / "architectures.md"
@@ -93,7 +93,7 @@ def work(kinds: list[str]) -> None:
     warnings.simplefilter("ignore")
     for kind in kinds:
         faulthandler.dump_traceback_later(TOO_LONG_S, exit=True)
-        print(json.dumps(asdict(trial(kind))), flush=True)
+        print(json.dumps(asdict(trial(kind, precisions_of(kind)))), flush=True)
     faulthandler.cancel_dump_traceback_later()
 
 

@@ -4,15 +4,16 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from importlib.metadata import version
 
-from tests.sweep.trial import PRECISIONS, Trial
+from tests.sweep.trial import PRECISIONS, Trial, precisions_of
 
 HEAD = """\
 # Which models run
 
 Every kind of causal language model that transformers {transformers} has was built small, with random weights, and
-run at {precisions}. **Right** means: the greedy tokens are those of `generate`, the bytes stored are those estimated
-within 1 %, and what a method leaves un-quantized is said. **Refused** means: before a figure is shown, with the reason.
-Made by `make sweep`.
+run at {precisions}; {sample} of them at GPTQ, AWQ, HQQ and torchao too, and the four that llama.cpp's export knows at
+GGUF types. **Right** means: the greedy tokens are those of `generate`, the bytes stored are those estimated within 1 %,
+and what a method leaves un-quantized is said. **Refused** means: before a figure is shown, with the reason. Made by
+`make sweep`.
 
 {counts}
 
@@ -29,6 +30,7 @@ def markdown(trials: Sequence[Trial], seconds: float) -> str:
     head = HEAD.format(
         transformers=version("transformers"),
         precisions=", ".join(PRECISIONS),
+        sample=sum("gptq-4-g32" in precisions_of(it.kind) for it in trials),
         counts=f"{len(trials)} kinds, {built} of them built: {told}. It took {seconds / 60:.0f} minutes.",
     )
     parts = [head]

@@ -15,16 +15,20 @@ import transformers
 
 from quantlab import models
 from quantlab.engine.bring import bring
+from quantlab.engine.disk import CheckpointStore
 from quantlab.errors import QuantlabError
-from quantlab.methods import method_of, precision
-from quantlab.records import Model, Placement, Precision, Variant, silent
+from quantlab.methods import method_of, precision, variant_of
+from quantlab.records import Calibration, Model, Placement, Precision, silent
 from quantlab.settings import AppSettings
 from tests.sweep.configs import config
 from tests.tiny import letters
 
 PRECISIONS = ("fp32", "int8", "nf4", "rtn-4")
-#: A sample of these is taken where the kind is one of `MORE_KINDS`.
-MORE_PRECISIONS = ("bf16", "hqq-4", "ao-int8")
+#: What takes long or knows few kinds is tried with a sample of them.
+_SLOWER, _GGUF = ("hqq-4", "ao-int8", "gptq-4-g32", "awq-4-g32"), ("f16", "q8_0", "q4_0")
+_SAMPLE = "llama mistral qwen2 qwen3 gemma2 olmo2 opt phi stablelm granite gpt2 falcon mixtral".split()
+_GGUF_KINDS = ("llama", "mistral", "qwen2", "qwen3")
+CALIBRATION = Calibration(samples=8, length=64)
 PLACEMENT = Placement("cpu", "float32")
 NEW_TOKENS = 12
 PROMPT = [5, 9, 77, 3, 200, 41, 8, 19, 20, 300, 4]
@@ -32,6 +36,8 @@ PROMPT = [5, 9, 77, 3, 200, 41, 8, 19, 20, 300, 4]
 MOST_WEIGHTS = 60_000_000
 #: Where the two likeliest tokens are nearer than this, rounding decides: so far two orders of a sum part in float32.
 TIE = 1e-4
+#: llama.cpp multiplies in float16 where weights are kept so.
+TIE_HALF = 0.02
 
 
 @dataclass(frozen=True)
@@ -63,7 +69,12 @@ class Trial:
         return next(v for v in ("broken", "wrong", "right", "refused") if v in verdicts)
 
 
-def trial(kind: str, precisions: tuple[str, ...] = PRECISIONS) -> Trial:
+def precisions_of(kind: str) -> tuple[str, ...]:
+    """What a kind is tried at."""
+    return PRECISIONS + _SLOWER * (kind in _SAMPLE) + _GGUF * (kind in _GGUF_KINDS)
+
+
+def trial(kind: str, precisions: tuple[str, ...]) -> Trial:
     """Build a small random model of a kind, write it as a folder, and run it."""
     with TemporaryDirectory(prefix="sweep-") as folder:
         try:
@@ -116,20 +127,20 @@ def run(folder: Path, kind: str, name: str) -> Outcome:
 
 
 def _judged(model: Model, chosen: Precision) -> Outcome:
-    variant = Variant(model, chosen, PLACEMENT)
+    variant = variant_of(model, chosen, PLACEMENT, CALIBRATION)
     planned = method_of(chosen).estimate(chosen, PLACEMENT, models.checkpoint(model))
-    brought = bring(variant, silent)
-    loaded = brought.loaded
-    try:
-        notes = loaded.facts.notes
-        if abs(brought.stored.total - planned) > 0.01 * planned:
-            return Outcome(chosen.name, "wrong", f"stored {brought.stored.total}, estimated {planned}", notes)
-        ours = _greedy(loaded)
-        with _plain(model, chosen, loaded) as plain:
-            difference = _parted(ours, plain)
-        return Outcome(chosen.name, "wrong" if difference else "right", difference or "", notes)
-    finally:
-        loaded.close()
+    with TemporaryDirectory(prefix="sweep-kept-") as kept:
+        loaded = (brought := bring(variant, silent, CheckpointStore(Path(kept), 10**10))).loaded
+        try:
+            notes = loaded.facts.notes
+            if abs(brought.stored.total - planned) > 0.01 * planned:
+                return Outcome(chosen.name, "wrong", f"stored {brought.stored.total}, estimated {planned}", notes)
+            ours = _greedy(loaded)
+            with _plain(model, chosen, loaded) as plain:
+                difference = plain and _parted(ours, plain, TIE if loaded.network is not None else TIE_HALF)
+            return Outcome(chosen.name, "wrong" if difference else "right", difference or "", notes)
+        finally:
+            loaded.close()
 
 
 def _greedy(loaded) -> list[int]:
@@ -142,16 +153,21 @@ def _greedy(loaded) -> list[int]:
 
 
 @contextmanager
-def _plain(model: Model, chosen: Precision, loaded) -> Iterator[torch.nn.Module]:
-    """The model as plain transformers loads it; a quantized one as it is, for its layers are judged elsewhere."""
-    if chosen.method != "dense":
+def _plain(model: Model, chosen: Precision, loaded) -> Iterator[torch.nn.Module | None]:
+    """The model as plain transformers loads it; a quantized one as it is, for its layers are judged elsewhere.
+
+    None for a quantized GGUF, which only llama.cpp runs.
+    """
+    if chosen.name in _GGUF[1:]:
+        yield None
+    elif chosen.method not in ("dense", "gguf"):
         yield loaded.module
-        return
-    dtype = getattr(torch, chosen.dtype)
-    yield transformers.AutoModelForCausalLM.from_pretrained(model.folder, dtype=dtype).eval()
+    else:
+        dtype = torch.float32 if chosen.method == "gguf" else getattr(torch, chosen.dtype)
+        yield transformers.AutoModelForCausalLM.from_pretrained(model.folder, dtype=dtype).eval()
 
 
-def _parted(ours: list[int], plain: torch.nn.Module) -> str | None:
+def _parted(ours: list[int], plain: torch.nn.Module, tie: float) -> str | None:
     """Where our tokens are not those of `generate`, unless two were as good as equal there."""
     got = plain.generate(
         torch.tensor([PROMPT]),
@@ -171,7 +187,7 @@ def _parted(ours: list[int], plain: torch.nn.Module) -> str | None:
             continue
         logits = got.logits[place][0]
         gap = float(logits[other] - logits[one])
-        if math.isfinite(gap) and abs(gap) < TIE * max(1.0, float(logits.std())):
+        if math.isfinite(gap) and abs(gap) < tie * max(1.0, float(logits.std())):
             return None  # what follows a tie are two texts
         return f"token {place} is {one}, generate gives {other} (gap {gap:.3g})"
     return None
