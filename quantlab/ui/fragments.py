@@ -65,8 +65,10 @@ def definitions() -> str:
 
 
 def about_model(description: str, kind: str) -> str:
-    first = f"<b>{escape(description[:1].upper() + description[1:])}.</b> " if description else ""
-    return f'<p class="about-model">{first}<span class="faint">{escape(kind)}</span></p>'
+    """What a model is: its first sentence stands out, what else is known of it follows."""
+    first, _, more = (description[:1].upper() + description[1:]).removesuffix(".").partition(". ")
+    told = (f"<b>{escape(first)}.</b> " if first else "") + (f"{escape(more)}. " if more else "")
+    return f'<p class="about-model">{told}<span class="faint">{escape(kind)}</span></p>'
 
 
 def problem(found: Problem | None) -> str:

@@ -26,14 +26,14 @@ def app(tmp_path, monkeypatch) -> AppSettings:
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory) -> Model:
-    """Made once for all tests that only read it."""
+def made() -> Model:
+    """Made once for all tests that only read it, in the cache folder of the whole session."""
     if smollm2.packaged() is None:
         pytest.skip("the package is not here")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(smollm2.hub, "reachable", lambda patience_s: False)
         patch.setattr(smollm2.hub, "in_cache", lambda repo, commit: False)
-        return models.resolve("smollm2", AppSettings(cache_folder=tmp_path_factory.mktemp("kept")))
+        return models.resolve("smollm2", AppSettings())
 
 
 def test_it_answers_in_words_and_says_where_its_weights_are_from(made):

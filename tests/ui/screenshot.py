@@ -1,8 +1,8 @@
 """Pictures of the real page: `python -m tests.ui.screenshot [OUT_DIR] [--all]`.
 
-Makes assets/screenshot.png, the one in the README: light, a finished comparison. With --all also light, dark,
-400 pixels wide, mid-run and an error card, each as a whole page, into OUT_DIR (default: screenshots). Needs the demo
-model and a Chromium; asks nothing from outside.
+Makes assets/screenshot.png, the one in the README: light, a finished comparison of SmolLM2. With --all also light,
+dark, 400 pixels wide, mid-run, a quality run and an error card, each as a whole page, into OUT_DIR (default:
+screenshots). Needs SmolLM2 and a Chromium. Nothing is kept in the history, so that nothing is replayed.
 """
 
 import argparse
@@ -20,9 +20,9 @@ from quantlab.ui.page import build_page
 from tests.conftest import BROWSER_ARGS, BROWSERS
 
 #: Of these fp32 does not fit a small budget, as long as nothing is in the cache yet.
-TOO_LARGE = "?precisions=fp32,bf16,nf4,fp4&reference=bf16"
+TOO_LARGE = "?model=demo&precisions=fp32,bf16,nf4,fp4&reference=bf16"
 WIDTH, HEIGHT = 1_440, 1_760
-PATIENCE_MS = 180_000
+PATIENCE_MS = 600_000
 
 
 def main() -> None:
@@ -52,11 +52,13 @@ def whole_pages(browser: Browser, url: str, out: Path) -> None:
     keep(finished(opened(browser, url + "?__theme=dark")), "dark")
     keep(finished(opened(browser, url, width=400)), "phone")
     keep(half_way(opened(browser, url)), "mid-run")
+    keep(measured(opened(browser, url)), "quality")
+    keep(measured(opened(browser, url + "?__theme=dark", width=400)), "quality-phone")
 
 
 @contextmanager
 def served() -> Iterator[str]:
-    app = AppSettings(public=False, port=0)
+    app = AppSettings(public=False, port=0, history_file=None)
     page = build_page(app, real_services(app))
     start(page, app, block=False)
     try:
@@ -90,6 +92,16 @@ def finished(page: Page) -> Page:
     page.wait_for_selector("#panel-time .js-plotly-plot", timeout=PATIENCE_MS)
     page.wait_for_timeout(2_500)
     page.mouse.move(2, 2)
+    return page
+
+
+def measured(page: Page) -> Page:
+    """A short quality run."""
+    page.click("[role=tab]:has-text('Quality')")
+    page.fill("#quality-windows input[type=number]", "2")
+    page.click("#measure")
+    page.wait_for_selector("#quality-advised", timeout=PATIENCE_MS)
+    page.wait_for_timeout(2_500)
     return page
 
 

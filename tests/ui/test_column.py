@@ -130,6 +130,18 @@ def test_random_weights_are_labelled_meaningless():
     assert all("text meaningless" in html(view, i) for i in (0, 1)) and "mean" in fragments.legend(view)
 
 
+@pytest.mark.parametrize(
+    ("description", "told"),
+    [
+        ("bundled: small", "<b>Bundled: small.</b> "),
+        ("a real one. Its weights are packed. So be it.", "<b>A real one.</b> Its weights are packed. So be it. "),
+        ("", ""),
+    ],
+)
+def test_of_a_model_the_first_sentence_stands_out_and_ends_once(description, told):
+    assert fragments.about_model(description, "K.") == f'<p class="about-model">{told}<span class="faint">K.</span></p>'
+
+
 def evil_run(**more) -> Run:
     load = replace(
         fake_load(precision("nf4"), Script()), kernel=EVIL, compute_dtype=EVIL, notes=(EVIL,), details={EVIL: EVIL}
