@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 import torch
 
-from quantlab.fidelity.divergence import divergences, nonfinite
+from quantlab.fidelity.divergence import divergences, lost_tail, nonfinite
 
 #: Elements of `[tokens, vocabulary]` that are compared at once. On a CPU half a megabyte, which its caches hold; from
 #: larger blocks glibc's heap keeps several times their memory. A GPU needs large ones to be busy.
@@ -51,10 +51,11 @@ def compare(logits: torch.Tensor, reference: torch.Tensor, following: torch.Tens
     """
     bad = nonfinite(logits)
     width = min(logits.shape[-1], reference.shape[-1])
-    q, p = log_probabilities(logits)[:, :width], reference[:, :width]
+    whole = log_probabilities(logits)
+    q, p = whole[:, :width], reference[:, :width]
     confidence, top = p.max(-1)
     index = following.unsqueeze(-1)
-    forward, reverse = divergences(p, q, cut=logits.shape[-1] != reference.shape[-1])
+    forward, reverse = divergences(p, q, lost_tail(reference, whole))
     return Positions(
         kld=_host(forward),
         kld_reverse=_host(reverse),

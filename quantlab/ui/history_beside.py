@@ -139,6 +139,8 @@ def unlike(a: Record, b: Record) -> list[str]:
         said.append("Different texts, or different lengths of one, were read: distances are of different tokens.")
     if a.reference != b.reference:
         said.append(f"Distances are from {a.reference} in A and from {b.reference} in B.")
+    if {run.metrics for run in a.runs} != {run.metrics for run in b.runs}:
+        said.append("Their figures follow definitions of different versions: distances and errors are not of one kind.")
     if a.machine.cpu != b.machine.cpu or a.machine.device != b.machine.device:
         said.append("They ran on different machines, so their times differ by the machine too.")
     if isinstance(a, Comparison) and (a.settings.race or b.settings.race):

@@ -33,6 +33,13 @@ def test_two_of_a_kind_stand_side_by_side(history, tmp_path):
     assert "No second entry" in tab.beside(opened["opened"], None)["problem"]
 
 
+def test_figures_of_other_definitions_are_said_to_be_of_another_kind():
+    one, other = (replace(it, runs=tuple(replace(run, metrics=n) for run in it.runs)) for it, n in
+                  ((COMPARISON, 3), (LATER, 0)))  # fmt: skip
+    said = "Their figures follow definitions of different versions"
+    assert said in history_beside.render(one, other) and said not in history_beside.render(one, one)
+
+
 def test_the_figures_of_both_are_set_in_relation():
     slower = replace(COMPARISON.run("nf4"), timing=replace(COMPARISON.run("nf4").timing, ttft_s=1.0))
     fast = replace(slower, timing=replace(slower.timing, ttft_s=0.25))
