@@ -21,6 +21,7 @@ METHODS_OF = {
     "ao-int8": "torchao",
     "ao-float8": "torchao",
     "compressed": "compressed-tensors",
+    "nvfp4": "compressed-tensors",
 }
 #: Run where gptqmodel's banners, threads and patches stay: in a process of its own.
 GPTQMODEL = """
@@ -69,13 +70,15 @@ def write_all(original: Path, root: Path) -> dict[str, Path]:
     for name, config in configs.items():
         network = AutoModelForCausalLM.from_pretrained(original, quantization_config=config, dtype=torch.bfloat16)
         network.save_pretrained(folders[name])
-    _compress(original, folders["compressed"])
+    _compress(original, folders["compressed"], type="int", strategy="group", group_size=GROUP)
+    nvfp4 = {"type": "float", "strategy": "tensor_group", "group_size": 16, "scale_dtype": "torch.float8_e4m3fn"}
+    _compress(original, folders["nvfp4"], **nvfp4)
     for folder in folders.values():
         tiny.letters().save_pretrained(folder)
     return folders
 
 
-def _compress(original: Path, folder: Path) -> None:
+def _compress(original: Path, folder: Path, **weights) -> None:
     """Symmetric 4-bit groups, by compressed-tensors itself."""
     from compressed_tensors.compressors import ModelCompressor
     from compressed_tensors.quantization import (
@@ -86,13 +89,17 @@ def _compress(original: Path, folder: Path) -> None:
     )
 
     network = AutoModelForCausalLM.from_pretrained(original, dtype=torch.bfloat16)
-    weights = QuantizationArgs(num_bits=4, type="int", strategy="group", group_size=GROUP, symmetric=True)
-    scheme = QuantizationScheme(targets=["Linear"], weights=weights)
+    scheme = QuantizationScheme(targets=["Linear"], weights=QuantizationArgs(num_bits=4, symmetric=True, **weights))
     apply_quantization_config(network, QuantizationConfig(config_groups={"group_0": scheme}, ignore=["lm_head"]))
     for module in network.modules():
         if hasattr(module, "weight_scale"):
-            groups = module.weight.detach().unflatten(-1, (-1, GROUP))
-            module.weight_scale.data.copy_(groups.abs().amax(-1) / 7.5)
+            largest = module.weight.detach().float().unflatten(-1, (-1, weights["group_size"])).abs().amax(-1)
+            scale = largest / (6 if weights["type"] == "float" else 7.5)
+            if hasattr(module, "weight_global_scale"):  # the groups' scales are floats of 8 bits, largest 448
+                overall = 448 * 6 / module.weight.detach().float().abs().max()
+                module.weight_global_scale.data.copy_(overall.reshape(1))
+                scale = (scale * overall).clamp(max=448)
+            module.weight_scale.data.copy_(scale)
     compressor = ModelCompressor.from_pretrained_model(network)
     compressor.compress_model(network)
     network.save_pretrained(folder)

@@ -9,6 +9,7 @@ import sys
 import pytest
 import torch
 from safetensors import safe_open
+from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
 from quantlab import models
@@ -20,7 +21,7 @@ from quantlab.records import Checkpoint, Model, Placement, Variant, silent
 from quantlab.runtime.placement import resolve
 from quantlab.settings import AppSettings
 from tests import tiny
-from tests.methods.publishing import METHODS_OF, ROOT
+from tests.methods.publishing import METHODS_OF, ROOT, write_original
 from tests.methods.test_contract import new_bytes
 
 CHOSEN = STORED.precisions[0]
@@ -109,6 +110,7 @@ def test_its_own_settings_are_told(model, name):
         "ao-int8": {"quantized by": "torchao Int8WeightOnlyConfig"},
         "ao-float8": {"quantized by": "torchao Float8WeightOnlyConfig"},
         "compressed": {"bits": "4", "data type": "int", "group size": "32", "symmetric": "yes"},
+        "nvfp4": {"bits": "4", "data type": "float", "group size": "16", "symmetric": "yes"},
     }[name]
     assert expected.items() <= details.items()
     if name in ("gptq", "awq"):
@@ -121,6 +123,7 @@ def test_its_own_settings_are_told(model, name):
         "ao-int8": "Int8Tensor",
         "ao-float8": "Float8Tensor",
         "compressed": "Linear (unpacked)",
+        "nvfp4": "Linear (unpacked)",
     }
     assert classes[name] in loaded.facts.kernel or (name == "nf4" and "gemv_4bit" in loaded.facts.kernel)
     loaded.close()
@@ -230,6 +233,38 @@ def test_files_that_do_not_belong_to_their_config_are_told(published, tmp_path):
     (tmp_path / "config.json").write_text(json.dumps(config))
     with pytest.raises(ModelError, match=r"have other sizes than its config\.json says"):
         loading(Model("gptq", "folder", tmp_path))
+
+
+@pytest.mark.parametrize("name", ["nvfp4", "compressed"])
+@pytest.mark.parametrize("placement", [SIXTEEN, FULL])
+def test_what_is_unpacked_is_near_the_original_in_every_compute_type(published, name, placement, tmp_path):
+    """Scales of NVFP4 are kept in 8 bits: unpacked before the compute type is set, a layer's product failed."""
+    write_original(tmp_path)
+    loaded = loading(Model(name, "folder", published[name]), placement)
+    for key, original in load_file(tmp_path / "model.safetensors").items():
+        if key.endswith("proj.weight"):
+            held = loaded.module.get_parameter(key)
+            assert held.dtype == getattr(torch, placement.compute_dtype)
+            assert 0.05 < (held.float() - original.float()).norm() / original.float().norm() < 0.2
+    assert torch.isfinite(loaded.start().feed(PROMPT)).all()
+    loaded.close()
+
+
+def test_keys_and_values_that_were_to_be_quantized_are_said_not_to_be(published, tmp_path):
+    for file in published["compressed"].iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    config = json.loads((tmp_path / "config.json").read_text())
+    scheme = {"num_bits": 8, "type": "float", "strategy": "tensor", "symmetric": True, "dynamic": False}
+    config["quantization_config"]["kv_cache_scheme"] = scheme
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    told, silent_of_it = (
+        loading(Model("compressed", "folder", folder)) for folder in (tmp_path, published["compressed"])
+    )
+    note = "its publisher meant keys and values to be kept in 8 bits; here they are kept in the compute type"
+    assert note in told.facts.notes and note not in silent_of_it.facts.notes
+    assert torch.equal(told.start().feed(PROMPT), silent_of_it.start().feed(PROMPT))
+    for each in (told, silent_of_it):
+        each.close()
 
 
 def test_nothing_reaches_a_terminal(published):
