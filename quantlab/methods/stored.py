@@ -132,7 +132,16 @@ def _weights(layer: str, held: Mapping[str, TensorInfo], checkpoint: Checkpoint)
         return 8 * _nbytes(codes) // packed.bits
     if "weight.absmax" in held:
         return 2 * _nbytes(codes)
+    scales, group = held.get("weight_scale"), _group_size(layer, checkpoint.config)
+    if group is not None and scales is not None and len(scales.shape) == 2 and scales.shape[1] > 1:
+        return scales.shape[0] * scales.shape[1] * group
     return 8 * _nbytes(codes) // _code_bits(layer, checkpoint.config, codes)
+
+
+def _group_size(layer: str, config: Mapping[str, Any]) -> int | None:
+    """Weights of a layer that share one scale (compressed-tensors); None where a whole row or a block does."""
+    found = (_group_of(layer, quantization(config)).get("weights") or {}).get("group_size")
+    return found if isinstance(found, int) and found > 0 else None
 
 
 def _code_bits(layer: str, config: Mapping[str, Any], codes: TensorInfo) -> int:

@@ -67,6 +67,14 @@ def test_each_layer_has_the_bits_of_its_own_group():
     assert most_precise((as_stored(mixed, "mixed"), precision("rtn-8"))).name == "rtn-8"
 
 
+@pytest.mark.parametrize("said", [4, 8])
+def test_the_scales_of_groups_tell_the_bits_whatever_the_settings_say(said):
+    tensors = {f"{D}.weight_packed": ((128, 32), "I32"), f"{D}.weight_scale": ((128, 8), "BF16")}
+    groups = {"g": {"targets": ["Linear"], "weights": {"num_bits": said, "strategy": "group", "group_size": 32}}}
+    found = of(tensors, quant_method="compressed-tensors", config_groups=groups)
+    assert STORED.bits_of(found) == pytest.approx(4 + 16 / 32)
+
+
 @pytest.mark.parametrize("bits", [2, 3, 4, 8])
 def test_gptq_says_how_many_weights_by_the_group_of_each_column(bits):
     tensors = {
