@@ -1,6 +1,7 @@
 """What models, files and other people write is shown on a terminal and never obeyed by it."""
 
 import io
+import time
 
 import pytest
 from rich.table import Table
@@ -77,3 +78,14 @@ def test_logits_that_are_no_numbers_are_said():
     told = written(lambda screen: terminal.show(replace(shown, runs=(shown.runs[0], broken)), screen))
     assert f"{broken.precision}: 2,048 of its logits were infinite or not a number" in " ".join(told.split())
     assert "not a number" not in written(lambda screen: terminal.show(shown, screen))
+
+
+def test_a_word_as_long_as_a_book_is_written_at_once():
+    from dataclasses import replace
+
+    word = "a" * 300_000
+    shown = example()
+    long = replace(shown, runs=tuple(replace(run, text=f"b {word} c") for run in shown.runs))
+    begun = time.perf_counter()
+    told = written(lambda screen: terminal.show(long, screen))
+    assert time.perf_counter() - begun < 5 and told.count(word) == sum(not run.error for run in long.runs)

@@ -14,6 +14,13 @@ _CHOOSES_CODE = frozenset(
     for suffix in ("", "_internal", "_autoset")
 ) | {"use_kernels", "kernel_config", "auto_map", "custom_pipelines", "custom_generate"}
 
+#: Settings of a program that changed what a network gives back, which its weights know nothing of.
+_CHANGES_ANSWERS = frozenset(
+    {"return_dict", "use_return_dict", "output_attentions", "output_hidden_states", "torchscript"}
+)
+
+_LEFT_OUT = _CHOOSES_CODE | _CHANGES_ANSWERS
+
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
 
@@ -39,9 +46,10 @@ def configuration(values: Mapping[str, Any], name: str) -> "PreTrainedConfig":
 
 
 def without_code(values: Any) -> Any:
-    """The same values, those of its parts included, without what chooses the code that runs: that is ours to choose."""
+    """The same values, those of its parts included, without what chooses the code that runs, or in which form it
+    answers: that is ours to choose."""
     if isinstance(values, Mapping):
-        return {key: without_code(value) for key, value in values.items() if key not in _CHOOSES_CODE}
+        return {key: without_code(value) for key, value in values.items() if key not in _LEFT_OUT}
     return [without_code(value) for value in values] if isinstance(values, list) else values
 
 

@@ -34,14 +34,18 @@ _EMBEDDINGS = (
     "embeddings.weight",
 )
 _FLOATS = frozenset({"F16", "BF16", "F32", "F64"})
+_NUMBERS = frozenset({"rms_norm_eps", "rope_theta", "partial_rotary_factor", "sliding_window", "factor"})
+#: Parts whose settings are looked at too. Those of a rotary embedding may be given for each type of layer.
+_PARTS = frozenset({"text_config", "decoder", "generator", "rope_parameters", "rope_scaling"})
+_PARTS |= {"full_attention", "sliding_attention"}
 _NAMES = frozenset({"architectures", "layer_types"})
 #: What other settings are, if they are there, by their names: they are read here and by transformers.
 _TYPES: tuple[tuple[str, tuple[type, ...], frozenset[str]], ...] = (
-    ("name", (str,), frozenset({"model_type", "hidden_act"})),
+    ("name", (str,), frozenset({"model_type", "hidden_act", "rope_type"})),
     ("name", (str, dict), frozenset({"dtype", "torch_dtype"})),  # one for each part, in some
     ("object", (dict,), frozenset({"quantization_config", "compression_config", "rope_parameters", "rope_scaling"})),
     ("list", (list,), _NAMES),
-    ("number", (int, float), frozenset({"rms_norm_eps", "rope_theta", "partial_rotary_factor", "sliding_window"})),
+    ("number", (int, float), _NUMBERS),
 )
 _INDEX = re.compile(r"\.(\d+)\.")
 _EXPERT = re.compile(r"experts\.(\d+)\.")
@@ -88,7 +92,7 @@ def _other_types(config: Mapping[str, Any], path: str) -> Iterator[str]:
             yield f"{here} holds {_short(odd[0])}, which is no name"
         if key in _NOT_NEGATIVE and isinstance(value, str | bool):
             yield f"{here} is {_short(value)}, which is no number"
-        if key in ("text_config", "decoder", "generator") and isinstance(value, Mapping):
+        if key in _PARTS and isinstance(value, Mapping):
             yield from _other_types(value, here)
 
 

@@ -3,8 +3,10 @@
 What cannot be read as a database is set aside under another name, never deleted.
 """
 
+import errno
 import itertools
 import os
+import shutil
 import sqlite3
 import threading
 from collections.abc import Iterator
@@ -27,6 +29,8 @@ _UNUSABLE = (
     sqlite3.SQLITE_PERM,
     sqlite3.SQLITE_PROTOCOL,
 )
+# Less than this is no room: what SQLite writes beside the file begins with 32 kB.
+_NO_ROOM = 1 << 16
 # Beside the file itself there are these while it is in use.
 _COMPANIONS = ("-wal", "-shm")
 
@@ -79,19 +83,36 @@ class Database:
         try:
             yield
         except OSError as error:
-            raise self._unusable(error.strerror or str(error)) from error
+            raise self.unusable(error) from error
         except sqlite3.DatabaseError as error:
             code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the low byte; the others say more about it
             if code in _DAMAGED:
                 raise self._damaged(str(error)) from error
-            if code == sqlite3.SQLITE_FULL:
-                raise Unavailable(
-                    f"The history in {self.file} cannot be written: the disk is full.",
-                    "Free some space, or set QUANTLAB_HISTORY_FILE to another disk. What was kept before is there.",
-                ) from error
+            # The files beside it grow too, and where they cannot SQLite calls it an error of reading or opening.
+            full = code in (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN) and self._is_full()
+            if code == sqlite3.SQLITE_FULL or full:
+                raise self._full() from error
             if code in _UNUSABLE:
                 raise self._unusable(str(error)) from error
             raise
+
+    def unusable(self, error: OSError) -> Unavailable:
+        """What an error of the system beside the file means for a user: a lock, a folder, a copy."""
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return self._full()
+        return self._unusable(error.strerror or str(error))
+
+    def _is_full(self) -> bool:
+        try:
+            return shutil.disk_usage(self.file.parent).free < _NO_ROOM
+        except OSError:
+            return False
+
+    def _full(self) -> Unavailable:
+        return Unavailable(
+            f"The history in {self.file} cannot be written: the disk is full.",
+            "Free some space, or set QUANTLAB_HISTORY_FILE to another disk. What was kept before is there.",
+        )
 
     def _unusable(self, why: str) -> Unavailable:
         return Unavailable(

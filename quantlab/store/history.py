@@ -237,10 +237,7 @@ class History:
         try:
             return self._owners.mine()
         except OSError as error:
-            raise Unavailable(
-                f"The history in {self.file} cannot be used: {error.strerror or error}.",
-                "Check the rights of its folder and the room on its disk.",
-            ) from error
+            raise self._database.unusable(error) from error
 
     def _interrupt(self, entry: int, owner: str | None) -> int:
         with self._database.writing() as connection:

@@ -16,6 +16,9 @@ from rich.text import Text
 _TURNING = "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 _STEERS = re.compile(rf"[^\S \n\t]|[\x00-\x08\x0b-\x1f\x7f-\x9f{_TURNING}]")
 
+#: Longer than any word that a model or a person writes.
+_LONG_WORD = re.compile(r"\S{1000}")
+
 
 def visible(text: str) -> str:
     """The same text with what steers a terminal made visible: ESC becomes ␛, others such a picture or �."""
@@ -33,6 +36,13 @@ def _picture(char: str) -> str:
 
 class Screen(Console):
     """A console whose every text goes through `visible`, whether printed, in a table or in a bar."""
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        # Breaking a word into lines, and looking for numbers and addresses in it, takes as long as the square of its
+        # length: it is written as it is, and the terminal breaks it.
+        if any(isinstance(each, str) and _LONG_WORD.search(each) for each in objects):
+            options |= {"soft_wrap": True, "highlight": False, "emoji": False}
+        super().print(*objects, **options)
 
     def render_str(self, text: str, **options: Any) -> Text:
         return super().render_str(visible(text), **options)

@@ -26,6 +26,12 @@ def test_in_a_part_of_it_too(key):
     assert made.text_config.hidden_size == 64 and made.text_config._attn_implementation != "owner/kernel"
 
 
+@pytest.mark.parametrize("key", ["return_dict", "output_attentions", "output_hidden_states"])
+def test_the_form_of_answers_is_ours_to_choose(key):
+    made = configuration({"model_type": "llama", key: key != "return_dict"}, "tiny")
+    assert getattr(made, key) is (key == "return_dict")
+
+
 def program(source: str) -> str:
     ran = subprocess.run([sys.executable, "-c", textwrap.dedent(source)], capture_output=True, text=True, timeout=120)
     assert ran.returncode == 0, ran.stderr

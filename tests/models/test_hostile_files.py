@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from quantlab import models
+from quantlab import models, offers
 from quantlab.comparison import compare
 from quantlab.errors import BadInput, ModelError
 from quantlab.models.folder import read_header
@@ -143,6 +143,11 @@ def changed(folder, file: str, **values):
         ("config.json", {"architectures": [5]}, "architectures holds 5, which is no name"),
         ("config.json", {"num_attention_heads": "x"}, "num_attention_heads is 'x', which is no number"),
         ("config.json", {"rope_parameters": [1]}, "rope_parameters is .1., which is no object"),
+        (
+            "config.json",
+            {"rope_parameters": {"rope_theta": "x"}},
+            "rope_parameters.rope_theta is 'x', which is no number",
+        ),
         ("config.json", {"hidden_act": 3}, "hidden_act is 3, which is no name"),
         ("config.json", {"quantization_config": "x"}, "quantization_config is 'x', which is no object"),
         ("config.json", {"compression_config": [1]}, "compression_config is .1., which is no object"),
@@ -172,3 +177,13 @@ def test_other_names_of_the_same_kind_are_let_through(tmp_path, name):
     model = write(tmp_path, "llama", letters())
     changed(tmp_path, "tokenizer_config.json", tokenizer_class=name)
     assert load_tokenizer(model).encode("hello", add_special_tokens=False)
+
+
+@pytest.mark.parametrize("key", ["num_attention_heads", "max_position_embeddings", "rms_norm_eps", "hidden_size"])
+def test_what_a_configuration_does_not_say_does_not_end_the_offers(tmp_path, key):
+    write(tmp_path, "llama", letters())
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps({k: v for k, v in json.loads(path.read_text()).items() if k != key}))
+    found = offers.offers(models.peek(str(tmp_path), AppSettings()), Placement("cpu", "float32"))
+    (refused,) = {offer.unavailable for offer in found if offer.precision.name == "q8_0"}
+    assert f"needs {key} in config.json" in refused or "package" in refused

@@ -1,5 +1,6 @@
 """What goes wrong with a history: processes killed, files damaged or of another program, full disks, two at once."""
 
+import errno
 import shutil
 import signal
 import sqlite3
@@ -7,6 +8,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -160,6 +162,34 @@ def test_a_full_disk_is_told_and_costs_nothing_that_was_kept(file: Path, monkeyp
     assert history.get(entry) == whole
     monkeypatch.undo()
     assert history.get(history.keep(record)).runs == record.runs
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, "No space left on device"),
+        OSError(errno.EDQUOT, "Disk quota exceeded"),
+        "disk I/O error",
+        "unable to open database file",
+    ],
+)
+def test_a_full_disk_is_named_wherever_it_is_met(file: Path, monkeypatch, error):
+    """The lock of a process, the folder, and what SQLite writes beside its file."""
+    history = History(file)
+    if isinstance(error, str):
+        refused = sqlite3.OperationalError(error)
+        refused.sqlite_errorcode = sqlite3.SQLITE_IOERR_WRITE if "I/O" in error else sqlite3.SQLITE_CANTOPEN
+        monkeypatch.setattr(sqlite3, "connect", lambda *_args, **_more: (_ for _ in ()).throw(refused))
+        monkeypatch.setattr(shutil, "disk_usage", lambda _place: SimpleNamespace(free=4_096))
+    else:
+        monkeypatch.setattr(history._owners, "mine", lambda: (_ for _ in ()).throw(error))
+    with pytest.raises(Unavailable, match="the disk is full") as told:
+        kept(history)
+    assert "rights" not in str(told.value) and "Free some space" in told.value.advice
+    monkeypatch.setattr(shutil, "disk_usage", lambda _place: SimpleNamespace(free=10**9))
+    if isinstance(error, str):
+        with pytest.raises(Unavailable, match="cannot be used"):
+            kept(history)
 
 
 def test_a_place_that_cannot_be_written_is_told(tmp_path):

@@ -98,6 +98,8 @@ class Gguf(Method):
 
         For a model that cannot be exported, what its matrices would take in the type that most of them get.
         """
+        if architectures.lacking(checkpoint.config):
+            return super().estimate(precision, placement, checkpoint)
         try:
             planned = architectures.plan(checkpoint.config, checkpoint.tensors)
         except ModelError:

@@ -51,6 +51,13 @@ _LAYER = re.compile(r"model\.layers\.(\d+)\.(.+)")
 ROPE_FACTORS = "rope_freqs.weight"
 
 
+#: Numbers that the format has no default for.
+_NEEDED = (
+    *("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "vocab_size"),
+    *("max_position_embeddings", "rms_norm_eps"),
+)
+
+
 @dataclass(frozen=True)
 class Planned:
     """A tensor of the export: where it comes from (None: computed from the settings), its shape and stored type."""
@@ -65,11 +72,23 @@ def architecture(config: Mapping[str, Any]) -> str:
     return str(named[0])
 
 
+def lacking(config: Mapping[str, Any]) -> str | None:
+    """Which number that the format needs is not in config.json, in words that go on from "it ..."."""
+    for key in _NEEDED:
+        value = config.get(key)
+        if not isinstance(value, int | float) or isinstance(value, bool) or value <= 0:
+            said = f"says {value!r}" if key in config else "does not say it"
+            return f"needs {key} in config.json, which {said}: choose another method"
+    return None
+
+
 def refusal(config: Mapping[str, Any]) -> str | None:
     """Why a model cannot be exported, in words that go on from "it ..."; None where it can."""
     name = architecture(config)
     if name not in ARCHITECTURES:
         return f"exports {', '.join(ARCHITECTURES)} and not {name}: choose another method, or a published .gguf file"
+    if (reason := lacking(config)) is not None:
+        return reason
     activation = config.get("hidden_act", "silu")
     if activation not in ("silu", "swish"):
         return f"exports networks with SiLU, and this one has {activation}: choose another method"
