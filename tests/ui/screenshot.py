@@ -36,7 +36,7 @@ def main() -> None:
         if given.all:
             given.out.mkdir(parents=True, exist_ok=True)
             whole_pages(browser, url, given.out)
-        finished(opened(browser, url)).screenshot(path=ASSETS / "screenshot.png")
+        first_charts(finished(opened(browser, url)), ASSETS / "screenshot.png")
         browser.close()
 
 
@@ -103,6 +103,13 @@ def measured(page: Page) -> Page:
     page.wait_for_selector("#quality-advised", timeout=PATIENCE_MS)
     page.wait_for_timeout(2_500)
     return page
+
+
+def first_charts(page: Page, file: Path) -> None:
+    """The page from its top to the end of the memory chart."""
+    chart = page.locator("#panel-memory").bounding_box()
+    whole = {"x": 0, "y": 0, "width": WIDTH, "height": round(chart["y"] + chart["height"]) + 12}
+    page.screenshot(path=file, full_page=True, clip=whole)
 
 
 def half_way(page: Page) -> Page:
