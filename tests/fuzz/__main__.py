@@ -1,6 +1,7 @@
-"""`python -m tests.fuzz N [SEED]`: run N spoiled models, print what came of them, and fail where one ended badly."""
+"""`python -m tests.fuzz N [SEED [MINUTES]]`: run N spoiled models, say what came of them, fail where one ended ill."""
 
 import sys
+import time
 from collections import Counter
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -11,12 +12,15 @@ from tests.fuzz.trial import OUTCOMES, bases, prepare, trial
 GOOD = ("ran", "refused")
 
 
-def main(count: int, seed: int) -> int:
+def main(count: int, seed: int, minutes: float) -> int:
+    deadline = time.monotonic() + 60 * minutes
     prepare()
     counts: Counter[str] = Counter()
     with TemporaryDirectory(prefix="fuzz-good-") as folder:
         good = bases(Path(folder))
         for number in range(seed, seed + count):
+            if time.monotonic() > deadline:
+                break
             found = trial(number, good)
             counts[found.outcome] += 1
             if found.outcome not in GOOD or "-v" in sys.argv:
@@ -29,4 +33,5 @@ def main(count: int, seed: int) -> int:
 
 if __name__ == "__main__":
     numbers = [int(it) for it in sys.argv[1:] if it.isdigit()]
-    raise SystemExit(main(numbers[0] if numbers else 200, numbers[1] if len(numbers) > 1 else 0))
+    count, seed, minutes = [*numbers, *(200, 0, 60)[len(numbers) :]]
+    raise SystemExit(main(count, seed, minutes))
