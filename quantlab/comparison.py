@@ -163,7 +163,8 @@ class _Job:
                 except QuantlabError as error:
                     yield from self._finish(_failed(entrant, error))
             answers = yield from self._answer_together(ready)
-            for one in ready:
+            while ready:
+                one = ready.pop(0)
                 try:
                     with telling(one.precision):
                         outcome = answers[one.precision]
@@ -173,6 +174,9 @@ class _Job:
                 except QuantlabError as error:
                     run = Run(one.precision, error.what, error.advice, load=one.load)
                 yield from self._finish(run)
+                if one.precision == self.plan.reference.name and self._no_numbers():
+                    yield from self._move_on(run)
+                    ready.sort(key=lambda it: it.precision != self.plan.reference.name)
 
     def _answer_together(self, ready: list[Ready]) -> Generator[Event, None, dict[str, Answer | BaseException]]:
         told: queue.Queue = queue.Queue()

@@ -126,8 +126,9 @@ def test_what_was_cut_short_after_the_move_is_finished_beside_the_new_reference(
     assert last.quality.run("rtn-3").fidelity.kld.mean > 0
 
 
-def test_a_comparison_moves_on_too(overflowing):
-    seen = list(events(overflowing, ["fp16", "rtn-3", "rtn-4"]))
+@pytest.mark.parametrize("race", [False, True])
+def test_a_comparison_moves_on_too(overflowing, race):
+    seen = list(events(overflowing, ["fp16", "rtn-3", "rtn-4"], race=race))
     (moved,) = (event for event in seen if isinstance(event, ReferenceMoved))
     found = compared(seen)
     assert found.reference == moved.precision == "rtn-4"

@@ -50,7 +50,7 @@ def why_absent(quality: Quality, run: QualityRun) -> str:
     """Why a run has no fidelity, where it has no error."""
     if run.precision == quality.reference:
         return "the reference"
-    return " ".join(run.notes) or "not compared"
+    return "; ".join(run.notes) or "not compared"
 
 
 def floor_kld(quality: Quality) -> float | None:

@@ -6,7 +6,17 @@ from dataclasses import replace
 import pytest
 
 from quantlab.errors import BadInput, OutOfMemory
-from quantlab.events import Loaded, Loading, Measured, Measuring, NotKept, QualityDone, QualityStarted, Token
+from quantlab.events import (
+    Loaded,
+    Loading,
+    Measured,
+    Measuring,
+    NotKept,
+    QualityDone,
+    QualityStarted,
+    ReferenceMoved,
+    Token,
+)
 from quantlab.records import Model, QualityRun, TextFacts
 from quantlab.settings import AppSettings
 from quantlab.ui import quality_fragments, quality_runner, quality_table
@@ -257,6 +267,13 @@ def test_a_time_left_is_as_exact_as_it_can_be(seconds, told):
 def test_what_is_not_kept_is_said_with_the_status():
     view = fold(QualityView(), NotKept("The disk <is> full."), 0.0)
     assert "not kept in the history. The disk &lt;is&gt; full." in quality_fragments.status(view, running=True)
+
+
+def test_another_reference_is_said():
+    view = fold(folded(STARTED), ReferenceMoved("int8", "fp32 <gave> no numbers."), 0.0)
+    assert view.reference == "int8" and "fp32 &lt;gave&gt; no numbers." in quality_fragments.status(view, running=True)
+    row = next(row for row in quality_table.render(view).split("<tr ")[1:] if "int8" in row)
+    assert '<span class="badge">reference</span>' in row
 
 
 def test_the_members_of_a_group_of_tasks_are_drawn():

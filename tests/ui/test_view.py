@@ -2,7 +2,7 @@
 
 import pytest
 
-from quantlab.events import Finished, NotKept, Started
+from quantlab.events import Finished, NotKept, ReferenceMoved, Started
 from quantlab.records import Model, Run, Settings
 from quantlab.ui import fragments
 from quantlab.ui.view import Problem, View, fold, halt
@@ -69,3 +69,8 @@ def test_an_unknown_event_is_loud():
 def test_what_is_not_kept_is_said_with_the_status():
     view = fold(View(), NotKept("The disk <is> full."))
     assert "not kept in the history. The disk &lt;is&gt; full." in fragments.status(view, running=True)
+
+
+def test_another_reference_is_said():
+    view = fold(View(reference="fp16"), ReferenceMoved("bf16", "fp16 <gave> no numbers."))
+    assert view.reference == "bf16" and "fp16 &lt;gave&gt; no numbers." in fragments.status(view, running=True)
