@@ -96,6 +96,8 @@ def as_told(config: dict[str, Any], tensors: Mapping[str, TensorInfo]) -> dict[s
     plain = {key: value for key, value in config.items() if key not in _SETTINGS}
     if (method := stored_as(config, tensors)) is None:
         return plain
+    if method == "bitsandbytes":
+        return plain | {"quantization_config": settings | _bitsandbytes(tensors)}
     if method not in ("gptq", "awq"):
         return config
     quantized = sorted(name.removesuffix(".qweight") for name in tensors if name.endswith(".qweight"))
@@ -193,3 +195,22 @@ def _words(settings: Mapping[str, Any], method: str, tensors: Mapping[str, Tenso
     largest = max(it.group for it in packed.values())
     whole = said if isinstance(said, int) and said >= largest else -1
     return {"bits": model.bits, "group_size": whole if model.whole else model.group}
+
+
+def _bitsandbytes(tensors: Mapping[str, TensorInfo]) -> dict[str, Any]:
+    """The settings of bitsandbytes as the tensors tell them. Raises ModelError where layers differ."""
+    four = next((name for name in tensors if name.endswith(".weight.absmax")), None)
+    eight = next((name for name in tensors if name.endswith(".SCB")), None)
+    if four and eight:
+        raise ModelError(
+            f"Its layers are stored by bitsandbytes in different ways ({four}: 4 bits, {eight}: 8).",
+            "What loads such weights takes one way for all layers. Choose another checkpoint of this model.",
+        )
+    if not four and not eight:
+        return {}
+    told = {f"{prefix}load_in_{bits}bit": bool(held) for prefix in ("", "_") for bits, held in ((4, four), (8, eight))}
+    kind = next((name.rpartition("__")[2] for name in tensors if ".quant_state.bitsandbytes__" in name), None)
+    if kind is not None:
+        told["bnb_4bit_quant_type"] = kind
+        told["bnb_4bit_use_double_quant"] = any(name.endswith(".weight.nested_absmax") for name in tensors)
+    return told

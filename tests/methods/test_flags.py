@@ -78,6 +78,24 @@ def test_settings_of_another_method_are_refused(published, tmp_path, name, wrong
         STORED.load(model, CHOSEN, FULL, silent)
 
 
+WRONG = [
+    ("nf4", {"load_in_4bit": False, "load_in_8bit": True}),
+    ("nf4", {"bnb_4bit_quant_type": "fp4", "bnb_4bit_use_double_quant": False}),
+    ("int8", {"load_in_4bit": True, "load_in_8bit": False, "bnb_4bit_quant_type": "nf4"}),
+]
+
+
+@pytest.mark.parametrize(("name", "wrong"), WRONG)
+def test_wrong_settings_of_bitsandbytes_are_read_from_the_tensors(published, tmp_path, name, wrong):
+    model = copied(published[name], tmp_path / "wrong", **settings_of(published[name]) | wrong)
+    right = Model(name, "folder", published[name])
+    loaded = [STORED.load(it, CHOSEN, FULL, silent) for it in (model, right)]
+    assert loaded[0].facts == loaded[1].facts
+    assert torch.equal(*(it.start().feed(PROMPT) for it in loaded))
+    for each in loaded:
+        each.close()
+
+
 @pytest.mark.parametrize("name", ["gptq", "awq"])
 def test_wrong_bits_and_groups_are_read_from_the_tensors(published, tmp_path, name):
     wrong = settings_of(published[name]) | {"bits": 8, "group_size": 128}
@@ -186,3 +204,9 @@ def test_what_is_stored_is_told_by_its_tensors(tensors, named, stored):
 def test_codes_without_scales_are_refused(dtype):
     with pytest.raises(ModelError, match=f"a.weight as {dtype}, codes without the scales"):
         stored_as({}, infos({"a.weight": ((8, 8), dtype), "b.weight": ((8, 8), "F16")}))
+
+
+def test_layers_of_four_and_of_eight_bits_by_bitsandbytes_are_refused():
+    tensors = {"a.weight.absmax": ((4,), "F32"), "b.SCB": ((4,), "F32"), "b.weight": ((4, 4), "I8")}
+    with pytest.raises(ModelError, match=r"a\.weight\.absmax: 4 bits, b\.SCB: 8"):
+        as_told({"quantization_config": {"quant_method": "bitsandbytes", "load_in_4bit": True}}, infos(tensors))
