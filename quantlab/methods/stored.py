@@ -81,9 +81,9 @@ class Stored(Method):
 
     def load(self, model: Model, precision: Precision, placement: Placement, progress: Progress) -> LoadedModel:
         if model.gguf is not None:
-            from quantlab.methods.gguf import load_file
+            from quantlab.methods.gguf import load_foreign
 
-            return load_file(model.gguf, model, placement, progress)
+            return load_foreign(model.gguf, model, placement, progress)
         from quantlab.methods.quantized_loading import load_quantized
 
         return load_quantized(model, placement, progress, own_tokenizer=True)

@@ -4,7 +4,7 @@ The precisions are llama.cpp's own mixtures of tensor types. iq3_xxs and iq2_xxs
 are large: they need an importance matrix, which is gathered over a calibration text.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,7 +21,7 @@ from quantlab.records import Checkpoint, Model, Placement, Precision, Progress, 
 if TYPE_CHECKING:
     from quantlab.runtime.session import LoadedModel
 
-__all__ = ["GGUF", "NAME", "Gguf", "GgufPrecision", "load_file", "read_header"]
+__all__ = ["GGUF", "NAME", "Gguf", "GgufPrecision", "load_file", "load_foreign", "read_header"]
 
 #: The file that `build` writes.
 NAME = "model.gguf"
@@ -141,6 +141,19 @@ def load_file(file: Path, model: Model, placement: Placement, progress: Progress
     from quantlab.methods.gguf.loading import load_file as load
 
     return load(file, model, placement, progress)
+
+
+def load_foreign(file: Path, model: Model, placement: Placement, progress: Progress) -> "LoadedModel":
+    """The same for a file that was not made here: one that ends llama.cpp ends a process of its own, and is refused.
+
+    Raises ModelError for such a file too.
+    """
+    from quantlab.methods.gguf.trying import try_first
+
+    notes = try_first(file, model, placement, progress)
+    loaded = load_file(file, model, placement, progress)
+    loaded.facts = replace(loaded.facts, notes=(*loaded.facts.notes, *notes))
+    return loaded
 
 
 def _runs_on_cuda() -> bool:

@@ -124,7 +124,6 @@ def test_a_sliding_window_limits_the_context_in_which_the_file_is_exact(tmp_path
         ({"hidden_act": "gelu"}, "SiLU, and this one has gelu"),
         ({"rope_parameters": {"rope_type": "dynamic", "factor": 2.0}}, "kinds default, linear, llama3, yarn"),
         ({"rope_parameters": {**making.YARN, "beta_fast": 16}}, "beta_fast"),
-        ({"quantization_config": {"quant_method": "gptq"}}, "quantized already"),
         ({"architectures": ["Qwen3ForCausalLM"], "attention_bias": True}, "biases"),
     ],
 )
