@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 _KIND = re.compile(rb'"model"\s*:\s*\{\s*"type"\s*:\s*"(\w+)"')
 #: What a decoder shows for bytes that are no whole character yet.
 _INCOMPLETE = "\ufffd"
+_NO_LIMIT = int(1e30)
 
 
 def load_tokenizer(model: Model) -> "PreTrainedTokenizerBase":
@@ -50,6 +51,8 @@ def load_tokenizer(model: Model) -> "PreTrainedTokenizerBase":
             f"{model.name!r} has no tokenizer.json.", "Save it once with a transformers that can convert it."
         )
     _check_kind(tokenizer, folder, model.name, named)
+    # How long a text may be is held against the model (`planning`, windows of a text); here it is only a warning.
+    tokenizer.model_max_length = _NO_LIMIT
     return _guarded(tokenizer, model.name)
 
 

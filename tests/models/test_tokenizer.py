@@ -184,6 +184,22 @@ def test_a_shape_takes_the_tokenizer_of_the_demo(tokenizer_files, tmp_path, monk
     assert all(len(tokenizer) <= shapes.shape_config(name)["vocab_size"] for name in shapes.names())
 
 
+def test_a_text_longer_than_the_model_is_no_warning_on_the_terminal(tokenizer_files, tmp_path, caplog):
+    for name, content in tokenizer_files.items():
+        (tmp_path / name).write_bytes(content)
+    assert json.loads((tmp_path / "tokenizer_config.json").read_text())["model_max_length"] == 1024
+    tokenizer = load_tokenizer(Model("small", "folder", tmp_path))
+    # transformers keeps its records to itself, where no test hears them
+    import transformers
+
+    transformers.utils.logging.enable_propagation()
+    try:
+        assert len(tokenizer.encode("word " * 2_000)) > 1_024
+    finally:
+        transformers.utils.logging.disable_propagation()
+    assert "longer than the specified maximum" not in caplog.text
+
+
 def test_a_damaged_tokenizer_is_told(tokenizer_files, tmp_path):
     for name, content in tokenizer_files.items():
         (tmp_path / name).write_bytes(content)
