@@ -66,6 +66,6 @@ def is_panic(error: BaseException) -> bool:
 def unknown(kind: str, name: str, valid: Iterable[str]) -> BadInput:
     """The error for a name that is none of `valid`: the near ones first, then all of them."""
     names = list(valid)
-    near = difflib.get_close_matches(name, names, n=1)
+    near = difflib.get_close_matches(name, names, n=1) or [each for each in names if each.lower() == name.lower()]
     hint = f"Did you mean {near[0]}? " if near else ""
     return BadInput(f"Unknown {kind} {name!r}.", f"{hint}Choose from: {', '.join(names)}.")

@@ -96,6 +96,14 @@ def test_a_column_that_failed_shows_in_the_exit_code(folder, capsys, monkeypatch
     assert runs[0]["error"] is None and "pip install bitsandbytes" in runs[1]["error"]
 
 
+def test_all_columns_failed_is_nothing_ran_and_no_tables_of_dashes(folder, capsys, monkeypatch):
+    monkeypatch.setattr("quantlab.methods.bitsandbytes.missing_package", lambda name: True)
+    arguments = ["compare", "--model", folder, "--precisions", "int8,nf4", "--max-new-tokens", "2"]
+    assert cli.main(arguments) == cli.REFUSED == 2
+    out = capsys.readouterr().out
+    assert out.count("pip install bitsandbytes") == 2 and "bits/weight" not in out
+
+
 @pytest.mark.parametrize(
     ("arguments", "words", "advice"),
     [

@@ -3,6 +3,7 @@
 import argparse
 import sys
 import threading
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -19,11 +20,12 @@ from quantlab.cli.arguments import (
     write,
 )
 from quantlab.errors import BadInput, Stopped
-from quantlab.records import Settings
+from quantlab.records import QualityRun, Run, Settings
 
 DEFAULT_PRECISIONS = "fp32,bf16,int8,nf4,nf4-dq,fp4"
 DEFAULT_PROMPT = "Tell me a story about Sanna Corsa."
-SOME_FAILED = 1
+#: Exit codes: some columns failed, or all of them.
+SOME_FAILED, ALL_FAILED = 1, 2
 
 
 def add(verbs) -> None:
@@ -97,4 +99,10 @@ def run(args: argparse.Namespace) -> int:
             write(Path(args.json), to_json(done.comparison))
     if stop.is_set():
         raise Stopped
-    return SOME_FAILED if any(run.error for run in done.comparison.runs) else 0
+    return failed(done.comparison.runs)
+
+
+def failed(runs: Sequence[Run | QualityRun]) -> int:
+    """The exit code that tells how many of the columns failed."""
+    errors = [bool(run.error) for run in runs]
+    return ALL_FAILED if all(errors) else SOME_FAILED if any(errors) else 0

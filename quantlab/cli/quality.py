@@ -19,7 +19,7 @@ from quantlab.cli.arguments import (
     placement,
     write,
 )
-from quantlab.cli.compare import DEFAULT_PRECISIONS, SOME_FAILED
+from quantlab.cli.compare import DEFAULT_PRECISIONS, failed
 from quantlab.errors import BadInput, Stopped
 from quantlab.records import QualitySettings, Text
 
@@ -85,7 +85,7 @@ def run(args: argparse.Namespace) -> int:
             write(Path(args.json), to_json(quality))
     if stop.is_set():
         raise Stopped
-    return SOME_FAILED if any(run.error for run in quality.runs) else 0
+    return failed(quality.runs)
 
 
 def _text(args: argparse.Namespace) -> Text:

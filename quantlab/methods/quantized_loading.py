@@ -14,6 +14,7 @@ from quantlab.errors import BadInput, ModelError, Unavailable, unknown
 from quantlab.methods import transformers_loading as loading
 from quantlab.methods.base import missing_package
 from quantlab.methods.bitsandbytes import quiet_bitsandbytes, suit_the_kernel
+from quantlab.methods.gptq.checking import check_published
 from quantlab.methods.quantized_facts import details, what_runs
 from quantlab.models.folder import DTYPE_BITS
 from quantlab.models.layouts import named_by, quantization
@@ -88,6 +89,8 @@ def load_quantized(
         )
     settings = quantization(config)
     tensors = models.tensors(model)
+    if method == "gptq":
+        check_published(model.folder, settings, model.name)
     quiet_bitsandbytes()
     with _silence(method):
         chosen = _with_kernel(settings, method, placement)

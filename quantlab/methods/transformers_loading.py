@@ -133,11 +133,15 @@ def load(
     missing = sorted(info["missing_keys"])
     if missing:
         raise ModelError(
-            f"{model.name} lacks {len(missing)} weights that its architecture needs, the first {missing[0]}.",
+            f"{model.name} lacks weights that its architecture needs: {missing[0]}{_and_more(missing)}.",
             "The folder is incomplete, or its config.json belongs to another model.",
         )
     _take_over(network)
     return network.eval().requires_grad_(False)
+
+
+def _and_more(names: list[str]) -> str:
+    return f" and {len(names) - 1:,} more" if len(names) > 1 else ""
 
 
 def _take_over(network: torch.nn.Module) -> None:

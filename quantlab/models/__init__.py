@@ -117,7 +117,7 @@ def config(model: Model) -> dict[str, Any]:
         return shapes.shape_config(shapes.canonical(model.name))
     found = folders.read_config(model.folder, model.name)
     if not may_be_tied(found) and not quantization(found):
-        return found
+        return as_told(found, {})
     held = folders.read_tensors(model.folder, model.name)
     return as_told(with_its_own_head(found, model.folder, held), held)
 

@@ -1,6 +1,7 @@
 """config.json as transformers understands it, and what is wrong with it in words."""
 
 from collections.abc import Mapping
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from quantlab.errors import ModelError
@@ -31,11 +32,16 @@ def configuration(values: Mapping[str, Any], name: str) -> "PreTrainedConfig":
     Raises ModelError, naming the model as `name`, where transformers does not know its kind or refuses a value.
     """
     import_transformers()
-    from transformers import AutoConfig, PreTrainedConfig
+    from transformers import CONFIG_MAPPING, AutoConfig, PreTrainedConfig
 
     # transformers writes what JSON has no number for (infinity) as {"__float__": "Infinity"}.
     values = PreTrainedConfig._decode_special_floats(without_code(values))
     kind = values.pop("model_type", None)
+    if kind not in CONFIG_MAPPING:
+        raise ModelError(
+            f"transformers {version('transformers')} does not know the kind of {name} (model_type {kind!r}).",
+            "Choose a model of a kind that it knows, or install a newer transformers.",
+        )
     try:
         return AutoConfig.for_model(kind, **values)
     except Exception as error:  # each kind checks its values in its own way

@@ -47,6 +47,9 @@ MAX_DIMENSIONS = 16
 #: A configuration of several parts nests them two or three deep.
 MAX_DEPTH = 20
 
+#: How a file begins that stands for another one which Git has not fetched.
+_LFS = b"version https://git-lfs"
+
 DOWNLOAD_AGAIN = "Download or copy it again."
 
 
@@ -54,12 +57,12 @@ def check(folder: Path, name: str) -> None:
     """Raise ModelError where `folder` cannot be loaded safely. `name` is what the user called it."""
     if not folder.is_dir():
         raise ModelError(f"There is no folder {name!r}.", "Give the folder that holds config.json and the weights.")
-    config = check_config(folder, name)
     if (folder / "adapter_config.json").exists():
         # transformers would follow it to its base model, which may be another repository on the Hub.
         raise ModelError(
             f"{name!r} holds an adapter (adapter_config.json).", "Merge it into its base model and save that."
         )
+    config = check_config(folder, name)
     _check_sizes(config, read_tensors(folder, name), repr(name))
     if not any((folder / tokenizer).is_file() for tokenizer in TOKENIZERS):
         raise ModelError(
@@ -156,6 +159,10 @@ def read_header(file: Path, name: str) -> dict[str, TensorInfo]:
     size = file.stat().st_size
     with file.open("rb") as opened:
         start = opened.read(8)
+        if start == _LFS[:8] and start + opened.read(len(_LFS) - 8) == _LFS:
+            raise ModelError(
+                f"{file.name} of {name!r} is a pointer of Git LFS, and not the weights.", "Call: git lfs pull"
+            )
         length = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
         if not 2 <= length <= min(MAX_HEADER_BYTES, max(size - 8, 0)):
             raise _cut_short(file, name) if 2 <= length <= MAX_HEADER_BYTES or size < 10 else damaged

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from quantlab.errors import BadInput, ModelError
-from quantlab.models.source import offline_names
+from quantlab.models.source import SMOLLM2, offline_names
 
 
 @contextmanager
@@ -82,4 +82,5 @@ def _answered(repo: str, status: int) -> ModelError:
 
 
 def _without_network() -> str:
-    return f"Without the Hub these work: {', '.join(offline_names())}, and local folders."
+    others = ", ".join(offline_names())
+    return f"Without the Hub these work: {SMOLLM2} where its package is installed, {others}, and local folders."

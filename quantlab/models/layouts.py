@@ -91,9 +91,9 @@ def as_told(config: dict[str, Any], tensors: Mapping[str, TensorInfo]) -> dict[s
     A folder of original weights beside the settings of what was once made of it is read as original weights. Layers
     that GPTQ or AWQ left as they were are named to the loader, which would look for their codes.
     """
-    if not (settings := quantization(config)):
-        return config
     plain = {key: value for key, value in config.items() if key not in _SETTINGS}
+    if not (settings := quantization(config)):
+        return plain
     if (method := stored_as(config, tensors)) is None:
         return plain
     if method == "bitsandbytes":

@@ -45,7 +45,9 @@ def parse(typed: str, app: AppSettings) -> Source:
         return _allowed(name, app)
     found = _bundled(name) or _folder(name) or _hub(name)
     if found is None:
-        raise unknown("model", typed, [*offline_names(), "a local folder", "owner/name of the Hugging Face Hub"])
+        raise unknown(
+            "model", typed, [SMOLLM2, *offline_names(), "a local folder", "owner/name of the Hugging Face Hub"]
+        )
     return found
 
 

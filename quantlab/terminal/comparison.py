@@ -52,6 +52,8 @@ def show(comparison: Comparison, console: Screen | None = None, replayed: bool =
     for run in comparison.runs:
         console.print(f"[bold]{escape(run.precision)}[/]{' (reference)' * (run.precision == comparison.reference)}")
         console.print(_answer(run), end="\n\n")
+    if all(run.error and run.load is None for run in comparison.runs):
+        return
     for table in _tables(comparison):
         console.print(table)
         console.print()

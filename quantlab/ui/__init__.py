@@ -5,3 +5,5 @@ import os
 # Gradio reads it when it is imported, and asks the network for its newest version unless it says no.
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+# What it warns of is refused in our own words, or means nothing here.
+os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")

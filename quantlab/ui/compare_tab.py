@@ -151,8 +151,8 @@ def _wire_offers(parts: Parts, handlers: Handlers) -> None:
     gr.on(
         [parts.inputs.model.input, parts.inputs.compute_dtype.input],
         handlers.estimate,
-        [parts.inputs.model, parts.inputs.compute_dtype, ticks, parts.offered],
-        described,
+        [parts.inputs.model, parts.inputs.compute_dtype, ticks, parts.offered, parts.inputs.prompt],
+        [*described, parts.inputs.prompt],
         **quick,
     )
     gr.on(

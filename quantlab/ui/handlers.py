@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from quantlab.ui.compare_tab import Parts
 
 Updates = dict[Any, Any]
+#: Characters of a name out of a link that are shown.
+LONGEST_SHOWN = 80
 
 
 class Handlers(AddingHandlers):
@@ -102,12 +104,17 @@ class Handlers(AddingHandlers):
     def race(self, on: bool) -> Any:
         return gr.update(visible=bool(on))
 
-    def estimate(self, model: str, compute_dtype: str, ticked: list[str], before: Offered) -> Updates:
-        """What the chosen model takes at each precision; ticks and added checkpoints are kept where they can be."""
+    def estimate(self, model: str, compute_dtype: str, ticked: list[str], before: Offered, prompt: str = "") -> Updates:
+        """What the chosen model takes at each precision; ticks and added checkpoints are kept where they can be.
+
+        A prompt that is an example of another kind of model becomes one of this kind's.
+        """
         choice = Choice(model=str(model or "").strip(), compute_dtype=compute_dtype)
         found, problem = self._offered(choice, before.specs)
         wanted = offered.wishes(before, ticked) or DEFAULT_TICKS
-        return self._listed(choice.model, found, wanted) | {self.parts.problem: fragments.problem(problem)}
+        own = models.prompt_for(choice.model, prompt, self.services.choices())
+        changed = {self.parts.inputs.prompt: own} if own != prompt else {}
+        return self._listed(choice.model, found, wanted) | {self.parts.problem: fragments.problem(problem)} | changed
 
     def restore(self, request: gr.Request) -> Updates:
         """The choice that the page's address holds; the default where it holds none.
@@ -132,6 +139,7 @@ class Handlers(AddingHandlers):
         updates |= self._listed(choice.model, found, choice.precisions)
         reference = choice.reference if choice.reference in found.names else choices.MOST_PRECISE
         updates[self.parts.inputs.reference] = gr.update(choices=[choices.MOST_PRECISE, *found.names], value=reference)
+        problem = problem or _not_taken(query.get("model"), choice)
         return updates | {self.parts.problem: fragments.problem(problem)}
 
     def _offered(self, choice: Choice, specs: tuple[str, ...]) -> tuple[Offered, Problem | None]:
@@ -210,3 +218,14 @@ class Handlers(AddingHandlers):
             updates |= dict(zip(panel.plots, figures, strict=True))
             updates[panel.table] = panels.twins(tables)
         return updates
+
+
+def _not_taken(named: str | None, choice: Choice) -> Problem | None:
+    """That a link's model was not chosen: a link may not open what lies on this machine."""
+    if not named or named == choice.model:
+        return None
+    shown = named if len(named) <= LONGEST_SHOWN else f"{named[:LONGEST_SHOWN]}..."
+    return Problem(
+        f"The link's model {shown!r} was left out: a link opens bundled models and those of the Hub.",
+        "Choose one from the list, or type another one into the model field.",
+    )

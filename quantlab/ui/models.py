@@ -55,6 +55,17 @@ def about(name: str, choices: tuple[tuple[str, str, str], ...]) -> tuple[str, st
     return described.get(name, ""), KINDS[kind_of(name, choices)]
 
 
+def prompt_for(name: str, prompt: str, choices: tuple[tuple[str, str, str], ...]) -> str:
+    """The prompt after a change of the model: an example of the other kind of model gives way to its like."""
+    wanted = examples(name, choices)
+    texts = [text for _, text in wanted]
+    for others in (DEMO_EXAMPLES, GENERAL_EXAMPLES):
+        place = next((place for place, (_, text) in enumerate(others) if text == prompt), None)
+        if place is not None and prompt not in texts:
+            return texts[place]
+    return prompt
+
+
 def examples(name: str, choices: tuple[tuple[str, str, str], ...]) -> tuple[tuple[str, str], ...]:
     """The examples for a model, as (label, prompt)."""
     return DEMO_EXAMPLES if kind_of(name, choices) == "demo" else GENERAL_EXAMPLES

@@ -210,3 +210,25 @@ def test_layers_of_four_and_of_eight_bits_by_bitsandbytes_are_refused():
     tensors = {"a.weight.absmax": ((4,), "F32"), "b.SCB": ((4,), "F32"), "b.weight": ((4, 4), "I8")}
     with pytest.raises(ModelError, match=r"a\.weight\.absmax: 4 bits, b\.SCB: 8"):
         as_told({"quantization_config": {"quant_method": "bitsandbytes", "load_in_4bit": True}}, infos(tensors))
+
+
+def test_groups_that_are_not_there_and_another_format_are_refused(published, tmp_path):
+    """Read on, the first ended the run with an IndexError and the second gave other weights without a word."""
+    settings = settings_of(published["gptq"])
+    assert settings["sym"] and settings["checkpoint_format"] == "gptq"
+    model = copied(published["gptq"], tmp_path / "format", **settings | {"checkpoint_format": "gptq_v2"})
+    with pytest.raises(ModelError, match=r"zero points are those of the format gptq, and config\.json says gptq_v2"):
+        STORED.load(model, CHOSEN, FULL, silent)
+    model = copied(published["gptq"], tmp_path / "groups", **settings)
+    tensors = load_file(model.folder / "model.safetensors")
+    tensors = {key: it + 1000 if key.endswith("g_idx") else it for key, it in tensors.items()}
+    save_file(tensors, model.folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ModelError, match=r"g_idx names group 1,00\d, and there are"):
+        STORED.load(model, CHOSEN, FULL, silent)
+
+
+def test_an_empty_setting_is_no_setting(llama, tmp_path):
+    model = copied(llama.folder, tmp_path / "empty")
+    config = json.loads((model.folder / "config.json").read_text()) | {"quantization_config": {}}
+    (model.folder / "config.json").write_text(json.dumps(config))
+    assert torch.equal(logits(model, "fp32"), logits(llama, "fp32"))

@@ -7,6 +7,7 @@ import textwrap
 
 import pytest
 
+from quantlab.errors import ModelError
 from quantlab.models.configuration import configuration
 
 KEYS = ("attn_implementation", "_attn_implementation", "_attn_implementation_internal", "experts_implementation")
@@ -85,3 +86,9 @@ def test_threads_that_all_come_first_find_whole_modules():
         print(failed)
     """)
     assert told.strip() == "[]"
+
+
+def test_a_kind_that_transformers_does_not_know_is_one_sentence():
+    with pytest.raises(ModelError, match=r"does not know the kind of mine \(model_type 'frobnicator'\)") as refused:
+        configuration({"model_type": "frobnicator"}, "mine")
+    assert len(str(refused.value)) < 250

@@ -131,6 +131,15 @@ def test_a_folder_that_is_quantized_already_is_resolved_and_says_how(
     assert checkpoint.nbytes == sum(sizes[it.dtype] * math.prod(it.shape) for it in checkpoint.tensors.values())
 
 
+def test_an_adapter_alone_is_named(make_folder, local):
+    refused(make_folder({"adapter_config.json": b"{}", "adapter_model.safetensors": b""}), local, "holds an adapter")
+
+
+def test_a_pointer_of_git_lfs_is_named(make_folder, model_files, local):
+    pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:0123\nsize 269060552\n"
+    refused(make_folder(model_files | {"model.safetensors": pointer}), local, "pointer of Git LFS")
+
+
 def test_an_adapter_is_refused(make_folder, model_files, local):
     adapter = b'{"base_model_name_or_path": "elsewhere/model"}'
     refused(make_folder(model_files | {"adapter_config.json": adapter}), local, "adapter")

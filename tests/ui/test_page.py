@@ -152,6 +152,7 @@ def test_choosing_a_model_brings_its_estimates(open_page, url):
     page.click("#model input")
     page.click("[role=option]:has-text('shape:bench-100m')")
     page.wait_for_selector("#about:has-text('meaningless')")
+    page.wait_for_function("document.querySelector('#prompt textarea')?.value.includes('lighthouse keeper')")
     page.wait_for_selector("#precisions:has-text('350 MB')")
     page.fill("#model input", "nobody/nothing")
     page.keyboard.press("Enter")
@@ -190,6 +191,7 @@ def test_a_hostile_link_does_nothing(open_page, url):
     page = open_page(f"{url}?model=/etc&precisions={evil}&prompt={evil}&max_new_tokens=999999&seed=-1&race=9")
     page.wait_for_function("document.querySelector('#prompt textarea')?.value.startsWith('<img')")
     assert page.input_value("#model input") == "demo" and page.locator("#precisions input:checked").count() == 6
+    page.wait_for_selector("#problem:has-text(\"The link's model '/etc' was left out\")")
     compare(page)
     page.click(".prompt-tokens summary")
     assert page.evaluate("window.hit") is None and page.locator("#prompt-tokens img").count() == 0

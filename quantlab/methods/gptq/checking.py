@@ -10,7 +10,7 @@ import torch
 from safetensors import safe_open
 
 from quantlab.errors import ModelError
-from quantlab.methods.gptq.packed import weight_of
+from quantlab.methods.gptq.packed import weight_of, wrong_format
 from quantlab.models.layouts import packed_bits
 from quantlab.records import TensorInfo
 
@@ -57,6 +57,26 @@ def check(source: Path, folder: Path, method: str, name: str) -> dict[str, float
             if (found := _compared(weight, ours, theirs, settings | {"quant_method": method}, name)) is not None
             for layer, far in (found,)
         }
+
+
+def check_published(folder: Path, settings: Mapping[str, Any], name: str) -> None:
+    """Raise ModelError where values in a folder of GPTQ cannot be: its kernels would read beyond the scales, or other
+    weights than were stored."""
+    with ExitStack() as opened:
+        tensors = _Tensors(folder, opened)
+        layers = [key.removesuffix(".qweight") for key in tensors if key.endswith(".qweight")]
+        for layer in layers:
+            if f"{layer}.g_idx" not in tensors or f"{layer}.scales" not in tensors:
+                continue
+            groups, of_inputs = len(tensors[f"{layer}.scales"]), tensors[f"{layer}.g_idx"]
+            if len(of_inputs) and not 0 <= int(of_inputs.min()) <= int(of_inputs.max()) < groups:
+                raise ModelError(
+                    f"{name} is damaged: {layer}.g_idx names group {int(of_inputs.max()):,}, and there are {groups:,}.",
+                    "Download or copy it again.",
+                )
+        first = next((f"{layer}.qzeros" for layer in layers if f"{layer}.qzeros" in tensors), None)
+        if first is not None and (wrong := wrong_format(tensors[first], int(settings["bits"]), settings)) is not None:
+            raise ModelError(f"{name} cannot be read as it says: {wrong}.", "Mend checkpoint_format in config.json.")
 
 
 def _compared(

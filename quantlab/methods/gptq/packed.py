@@ -1,6 +1,7 @@
 """The weights that GPTQ's and AWQ's packed codes stand for, by the formats' own definition."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,6 +28,20 @@ def weight_of(held: Mapping[str, torch.Tensor], method: str, bits: int, stored_f
     group = held.get("g_idx")
     group = torch.arange(inputs) // -(-inputs // len(scales)) if group is None else group.long()
     return ((codes - zeros[group]) * scales[group]).T
+
+
+def wrong_format(zeros: torch.Tensor, bits: int, settings: Mapping[str, Any]) -> str | None:
+    """What zero points (`qzeros`) of GPTQ say against the format that config.json names, in words; None: nothing.
+
+    Symmetric codes have one zero point, half of their range, which `gptq` keeps less one and `gptq_v2` as it is.
+    """
+    values = _unpacked(zeros[:1], bits).unique().tolist()
+    said = settings.get("checkpoint_format") or settings.get("format") or "gptq"
+    half = 2 ** (bits - 1)
+    told = {half - 1: "gptq", half: "gptq_v2"}.get(values[0]) if len(values) == 1 else None
+    if not settings.get("sym") or told is None or said not in ("gptq", "gptq_v2") or said == told:
+        return None
+    return f"its zero points are those of the format {told}, and config.json says {said}"
 
 
 def _unpacked(words: torch.Tensor, bits: int) -> torch.Tensor:
