@@ -170,7 +170,7 @@ def _check_lengths(prompt_tokens: int, settings: Settings, context: int, app: Ap
             f"of {context}.",
             f"Ask for at most {context - prompt_tokens} new tokens."
             if prompt_tokens < context
-            else f"Shorten the prompt by at least {prompt_tokens - context + 1} tokens.",
+            else f"Shorten the prompt to fewer than {context} tokens: prompt and new ones share them.",
         )
 
 

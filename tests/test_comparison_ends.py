@@ -189,7 +189,11 @@ def test_a_precision_whose_package_is_missing_is_one_column_with_the_reason(llam
     [
         ({"prompt": ""}, "prompt is empty", "Type"),
         ({"prompt": " \n "}, "prompt is empty", "Type"),
-        ({"prompt": "a" * 256}, "257 tokens and 8 new ones exceed the model's context of 256", "by at least 2 tokens"),
+        (
+            {"prompt": "a" * 256},
+            "257 tokens and 8 new ones exceed the model's context of 256",
+            "to fewer than 256 tokens",
+        ),
         ({"prompt": "a" * 99, "max_new_tokens": 157}, "exceed the model's context of 256", "at most 156 new tokens"),
         ({"max_new_tokens": 0}, "At least one new token", "Raise"),
         ({"precisions": ("fp32", "q4")}, "Unknown precision 'q4'", "nf4-dq"),

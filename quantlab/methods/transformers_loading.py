@@ -134,7 +134,9 @@ def load(
     if missing:
         raise ModelError(
             f"{model.name} lacks weights that its architecture needs: {missing[0]}{_and_more(missing)}.",
-            "The folder is incomplete, or its config.json belongs to another model.",
+            "If its head is its embeddings, set tie_word_embeddings to true in config.json."
+            if missing == ["lm_head.weight"]
+            else "The folder is incomplete, or its config.json belongs to another model.",
         )
     _take_over(network)
     return network.eval().requires_grad_(False)

@@ -33,7 +33,7 @@ _PLAIN_LENGTH, _PLAIN_NAMES = 20_000, 200
 _START_SECONDS = 60
 _POLL_S = 0.05
 _ROOT = Path(__file__).resolve().parents[2]
-_RAW = "Turn the template off (raw prompt)."
+_RAW = "Turn the template off (raw prompt, on the command line --raw)."
 _PLAIN_NODES = frozenset(
     """
     Template Output TemplateData For If Compare Operand Name NSRef Getitem Getattr Const Add Sub Concat And Or Not Test

@@ -112,7 +112,7 @@ def _parting(column: Column, view: View) -> str:
     """Where the answer first parts from the reference's, with the five likeliest tokens of both there."""
     if column.precision == view.reference:
         return '<p class="faint">The others are compared with this one.</p>'
-    run, reference = column.run, escape(view.reference)
+    run, reference = column.run, escape(view.reference) or "the reference"
     if run is None:
         return f'<p class="faint">Where it parts from {reference} shows when it has answered.</p>'
     if view.reference_run is None:

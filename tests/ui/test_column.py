@@ -111,6 +111,8 @@ def test_loading_shows_tensors_not_a_spinner():
 def test_a_waiting_column_says_what_for():
     view = View((Column("fp32", state="writing"), Column("nf4")), reference="fp32")
     assert "waits for fp32" in html(view, 1)
+    # Which one is the reference is known once all are checked.
+    assert "parts from the reference shows" in html(View((Column("nf4"),)), 0)
 
 
 def test_a_failed_variant_is_a_card_with_advice():
