@@ -15,12 +15,14 @@ _CHOOSES_CODE = frozenset(
     for suffix in ("", "_internal", "_autoset")
 ) | {"use_kernels", "kernel_config", "auto_map", "custom_pipelines", "custom_generate"}
 
-#: Settings of a program that changed what a network gives back, which its weights know nothing of.
-_CHANGES_ANSWERS = frozenset(
-    {"return_dict", "use_return_dict", "output_attentions", "output_hidden_states", "torchscript"}
-)
-
-_LEFT_OUT = _CHOOSES_CODE | _CHANGES_ANSWERS
+#: Settings of a program that changed what a network gives back, which its weights know nothing of: as they have to be.
+_ANSWERS = {
+    "return_dict": True,
+    "use_return_dict": True,
+    "output_attentions": False,
+    "output_hidden_states": False,
+    "torchscript": False,
+}
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
@@ -55,7 +57,8 @@ def without_code(values: Any) -> Any:
     """The same values, those of its parts included, without what chooses the code that runs, or in which form it
     answers: that is ours to choose."""
     if isinstance(values, Mapping):
-        return {key: without_code(value) for key, value in values.items() if key not in _LEFT_OUT}
+        kept = {key: it for key, it in values.items() if key not in _CHOOSES_CODE and _ANSWERS.get(key, it) is it}
+        return {key: without_code(value) for key, value in kept.items()}
     return [without_code(value) for value in values] if isinstance(values, list) else values
 
 
