@@ -123,7 +123,7 @@ def test_every_package_that_is_imported_is_asked_for():
     asked = {canonicalize_name(requirement.name) for requirement in lines}
     # What these bring along by themselves, and what only a Space has.
     asked |= {"numpy", "huggingface-hub", "tokenizers", "pydantic", "packaging", "httpx", "fastapi", "spaces"}
-    asked |= {"tqdm", "loguru", "logbar", "evaluate"}
+    asked |= {"starlette", "pyarrow", "tqdm", "loguru", "logbar", "evaluate"}
     bringing = {
         module: {canonicalize_name(name) for name in distributions.get(module, [module])} for module in imported
     }
