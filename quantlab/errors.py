@@ -63,6 +63,11 @@ def is_panic(error: BaseException) -> bool:
     return type(error).__name__ == "PanicException"
 
 
+def is_exit(error: BaseException) -> bool:
+    """Whether it ends a program or a generator (KeyboardInterrupt, SystemExit, GeneratorExit) and tells of no fault."""
+    return not isinstance(error, Exception) and not is_panic(error)
+
+
 def unknown(kind: str, name: str, valid: Iterable[str]) -> BadInput:
     """The error for a name that is none of `valid`: the near ones first, then all of them."""
     names = list(valid)

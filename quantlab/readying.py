@@ -11,7 +11,7 @@ from quantlab import models, offers
 from quantlab.engine.background import in_background
 from quantlab.engine.bring import bring
 from quantlab.engine.cache import VariantCache
-from quantlab.errors import BadInput, Broken, QuantlabError, Stopped, Unavailable, is_panic
+from quantlab.errors import BadInput, Broken, QuantlabError, Stopped, Unavailable, is_exit
 from quantlab.events import Loaded, Loading
 from quantlab.methods import method_of, precisions
 from quantlab.methods.published import is_published, labels
@@ -110,7 +110,7 @@ def telling(precision: str) -> Iterator[None]:
     except QuantlabError:
         raise
     except BaseException as error:
-        if not isinstance(error, Exception) and not is_panic(error):
+        if is_exit(error):
             raise
         log.exception("%s broke", precision)
         raise Broken(

@@ -6,13 +6,13 @@ import sys
 from collections.abc import Sequence
 
 from quantlab.cli import compare, history, others, quality
-from quantlab.cli.compare import SOME_FAILED
+from quantlab.cli.compare import REFUSED, SOME_FAILED
 from quantlab.errors import QuantlabError, Stopped
 
 # transformers warns of what is refused in our own words, or means nothing here. It reads this while it is imported.
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-#: Exit codes beside `SOME_FAILED`: nothing could run at all; stopped by the user.
-REFUSED, INTERRUPTED = 2, 130
+#: The exit code beside `SOME_FAILED` and `REFUSED`: stopped by the user.
+INTERRUPTED = 130
 
 
 def parser() -> argparse.ArgumentParser:

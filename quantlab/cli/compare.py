@@ -24,8 +24,8 @@ from quantlab.records import QualityRun, Run, Settings
 
 DEFAULT_PRECISIONS = "fp32,bf16,int8,nf4,nf4-dq,fp4"
 DEFAULT_PROMPT = "Tell me a story about Sanna Corsa."
-#: Exit codes: some columns failed, or all of them.
-SOME_FAILED, ALL_FAILED = 1, 2
+#: Exit codes: some columns failed; nothing could run.
+SOME_FAILED, REFUSED = 1, 2
 
 
 def add(verbs) -> None:
@@ -105,4 +105,4 @@ def run(args: argparse.Namespace) -> int:
 def failed(runs: Sequence[Run | QualityRun]) -> int:
     """The exit code that tells how many of the columns failed."""
     errors = [bool(run.error) for run in runs]
-    return ALL_FAILED if all(errors) else SOME_FAILED if any(errors) else 0
+    return REFUSED if all(errors) else SOME_FAILED if any(errors) else 0

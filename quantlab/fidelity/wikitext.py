@@ -23,7 +23,7 @@ def content() -> str:
     """All rows of the test set, joined. Raises Unavailable where it cannot be fetched or read."""
     file = _file()
     try:
-        from pyarrow import parquet
+        from pyarrow import ArrowException, parquet
     except ImportError as error:
         raise Unavailable(
             "The text wikitext2 is a Parquet file, and the package pyarrow is not installed.",
@@ -31,7 +31,7 @@ def content() -> str:
         ) from error
     try:
         return BETWEEN.join(parquet.read_table(file, columns=["text"])["text"].to_pylist())
-    except Exception as error:  # whatever a reader says of a file that was cut or changed
+    except (ArrowException, OSError, KeyError, TypeError) as error:
         raise Unavailable(f"The text wikitext2 is damaged ({file}).", f"Delete that file. {_ADVICE}") from error
 
 

@@ -90,7 +90,7 @@ def load_quantized(
     settings = quantization(config)
     tensors = models.tensors(model)
     if method == "gptq":
-        check_published(model.folder, settings, model.name)
+        check_published(model.folder, tensors, settings, model.name)
     quiet_bitsandbytes()
     with _silence(method):
         chosen = _with_kernel(settings, method, placement)

@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from quantlab.models.folder import INDEX, WEIGHTS, read_index
+from quantlab.models.layouts import EMBEDDINGS, HEADS
 from quantlab.records import TensorInfo
 
-_HEADS = ("lm_head.weight", "embed_out.weight")
-_EMBEDDINGS = ("embed_tokens.weight", "wte.weight", "word_embeddings.weight", "embed_in.weight", "embeddings.weight")
 _FLAG, _PARTS = "tie_word_embeddings", ("text_config", "language_config", "llm_config", "decoder")
 #: Rows that are compared at once.
 _ROWS = 4_096
@@ -21,8 +20,8 @@ def with_its_own_head(config: dict[str, Any], folder: Path, tensors: Mapping[str
     Some fine-tuned models are published so. transformers keeps such a head, but other programs believe the setting and
     throw it away. Where config.json says nothing, the kind of model decides, and for many that means tied.
     """
-    head = next((name for name in tensors if name.endswith(_HEADS)), None)
-    embeddings = next((name for name in tensors if name.endswith(_EMBEDDINGS)), None)
+    head = next((name for name in tensors if name.endswith(HEADS)), None)
+    embeddings = next((name for name in tensors if name.endswith(EMBEDDINGS)), None)
     if not may_be_tied(config) or head is None or embeddings is None:
         return config
     if tensors[embeddings].shape == tensors[head].shape:

@@ -26,7 +26,14 @@ _ENDINGS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("fp_quant", (".forward_hadamard_matrix",)),
     ("torchao", ("._weight_qdata",)),
 )
-_FLOATS = ("F64", "F32", "F16", "BF16")
+#: Types in which weights stand for themselves.
+FLOATS = frozenset({"F64", "F32", "F16", "BF16"})
+#: How the embeddings and the output head are called, whatever stands before.
+EMBEDDINGS = (
+    *("embed_tokens.weight", "wte.weight", "word_embeddings.weight", "embed_in.weight", "tok_embeddings.weight"),
+    "embeddings.weight",
+)
+HEADS = ("lm_head.weight", "embed_out.weight")
 #: Integers, which stand for weights only with a scale.
 _CODES = ("U8", "I8", "U16", "I16", "U32", "I32", "U64", "I64")
 #: Names that config.json gives to what its tensors cannot tell from another: who reads them is told by the setting.
@@ -104,7 +111,7 @@ def as_told(config: dict[str, Any], tensors: Mapping[str, TensorInfo]) -> dict[s
     wide = sorted(
         name.removesuffix(".weight")
         for name, info in tensors.items()
-        if len(info.shape) == 2 and IN_BLOCK.search(name) and info.dtype in _FLOATS
+        if len(info.shape) == 2 and IN_BLOCK.search(name) and info.dtype in FLOATS
     )
     settings = {_AUTOAWQ.get(key, key): value for key, value in settings.items()} | _words(settings, method, tensors)
     if wide and method == "gptq":
@@ -154,7 +161,7 @@ def told_by_tensors(tensors: Mapping[str, TensorInfo]) -> str | None:
     for tensor, info in tensors.items():
         if info.dtype == "U32" and f"{tensor.removesuffix('weight')}scales" in tensors:
             return "mlx"
-        if info.dtype not in _FLOATS and tensor.endswith(".weight") and f"{tensor}_scale" in tensors:
+        if info.dtype not in FLOATS and tensor.endswith(".weight") and f"{tensor}_scale" in tensors:
             return "compressed-tensors"
     return None
 
@@ -168,7 +175,7 @@ def _of_words(layer: str, tensors: Mapping[str, TensorInfo]) -> str:
 
 
 def _is_coded(name: str, info: TensorInfo) -> bool:
-    return name.endswith("weight") and len(info.shape) > 1 and info.dtype not in _FLOATS
+    return name.endswith("weight") and len(info.shape) > 1 and info.dtype not in FLOATS
 
 
 def _words(settings: Mapping[str, Any], method: str, tensors: Mapping[str, TensorInfo]) -> dict[str, int]:

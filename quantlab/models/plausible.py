@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from quantlab.models.architecture import text_config
+from quantlab.models.layouts import EMBEDDINGS, FLOATS
 from quantlab.records import TensorInfo
 
 #: So many layers and experts are built in a moment, whatever the files hold; no model is deeper.
@@ -29,11 +30,6 @@ _NO_SIZES = re.compile(r"(token|special|steps|samples|epochs|bytes|params|flops|
 _NEEDED = frozenset({"hidden_size", "vocab_size", "num_hidden_layers", "n_embd", "n_layer", "d_model", "n_layers"})
 _NOT_NEGATIVE = _NEEDED | {"num_attention_heads", "num_key_value_heads", "intermediate_size", "head_dim", "n_head"}
 _NOT_NEGATIVE |= {"n_inner", "ffn_dim", "num_heads", "num_experts", "num_local_experts"}
-_EMBEDDINGS = (
-    *("embed_tokens.weight", "wte.weight", "word_embeddings.weight", "embed_in.weight", "tok_embeddings.weight"),
-    "embeddings.weight",
-)
-_FLOATS = frozenset({"F16", "BF16", "F32", "F64"})
 _NUMBERS = frozenset({"rms_norm_eps", "rope_theta", "partial_rotary_factor", "sliding_window", "factor"})
 #: Parts whose settings are looked at too. Those of a rotary embedding may be given for each type of layer.
 _PARTS = frozenset({"text_config", "decoder", "generator", "rope_parameters", "rope_scaling"})
@@ -106,7 +102,7 @@ def _embeddings(config: Mapping[str, Any], tensors: Mapping[str, TensorInfo]) ->
     shapes = [
         info.shape
         for name, info in tensors.items()
-        if name.endswith(_EMBEDDINGS) and len(info.shape) == 2 and info.dtype in _FLOATS and "position" not in name
+        if name.endswith(EMBEDDINGS) and len(info.shape) == 2 and info.dtype in FLOATS and "position" not in name
     ]
     if len(shapes) != 1:
         return

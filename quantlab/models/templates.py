@@ -200,7 +200,7 @@ def _main(most: int, seconds: int) -> int:
         (text,), _ = render_jinja_template(add_generation_prompt=True, **asked)
     except MemoryError:
         return 1
-    except Exception as error:
+    except Exception as error:  # as above
         told: dict[str, Any] = {"error": str(error)[:1_000]}
     else:
         told = {"text": text} if len(text) <= most else {"length": len(text)}

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from quantlab.errors import BadInput, ModelError, is_panic
+from quantlab.errors import BadInput, ModelError, is_exit, is_panic
 from quantlab.models import source, templates
 from quantlab.models.configuration import cause, configuration
 from quantlab.models.folder import read_config, read_json
@@ -40,7 +40,7 @@ def load_tokenizer(model: Model) -> "PreTrainedTokenizerBase":
         with panics_unheard():
             tokenizer = AutoTokenizer.from_pretrained(folder, **options)
     except BaseException as error:  # each class has its own ways to fail, and the user can mend none of them here
-        if not isinstance(error, Exception) and not is_panic(error):
+        if is_exit(error):
             raise
         _blame_config(folder, model.name)
         raise ModelError(
@@ -82,7 +82,7 @@ def _blame_config(folder: Path, name: str) -> None:
     configuration(read_config(folder, name), repr(name))
     try:
         AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True).to_json_string()
-    except Exception as error:
+    except Exception as error:  # each kind checks its values in its own way
         raise ModelError(f"config.json of {name!r} cannot be used: {cause(error)}.", "Mend that value.") from error
 
 

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import gradio as gr
 
-from quantlab.errors import QuantlabError, Stopped, is_panic
+from quantlab.errors import QuantlabError, Stopped, is_exit
 from quantlab.settings import AppSettings
 from quantlab.ui import choice as choices
 from quantlab.ui.choice import Choice
@@ -69,7 +69,7 @@ def watched(
     except Stopped:
         pass
     except BaseException as error:
-        if not isinstance(error, Exception) and not is_panic(error):
+        if is_exit(error):
             raise
         problem = problem_of(error, "a run failed")
     yield halt(view, problem)

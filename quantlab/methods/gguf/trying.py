@@ -34,13 +34,13 @@ def try_first(file: Path, model: Model, placement: Placement, progress: Progress
     known = (str(file.resolve()), state.st_size, state.st_mtime_ns, state.st_ino, placement.device)
     if known in _tried:
         return ()
-    arguments = {"file": str(file.absolute()), "name": model.name, "device": placement.device}
+    where = {"device": placement.device, "dtype": placement.compute_dtype}
+    arguments = {"file": str(file.absolute()), "name": model.name, **where}
 
     def told(done: int, total: int, what: str) -> None:
         progress(done, total, f"trying the file in a process of its own: {what}")
 
     try:
-        arguments["dtype"] = placement.compute_dtype
         worker.run("quantlab.methods.gguf.trying:attempt", arguments, told, _ENVIRONMENT)
     except RuntimeError as error:
         raise ModelError(

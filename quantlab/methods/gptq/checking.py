@@ -10,16 +10,14 @@ import torch
 from safetensors import safe_open
 
 from quantlab.errors import ModelError
-from quantlab.methods.gptq.packed import weight_of, wrong_format
-from quantlab.models.layouts import packed_bits
+from quantlab.methods.gptq.packed import format_of, weight_of, wrong_format
+from quantlab.models.layouts import EMBEDDINGS, HEADS, packed_bits
 from quantlab.records import TensorInfo
 
 #: How far a layer may be from its original: the norm of the difference over the norm of the original, by bits. Rounding
 #: to nearest in groups of 64 takes 0.005, 0.09, 0.19 and 0.45 of normally distributed weights; GPTQ trades some of that
 #: against the activations (on the bundled model up to 0.21, 0.40 and 0.95). A layer of other weights is 1.4 away.
 FARTHEST = {8: 0.1, 4: 0.5, 3: 0.8, 2: 1.3}
-_EMBEDDINGS = ("embed_tokens.weight", "wte.weight", "word_embeddings.weight")
-_HEAD = "lm_head.weight"
 
 
 class _Tensors:
@@ -59,22 +57,22 @@ def check(source: Path, folder: Path, method: str, name: str) -> dict[str, float
         }
 
 
-def check_published(folder: Path, settings: Mapping[str, Any], name: str) -> None:
+def check_published(folder: Path, held: Mapping[str, TensorInfo], settings: Mapping[str, Any], name: str) -> None:
     """Raise ModelError where values in a folder of GPTQ cannot be: its kernels would read beyond the scales, or other
-    weights than were stored."""
+    weights than were stored. `held` is what the headers of its files list."""
+    layers = [key.removesuffix(".qweight") for key in held if key.endswith(".qweight")]
     with ExitStack() as opened:
         tensors = _Tensors(folder, opened)
-        layers = [key.removesuffix(".qweight") for key in tensors if key.endswith(".qweight")]
         for layer in layers:
-            if f"{layer}.g_idx" not in tensors or f"{layer}.scales" not in tensors:
+            if f"{layer}.g_idx" not in held or f"{layer}.scales" not in held:
                 continue
-            groups, of_inputs = len(tensors[f"{layer}.scales"]), tensors[f"{layer}.g_idx"]
+            groups, of_inputs = held[f"{layer}.scales"].shape[0], tensors[f"{layer}.g_idx"]
             if len(of_inputs) and not 0 <= int(of_inputs.min()) <= int(of_inputs.max()) < groups:
                 raise ModelError(
                     f"{name} is damaged: {layer}.g_idx names group {int(of_inputs.max()):,}, and there are {groups:,}.",
                     "Download or copy it again.",
                 )
-        first = next((f"{layer}.qzeros" for layer in layers if f"{layer}.qzeros" in tensors), None)
+        first = next((f"{layer}.qzeros" for layer in layers if f"{layer}.qzeros" in held), None)
         if first is not None and (wrong := wrong_format(tensors[first], int(settings["bits"]), settings)) is not None:
             raise ModelError(f"{name} cannot be read as it says: {wrong}.", "Mend checkpoint_format in config.json.")
 
@@ -100,8 +98,8 @@ def _equal(one: torch.Tensor, other: torch.Tensor) -> bool:
 
 def _is_tied(weight: str, ours: _Tensors) -> bool:
     """Whether a head that is missing is the embeddings."""
-    embeddings = next((each for each in ours if each.endswith(_EMBEDDINGS)), None)
-    return weight == _HEAD and embeddings is not None and _equal(ours[_HEAD], ours[embeddings])
+    embeddings = next((each for each in ours if each.endswith(EMBEDDINGS)), None)
+    return weight.endswith(HEADS) and embeddings is not None and _equal(ours[weight], ours[embeddings])
 
 
 def _distance(layer: str, original: torch.Tensor, theirs: _Tensors, settings: Mapping[str, Any], name: str) -> float:
@@ -111,7 +109,7 @@ def _distance(layer: str, original: torch.Tensor, theirs: _Tensors, settings: Ma
     packed = packed_bits("", {f".{key}": TensorInfo(tuple(it.shape), "I32") for key, it in held.items()})
     if packed is None or packed.bits != bits:
         raise _wrong(name, f"{layer} does not have the sizes of {bits} bits")
-    found = weight_of(held, method, bits, settings.get("checkpoint_format") or settings.get("format") or "gptq")
+    found = weight_of(held, method, bits, format_of(settings))
     original = original.float()
     if found.shape != original.shape and found.T.shape == original.shape:  # GPT-2 keeps [inputs, outputs]
         original = original.T

@@ -30,13 +30,18 @@ def weight_of(held: Mapping[str, torch.Tensor], method: str, bits: int, stored_f
     return ((codes - zeros[group]) * scales[group]).T
 
 
+def format_of(settings: Mapping[str, Any]) -> str:
+    """GPTQ's `checkpoint_format`, under either of the names in use."""
+    return settings.get("checkpoint_format") or settings.get("format") or "gptq"
+
+
 def wrong_format(zeros: torch.Tensor, bits: int, settings: Mapping[str, Any]) -> str | None:
     """What zero points (`qzeros`) of GPTQ say against the format that config.json names, in words; None: nothing.
 
     Symmetric codes have one zero point, half of their range, which `gptq` keeps less one and `gptq_v2` as it is.
     """
     values = _unpacked(zeros[:1], bits).unique().tolist()
-    said = settings.get("checkpoint_format") or settings.get("format") or "gptq"
+    said = format_of(settings)
     half = 2 ** (bits - 1)
     told = {half - 1: "gptq", half: "gptq_v2"}.get(values[0]) if len(values) == 1 else None
     if not settings.get("sym") or told is None or said not in ("gptq", "gptq_v2") or said == told:

@@ -1,7 +1,6 @@
 """What GPTQ and AWQ have in common: gptqmodel quantizes both, from a text, into checkpoints that transformers loads."""
 
 import os
-import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import replace
@@ -12,6 +11,7 @@ from quantlab import models
 from quantlab.methods import worker
 from quantlab.methods.base import Method, already_quantized, missing_package
 from quantlab.methods.gptq.architectures import ARCHITECTURES
+from quantlab.models.layouts import IN_BLOCK
 from quantlab.models.materialize import materialized
 from quantlab.records import Calibration, Checkpoint, Model, Placement, Precision, Progress, Variant
 from quantlab.runtime.session import Facts, LoadedModel
@@ -21,8 +21,6 @@ GROUP_SIZES = (32, 64, 128)
 #: The same as round-to-nearest's, so that what differs is the method.
 GROUP_SIZE = 64
 PACKAGES = ("transformers", "gptqmodel", "optimum")
-#: gptqmodel quantizes the matrices of the repeated blocks, whose names hold a number.
-_IN_BLOCK = re.compile(r"\.\d+\..*weight$")
 
 
 class CalibratedMethod(Method):
@@ -57,7 +55,7 @@ class CalibratedMethod(Method):
             known = ", ".join(sorted(self.architectures))
             return f"does not take the architecture {kind}: choose another precision, or a model of one of {known}"
         for name, info in checkpoint.tensors.items():
-            if len(info.shape) != 2 or not _IN_BLOCK.search(name):
+            if len(info.shape) != 2 or not IN_BLOCK.search(name):
                 continue
             outputs, inputs = info.shape
             layer = name.removesuffix(".weight")
