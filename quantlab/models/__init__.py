@@ -10,9 +10,8 @@ from typing import Any
 
 from quantlab.models import architecture, gguf_files, hub, shapes, smollm2, source
 from quantlab.models import folder as folders
-from quantlab.models.heads import may_be_tied, with_its_own_head
+from quantlab.models.held import held_config
 from quantlab.models.identities import check_unchanged, digest, identified, identity
-from quantlab.models.layouts import as_told, quantization
 from quantlab.models.materialize import materialized
 from quantlab.models.shapes import lazy_state_dict
 from quantlab.records import FOUR_BITS_ONCE, Checkpoint, Model, ModelKind, Progress, TensorInfo, silent
@@ -115,11 +114,7 @@ def config(model: Model) -> dict[str, Any]:
         return gguf_files.config(gguf_files.check(model.gguf, model.name))
     if model.folder is None:
         return shapes.shape_config(shapes.canonical(model.name))
-    found = folders.read_config(model.folder, model.name)
-    if not may_be_tied(found) and not quantization(found):
-        return as_told(found, {})
-    held = folders.read_tensors(model.folder, model.name)
-    return as_told(with_its_own_head(found, model.folder, held), held)
+    return held_config(model.folder, model.name)
 
 
 def context_length(model: Model) -> int | None:

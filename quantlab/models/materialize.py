@@ -5,8 +5,8 @@ from pathlib import Path
 
 from quantlab.models import shapes, source
 from quantlab.models.configuration import without_code
-from quantlab.models.folder import INDEX, TOKENIZER_FILES, WEIGHTS, read_config, read_json, read_tensors
-from quantlab.models.heads import with_its_own_head
+from quantlab.models.folder import INDEX, TOKENIZER_FILES, WEIGHTS, read_json
+from quantlab.models.held import held_config
 from quantlab.records import Model, Progress
 
 CONFIG = "config.json"
@@ -78,10 +78,8 @@ def _with_config(folder: Path, model: Model, work: Path) -> Path:
     for name in (CONFIG, "generation_config.json", "tokenizer_config.json"):
         if name != CONFIG and not (folder / name).is_file():
             continue
-        found = read_config(folder, model.name) if name == CONFIG else read_json(folder / name, model.name)
-        held = without_code(found)
-        if name == CONFIG and found.get("tie_word_embeddings"):
-            held = with_its_own_head(held, folder, read_tensors(folder, model.name))
+        found = read_json(folder / name, model.name)
+        held = without_code(held_config(folder, model.name) if name == CONFIG else found)
         if held != found:
             changed[name] = held
     if not changed:

@@ -5,7 +5,7 @@ import os
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
 from quantlab import models
@@ -105,3 +105,16 @@ def test_a_kernel_that_a_configuration_names_is_not_asked_for_by_a_build(tmp_pat
     METHODS["gptq"].build(variant, tmp_path / "built", silent)
     assert (tmp_path / "built" / "model.safetensors").is_file() and not asked.exists()
     assert "owner/kernel" not in (tmp_path / "built" / "config.json").read_text()
+
+
+def test_settings_of_a_quantized_copy_are_kept_from_the_tools_of_others(tmp_path):
+    """gptqmodel would take original weights for codes, and a head of its own for the embeddings."""
+    model = tiny.write(tmp_path / "model", "llama")
+    path, file = model.folder / "config.json", model.folder / "model.safetensors"
+    plain = json.loads(path.read_text())
+    del plain["tie_word_embeddings"]
+    path.write_text(json.dumps(plain | {"quantization_config": {"quant_method": "gptq", "bits": 4}}))
+    tensors = load_file(file)
+    save_file(tensors | {"lm_head.weight": tensors["model.embed_tokens.weight"] + 1}, file, {"format": "pt"})
+    folder = models.materialized(model, tmp_path / "work", silent)
+    assert json.loads((folder / "config.json").read_text()) == plain | {"tie_word_embeddings": False}
