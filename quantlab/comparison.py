@@ -3,7 +3,7 @@
 import queue
 import threading
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cache, partial
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from quantlab.engine.cache import VariantCache
 from quantlab.errors import ModelError, QuantlabError, Stopped
-from quantlab.events import Done, Event, Finished, Loaded, ReferenceMoved, Started
+from quantlab.events import Done, Event, Finished, Loaded, ReferenceMoved, Started, TimingAgain
 from quantlab.fidelity import METRICS
 from quantlab.fidelity.divergence import divergence, score_answer, token_differences
 from quantlab.measure.machine import machine, versions
@@ -19,6 +19,7 @@ from quantlab.models.tokenizer import token_texts
 from quantlab.planning import Entrant, Plan, moved, plan
 from quantlab.readying import Readying, entered, telling, variant_cache
 from quantlab.records import Comparison, Model, Run, Settings
+from quantlab.repeats import COLUMN_S, TOGETHER_S, Again, again, with_speeds
 from quantlab.running import Answer, Ready, answer, text_of, texts_of
 from quantlab.settings import app_settings
 
@@ -45,9 +46,9 @@ def compare(
     beside it. `replay` may know the whole comparison from its plan, which then is given at once, marked as replayed.
 
     Yields `Loading` with an empty precision while a model is fetched, then `Started`, and for each precision, the
-    reference first, `Loading`, `Loaded`, `Token` and `Finished`; at last `Done` with the whole `Comparison`. A
-    precision that fails is a run with an error and takes no other with it. Setting `stop`, or closing the
-    generator, ends the work after the token in progress.
+    reference first, `Loading`, `Loaded`, `Token`, `TimingAgain` (not in a race) and `Finished`; at last `Done` with the
+    whole `Comparison`. A precision that fails is a run with an error and takes no other with it. Setting `stop`, or
+    closing the generator, ends the work after the token in progress.
 
     Raises BadInput or ModelError before `Started` where nothing can run at all.
     """
@@ -119,7 +120,8 @@ class _Job:
                     with telling(entrant.name):
                         ready = yield from self.readying.ready(entrant, leases)
                         got = yield from answer(ready, self.plan.question, self._device, self.stop)
-                        run = self._checked(ready, self._run_of(ready, got))
+                        run = yield from self._timed_again(ready, got, self._run_of(ready, got))
+                        run = self._checked(ready, run)
                 except QuantlabError as error:
                     run = _failed(entrant, error)
             yield from self._finish(run)
@@ -170,7 +172,7 @@ class _Job:
                         outcome = answers[one.precision]
                         if isinstance(outcome, BaseException):
                             raise outcome
-                        run = self._checked(one, self._run_of(one, outcome))
+                        run = self._checked(one, with_speeds(self._run_of(one, outcome), outcome))
                 except QuantlabError as error:
                     run = Run(one.precision, error.what, error.advice, load=one.load)
                 yield from self._finish(run)
@@ -251,6 +253,19 @@ class _Job:
             stopped=got.stopped,
         )
 
+    def _timed_again(self, ready: Ready, got: Answer, run: Run) -> Generator[TimingAgain, None, Run]:
+        """The run with its speed over several answers. The answer is there: neither Stop nor an error costs it."""
+        if got.timing is None or got.stopped or self.stop.is_set():
+            return with_speeds(run, got)
+        seconds = min(COLUMN_S, TOGETHER_S / len(self.plan.order))
+        steps = again(ready, self.plan.question, self._device, self.stop, got.timing, seconds)
+        try:
+            with telling(ready.precision):
+                repeated = yield from _told(ready.precision, steps)
+        except QuantlabError:
+            repeated = Again()
+        return with_speeds(run, got, repeated)
+
     def _checked(self, ready: Ready, run: Run) -> Run:
         """The same run. Raises ModelError where its files changed under it; then no other is held against it."""
         entrant = next(entrant for entrant in self.plan.entrants if entrant.name == ready.precision)
@@ -273,6 +288,16 @@ class _Job:
         run = replace(run, timings_count=not self.plan.settings.race, **facts)
         self.runs[run.precision] = run
         yield Finished(run)
+
+
+def _told(precision: str, steps: Generator[int, None, Again]) -> Generator[TimingAgain, None, Again]:
+    """The repeats as events."""
+    with closing(steps):
+        while True:
+            try:
+                yield TimingAgain(precision, next(steps))
+            except StopIteration as end:
+                return end.value
 
 
 def _failed(entrant: Entrant, error: QuantlabError) -> Run:

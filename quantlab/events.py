@@ -47,6 +47,14 @@ class Token:
 
 
 @dataclass(frozen=True)
+class TimingAgain:
+    """The answer is whole, and is repeated for its speed: so many have been timed, the shown one counted."""
+
+    precision: str
+    answers: int
+
+
+@dataclass(frozen=True)
 class Finished:
     """A variant's run is complete, has failed or was stopped."""
 
@@ -76,10 +84,10 @@ class ReferenceMoved:
     why: str
 
 
-Event = Started | Loading | Loaded | Token | Finished | Done | NotKept | ReferenceMoved
+Event = Started | Loading | Loaded | Token | TimingAgain | Finished | Done | NotKept | ReferenceMoved
 
-#: What is measured of one variant, one after the other.
-Stage = Literal["speed", "text", "tasks", "layers"]
+#: What is measured of one variant, one after the other; `again` is its speed, when all variants have had their turn.
+Stage = Literal["speed", "text", "tasks", "layers", "again"]
 
 
 @dataclass(frozen=True)
@@ -106,7 +114,7 @@ class Measuring:
 
 @dataclass(frozen=True)
 class Measured:
-    """A variant's figures are complete, it has failed or was stopped."""
+    """A variant's figures are complete, it has failed or was stopped. It comes again with a speed of more answers."""
 
     run: QualityRun
 

@@ -6,7 +6,6 @@ from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
-from statistics import median
 
 from quantlab import models, offers
 from quantlab.engine.background import in_background
@@ -37,7 +36,8 @@ from quantlab.records import (
     Text,
     why_not_finite,
 )
-from quantlab.running import DECODES, Ready, decode_speeds
+from quantlab.repeats import counted, first_round, further_rounds, with_more
+from quantlab.running import Ready
 from quantlab.settings import app_settings
 from quantlab.units import size
 
@@ -156,6 +156,7 @@ class _Job:
             if run.nonfinite and entrant is self.plan.reference:
                 yield from self._move_on(run)
                 waiting = [it for it in self._order() if it.name not in self.runs]
+        yield from self._speeds_again()
         yield QualityDone(
             Quality(
                 model=plan.model,
@@ -179,6 +180,15 @@ class _Job:
             self.rows = self.store.find(self._key())
             why = f"The logits of {run.precision} are no numbers: {found.reference.name} is the reference instead."
             yield ReferenceMoved(found.reference.name, why)
+
+    def _speeds_again(self) -> Iterator[QualityEvent]:
+        """More answers of what was measured now and is still in memory."""
+        columns = [(it, self.runs[it.name]) for it in self.plan.entrants if it.name in self.runs]
+        fresh = [(it, run) for it, run in columns if not run.error and not run.stopped and not self._is_known(it)]
+        for event in further_rounds(self.readying, fresh):
+            if isinstance(event, Measured):
+                self.runs[event.run.precision] = event.run
+            yield event
 
     def _windows(self) -> Windows:
         tokenizer = self.plan.question.tokenizer
@@ -278,12 +288,8 @@ class _Job:
         self.rows = self.outputs = None
 
     def _speed(self, entrant: Entrant, ready: Ready, run: QualityRun) -> Generator[QualityEvent, None, QualityRun]:
-        yield Measuring(entrant.name, "speed", 0, DECODES, "answers", None)
-        speeds: list[float] = []
-        for speed in decode_speeds(ready, self.plan.question, self.readying.device, self.stop):
-            speeds.append(speed)
-            yield Measuring(entrant.name, "speed", len(speeds), DECODES, "answers", None)
-        return replace(run, decode_tokens_per_s=median(speeds) if speeds else None, decode_samples=tuple(speeds))
+        steps = first_round(ready, self.plan.question, self.readying.device, self.stop)
+        return with_more(run, (yield from counted(entrant.name, steps)))
 
     def _text(self, entrant: Entrant, ready: Ready, run: QualityRun) -> Generator[QualityEvent, None, QualityRun]:
         """Read the text; the reference's log-probabilities are kept unless they are there."""

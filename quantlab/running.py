@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import median
 from typing import TYPE_CHECKING
@@ -13,11 +13,12 @@ from quantlab.engine.sampling import sampler
 from quantlab.errors import ModelError
 from quantlab.events import Token
 from quantlab.fidelity.divergence import TopTokens, nonfinite, top_tokens
+from quantlab.measure.cpu import CpuClock, computing
 from quantlab.measure.machine import read_bandwidth
 from quantlab.measure.memory import PeakMemory
 from quantlab.measure.timing import Stopwatch
 from quantlab.models.tokenizer import load_tokenizer, token_texts
-from quantlab.records import Load, Model, Peak, Settings, Timing
+from quantlab.records import CpuUse, Load, Model, Peak, Settings, Timing
 from quantlab.runtime.placement import canonical
 from quantlab.runtime.session import LoadedModel
 
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
 
 #: Letters, digits, signs, spaces and other scripts, which tokenizers part in different ways.
 PROBE = ' The year 2024, 3.14 and 100 %:\n\tit\'s über-naïve — "Größe" 東京 Привет 🙂 x_1 += y[0];'
-#: So many answers are timed for a decode speed with its scatter, while they take less than so many seconds.
-DECODES, DECODES_S = 5, 10.0
 
 
 @dataclass(frozen=True)
@@ -62,7 +61,10 @@ class Ready:
 
 @dataclass(frozen=True)
 class Answer:
-    """Everything the decode loop gave. `computed_ids` go on past end-of-text, `token_ids` end with it."""
+    """Everything the decode loop gave. `computed_ids` go on past end-of-text, `token_ids` end with it.
+
+    `cpu` is the processor meanwhile.
+    """
 
     computed_ids: tuple[int, ...]
     token_ids: tuple[int, ...]
@@ -74,6 +76,7 @@ class Answer:
     bandwidth_share: float | None
     nonfinite: int
     stopped: bool
+    cpu: CpuUse
 
 
 def make_ready(precision: str, lease: Lease, question: Question, notes: tuple[str, ...] = ()) -> Ready:
@@ -156,6 +159,7 @@ def answer(ready: Ready, question: Question, device: str, stop: threading.Event)
         # Inside: a back end that reserves its keys and values does so here.
         session = ready.loaded.start(question.capacity)
         steps = decode(session, question.prompt_ids, question.settings.max_new_tokens, sampler(question.settings))
+        clock = CpuClock(computing(device))
         for step in watch.watch(steps):
             ids.append(step.token_id)
             tops.append(top_tokens(step.logits, step.token_id))
@@ -166,7 +170,7 @@ def answer(ready: Ready, question: Question, device: str, stop: threading.Event)
             yield Token(ready.precision, len(ids) - 1, step.token_id, text)
             if stop.is_set():
                 break
-        result = peak.result()
+        used, result = clock.use(), peak.result()
     timing = watch.timing(len(question.prompt_ids), ready.warmup_ttft_s) if ids else None
     kv_bytes = session.kv_cache_bytes()
     return Answer(
@@ -180,32 +184,8 @@ def answer(ready: Ready, question: Question, device: str, stop: threading.Event)
         bandwidth_share=_bandwidth_share(ready.load, timing, kv_bytes, device),
         nonfinite=bad,
         stopped=len(ids) < question.settings.max_new_tokens,
+        cpu=used,
     )
-
-
-def decode_speeds(ready: Ready, question: Question, device: str, stop: threading.Event) -> Iterator[float]:
-    """Decode speeds in tokens/s: of `DECODES` answers, or of fewer where those before took `DECODES_S` seconds.
-
-    Nothing is given of an answer of one token.
-    """
-    begun = time.perf_counter()
-    for _ in range(DECODES):
-        timing = _answered(ready, question, device, stop).timing
-        if stop.is_set():
-            return
-        if timing and timing.decode_tokens_per_s:
-            yield timing.decode_tokens_per_s
-        if time.perf_counter() - begun > DECODES_S:
-            return
-
-
-def _answered(ready: Ready, question: Question, device: str, stop: threading.Event) -> Answer:
-    steps = answer(ready, question, device, stop)
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            return end.value
 
 
 def _bandwidth_share(load: Load, timing: Timing | None, kv_bytes: int, device: str) -> float | None:

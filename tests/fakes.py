@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from quantlab.errors import BadInput, OutOfMemory, Stopped, unknown
-from quantlab.events import Done, Event, Finished, Loaded, Loading, Started, Token
+from quantlab.events import Done, Event, Finished, Loaded, Loading, Started, TimingAgain, Token
 from quantlab.methods.published import is_published, labels
 from quantlab.records import (
     Candidate,
@@ -30,6 +30,7 @@ from quantlab.records import (
 )
 from quantlab.saving import Saved
 from quantlab.ui.services import Quantize, Services
+from tests.examples import QUIET
 from tests.fake_offers import CHOICES, WEIGHTS, fake_offers, fake_published, precision, stored_bytes
 from tests.fake_quality import fake_quality
 
@@ -170,24 +171,34 @@ def _run(one, reference, runs, settings, stop, script, prompt_tokens) -> Iterato
         yield Token(one.name, index, _id(word), "".join(_spaced(words)))
         if stop.is_set():
             break
-    return _finished(one.name, words, gaps, load, reference, runs, prompt_tokens, stop.is_set())
+    stopped = stop.is_set()
+    for answers in (1, 2) if words and not stopped else ():
+        yield TimingAgain(one.name, answers)
+        time.sleep(script.gap_s)
+        if stop.is_set():
+            break
+    return _finished(one.name, words, gaps, load, reference, runs, prompt_tokens, stopped)
 
 
 def _finished(name, words, gaps, load, reference, runs, prompt_tokens, stopped) -> Run:
     theirs = next((run for run in runs if run.precision == reference and run.error is None), None)
+    timing = Timing(0.05, 0.013, tuple(gaps[1:]), prompt_tokens)
     return Run(
         precision=name,
         text="".join(_spaced(words)),
         token_ids=tuple(map(_id, words)),
         tokens=_spaced(words),
         load=load,
-        timing=Timing(0.05, 0.013, tuple(gaps[1:]), prompt_tokens),
+        timing=timing,
         peak=Peak(resident=int(load.running_bytes * 1.3) + 9_000_000),
         kv_cache_bytes=(prompt_tokens + len(words) - 1) * 3_072,
         bandwidth_share=min(1.0, load.running_bytes / 2.0e10 / max(gaps)) if gaps else None,
         first_divergence=_divergence(words, theirs),
         differences=_differences(name, theirs),
         stopped=stopped,
+        ttft_samples=(0.013, 0.0125, 0.0131),
+        decode_samples=tuple(timing.decode_tokens_per_s * each for each in (1, 0.98, 1.01)) if timing.itl_s else (),
+        cpu=QUIET,
     )
 
 

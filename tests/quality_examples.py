@@ -21,7 +21,7 @@ from quantlab.records import (
     TaskScore,
     TextFacts,
 )
-from tests.examples import BITS, ERRORS, example_load
+from tests.examples import BITS, ERRORS, QUIET, example_load
 
 DEFAULT = ("fp32", "bf16", "int8", "nf4", "nf4-dq", "rtn-2")
 FAILED = {"int8": ERRORS["int8"]}
@@ -89,10 +89,13 @@ def task_score(precision: str, reference: str) -> TaskScore:
 def quality_run(precision: str, reference: str) -> QualityRun:
     """A complete run. The reference's divergence from itself is zero and it has no errors by layer."""
     own = precision == reference
+    speed = 400 - 6 * BITS[precision] if precision != "rtn-2" else 90.0
     return QualityRun(
         precision,
         load=example_load(precision),
-        decode_tokens_per_s=400 - 6 * BITS[precision] if precision != "rtn-2" else 90.0,
+        decode_tokens_per_s=speed,
+        decode_samples=(0.99 * speed, speed, 1.01 * speed),
+        cpu=QUIET,
         score_tokens_per_s=9_000.0,
         fidelity=fidelity(0.0 if own else mean_kld(precision)),
         tasks={task: task_score(precision, reference) for task in TASKS},

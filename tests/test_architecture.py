@@ -23,7 +23,7 @@ PURE_DEMO = ("demo.words", "demo.world", "demo.stories", "demo.corpus")
 LEVELS = (
     ("errors",),
     ("records", "settings", "units"),
-    ("events",),
+    ("events", "trust"),
     ("export",),
     PURE_DEMO,
     ("models", "runtime"),
@@ -32,6 +32,7 @@ LEVELS = (
     ("offers", "running", "charts"),
     ("planning", "advice", "report"),
     ("readying",),
+    ("repeats",),
     ("comparison", "quality", "saving"),
     ("demo", "recording"),
     ("api",),
@@ -41,7 +42,7 @@ LEVELS = (
 )
 HEIGHT = {room: height for height, rooms in enumerate(LEVELS) for room in rooms}
 #: Charts are pure: records in, Figure out.
-CHARTS_MAY = ("records", "errors", "units", "charts")
+CHARTS_MAY = ("records", "errors", "units", "trust", "charts")
 CHARTS_MAY_MODULES = ("quantlab.measure.statistics",)
 PURE_DEMO_READERS = ("fidelity", "ui", "methods", "demo", *PURE_DEMO)
 CONFINED = {"gradio": ("quantlab/ui/", "app.py"), "spaces": ("quantlab/ui/", "app.py"), "plotly": ("quantlab/charts/",)}
@@ -60,6 +61,7 @@ LIGHT_ROOMS = (
         "charts",
         "advice",
         "report",
+        "trust",
     ),
     *("units", "ui", "terminal", "cli", "app"),
 )

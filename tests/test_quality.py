@@ -82,7 +82,7 @@ def test_everything_is_measured_the_reference_first(store, loader):
         )
         assert bool(one.layers) == (one.precision != "fp32")
     told = [event for event in events if isinstance(event, Measuring) and event.precision == "nf4"]
-    assert {event.stage for event in told} == {"speed", "text", "layers"}
+    assert {event.stage for event in told} == {"speed", "text", "layers", "again"}
 
 
 @pytest.mark.parametrize("adds", [True, False])

@@ -11,14 +11,27 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
-from quantlab import terminal
+from quantlab import terminal, trust
 from quantlab.engine.disk import MANIFEST, CheckpointStore
 from quantlab.errors import Stopped
-from quantlab.events import Done, Event, Finished, Loading, NotKept, Started, Token
+from quantlab.events import (
+    Done,
+    Event,
+    Finished,
+    Loading,
+    Measured,
+    Measuring,
+    NotKept,
+    QualityDone,
+    QualityStarted,
+    Started,
+    TimingAgain,
+    Token,
+)
 from quantlab.records import Comparison, Model, Offer, Peak, Precision
 from quantlab.terminal.progress import Line
 from quantlab.terminal.tables import broken
-from tests.examples import example_comparison
+from tests.examples import QUIET, example_comparison
 from tests.quality_examples import quality
 
 
@@ -106,6 +119,55 @@ def test_what_is_not_kept_is_said(capsys):
     assert "nothing more of this is kept. The disk is full." in capsys.readouterr().err
 
 
+def test_without_a_terminal_each_stage_is_a_plain_line(capsys):
+    comparison = example_comparison(("fp32", "int8", "nf4"), stopped="nf4")
+
+    def every_tenth() -> Iterator[Event]:
+        for event in events(comparison):
+            yield event
+            if isinstance(event, Token):
+                yield from (Token(event.precision, i, 5, "Once") for i in range(1, 30))
+                yield from (TimingAgain(event.precision, i) for i in (1, 2))
+
+    terminal.follow(every_tenth(), threading.Event())
+    told = capsys.readouterr().err
+    fp32, nf4 = comparison.run("fp32"), comparison.run("nf4")
+    assert told.splitlines() == [
+        "fetching the model",
+        *("fp32: loading", "fp32: answering", "fp32: timing again", f"fp32: done, {trust.speed(fp32)}"),
+        *("int8: loading", "int8: answering", "int8: timing again", "int8: failed"),
+        *("nf4: loading", "nf4: answering", "nf4: timing again", f"nf4: stopped, {trust.speed(nf4)}"),
+    ]
+    assert all(char == "\n" or char.isprintable() for char in told) and "± 2 %" in told
+
+
+def test_a_quality_run_without_a_terminal_tells_its_stages(capsys):
+    example = quality(("fp32", "nf4"), errors={})
+    stages = ("speed", "text", "layers")
+
+    def told() -> Iterator:
+        yield QualityStarted(("fp32", "nf4"), "fp32", example.text, example.model)
+        for run in example.runs:
+            yield Loading(run.precision, 1, 20, "layer")
+            yield from (Measuring(run.precision, it, n, 9, "x", None) for it in stages for n in range(9))
+            yield Measured(run)
+        yield from (Measuring(name, "again", n, 2, "answers", None) for n in range(2) for name in ("fp32", "nf4"))
+        yield QualityDone(example)
+
+    assert terminal.follow_quality(told(), threading.Event()) is example
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.partition(": ")[2] for line in lines if line.startswith("nf4")] == [
+        *("loading", "measuring its speed", "reading the text", "looking into its layers"),
+        *("done, 373 tok/s ± 1 %", "timing again"),
+    ]
+
+
+def test_a_name_from_elsewhere_steers_no_log(capsys):
+    with Line("reading") as line:
+        line.stage("a\x1b[2Jb\nc: loading")
+    assert capsys.readouterr().err == "a\u241b[2Jb c: loading\n"
+
+
 def test_an_error_leaves_no_bar_that_stands_still(capsys):
     with pytest.raises(ValueError), Line("reading"):
         raise ValueError
@@ -188,6 +250,22 @@ def test_text_of_a_model_is_text_and_no_markup():
     comparison = example_comparison(("fp32",), errors={}, stopped=None)
     text = "[bold]not bold[/] [red] \\[x] \\"
     assert text in shown(replace(comparison, runs=(replace(comparison.runs[0], text=text),)), width=200)
+
+
+def test_the_fastest_is_named_where_the_speeds_bear_it_and_else_the_reason_is():
+    quiet = example_comparison(("fp32", "nf4"), errors={}, stopped=None)
+    assert f"Fastest: nf4, {trust.speed(quiet.run('nf4'))} in 3 answers." in " ".join(shown(quiet).split())
+    busy = replace(QUIET, others_s=2.1)
+    disturbed = replace(quiet, runs=(quiet.runs[0], replace(quiet.runs[1], cpu=busy)))
+    told = " ".join(shown(disturbed).split())
+    assert "Fastest" not in told and "nf4: the machine was busy: other programs took 1.4 of 2 cores" in told
+    assert "Fastest" not in shown(example_comparison(race=True))
+
+
+def test_figures_of_a_few_positions_are_marked():
+    short = shown(example_comparison(("fp32", "nf4"), errors={}, stopped=None, count=7))
+    assert "* from 7 positions only: says little" in short and "%*" in short
+    assert "*" not in shown(example_comparison(("fp32", "nf4"), errors={}, stopped=None))
 
 
 def test_random_weights_and_races_are_labelled():

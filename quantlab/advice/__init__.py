@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from quantlab.advice import cautions, choosing
 from quantlab.advice.pairs import Pair, pair
-from quantlab.advice.words import in_noise, round_up, upper
+from quantlab.advice.words import few, in_noise, round_up, upper
 from quantlab.charts.scored import compared
 from quantlab.records import Quality
 
@@ -47,14 +47,15 @@ class Advice:
 def advise(quality: Quality, kld_bound: float, memory_bytes: int | None = None) -> Advice:
     """What to take: the smallest precision whose mean KLD stays under `kld_bound` (nats), the fastest that fits.
 
-    A mean stays under the bound when its 95 % confidence interval does. `memory_bytes` None is no limit. Raises
-    ValueError for a bound or a memory that is not positive.
+    A mean stays under the bound when its 95 % confidence interval does; one of fewer than 16 positions decides nothing.
+    The fastest is named where the speeds bear it (see `trust`). `memory_bytes` None is no limit. Raises ValueError
+    for a bound or a memory that is not positive.
     """
     if not kld_bound > 0 or (memory_bytes is not None and memory_bytes <= 0):
         raise ValueError("the bound and the memory must be larger than zero")
-    ranked = sorted(compared(quality), key=lambda run: run.fidelity.kld.mean)
+    ranked = sorted((run for run in compared(quality) if not few(run)), key=lambda run: run.fidelity.kld.mean)
     smallest, smallest_said = choosing.smallest(quality, ranked, kld_bound)
-    fastest, fastest_said = choosing.fastest(quality, ranked, kld_bound, memory_bytes)
+    fastest, fastest_said = choosing.fastest(quality, kld_bound, memory_bytes)
     return Advice(
         smallest=smallest,
         fastest=fastest,

@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-from quantlab import units
+from quantlab import trust, units
 from quantlab.advice import words
-from quantlab.charts.scored import is_floor, reference_run
+from quantlab.charts.scored import compared, is_floor, reference_run
 from quantlab.measure import paired
 from quantlab.records import Perplexity, Quality, QualityRun, TextFacts
 
@@ -12,8 +12,6 @@ from quantlab.records import Perplexity, Quality, QualityRun, TextFacts
 FEW_WINDOWS = 8
 #: A reference with a larger perplexity guesses: models reach 5 to 50 on prose of a kind that they were trained on.
 UNKNOWN_TEXT = 1_000
-#: Answers one after the other whose speeds differ by more were disturbed: alone, a decode loop keeps its pace.
-DISTURBED = 1.5
 
 
 def of_noise(quality: Quality, ranked: Sequence[QualityRun], bound: float) -> list[str]:
@@ -65,7 +63,11 @@ def others(quality: Quality, ranked: Sequence[QualityRun]) -> list[str]:
     failed = [run.precision for run in quality.runs if run.error is not None]
     if failed:
         said.append(f"{words.listed(failed)} failed and {words.is_(failed)} not considered; the table says why.")
-    known = {*failed, quality.reference, *(run.precision for run in ranked)}
+    scarce = [run for run in compared(quality) if words.few(run)]
+    for positions in dict.fromkeys(run.fidelity.tokens for run in scarce):
+        names = [run.precision for run in scarce if run.fidelity.tokens == positions]
+        said.append(f"The distance of {words.listed(names)} is {trust.few(positions)}. It decides nothing here.")
+    known = {*failed, quality.reference, *(run.precision for run in (*ranked, *scarce))}
     missing = [run.precision for run in quality.runs if run.precision not in known]
     if missing and not unusable:
         said.append(
@@ -104,18 +106,9 @@ def _is_noise(ppl: Perplexity) -> bool:
 
 
 def _disturbed(quality: Quality) -> list[str]:
-    """Speeds that something else on the machine spoilt."""
-    times = {
-        run.precision: max(run.decode_samples) / min(run.decode_samples)
-        for run in quality.runs if len(run.decode_samples) > 1 and min(run.decode_samples) > 0
-    }  # fmt: skip
-    names = [name for name, factor in times.items() if factor > DISTURBED]
-    if not names:
-        return []
-    return [
-        f"The decode speed of {words.listed(names)} varied by up to {units.number(max(times.values()), 2)} times from "
-        "answer to answer: something else kept this machine busy. Measure the speeds again when it is quiet."
-    ]
+    """Speeds that something else on the machine spoilt; those of few answers are doubted where it matters."""
+    doubts = {run.precision: trust.doubt(run) for run in quality.runs if len(run.decode_samples) >= trust.ANSWERS}
+    return [f"The decode speed of {name} says little: {why}." for name, why in doubts.items() if why]
 
 
 def _enough(text: TextFacts) -> str:

@@ -3,14 +3,13 @@
 import math
 from collections.abc import Sequence
 
-from quantlab import units
+from quantlab import trust, units
 from quantlab.advice import words
-from quantlab.charts.scored import scatter
+from quantlab.charts.scored import compared
 from quantlab.measure import paired
 from quantlab.records import Quality, QualityRun
 
-# Decode speeds nearer to each other than this may change places when measured again, whatever their scatter was.
-_SPEED_NOISE = 0.05
+_AGAIN = "Measure again when the machine is quiet."
 
 
 def smallest(quality: Quality, ranked: Sequence[QualityRun], bound: float) -> tuple[str | None, list[str]]:
@@ -39,6 +38,8 @@ def smallest(quality: Quality, ranked: Sequence[QualityRun], bound: float) -> tu
 
 
 def _none_under(quality: Quality, ranked: Sequence[QualityRun], bound: float) -> str:
+    if not ranked and compared(quality):
+        return "Nothing is recommended: the text gave too few positions. Give a longer one."
     if not ranked:
         return f"No precision was compared with {quality.reference}, so there is none to recommend."
     nearest = ranked[0]
@@ -62,24 +63,10 @@ def _end(run: QualityRun) -> str:
     return "its error is not known" if upper == math.inf else f"its confidence interval ends at {units.nats(upper)}"
 
 
-def _as_fast(run: QualityRun, best: QualityRun) -> bool:
-    """Whether a slower one may lead at the next measurement: medians near to each other, or answers that overlap."""
-    if run.decode_tokens_per_s > (1 - _SPEED_NOISE) * best.decode_tokens_per_s:
-        return True
-    return max(run.decode_samples, default=0.0) > min(best.decode_samples, default=math.inf)
-
-
-def _scatter(run: QualityRun) -> str:
-    found = scatter(run.decode_samples)
-    return f" ({found} in {len(run.decode_samples)} answers)" if found else ""
-
-
-def fastest(
-    quality: Quality, ranked: Sequence[QualityRun], bound: float, memory: int | None
-) -> tuple[str | None, list[str]]:
+def fastest(quality: Quality, bound: float, memory: int | None) -> tuple[str | None, list[str]]:
     """Its name, of all that ran, the reference among them; and the sentences that say so."""
     reference = [r for r in quality.runs if r.precision == quality.reference and r.error is None]
-    timed = [run for run in (*ranked, *reference) if run.load and run.decode_tokens_per_s]
+    timed = [run for run in (*compared(quality), *reference) if run.load and run.decode_tokens_per_s]
     if not timed:
         return None, ["No decode speed was measured, so none can be called the fastest."]
     fits = [run for run in timed if memory is None or words.weight_bytes(run.load) <= memory]
@@ -91,18 +78,26 @@ def fastest(
         ]
     if len(timed) == 1:
         return timed[0].precision, []
-    best, *slower = sorted(fits, key=lambda run: -run.decode_tokens_per_s)
     within = f"that fits into {units.size(memory)}" if memory is not None else "of all"
-    said = [
-        f"Fastest {within}: {best.precision}, {units.rate(best.decode_tokens_per_s)}{_scatter(best)}, with weights of "
-        f"{units.size(words.weight_bytes(best.load))}; the KV cache and the activations come on top."
-    ]
-    if near := [run.precision for run in slower if _as_fast(run, best)]:
-        said.append(
-            f"{words.listed(near)} may be as fast: within 5 % or the scatter of the answers, which another measurement "
-            "may turn round."
-        )
-    if best.precision != quality.reference and words.upper(best) > bound:
-        over = "lies above" if best.fidelity.kld.mean > bound else "is not surely under"
-        said.append(f"The mean KLD of {best.precision}, {words.kld(best)}, {over} the bound of {words.limit(bound)}.")
-    return best.precision, said
+    if len(fits) == 1:
+        only = fits[0]
+        return only.precision, [f"Only {only.precision} fits into {units.size(memory)}.", *_far(quality, only, bound)]
+    found = trust.verdict(fits)
+    if found.doubts:
+        return None, [f"Which is the fastest {within} is not said. {found.why_not} {_AGAIN}"]
+    if found.near:
+        return None, [f"{trust.too_near([quality.run(name) for name in found.near])}."]
+    best = quality.run(found.fastest)
+    said = (
+        f"Fastest {within}: {best.precision}, {trust.speed(best)} in {len(best.decode_samples)} answers, with weights "
+        f"of {units.size(words.weight_bytes(best.load))}; the KV cache and the activations come on top."
+    )
+    return best.precision, [said, *_far(quality, best, bound)]
+
+
+def _far(quality: Quality, run: QualityRun, bound: float) -> list[str]:
+    """That the one to take for its speed lies too far from the reference, where that is known."""
+    if run.precision == quality.reference or words.few(run) or words.upper(run) <= bound:
+        return []
+    over = "lies above" if run.fidelity.kld.mean > bound else "is not surely under"
+    return [f"The mean KLD of {run.precision}, {words.kld(run)}, {over} the bound of {words.limit(bound)}."]

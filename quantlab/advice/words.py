@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 
+from quantlab import trust
 from quantlab.charts.scored import with_error, within_floor
 from quantlab.measure import paired
 from quantlab.records import Load, Quality, QualityRun
@@ -27,6 +28,11 @@ def in_noise(quality: Quality, run: QualityRun) -> bool:
 def weight_bytes(load: Load) -> int:
     """What the weights take at most: kernels may repack them while they run."""
     return max(load.stored_bytes, load.running_bytes)
+
+
+def few(run: QualityRun) -> bool:
+    """Whether a run's distance is of so few positions that it decides nothing."""
+    return run.fidelity.tokens < trust.POSITIONS
 
 
 def kld(run: QualityRun) -> str:

@@ -5,7 +5,7 @@ import math
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from quantlab import units
+from quantlab import trust, units
 from quantlab.charts import style
 from quantlab.charts.difference_table import table, token_table
 from quantlab.charts.text import escaped, shortened, visible
@@ -147,12 +147,18 @@ def summary(comparison: Comparison) -> go.Figure:
         drawn.add_trace(_bars(names, values, figures), row=row, col=1)
         labels = [style.label(name, text) for name, text in zip(names, texts, strict=True)]
         drawn.update_yaxes(style.rows_axis(names, labels), row=row, col=1)
-    style.laid_out(drawn, height)
+    style.laid_out(drawn, height, few(runs))
     drawn.update_xaxes(style.axis(range=[0, 1], tickformat=".0%", nticks=6), row=1, col=1)
     drawn.update_xaxes(style.axis(rangemode="tozero", nticks=6), row=2, col=1)
     for title in drawn.layout.annotations:
         title.update(x=0, xanchor="left", font={"size": 13, "color": style.GREY}, yshift=2)
     return drawn.update_layout(margin={"t": 34, "b": 36}, showlegend=False)
+
+
+def few(runs: list[Run]) -> str:
+    """That the figures are of a few positions; empty where they are of enough."""
+    found = trust.few(max(len(run.differences) for run in runs))
+    return f"These figures are {found}." if found else ""
 
 
 def _bars(names: list[str], values: list[float], exact: list[str]) -> go.Bar:

@@ -1,6 +1,6 @@
 """The table twins of the difference charts."""
 
-from quantlab import units
+from quantlab import trust, units
 from quantlab.charts.table import Table, absent, reason
 from quantlab.charts.text import visible
 from quantlab.measure.statistics import mean, percentile
@@ -36,7 +36,7 @@ def _row(comparison: Comparison, run: Run) -> tuple[str, ...]:
         units.nats(percentile(klds, 100)),
         units.percent(sum(it.same_top for it in run.differences) / len(run.differences)),
         "none" if run.first_divergence is None else f"token {run.first_divergence.index}",
-        reason(run),
+        reason(run, trust.few(len(run.differences))),
     )
 
 

@@ -3,7 +3,7 @@
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from quantlab import units
+from quantlab import trust, units
 from quantlab.charts import style
 from quantlab.charts.table import Table, absent, race_note, reason
 from quantlab.charts.text import escaped
@@ -30,9 +30,14 @@ def figure(comparison: Comparison) -> go.Figure:
     for trace in _marks(gapped):
         drawn.add_trace(trace, row=2, col=1)
     drawn.add_trace(_speed(gapped), row=3, col=1)
-    style.laid_out(drawn, height, race_note(comparison))
+    style.laid_out(drawn, height, _note(comparison))
     _arrange(drawn, runs, gapped)
     return drawn
+
+
+def _note(comparison: Comparison) -> str:
+    """What the speeds say of each other, or why they do not."""
+    return race_note(comparison) or trust.said(_timed(comparison))
 
 
 def _timed(comparison: Comparison) -> list[Run]:
@@ -42,9 +47,9 @@ def _timed(comparison: Comparison) -> list[Run]:
 def _arrange(drawn: go.Figure, runs: list[Run], gapped: list[Run]) -> None:
     names = [run.precision for run in runs]
     second_lines = (
-        [units.seconds(run.timing.ttft_s) for run in runs],
+        [units.seconds(run.ttft_s) + trust.around(run.ttft_samples) for run in runs],
         [units.seconds(median(run.timing.itl_s)) for run in runs],
-        [units.rate(run.timing.decode_tokens_per_s) for run in runs],
+        [trust.speed(run) for run in runs],
     )
     for row, lines in enumerate(second_lines, start=1):
         labels = [style.label(name, line) for name, line in zip(names, lines, strict=True)]
@@ -69,14 +74,30 @@ def _arrange(drawn: go.Figure, runs: list[Run], gapped: list[Run]) -> None:
 def _first_token(runs: list[Run]) -> go.Bar:
     return go.Bar(
         name="time to first token", orientation="h", showlegend=False, width=0.6,
-        y=[run.precision for run in runs], x=[run.timing.ttft_s for run in runs],
+        y=[run.precision for run in runs], x=[run.ttft_s for run in runs],
+        error_x=_bars([run.ttft_samples for run in runs]),
         marker={"color": [style.colour(run.precision) for run in runs]},
-        customdata=[[escaped(run.precision), units.exact_seconds(run.timing.ttft_s), f"{run.timing.prompt_tokens:,}",
+        customdata=[[escaped(run.precision), _exact(run), f"{run.timing.prompt_tokens:,}",
                      units.rate(run.timing.prefill_tokens_per_s), units.seconds(run.timing.warmup_ttft_s)]
                     for run in runs],
         hovertemplate="%{customdata[0]}<br>time to first token: %{customdata[1]}<br>%{customdata[2]} prompt tokens, "
                       "%{customdata[3]}<br>first pass, which does not count: %{customdata[4]}<extra></extra>",
     )  # fmt: skip
+
+
+def _exact(run: Run) -> str:
+    """The time to first token, and of what it is the median."""
+    told = units.exact_seconds(run.ttft_s)
+    return f"{told}, median of {len(run.ttft_samples)} answers" if len(run.ttft_samples) > 1 else told
+
+
+def _bars(samples: list[tuple[float, ...]]) -> dict:
+    """From the smallest sample to the largest, where there are several."""
+    middles = [median(each) or 0.0 for each in samples]
+    return {"type": "data", "symmetric": False, "color": style.GREY, "thickness": 1.5, "width": 4,
+            "visible": any(len(each) > 1 for each in samples),
+            "array": [max(each, default=0.0) - it for each, it in zip(samples, middles, strict=True)],
+            "arrayminus": [it - min(each, default=0.0) for each, it in zip(samples, middles, strict=True)]}  # fmt: skip
 
 
 def _gaps(run: Run) -> go.Box:
@@ -111,9 +132,11 @@ def _marks(runs: list[Run]) -> list[go.Scatter]:
 def _speed(runs: list[Run]) -> go.Bar:
     return go.Bar(
         name="decode speed", orientation="h", showlegend=False, width=0.6,
-        y=[run.precision for run in runs], x=[run.timing.decode_tokens_per_s for run in runs],
+        y=[run.precision for run in runs], x=[run.decode_tokens_per_s for run in runs],
+        error_x=_bars([run.decode_samples for run in runs]),
         marker={"color": [style.colour(run.precision) for run in runs]},
-        customdata=[[escaped(run.precision), f"{run.timing.decode_tokens_per_s:,.3f} tok/s",
+        customdata=[[escaped(run.precision),
+                     f"{run.decode_tokens_per_s:,.3f} tok/s, {trust.answers(run.decode_samples)}",
                      units.percent(run.bandwidth_share)] for run in runs],
         hovertemplate="%{customdata[0]}<br>decode: %{customdata[1]}<br>"
                       "share of memory bandwidth: %{customdata[2]}<extra></extra>",
@@ -129,31 +152,31 @@ ORIGINS = {"built": "model files", "disk": "disk, already quantized", "memory": 
 
 
 def table(comparison: Comparison) -> Table:
-    """The twin of `figure`, with the load and the ratio of each decode speed to the reference's."""
+    """The twin of `figure`, with the load, and how each decode speed relates to the reference's where both bear it."""
     timed = _timed(comparison)
-    speeds = {run.precision: run.timing.decode_tokens_per_s for run in timed}
+    reference = next((run for run in timed if run.precision == comparison.reference), None)
     rows = tuple(
-        _row(run, speeds.get(comparison.reference)) if run in timed else absent(run, len(COLUMNS), "no times")
-        for run in comparison.runs
+        _row(run, reference) if run in timed else absent(run, len(COLUMNS), "no times") for run in comparison.runs
     )
-    caption = f"Time by precision; the reference is {comparison.reference}. {race_note(comparison)}".strip()
+    caption = f"Time by precision; the reference is {comparison.reference}. {_note(comparison)}".strip()
     return Table(COLUMNS, rows, caption)
 
 
-def _row(run: Run, reference_speed: float | None) -> tuple[str, ...]:
+def _row(run: Run, reference: Run | None) -> tuple[str, ...]:
     timing, load = run.timing, run.load
-    speed = timing.decode_tokens_per_s
+    doubt = trust.doubt(run) if run.timings_count and run.decode_tokens_per_s else ""
+    why = f"speed not compared: {doubt}" if doubt else ""
     return (
         run.precision,
         units.seconds(load.load_s if load else None),
         ORIGINS[load.load_origin] if load else units.NONE,
         units.seconds(timing.warmup_ttft_s),
-        units.seconds(timing.ttft_s),
+        units.seconds(run.ttft_s) + trust.around(run.ttft_samples),
         units.seconds(median(timing.itl_s)),
         units.seconds(percentile(timing.itl_s, 95)),
-        units.rate(speed),
+        trust.speed(run),
         units.rate(timing.prefill_tokens_per_s),
         units.percent(run.bandwidth_share),
-        units.ratio(speed / reference_speed if speed and reference_speed else None),
-        reason(run, "" if run.timings_count else "taken in a race, does not count"),
+        trust.relation(run, reference),
+        reason(run, why if run.timings_count else "taken in a race, does not count"),
     )

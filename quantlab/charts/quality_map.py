@@ -2,13 +2,13 @@
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from quantlab import units
+from quantlab import trust, units
 from quantlab.charts import scored, style
 from quantlab.charts.placing import Place, places
 from quantlab.charts.table import Table, absent, reason
@@ -57,10 +57,20 @@ def _points(quality: Quality, measure, samples=lambda _run: ()) -> list[Point]:
     ]  # fmt: skip
 
 
-def front(points: Sequence[Point], floor: float | None, more_is_better: bool = False) -> list[Point]:
+def _alike(_one: Point, _other: Point) -> bool:
+    return False
+
+
+def front(
+    points: Sequence[Point],
+    floor: float | None,
+    more_is_better: bool = False,
+    alike: Callable[[Point, Point], bool] = _alike,
+) -> list[Point]:
     """The Pareto front, by `x`: no other point is as good in both and better in one.
 
-    Divergences below the noise floor count as equal to it, so that noise puts nothing on the front.
+    Divergences below the noise floor count as equal to it, so that noise puts nothing on the front; so does no lead in
+    `x` over a closer point that `alike` calls none.
     """
     sign = -1 if more_is_better else 1
     # The closest of those in the noise would lead by noise: among equals the cheapest leads.
@@ -68,8 +78,30 @@ def front(points: Sequence[Point], floor: float | None, more_is_better: bool = F
     kept: list[Point] = []
     for point in ordered:
         if not kept or max(point.kld, floor or 0.0) < max(kept[-1].kld, floor or 0.0):
+            while kept and alike(point, kept[-1]):
+                kept.pop()
             kept.append(point)
     return sorted(kept, key=lambda it: it.x)
+
+
+def _front(quality: Quality, points: Sequence[Point], more_is_better: bool) -> list[Point]:
+    """The front of memory or of speed; empty where the figures decide nothing."""
+    if _few(quality) or (more_is_better and _doubted(quality, points)):
+        return []
+
+    def alike(one: Point, other: Point) -> bool:
+        return not trust.apart(quality.run(one.precision), quality.run(other.precision))
+
+    return front(points, scored.floor_kld(quality), more_is_better, alike if more_is_better else _alike)
+
+
+def _doubted(quality: Quality, points: Sequence[Point]) -> str:
+    """Why the speeds of these bear no claim; empty where they do."""
+    return trust.verdict([quality.run(point.precision) for point in points]).why_not
+
+
+def _few(quality: Quality) -> str:
+    return trust.few(max((run.fidelity.tokens for run in scored.compared(quality)), default=0))
 
 
 def figure(quality: Quality) -> go.Figure:
@@ -106,7 +138,16 @@ def _note(quality: Quality) -> str:
         lines.append(_no_floor(quality))
     else:
         lines.append("What lies in the band is rounding noise: not a difference.")
-    return " ".join(lines)
+    return " ".join([*lines, *_withheld(quality)])
+
+
+def _withheld(quality: Quality) -> list[str]:
+    """Why there is no front."""
+    if few := _few(quality):
+        return [f"No front is drawn: the distance is {few}."]
+    if why := _doubted(quality, by_speed(quality)):
+        return [f"No front by speed is drawn. {why}"]
+    return []
 
 
 def _no_floor(quality: Quality) -> str:
@@ -120,8 +161,9 @@ def _panel(
     floor = scored.floor_kld(quality)
     if floor is not None:
         drawn.add_trace(_band(low, high, scale, floor, row == 1), row=row, col=1)
-    corners = _corners(front(points, floor, more_is_better), more_is_better, scale)
-    drawn.add_trace(_front_line(corners, row == 1), row=row, col=1)
+    corners = _corners(_front(quality, points, more_is_better), more_is_better, scale)
+    if corners:
+        drawn.add_trace(_front_line(corners, row == 1), row=row, col=1)
     for point in points:
         drawn.add_trace(_marker(quality, point, more_is_better, scale), row=row, col=1)
 
@@ -252,8 +294,7 @@ COLUMNS = (
 
 def table(quality: Quality) -> Table:
     """The twin of `figure`. Runs that are not on the map say why in the last column."""
-    floor = scored.floor_kld(quality)
-    fronts = [_on_front(points, front(points, floor, more))
+    fronts = [_on_front(points, _front(quality, points, more))
               for points, more in ((by_memory(quality), False), (by_speed(quality), True))]  # fmt: skip
     known = {run.precision for run in scored.compared(quality)} | {quality.reference}
     rows = tuple(
@@ -261,11 +302,11 @@ def table(quality: Quality) -> Table:
         else absent(run, len(COLUMNS), scored.why_absent(quality, run)) for run in quality.runs
     )  # fmt: skip
     caption = f"Divergence from {quality.reference} over {quality.text.scored:,} tokens, with memory and decode speed."
-    return Table(COLUMNS, rows, f"{caption} {_floor_text(quality)}".strip())
+    return Table(COLUMNS, rows, f"{caption} {' '.join((_floor_text(quality), *_withheld(quality)))}".strip())
 
 
 def _on_front(points: list[Point], best: list[Point]) -> dict[str, str]:
-    return {point.precision: "yes" if point in best else "no" for point in points}
+    return {point.precision: "yes" if point in best else "no" for point in points} if best else {}
 
 
 def _floor_text(quality: Quality) -> str:
@@ -288,7 +329,7 @@ def _row(quality: Quality, run: QualityRun, fronts: list[dict[str, str]]) -> tup
         run.precision,
         units.size(run.load.stored_bytes if run.load else None),
         units.bits(run.load.bits_per_weight if run.load else None),
-        units.rate(run.decode_tokens_per_s),
+        trust.speed(run),
         scored.with_error(kld.mean, kld.se, "nats") if kld else units.NONE,
         against,
         *(answers.get(run.precision, units.NONE) for answers in fronts),

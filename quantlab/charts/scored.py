@@ -1,7 +1,7 @@
 """What the quality charts share: which runs they draw, a log axis with a place for zero, a figure with its error."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -67,11 +67,6 @@ def within_floor(quality: Quality, kld: float) -> bool:
 def is_floor(quality: Quality, run: QualityRun) -> bool:
     """Whether a run is the one whose figures are the noise floor."""
     return run.fidelity is not None and run.fidelity == quality.noise_floor
-
-
-def scatter(samples: Sequence[float]) -> str:
-    """The least and the most of several: "60.4 to 171"; empty where there are not several."""
-    return f"{units.number(min(samples))} to {units.number(max(samples))}" if len(samples) > 1 else ""
 
 
 def with_error(value: float | None, se: float | None, unit: str = "") -> str:

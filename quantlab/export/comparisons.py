@@ -46,8 +46,10 @@ def run_data(run: Run) -> dict[str, Any]:
         **wire.parts(run, leave=_NESTED),
         **pieces.load_data(run.load, _NOTES),
         **(wire.parts(timing, _TIMING) if timing else dict.fromkeys(_TIMING.values())),
-        "decode_tokens_per_s": wire.plain(_decode(timing)),
+        "decode_tokens_per_s": wire.plain(timing and timing.decode_tokens_per_s),
         "prefill_tokens_per_s": wire.plain(_prefill(timing)),
+        "ttft_median_s": wire.plain(run.ttft_s),
+        "decode_median_tokens_per_s": wire.plain(run.decode_tokens_per_s),
         "peak_bytes": wire.parts(peak) | {"estimate": peak.estimate} if peak else None,
     }
 
@@ -84,10 +86,6 @@ def _peak_from(data: Mapping[str, Any], where: str) -> Peak | None:
         return None
     where = f"{where}.peak_bytes"
     return wire.members(Peak, wire.obj(found, where, (*wire.parts(Peak()), "estimate")), where)
-
-
-def _decode(timing: Timing | None) -> float | None:
-    return timing.decode_tokens_per_s if timing and sum(timing.itl_s) else None
 
 
 def _prefill(timing: Timing | None) -> float | None:

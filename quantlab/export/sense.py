@@ -4,7 +4,7 @@ import math
 import statistics
 
 from quantlab.export.wire import wrong
-from quantlab.records import Comparison, Fidelity, Quality, QualityRun
+from quantlab.records import Comparison, Fidelity, Quality, QualityRun, Run
 
 # What float64 and its decimal writing may differ by.
 _EQUAL = 1e-6
@@ -23,6 +23,18 @@ def check(record: Comparison | Quality) -> None:
         _check_text(record)
         for i, run in enumerate(record.runs):
             _check_run(record, run, f"runs[{i}]")
+    else:
+        for i, run in enumerate(record.runs):
+            _check_samples(run, f"runs[{i}]")
+
+
+def _check_samples(run: Run, where: str) -> None:
+    """The answer that is shown is the first of those that were timed."""
+    timing = run.timing
+    shown = {"ttft": timing and timing.ttft_s, "decode": timing and timing.decode_tokens_per_s}
+    for name, samples in (("ttft", run.ttft_samples), ("decode", run.decode_samples)):
+        if samples and (shown[name] is None or not _equal(samples[0], shown[name])):
+            raise wrong(f"{where}.{name}_samples", "the first of them is not the shown answer's")
 
 
 def _check_text(record: Quality) -> None:

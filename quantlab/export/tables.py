@@ -7,6 +7,7 @@ import statistics
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from quantlab import trust
 from quantlab.export import wire
 from quantlab.export.comparisons import run_data
 from quantlab.export.pieces import model_data
@@ -26,6 +27,8 @@ COMPARISON_COLUMNS = (
     *("ttft_s", "itl_median_s", "itl_p95_s", "decode_tokens_per_s", "prefill_tokens_per_s", "timings_count"),
     *("peak_bytes", "kv_cache_bytes", "bandwidth_share", "nonfinite", "new_tokens", "first_divergence"),
     *("kld_mean", "kld_max", "same_top", "prompt", "text"),
+    *("ttft_median_s", "decode_median_tokens_per_s", "ttft_spread", "decode_spread", "answers_timed", "speed_doubt"),
+    "positions",
 )
 _SPREAD = ("mean", "se", "median", "p90", "p99", "p999", "max")
 #: The first columns of a quality run's CSV; those of its tasks follow, `NAME.acc` and so on.
@@ -38,6 +41,7 @@ QUALITY_COLUMNS = (
     *(f"kld_reverse_{name}" for name in _SPREAD),
     *("same_top", "same_top_se", "delta_p_mean", "delta_p_rms", "ppl", "ppl_se", "ppl_ratio", "ppl_ratio_se"),
     *("nonfinite", "excluded"),
+    *("decode_spread", "answers_timed", "speed_doubt", "positions"),
 )
 TASK_COLUMNS = ("items", "acc", "acc_se", "acc_norm", "acc_norm_se", "flips_lost", "flips_won", "mcnemar_p", "metric")
 
@@ -103,6 +107,20 @@ def _comparison_row(comparison: Comparison, run: Run) -> Row:
         "same_top": sum(it.same_top for it in run.differences) / len(klds) if klds else None,
         "prompt": comparison.prompt,
         "text": run.text,
+        "ttft_spread": trust.spread(run.ttft_samples),
+        "positions": len(klds) or None,
+        **_speed(run),
+    }
+
+
+def _speed(run: Run | QualityRun) -> Row:
+    """What tells whether its decode speed bears a claim."""
+    if not run.decode_tokens_per_s:
+        return {}
+    count = len(run.decode_samples) or 1
+    return {
+        **{"decode_spread": trust.spread(run.decode_samples), "answers_timed": count},
+        "speed_doubt": trust.doubt(run) or None,
     }
 
 
@@ -127,6 +145,8 @@ def _quality_row(quality: Quality, run: QualityRun) -> Row:
         "text": quality.text.name,
         "scored": quality.text.scored,
         "noise_floor_kld": quality.noise_floor.kld.mean if quality.noise_floor else None,
+        "positions": run.fidelity.tokens if run.fidelity else None,
+        **_speed(run),
     }
 
 
@@ -137,9 +157,10 @@ _COMPARISON_TABLE: tuple[_Column, ...] = (
     ("bits/weight", "bits_per_weight", 1),
     ("peak MB", "peak_bytes", 1e-6),
     ("load s", "load_s", 1),
-    ("TTFT ms", "ttft_s", 1e3),
+    ("TTFT ms", "ttft_median_s", 1e3),
     ("ITL median ms", "itl_median_s", 1e3),
-    ("decode tok/s", "decode_tokens_per_s", 1),
+    ("decode tok/s", "decode_median_tokens_per_s", 1),
+    ("± %", "decode_spread", 100),
     ("mean KLD nats", "kld_mean", 1),
     ("same top %", "same_top", 100),
     ("first difference at token", "first_divergence", 1),
@@ -148,6 +169,7 @@ _QUALITY_TABLE: tuple[_Column, ...] = (
     ("stored MB", "stored_bytes", 1e-6),
     ("bits/weight", "bits_per_weight", 1),
     ("decode tok/s", "decode_tokens_per_s", 1),
+    ("± %", "decode_spread", 100),
     ("mean KLD nats", "kld_mean", 1),
     ("± SE", "kld_se", 1),
     ("KLD 99 %", "kld_p99", 1),
@@ -206,10 +228,19 @@ def _table(columns: Sequence[_Column], rows: Sequence[Row], runs: Sequence[Run |
     lines = [titles, ("---", *["---:"] * len(columns), "---")]
     for row, run in zip(rows, runs, strict=True):
         figures = (_figure(row.get(name), scale) for _, name, scale in columns)
-        caution = run.caution if isinstance(run, Run) else None
-        note = f"{run.error} {run.advice}" if run.error else "stopped early" if run.stopped else caution or ""
-        lines.append((_line(run.precision), *figures, _line(note)))
+        lines.append((_line(run.precision), *figures, _line(_note(run, row))))
     return [f"| {' | '.join(cells)} |" for cells in lines]
+
+
+def _note(run: Run | QualityRun, row: Row) -> str:
+    """What to know of a run's figures."""
+    if run.error:
+        return f"{run.error} {run.advice}"
+    caution = run.caution if isinstance(run, Run) else None
+    doubt = row.get("speed_doubt")
+    few = trust.few(row.get("positions") or 0)
+    said = ("stopped early" if run.stopped else caution, f"speed not compared: {doubt}" if doubt else "")
+    return "; ".join(filter(None, (*said, f"KLD and same top {few}" if few else "")))
 
 
 def _figure(value: float | None, scale: float = 1) -> str:

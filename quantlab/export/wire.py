@@ -24,6 +24,7 @@ R = TypeVar("R")
 LATER: frozenset[str] = frozenset(
     {"Peak.device", "Run.identity", "Run.metrics", "QualityRun.decode_samples", "QualityRun.identity"}
     | {"QualityRun.metrics", "QualityRun.nonfinite", "QualitySettings.noise_floor"}
+    | {"Run.ttft_samples", "Run.decode_samples", "Run.cpu", "QualityRun.cpu"}
 )
 #: By so much a sum of float32 may pass the end of its range.
 _ROUNDING = 1e-5

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from statistics import median
 from typing import Literal
 
 from quantlab.records.asked import Model, Settings
@@ -114,11 +115,41 @@ class Timing:
     @property
     def decode_tokens_per_s(self) -> float | None:
         """(n - 1) / (time of last token - time of first token)."""
-        return len(self.itl_s) / sum(self.itl_s) if self.itl_s else None
+        took = sum(self.itl_s)
+        return len(self.itl_s) / took if took else None
 
     @property
     def prefill_tokens_per_s(self) -> float:
         return self.prompt_tokens / self.ttft_s
+
+
+@dataclass(frozen=True)
+class CpuUse:
+    """The processor while answers were timed, all of a column together, in seconds.
+
+    `wall_s` by the clock, `own_s` of this process with all its threads, `others_s` of everything else on the `cores`
+    that it may use (None: the system does not tell). `threads` are those that compute; `load` is the load average of
+    the last minute, this process included.
+    """
+
+    wall_s: Amount
+    own_s: Amount
+    others_s: Amount | None
+    cores: int
+    threads: int
+    load: Amount | None = None
+
+    def __add__(self, other: "CpuUse") -> "CpuUse":
+        loads = [load for load in (self.load, other.load) if load is not None]
+        unknown = self.others_s is None or other.others_s is None
+        return CpuUse(
+            self.wall_s + other.wall_s,
+            self.own_s + other.own_s,
+            None if unknown else self.others_s + other.others_s,
+            other.cores,
+            other.threads,
+            max(loads, default=None),
+        )
 
 
 def why_not_finite(compute_dtype: str) -> str:
@@ -142,6 +173,8 @@ class Run:
     `timings_count` is False (a race), the times were spoilt by other variants. `stopped` marks a partial answer.
     `identity` is a digest of the files that all this follows from, the reference's included; empty: not known.
     `metrics` is the version of the definitions that the figures follow (`fidelity.METRICS`); 0: before it was told.
+    `ttft_samples` and `decode_samples` are of every answer that was timed, the shown one first, whose own `timing` is;
+    `cpu` is the processor meanwhile. All three are empty in what was measured before answers were timed again.
     """
 
     precision: str
@@ -162,6 +195,19 @@ class Run:
     stopped: bool = False
     identity: str = ""
     metrics: int = 0
+    ttft_samples: tuple[Amount, ...] = ()
+    decode_samples: tuple[Amount, ...] = ()
+    cpu: CpuUse | None = None
+
+    @property
+    def ttft_s(self) -> float | None:
+        """The median over the answers that were timed."""
+        return median(self.ttft_samples) if self.ttft_samples else self.timing and self.timing.ttft_s
+
+    @property
+    def decode_tokens_per_s(self) -> float | None:
+        """The median over the answers that were timed."""
+        return median(self.decode_samples) if self.decode_samples else self.timing and self.timing.decode_tokens_per_s
 
     @property
     def caution(self) -> str | None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from quantlab.records.asked import Calibration, Model, Placement
-from quantlab.records.measured import Load, Machine
+from quantlab.records.measured import CpuUse, Load, Machine
 from quantlab.records.ranges import Amount, Cosine, PercentPoints, Share
 
 #: The quantiles that a `Spread` names, as shares.
@@ -160,7 +160,8 @@ class QualityRun:
     `decode_tokens_per_s` is the median of `decode_samples`, the speeds of several answers, in their order. `identity`
     is a digest of the files that all this follows from, the reference's included; empty: not known. `metrics` is the
     version of the definitions that the figures follow (`fidelity.METRICS`); 0: older than that was told. `nonfinite`
-    counts the logits that were infinite or not a number where they left no figures at all; else `fidelity` does.
+    counts the logits that were infinite or not a number where they left no figures at all; else `fidelity` does. `cpu`
+    is the processor while those answers were timed; None in what was measured before that was told.
     """
 
     precision: str
@@ -178,6 +179,7 @@ class QualityRun:
     identity: str = ""
     metrics: int = 0
     nonfinite: int = 0
+    cpu: CpuUse | None = None
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,11 @@ from statistics import median
 from rich.markup import escape
 from rich.table import Table
 
-from quantlab import units
+from quantlab import trust, units
 from quantlab.errors import Stopped
-from quantlab.events import Done, Event, Finished, Loading, NotKept, ReferenceMoved, Started, Token
+from quantlab.events import Done, Event, Finished, Loading, NotKept, ReferenceMoved, Started, TimingAgain, Token
 from quantlab.records import Comparison, Run
-from quantlab.terminal.progress import Line, interrupt_sets
+from quantlab.terminal.progress import Line, ended, interrupt_sets
 from quantlab.terminal.screen import Screen
 from quantlab.terminal.tables import NAME_WIDTH, broken, caution, narrow
 
@@ -28,11 +28,18 @@ def follow(events: Iterator[Event], stop: threading.Event) -> Done:
                     line.tell(f"{len(names)} precisions")
                 case Loading(precision=name, done=done, total=total, what=what):
                     line.tell(f"load {name}" if name else "download", done, total, what)
+                    line.stage(f"{name}: loading" if name else "fetching the model")
                 case Token(precision=name, index=index):
                     line.tell(name, index + 1, what="tokens")
+                    if index == 0:
+                        line.stage(f"{name}: answering")
+                case TimingAgain(precision=name, answers=answers):
+                    line.tell(name, answers, what="answers timed")
+                    line.stage(f"{name}: timing again")
                 case Finished(run=run):
                     what = "failed" if run.error else "tokens, stopped" if run.stopped else "tokens, done"
                     line.tell(run.precision, len(run.token_ids), what=what)
+                    line.stage(f"{run.precision}: {ended(run)}")
                 case ReferenceMoved(why=why):
                     line.warn(why)
                 case NotKept(why=why):
@@ -65,6 +72,11 @@ def show(comparison: Comparison, console: Screen | None = None, replayed: bool =
     console.print(f"{escape(machine.device)}, {machine.cores} cores{bandwidth}", style="dim")
     if comparison.settings.race:
         console.print("[yellow]All ran at once: these timings do not count.[/]")
+    elif said := trust.said([run for run in comparison.runs if not run.error]):
+        console.print(escape(said), highlight=False)
+    for few in dict.fromkeys(trust.few(len(run.differences)) for run in comparison.runs if run.differences):
+        if few:
+            console.print(f"[yellow]* {few}[/]")
 
 
 def _notes(run: Run) -> tuple[str, ...]:
@@ -119,8 +131,9 @@ def _memory_cells(run: Run) -> Iterator[str]:
 
 def _speed_cells(run: Run) -> Iterator[str]:
     timing, differences = run.timing, run.differences
-    yield units.seconds(timing and timing.ttft_s)
+    few = "*" if trust.few(len(differences)) else ""
+    yield units.seconds(run.ttft_s) + trust.around(run.ttft_samples)
     yield units.seconds(median(timing.itl_s) if timing and timing.itl_s else None)
-    yield units.number(timing and timing.decode_tokens_per_s)
-    yield units.percent(sum(d.same_top for d in differences) / len(differences) if differences else None)
-    yield units.number(sum(d.kld for d in differences) / len(differences) if differences else None)
+    yield units.number(run.decode_tokens_per_s) + trust.around(run.decode_samples)
+    yield units.percent(sum(d.same_top for d in differences) / len(differences) if differences else None) + few
+    yield units.number(sum(d.kld for d in differences) / len(differences) if differences else None) + few

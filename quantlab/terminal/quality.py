@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from rich.markup import escape
 
-from quantlab import units
+from quantlab import trust, units
 from quantlab.advice import advise
 from quantlab.charts.scored import accuracy, why_absent, with_error
 from quantlab.errors import Stopped
@@ -20,11 +20,16 @@ from quantlab.events import (
     ReferenceMoved,
 )
 from quantlab.records import Quality, QualityRun
-from quantlab.terminal.progress import Line, interrupt_sets
+from quantlab.terminal.progress import Line, ended, interrupt_sets
 from quantlab.terminal.screen import Screen
 from quantlab.terminal.tables import NAME_WIDTH, broken, caution, narrow, printable
 
-_STAGES = {"speed": "speed", "text": "reading", "tasks": "tasks", "layers": "layers"}
+_STAGES = {"speed": "speed", "text": "reading", "tasks": "tasks", "layers": "layers", "again": "speed again"}
+#: The same where each is a line of its own.
+_TOLD = {"speed": "measuring its speed", "text": "reading the text", "tasks": "answering the tasks"} | {
+    "layers": "looking into its layers",
+    "again": "timing again",
+}
 _DISTANCE = ("KLD (nats)", "99 %", "same top")
 _COST = ("perplexity ratio", "stored", "tokens/s")
 
@@ -41,10 +46,13 @@ def follow_quality(events: Iterator[QualityEvent], stop: threading.Event) -> Qua
                     line.tell("text", text.scored, what=f"tokens of {text.name}")
                 case Loading(precision=name, done=done, total=total, what=what):
                     line.tell(f"load {name}" if name else "download", done, total, what)
+                    line.stage(f"{name}: loading" if name else "fetching the model")
                 case Measuring(precision=name, stage=stage, done=done, total=total, left_s=left):
                     what = f"{_STAGES[stage]}, {units.seconds(left)} left" if left else _STAGES[stage]
                     line.tell(name, done, total, what)
+                    line.stage(f"{name}: {_TOLD[stage]}")
                 case Measured(run=run):
+                    line.stage(f"{run.precision}: {ended(run)}")
                     line.tell(run.precision, what="failed" if run.error else "stopped" if run.stopped else "done")
                 case ReferenceMoved(why=why):
                     line.warn(why)
@@ -72,6 +80,8 @@ def show_quality(quality: Quality, bound: float, memory: int | None = None, cons
         for run in quality.runs:
             figures.add_row(escape(broken(run.precision, NAME_WIDTH)), *cells(run, quality))
         console.print(figures, end="\n\n")
+    for few in {trust.few(run.fidelity.tokens) for run in quality.runs if run.fidelity} - {""}:
+        console.print(f"[yellow]* {few}[/]\n")
     _show_tasks(quality, console)
     if quality.noise_floor is not None:
         floor = with_error(quality.noise_floor.kld.mean, quality.noise_floor.kld.se)
@@ -105,7 +115,7 @@ def _distance_cells(run: QualityRun, quality: Quality) -> Iterator[str]:
         yield "reference" if found else units.NONE
         yield from (units.NONE, units.NONE)
         return
-    yield with_error(found.kld.mean, found.kld.se)
+    yield with_error(found.kld.mean, found.kld.se) + ("*" if trust.few(found.tokens) else "")
     yield units.number(found.kld.p99)
     yield units.percent(found.same_top)
 
@@ -117,7 +127,7 @@ def _cost_cells(run: QualityRun, quality: Quality) -> Iterator[str]:
     else:
         yield with_error(found.ppl.ratio, found.ppl.ratio_se) if found else units.NONE
     yield units.size(run.load and run.load.stored_bytes)
-    yield units.number(run.decode_tokens_per_s)
+    yield units.number(run.decode_tokens_per_s) + trust.around(run.decode_samples)
 
 
 def _show_tasks(quality: Quality, console: Screen) -> None:

@@ -51,6 +51,8 @@ def _state(column: Column, view: View) -> str:
             return "warming up"
         case "writing":
             return f"writing · {_count(column.tokens)}"
+        case "timing":
+            return f"timing again · {_count(column.tokens)}"
         case "done":
             return _count(column.tokens)
         case "stopped":

@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
-from quantlab import units
+from quantlab import trust, units
 from quantlab.measure.statistics import mean, median, percentile
-from quantlab.records import Load, Run, Timing
+from quantlab.records import Load, Run
 
 
 @dataclass(frozen=True)
@@ -28,8 +28,8 @@ NOT_YET = units.NONE
 def headline(run: Run | None, load: Load | None, reference: str) -> tuple[Figure, ...]:
     """The figures that a comparison is about, always the same rows: a dash for each that is not known yet."""
     return (
-        _rate(run.timing if run else None),
-        _first_token(run.timing if run else None),
+        _rate(run),
+        _first_token(run),
         _bytes("Weights stored", load.stored_bytes if load else None, "stored_bytes", "stored_bytes"),
         _bits("Bits per weight", load.bits_per_weight if load else None, "whole model"),
         *_fidelity(run, reference),
@@ -40,7 +40,7 @@ def details(run: Run | None, load: Load | None) -> tuple[Figure, ...]:
     """Every other figure that was measured; what was not is left out."""
     rows: list[Figure] = []
     if run and run.timing:
-        rows += _times(run.timing)
+        rows += _times(run)
     if run and run.bandwidth_share is not None:
         share = run.bandwidth_share
         rows.append(
@@ -66,26 +66,31 @@ def remarks(run: Run | None, load: Load | None) -> tuple[str, ...]:
     """Sentences that belong to the figures: why memory changed, that a race's times do not count."""
     found = [run.caution] if run and run.caution else []
     found += load.notes if load else ()
+    if run and (few := trust.few(len(run.differences))):
+        found.append(f"Its distance and agreement are {few}.")
     if run and run.timing and not run.timings_count:
         found.append("Ran in a race: its times do not count.")
+    elif run and run.decode_tokens_per_s and (doubt := trust.doubt(run)):
+        found.append(f"Its speed is not compared with others: {doubt}.")
     return tuple(found)
 
 
-def _rate(timing: Timing | None) -> Figure:
-    rate = timing.decode_tokens_per_s if timing else None
-    if rate is None:
-        return Figure("Speed", NOT_YET, "decode tokens per second", anchor="decode_tokens_per_s")
-    return Figure(
-        "Speed", units.rate(rate), "decode tokens per second", f"{rate!r} tokens/s", anchor="decode_tokens_per_s"
-    )
+def _rate(run: Run | None) -> Figure:
+    name, term = "Speed", "decode tokens per second"
+    if run is None or run.decode_tokens_per_s is None:
+        return Figure(name, NOT_YET, term, anchor="decode_tokens_per_s")
+    exact = f"{run.decode_tokens_per_s!r} tokens/s, {trust.answers(run.decode_samples)}"
+    return Figure(name, trust.speed(run), term, exact, anchor="decode_tokens_per_s")
 
 
-def _first_token(timing: Timing | None) -> Figure:
+def _first_token(run: Run | None) -> Figure:
     name, term = "First token after", "time to first token (TTFT)"
-    if timing is None:
+    if run is None or run.ttft_s is None:
         return Figure(name, NOT_YET, term, anchor="ttft_s")
-    exact = units.exact_seconds(timing.ttft_s)
-    return Figure(name, units.seconds(timing.ttft_s), term, exact, anchor="ttft_s")
+    value = units.seconds(run.ttft_s) + trust.around(run.ttft_samples)
+    each = ", ".join(map(units.seconds, run.ttft_samples)) if len(run.ttft_samples) > 1 else ""
+    exact = units.exact_seconds(run.ttft_s) + (f", the median of {each}" if each else "")
+    return Figure(name, value, term, exact, anchor="ttft_s")
 
 
 def _fidelity(run: Run | None, reference: str) -> tuple[Figure, Figure]:
@@ -99,16 +104,39 @@ def _fidelity(run: Run | None, reference: str) -> tuple[Figure, Figure]:
             Figure(kld_name, NOT_YET, kld_term, anchor="kld"),
         )
     count = len(run.differences)
-    same = sum(it.same_top for it in run.differences)
+    same, few = sum(it.same_top for it in run.differences), trust.few(count)
+    more = f", {few}" if few else ""
     kld = mean([it.kld for it in run.differences])
     return (
-        Figure(same_name, units.percent(same / count), same_term, f"{same} of {count} tokens", anchor="same_top"),
-        Figure(kld_name, units.nats(kld), kld_term, f"{kld!r} nats", anchor="kld"),
+        Figure(same_name, units.percent(same / count), same_term, f"{same} of {count} tokens{more}", anchor="same_top"),
+        Figure(kld_name, units.nats(kld), kld_term, f"{kld!r} nats{more}", anchor="kld"),
     )
 
 
-def _times(timing: Timing) -> list[Figure]:
-    rows = []
+def _times(run: Run) -> list[Figure]:
+    """Those of the answer that is shown; the headline has the medians of all that were timed."""
+    timing, rows = run.timing, []
+    if len(run.ttft_samples) > 1:
+        rows.append(
+            Figure(
+                "First token, this answer",
+                units.seconds(timing.ttft_s),
+                "TTFT of the answer shown",
+                units.exact_seconds(timing.ttft_s),
+                anchor="ttft_s",
+            )
+        )
+    if len(run.decode_samples) > 1:
+        rate = timing.decode_tokens_per_s
+        rows.append(
+            Figure(
+                "Speed, this answer",
+                units.rate(rate),
+                "decode tokens per second of the answer shown",
+                f"{rate!r} tokens/s",
+                anchor="decode_tokens_per_s",
+            )
+        )
     if timing.itl_s:
         middle, late = median(timing.itl_s), percentile(timing.itl_s, 95)
         rows.append(

@@ -156,7 +156,7 @@ def _status(view: View, running: bool) -> str:
 
 
 def _doing(column: Column) -> str:
-    return {"loading": "Loading", "warming": "Warming up"}.get(column.state, "Writing:")
+    return {"loading": "Loading", "warming": "Warming up", "timing": "Timing again:"}.get(column.state, "Writing:")
 
 
 def waiting() -> str:

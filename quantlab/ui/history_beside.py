@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields
 from html import escape
 from typing import Any
 
-from quantlab import units
+from quantlab import trust, units
 from quantlab.charts import scored
 from quantlab.charts.scored import with_error
 from quantlab.errors import BadInput
@@ -24,6 +24,7 @@ class Measure:
 
     `points` sets the two beside each other by B - A, in percent points, in place of B / A. `anchor` as in the columns.
     `of_text`: it follows from the text that was read and from the reference, so that it relates to none of another.
+    `alike`: it is a time, which relates to another only where both bear it (see `trust`), and says whether two differ.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Measure:
     points: bool = False
     of_text: bool = False
     told_of: Callable[[Any], str] | None = None
+    alike: Callable[[Any, Any], bool] | None = None
 
     def shown(self, run: Any) -> str:
         """The figure of a run as text, with its error where it has one."""
@@ -52,6 +54,24 @@ def _fidelity(read: Callable[[Any], float | None]) -> Callable[[QualityRun], flo
     return lambda run: read(run.fidelity) if run.fidelity else None
 
 
+def _doubt(a: Run | QualityRun, b: Run | QualityRun) -> str:
+    return next((f"{letter}: {why}" for letter, run in (("A", a), ("B", b)) if (why := trust.doubt(run))), "")
+
+
+def _alike_speed(a: Run | QualityRun, b: Run | QualityRun) -> bool:
+    return not trust.apart(a, b)
+
+
+def _alike_first(a: Run, b: Run) -> bool:
+    return not trust.differ(a.ttft_s, b.ttft_s, a.ttft_samples, b.ttft_samples)
+
+
+_SPEED = Measure(
+    "Speed", lambda run: run.decode_tokens_per_s, units.rate, "decode_tokens_per_s", told_of=trust.speed,
+    alike=_alike_speed,
+)  # fmt: skip
+
+
 def _middle(timing: Timing) -> float | None:
     return median(timing.itl_s) if timing.itl_s else None
 
@@ -63,9 +83,12 @@ _WEIGHTS = (
 COMPARISON = (
     *_WEIGHTS,
     Measure("Load", _load("load_s"), units.seconds, "load_s"),
-    Measure("First token after", _timing(lambda it: it.ttft_s), units.seconds, "ttft_s"),
-    Measure("Between tokens, median", _timing(_middle), units.seconds, "itl_s"),
-    Measure("Speed", _timing(lambda it: it.decode_tokens_per_s), units.rate, "decode_tokens_per_s"),
+    Measure(
+        "First token after", lambda run: run.ttft_s, units.seconds, "ttft_s",
+        told_of=lambda run: units.seconds(run.ttft_s) + trust.around(run.ttft_samples), alike=_alike_first,
+    ),
+    Measure("Between tokens, median", _timing(_middle), units.seconds, "itl_s", alike=lambda *_: False),
+    _SPEED,
     Measure("Peak", lambda run: run.peak.bytes if run.peak else None, units.size, "peak_bytes"),
     Measure("Distance (KLD)", lambda run: _mean([it.kld for it in run.differences]), units.nats, "kld", of_text=True),
     Measure(
@@ -75,7 +98,7 @@ COMPARISON = (
 )  # fmt: skip
 QUALITY = (
     *_WEIGHTS,
-    Measure("Speed", lambda run: run.decode_tokens_per_s, units.rate, "decode_tokens_per_s"),
+    _SPEED,
     Measure(
         "Distance (mean KLD)", _fidelity(lambda it: it.kld.mean), units.nats, "kld", of_text=True,
         told_of=lambda run: with_error(run.fidelity.kld.mean, run.fidelity.kld.se, "nats"),
@@ -206,9 +229,12 @@ def _row(measure: Measure, a: Any, b: Any, related: bool) -> str:
         f'<td class="num" title="{escape(repr(value)) if value is not None else ""}">{escape(measure.shown(run))}</td>'
         for value, run in zip(values, (a, b), strict=True)
     )
-    told = relation(*values, points=measure.points) if related else units.NONE
+    told, why = relation(*values, points=measure.points) if related else units.NONE, ""
+    if measure.alike and None not in values and told != SAME:
+        why = _doubt(a, b)
+        told = "not compared" if why else "no difference" if measure.alike(a, b) else told
     name = f'<a class="define" href="#{measure.anchor}">{escape(measure.name)}</a>'
-    return f'<tr><th scope="row">{name}</th>{cells}<td class="num">{told}</td></tr>'
+    return f'<tr><th scope="row">{name}</th>{cells}<td class="num" title="{escape(why)}">{told}</td></tr>'
 
 
 def relation(a: float | None, b: float | None, *, points: bool = False) -> str:

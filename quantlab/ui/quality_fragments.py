@@ -21,9 +21,10 @@ _STAGES = {
     "text": "reading the text",
     "tasks": "answering the tasks",
     "layers": "looking into its layers",
+    "again": "timing again",
 }
 #: What the steps of a stage are; where nobody counts them, nothing.
-_UNITS = {"speed": "tokens", "text": "tokens", "tasks": "answers", "layers": ""}
+_UNITS = {"speed": "answers", "again": "answers", "text": "tokens", "tasks": "answers", "layers": ""}
 
 
 def tasks_told(bundled: Sequence[BundledTask]) -> str:

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
-from quantlab import units
+from quantlab import trust, units
 from quantlab.charts import style
-from quantlab.charts.scored import accuracy, is_floor, scatter, with_error, within_floor
+from quantlab.charts.scored import accuracy, is_floor, with_error, within_floor
 from quantlab.records import Fidelity, Quality, QualityRun, TaskScore
 from quantlab.ui import fragments
 from quantlab.ui.quality_view import QualityView, Variant
@@ -114,7 +114,7 @@ def _fidelity(found: Fidelity | None, quality: Quality | None, reference: bool) 
             Cell("1", value, f"{ppl.value!r}"),
         )
     remark = "within the noise floor" if quality and within_floor(quality, found.kld.mean) else ""
-    excluded = f"{found.excluded:,} positions left out" if found.excluded else ""
+    excluded = trust.few(found.tokens) or (f"{found.excluded:,} positions left out" if found.excluded else "")
     return (
         Cell(with_error(found.kld.mean, found.kld.se), excluded or remark, f"{found.kld.mean!r} nats"),
         Cell(units.percent(found.same_top), f"± {same_se}", f"{found.same_top!r}"),
@@ -131,7 +131,10 @@ def _speed(run: QualityRun | None) -> Cell:
         return Cell()
     each = ", ".join(units.number(speed) for speed in run.decode_samples)
     exact = f"{run.decode_tokens_per_s!r} tokens/s{f', the median of {each}' if each else ''}"
-    return Cell(units.rate(run.decode_tokens_per_s), scatter(run.decode_samples), exact)
+    doubt = trust.doubt(run)
+    count = len(run.decode_samples)
+    beneath = "not compared" if doubt else f"median of {count}"
+    return Cell(trust.speed(run), beneath, f"{exact}: {doubt}" if doubt else exact)
 
 
 def _memory(one: Variant) -> Cell:

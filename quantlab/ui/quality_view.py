@@ -88,11 +88,16 @@ def fold(view: QualityView, event: events.QualityEvent, at: float) -> QualityVie
             return _with(view, event.precision, state="loading")
         case events.Loaded():
             return _with(view, event.precision, state="measuring", load=event.load)
+        case events.Measuring(stage="again"):
+            return replace(view, step=Step(event.precision, event.stage, event.done, event.total, event.what))
         case events.Measuring():
             step = Step(event.precision, event.stage, event.done, event.total, event.what, event.left_s)
             return _with(replace(view, step=step), event.precision, state="measuring")
         case events.Measured():
             took = None if event.run.stopped else at - view.since
+            before = next((it.took_s for it in view.ended if it.precision == event.run.precision), None)
+            if before is not None:  # timed again: it had taken its time already
+                return _finish(replace(view, step=None, since=at), event.run, took_s=before)
             return _finish(replace(view, step=None, since=at), event.run, took_s=took)
         case events.QualityDone():
             for run in event.quality.runs:

@@ -6,8 +6,8 @@ from typing import Literal
 from quantlab import events
 from quantlab.records import Comparison, Load, Model, Run
 
-State = Literal["waiting", "loading", "warming", "writing", "done", "failed", "stopped"]
-ACTIVE = ("loading", "warming", "writing")
+State = Literal["waiting", "loading", "warming", "writing", "timing", "done", "failed", "stopped"]
+ACTIVE = ("loading", "warming", "writing", "timing")
 ENDED = ("done", "failed", "stopped")
 
 
@@ -92,6 +92,8 @@ def fold(view: View, event: events.Event) -> View:
             return _with(view, event.precision, state="warming", load=event.load)
         case events.Token():
             return _with(view, event.precision, state="writing", text=event.text, tokens=event.index + 1)
+        case events.TimingAgain():
+            return _with(view, event.precision, state="timing")
         case events.Finished():
             return _finish(view, event.run)
         case events.Done():

@@ -6,12 +6,12 @@ from dataclasses import replace
 
 import pytest
 
-from quantlab import units
+from quantlab import trust, units
 from quantlab.charts import difference, latency, memory
 from quantlab.charts.text import visible
 from quantlab.measure.statistics import mean, median, percentile
 from quantlab.records import Comparison, Peak, Run
-from tests.examples import ERRORS, example_comparison
+from tests.examples import ERRORS, QUIET, example_comparison
 
 FIGURES = (memory.figure, latency.figure, difference.figure, difference.summary, difference.probabilities)
 TABLES = (memory.table, latency.table, difference.table)
@@ -159,11 +159,15 @@ def test_latency_holds_the_raw_samples(comparison: Comparison):
     first, speed = (trace for trace in drawn.data if trace.type == "bar")
     medians, late = (trace for trace in drawn.data if trace.type == "scatter")
     for i, name in enumerate(first.y):
-        timing = comparison.run(name).timing
-        assert (first.x[i], speed.x[i]) == (timing.ttft_s, timing.decode_tokens_per_s)
+        run = comparison.run(name)
+        timing = run.timing
+        assert (first.x[i], speed.x[i]) == (run.ttft_s, run.decode_tokens_per_s)
+        assert speed.x[i] == median(run.decode_samples) and speed.x[i] - speed.error_x.arrayminus[i] == pytest.approx(
+            min(run.decode_samples)
+        )
         assert (medians.x[i], late.x[i]) == (median(timing.itl_s), percentile(timing.itl_s, 95))
         shown = [drawn.layout[axis].ticktext[i].split("<br>")[1] for axis in ("yaxis", "yaxis2", "yaxis3")]
-        assert shown == [units.seconds(timing.ttft_s), units.seconds(medians.x[i]), units.rate(speed.x[i])]
+        assert shown == [f"{units.seconds(run.ttft_s)} ± 2 %", units.seconds(medians.x[i]), trust.speed(run)]
 
 
 def test_latency_table_shows_the_same(comparison: Comparison):
@@ -171,12 +175,38 @@ def test_latency_table_shows_the_same(comparison: Comparison):
     run, reference = comparison.run("nf4"), comparison.run("fp32")
     timing = run.timing
     wanted = ("nf4", units.seconds(run.load.load_s), "disk, already quantized", units.seconds(timing.warmup_ttft_s),
-              units.seconds(timing.ttft_s), units.seconds(median(timing.itl_s)),
-              units.seconds(percentile(timing.itl_s, 95)), units.rate(timing.decode_tokens_per_s),
+              f"{units.seconds(run.ttft_s)} ± 2 %", units.seconds(median(timing.itl_s)),
+              units.seconds(percentile(timing.itl_s, 95)), f"{units.rate(run.decode_tokens_per_s)} ± 2 %",
               units.rate(timing.prefill_tokens_per_s), units.percent(run.bandwidth_share),
-              units.ratio(timing.decode_tokens_per_s / reference.timing.decode_tokens_per_s), "")  # fmt: skip
+              units.ratio(run.decode_tokens_per_s / reference.decode_tokens_per_s), "")  # fmt: skip
     assert tuple(rows["nf4"].values()) == wanted
     assert rows["fp32"]["decode speed against the reference"] == "1.00 x"
+
+
+def test_latency_claims_no_speed_that_is_in_doubt(comparison: Comparison):
+    """The note beneath the chart, the table's caption, its ratios and its notes."""
+
+    def note(shown: Comparison) -> str:
+        (found,) = (it.text for it in latency.figure(shown).layout.annotations if it.name == "note")
+        assert found.replace("<br>", " ") in latency.table(shown).caption
+        return found.replace("<br>", " ")
+
+    finished = replace(comparison, runs=tuple(run for run in comparison.runs if not run.stopped and not run.error))
+    fastest = max(finished.runs, key=lambda run: run.decode_tokens_per_s)
+    assert note(finished).startswith(f"Fastest: {fastest.precision}, {trust.speed(fastest)} in 3 answers")
+    busy = changed(finished, "nf4", cpu=replace(QUIET, others_s=2.1))
+    why = "the machine was busy: other programs took 1.4 of 2 cores while it was timed"
+    assert note(busy) == f"Which is the fastest is not said. nf4: {why}."
+    row = dict(zip(latency.COLUMNS, next(it for it in latency.table(busy).rows if it[0] == "nf4"), strict=True))
+    assert row["decode speed against the reference"] == units.NONE and row["note"] == f"speed not compared: {why}"
+
+
+def test_a_few_positions_are_marked_in_the_difference(comparison: Comparison):
+    short = example_comparison(("fp32", "nf4"), errors={}, stopped=None, count=7)
+    (note,) = (it.text for it in difference.summary(short).layout.annotations if it.name == "note")
+    assert note.replace("<br>", " ") == "These figures are from 7 positions only: says little."
+    assert difference.table(short).rows[1][-1] == "from 7 positions only: says little"
+    assert "positions" not in difference.summary(comparison).to_json() + str(difference.table(comparison).rows)
 
 
 def test_a_race_says_that_its_times_do_not_count(comparison: Comparison):

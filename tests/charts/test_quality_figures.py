@@ -185,6 +185,34 @@ def test_the_fronts_line_has_its_points_and_table(example: Quality):
     assert row(table, "nf4")["against the noise floor"].endswith(" x")
 
 
+def test_no_front_is_drawn_by_what_decides_nothing(example: Quality):
+    def told(it: Quality) -> tuple[int, str, set[str]]:
+        drawn, table = quality_map.figure(it), quality_map.table(it)
+        fronts = sum(trace.name == "Pareto front" for trace in drawn.data)
+        yes = {name for name in ("memory", "speed") if any(row(table, one[0])[f"on the front of {name}"] == "yes"
+                                                            for one in table.rows)}  # fmt: skip
+        return fronts, table.caption, yes
+
+    assert told(example)[0] == 2 and "front" not in told(example)[1]
+    fronts, caption, yes = told(quality(runs={"nf4": {"decode_samples": (373.0,), "decode_tokens_per_s": 373.0}}))
+    assert (fronts, yes) == (1, {"memory"})
+    assert caption.endswith("No front by speed is drawn. nf4: only one answer was timed.")
+    few = {run.precision: {"fidelity": replace(run.fidelity, tokens=7)} for run in example.runs if run.fidelity}
+    fronts, caption, yes = told(quality(runs=few))
+    assert (fronts, yes) == (0, set()) and "from 7 positions only: says little" in caption
+
+
+def test_a_lead_within_the_spread_puts_nothing_on_the_front():
+    made = (("a", 100.0, 0.5), ("b", 99.0, 0.1), ("c", 50.0, 0.01))
+    points = [quality_map.Point(name, x, kld, 0.0) for name, x, kld in made]
+
+    def near(one: quality_map.Point, other: quality_map.Point) -> bool:
+        return abs(one.x - other.x) < 5
+
+    assert [it.precision for it in quality_map.front(points, None, True)] == ["c", "b", "a"]
+    assert [it.precision for it in quality_map.front(points, None, True, near)] == ["c", "b"]
+
+
 def test_without_speeds_there_is_one_map():
     slow = {name: {"decode_tokens_per_s": None} for name in ("fp32", "bf16", "nf4", "nf4-dq", "rtn-2")}
     drawn = quality_map.figure(quality(runs=slow))

@@ -24,6 +24,7 @@ from quantlab.records import (
     Quality,
     QualityRun,
     QualitySettings,
+    Run,
     Spread,
     TaskScore,
     TextFacts,
@@ -99,6 +100,7 @@ def _possible(record: Comparison | Quality) -> Comparison | Quality:
     kept = {run.precision: run for run in record.runs}
     runs = [replace(run, load=run.load and _adding_up(run.load)) for run in kept.values()]
     if isinstance(record, Comparison):
+        runs = [_beginning_with_the_shown(run) for run in runs]
         return replace(record, runs=tuple(runs), reference=runs[0].precision)
     scored = record.text.scored % 10_000
     windows = max([1, *(len(run.fidelity.window_kld) for run in runs if run.fidelity)])
@@ -107,6 +109,16 @@ def _possible(record: Comparison | Quality) -> Comparison | Quality:
     if (found := runs[0].fidelity) is not None:
         runs[0] = replace(runs[0], fidelity=replace(found, ppl=replace(found.ppl, value=2.0, ratio=1.0)))
     return replace(record, runs=tuple(runs), reference=runs[0].precision, text=text)
+
+
+def _beginning_with_the_shown(run: Run) -> Run:
+    timing = run.timing
+    speed = timing and timing.decode_tokens_per_s
+    return replace(
+        run,
+        ttft_samples=(timing.ttft_s, *run.ttft_samples) if timing else (),
+        decode_samples=(speed, *run.decode_samples) if speed else (),
+    )
 
 
 def _adding_up(load: Load) -> Load:

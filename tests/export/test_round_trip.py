@@ -236,6 +236,14 @@ def test_figures_that_contradict_each_other_are_refused(path: str, value: Any, n
     assert refused.value.what.startswith(named)
 
 
+@pytest.mark.parametrize("name", ("ttft_samples", "decode_samples"))
+def test_samples_that_do_not_begin_with_the_shown_answer_are_refused(name: str):
+    data = record_data(example_comparison())
+    with pytest.raises(BadInput) as refused:
+        read_json(json.dumps(edited(data, f"runs[0].{name}", [1e9, 1e9])))
+    assert refused.value.what.startswith(f"runs[0].{name}")
+
+
 def test_half_a_character_becomes_the_sign_for_none():
     """A page that shows it cannot be sent: no encoding has it."""
     data = edited(record_data(example_comparison()), "model.name", "a\ud800b")

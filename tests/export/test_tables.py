@@ -7,10 +7,12 @@ from dataclasses import replace
 
 import pytest
 
+from quantlab import trust
 from quantlab.export import quality_data, to_csv, to_markdown
 from quantlab.export.tables import COMPARISON_COLUMNS, QUALITY_COLUMNS, TASK_COLUMNS
 from quantlab.measure.statistics import mean, median, percentile
-from tests.examples import example_comparison
+from quantlab.records import Quality
+from tests.examples import QUIET, example_comparison
 from tests.export.drawing import example_quality
 
 HOSTILE = "=HYPERLINK(1)|<img src=x>\n# `not` *this*"
@@ -33,9 +35,27 @@ def test_a_comparison_is_a_row_for_each_run():
         assert float(row["itl_median_s"]) == pytest.approx(median(run.timing.itl_s))
         assert float(row["itl_p95_s"]) == pytest.approx(percentile(run.timing.itl_s, 95))
         assert float(row["decode_tokens_per_s"]) == run.timing.decode_tokens_per_s
+        assert float(row["decode_median_tokens_per_s"]) == median(run.decode_samples)
+        assert float(row["ttft_median_s"]) == median(run.ttft_samples) and row["answers_timed"] == "3"
+        assert float(row["decode_spread"]) == pytest.approx(trust.spread(run.decode_samples))
+        assert row["speed_doubt"] == "" and row["positions"] == str(len(run.differences) or "")
         assert row["text"] == run.text and int(row["stopped"]) == run.stopped
         if run.differences:
             assert float(row["kld_mean"]) == pytest.approx(mean([it.kld for it in run.differences]))
+
+
+@pytest.mark.parametrize("record", (example_comparison(("fp32", "nf4"), {}, None, 7), example_quality(("fp32", "nf4"))))
+def test_a_figure_that_bears_no_claim_says_so(record):
+    reference, other = record.runs
+    if isinstance(record, Quality):
+        other = replace(other, fidelity=replace(other.fidelity, tokens=7))
+    other = replace(other, cpu=replace(QUIET, others_s=2.1))
+    record = replace(record, runs=(reference, other))
+    why = "the machine was busy: other programs took 1.4 of 2 cores while it was timed"
+    row = rows(to_csv(record))[1]
+    assert row["speed_doubt"] == why and row["positions"] == "7"
+    line = to_markdown(record).strip().split("\n")[-1]
+    assert f"speed not compared: {why}; KLD and same top from 7 positions only: says little" in line
 
 
 def test_one_gap_is_its_own_quantile():

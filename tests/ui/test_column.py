@@ -6,11 +6,13 @@ from html.parser import HTMLParser
 
 import pytest
 
+from quantlab.events import TimingAgain
 from quantlab.records import Candidate, Divergence, Model, Run, Settings
 from quantlab.ui import fragments, panels, picker
 from quantlab.ui.column import render
 from quantlab.ui.offered import Offered, Row
 from quantlab.ui.view import Column, Problem, View, fold
+from tests.examples import QUIET
 from tests.fake_offers import fake_offers, precision
 from tests.fakes import Script, fake_compare
 from tests.fakes import _load as fake_load
@@ -87,6 +89,40 @@ def test_figures_have_units_and_the_exact_value():
     found = html(final("fp32", "nf4"), 1)
     assert "1.12 MB" in found and 'title="1,125,000 bytes"' in found
     assert "tok/s" in found and "13.0 ms" in found and "4.50" in found
+
+
+def test_a_speed_has_its_spread_and_the_answer_its_own_figures():
+    run = final("fp32", "nf4").columns[1].run
+    text = Tags(html(final("fp32", "nf4"), 1)).text
+    assert "tok/s ± 2 %" in text and "13.0 ms ± 2 %" in text
+    assert "Speed, this answer" in text and "First token, this answer" in text and "not compared" not in text
+    assert "median of 3 answers" in html(final("fp32", "nf4"), 1) and len(run.decode_samples) == 3
+
+
+def with_run(view: View, **figures) -> View:
+    columns = (replace(one, run=replace(one.run, **figures)) for one in view.columns)
+    return replace(view, columns=tuple(columns))
+
+
+def test_a_speed_that_bears_no_claim_says_why():
+    view = final("fp32", "nf4")
+    busy = with_run(view, cpu=replace(QUIET, others_s=2.1))
+    assert "not compared with others: the machine was busy: other programs took 1.4 of 2 cores" in html(busy, 1)
+    old = with_run(view, ttft_samples=(), decode_samples=(), cpu=None)
+    assert "not compared with others: only one answer was timed" in html(old, 1) and "this answer" not in html(old, 1)
+    few = with_run(view, differences=view.columns[1].run.differences[:7])
+    assert "are from 7 positions only: says little" in html(few, 1) and "positions only" not in html(view, 1)
+
+
+def test_a_column_that_is_timed_again_shows_its_answer():
+    view = View()
+    for event in fake_compare("demo", ("fp32",), "Hello", Settings(max_new_tokens=8), script=Script(0, 0)):
+        view = fold(view, event)
+        if isinstance(event, TimingAgain):
+            break
+    text = Tags(html(view, 0)).text
+    assert "timing again · 8 tokens" in text and "Mira Toll" in text
+    assert "Timing again: fp32 (1 of 1)." in fragments.status(view, running=True)
 
 
 def test_what_really_ran_is_named():

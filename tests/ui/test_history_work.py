@@ -17,6 +17,7 @@ from quantlab.ui import history_beside
 from quantlab.ui.history_export import FORMATS
 from quantlab.ui.history_opened import Opened
 from quantlab.ui.kept import Kept
+from tests.examples import QUIET
 from tests.quality_examples import quality
 from tests.ui.kept_page import COMPARISON, FORMAT_NAMES, LATER, REQUEST, handlers, upload
 
@@ -41,11 +42,11 @@ def test_figures_of_other_definitions_are_said_to_be_of_another_kind():
 
 
 def test_the_figures_of_both_are_set_in_relation():
-    slower = replace(COMPARISON.run("nf4"), timing=replace(COMPARISON.run("nf4").timing, ttft_s=1.0))
-    fast = replace(slower, timing=replace(slower.timing, ttft_s=0.25))
+    slower = replace(COMPARISON.run("nf4"), ttft_samples=(1.0, 1.01, 0.99))
+    fast = replace(slower, ttft_samples=(0.25, 0.26, 0.24))
     one, other = (replace(COMPARISON, runs=(run,)) for run in (slower, fast))
     page = history_beside.render(one, other)
-    assert '<td class="num" title="1.0">1.00 s</td><td class="num" title="0.25">250 ms</td>' in page
+    assert '<td class="num" title="1.0">1.00 s ± 1 %</td><td class="num" title="0.25">250 ms ± 4 %</td>' in page
     assert "0.250 x" in page and '<th scope="row">Answer</th>' in page
     changed = replace(fast, token_ids=(*fast.token_ids[:3], 1, *fast.token_ids[4:]))
     assert "parts at token 3" in history_beside.render(one, replace(COMPARISON, runs=(changed,)))
@@ -53,6 +54,20 @@ def test_the_figures_of_both_are_set_in_relation():
     assert history_beside.relation(0.625, 0.5, points=True) == "-12 pp"
     assert history_beside.relation(0.0, 0.1) == "-" and history_beside.relation(None, 1.0) == "-"
     assert history_beside.relation(0.0, 0.0) == "same"
+
+
+def test_times_that_bear_no_claim_are_not_related():
+    def beside(**figures) -> str:
+        other = replace(COMPARISON.run("nf4"), ttft_samples=(1.0, 1.01, 0.99), **figures)
+        return history_beside.render(*(replace(COMPARISON, runs=(run,)) for run in (COMPARISON.run("nf4"), other)))
+
+    steady = beside(decode_samples=(10.0, 10.1, 9.9))
+    assert "not compared" not in steady and "no difference" not in steady
+    near = tuple(1.01 * speed for speed in COMPARISON.run("nf4").decode_samples)
+    assert beside(decode_samples=near).count(">no difference<") == 1
+    busy = beside(decode_samples=(10.0, 10.1, 9.9), cpu=replace(QUIET, others_s=2.1))
+    why = "B: the machine was busy: other programs took 1.4 of 2 cores while it was timed"
+    assert busy.count(f'title="{why}">not compared<') == 2 and " x<" not in re.sub("(?s).*>First token", "", busy)
 
 
 def test_two_qualities_show_accuracies_and_what_is_not_alike():

@@ -257,6 +257,25 @@ def test_the_status_tells_states_and_the_line_below_how_far():
     assert "2 of 3 are measured." in quality_fragments.status(failed, running=False)
 
 
+def test_a_row_that_is_timed_again_stays_as_it_was_but_for_its_speed():
+    slow, fast = (replace(quality_run("fp32", "fp32"), decode_tokens_per_s=it) for it in (100.0, 200.0))
+    seen = folded(STARTED, Measured(slow), *(Measured(quality_run(name, "fp32")) for name in STARTED.precisions[1:]))
+    took = seen.variants[0].took_s
+    again = fold(seen, Measuring("fp32", "again", 0, 2, "answers", None), 100)
+    assert again.variants == seen.variants and again.left_s is None
+    assert "fp32: timing again. 3 of 3 done." in quality_fragments.status(again, running=True)
+    assert "left" not in quality_fragments.progress(again)
+    ended = fold(again, Measured(fast), 101)
+    assert ended.variants[0] == replace(seen.variants[0], run=fast) and ended.variants[0].took_s == took
+
+
+def test_a_speed_has_its_spread_or_why_it_is_not_compared():
+    found = quality(("fp32", "nf4"), {}, runs={"nf4": {"decode_samples": (373.0,), "decode_tokens_per_s": 373.0}})
+    html = quality_table.render(folded(STARTED, QualityDone(found)))
+    assert "± 1 %<small>median of 3" in html and "only one answer was timed" in html
+    assert "373 tok/s<small>not compared" in html
+
+
 @pytest.mark.parametrize(
     ("seconds", "told"), [(0.2, "about 1 s"), (12, "about 12 s"), (43, "about 45 s"), (150, "about 2 min")]
 )

@@ -34,7 +34,7 @@ def test_columns_pass_through_their_states_in_order():
         states = tuple(column.state for column in view.columns)
         if not seen or seen[-1] != states:
             seen.append(states)
-    first = ["waiting", "loading", "warming", "writing", "done"]
+    first = ["waiting", "loading", "warming", "writing", "timing", "done"]
     assert seen == [(s, "waiting") for s in first] + [("done", s) for s in first[1:]]
 
 
