@@ -93,12 +93,13 @@ def test_a_column_holds_the_shown_answer_and_its_repeats(llama):
     told = list(events(llama, NAMES, max_new_tokens=12))
     for run in done(told).runs:
         assert is_complete(run)
-        assert len(run.ttft_samples) == len(run.decode_samples) >= trust.ANSWERS
+        assert len(run.ttft_samples) == len(run.decode_samples)
         assert (run.ttft_samples[0], run.decode_samples[0]) == (run.timing.ttft_s, run.timing.decode_tokens_per_s)
         assert min(run.decode_samples) <= run.decode_tokens_per_s <= max(run.decode_samples)
         assert run.cpu.own_s > 0 and run.cpu.wall_s >= sum(run.timing.itl_s)
         counted = [it.answers for it in told if isinstance(it, TimingAgain) and it.precision == run.precision]
         assert counted == list(range(1, len(run.decode_samples)))
+        assert len(run.decode_samples) > 1 or "busy" in trust.doubt(run), "nothing else takes 5 s for 9 of its tokens"
 
 
 def test_repeats_of_a_sampled_answer_draw_the_same_tokens(llama, monkeypatch):
@@ -112,9 +113,10 @@ def test_repeats_of_a_sampled_answer_draw_the_same_tokens(llama, monkeypatch):
             yield step
 
     monkeypatch.setattr(repeats, "decode", decode)
+    monkeypatch.setattr(repeats, "length", lambda *_asked: 6)
     (run,) = compared(llama, ["fp32"], max_new_tokens=12, sample=True, temperature=1.5, seed=5).runs
-    assert len(decoded) == len(run.decode_samples) - 1 and len(set(map(tuple, decoded))) == 1
-    assert tuple(decoded[0][: len(run.token_ids)]) == run.token_ids[: len(decoded[0])]
+    assert len(decoded) == len(run.decode_samples) - 1
+    assert all(tuple(ids[: len(run.token_ids)]) == run.token_ids[: len(ids)] for ids in decoded)
 
 
 def test_nothing_is_repeated_in_a_race(llama):
@@ -132,7 +134,7 @@ def test_stop_ends_the_repeats_at_once_and_keeps_the_answer(llama):
             stop.set()
     first, second = done(told).runs
     assert is_complete(first) and not first.stopped and len(first.token_ids) == 8
-    assert len(first.decode_samples) == 1 and trust.doubt(first) == "only one answer was timed"
+    assert len(first.decode_samples) == len(first.ttft_samples) == 1 and trust.doubt(first)
     assert second.stopped and second.load is None
     assert sum(isinstance(it, TimingAgain) for it in told) == 1
 
@@ -196,7 +198,7 @@ def test_columns_in_memory_are_timed_in_turn_at_the_end(tmp_path):
     for run in told[-1].quality.runs:
         assert last[run.precision] == run, "the history and the page have it too"
         before = first[run.precision].decode_samples
-        assert run.decode_samples[:-2] == before and len(before) >= trust.ANSWERS
+        assert run.decode_samples[:-2] == before != ()
         assert run.cpu.wall_s > first[run.precision].cpu.wall_s
         assert run.fidelity == first[run.precision].fidelity
 
@@ -206,7 +208,7 @@ def test_columns_that_do_not_fit_together_keep_their_first_round(tmp_path):
     told = measured(tmp_path, ("fp32", "bf16"), VariantCache(Loader(), sizes, lambda _device, _held: 12_000_000))
     assert not any(isinstance(it, Measuring) and it.stage == "again" for it in told)
     assert sum(isinstance(it, Measured) for it in told) == 2
-    assert all(len(run.decode_samples) >= trust.ANSWERS for run in told[-1].quality.runs)
+    assert all(run.decode_samples for run in told[-1].quality.runs)
 
 
 def test_stop_in_the_last_rounds_leaves_what_was_measured(tmp_path):

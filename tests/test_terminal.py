@@ -254,7 +254,7 @@ def test_text_of_a_model_is_text_and_no_markup():
 
 def test_the_fastest_is_named_where_the_speeds_bear_it_and_else_the_reason_is():
     quiet = example_comparison(("fp32", "nf4"), errors={}, stopped=None)
-    assert f"Fastest: nf4, {trust.speed(quiet.run('nf4'))} in 3 answers." in " ".join(shown(quiet).split())
+    assert f"Fastest: fp32, {trust.speed(quiet.run('fp32'))} in 3 answers." in " ".join(shown(quiet).split())
     busy = replace(QUIET, others_s=2.1)
     disturbed = replace(quiet, runs=(quiet.runs[0], replace(quiet.runs[1], cpu=busy)))
     told = " ".join(shown(disturbed).split())

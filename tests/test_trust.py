@@ -30,7 +30,7 @@ def test_on_a_quiet_machine_the_fastest_is_claimed_with_its_spread():
     ("other", "reason"),
     [
         (replace(FP32, cpu=BUSY), "the machine was busy: other programs took 1.4 of 2 cores while it was timed"),
-        (timed("fp32", 10.0, 10.1, 15.0), "its speed differed too much from answer to answer (± 25 %)"),
+        (timed("fp32", 10.0, 10.1, 15.0), "its speed differed too much from answer to answer (± 24 %)"),
         (timed("fp32", 10.0), "only one answer was timed"),
         (timed("fp32", 10.0, 10.1), "only 2 answers were timed"),
         (QualityRun("fp32", decode_tokens_per_s=10.0), "only one answer was timed"),

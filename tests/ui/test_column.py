@@ -109,7 +109,9 @@ def test_a_speed_that_bears_no_claim_says_why():
     busy = with_run(view, cpu=replace(QUIET, others_s=2.1))
     assert "not compared with others: the machine was busy: other programs took 1.4 of 2 cores" in html(busy, 1)
     old = with_run(view, ttft_samples=(), decode_samples=(), cpu=None)
-    assert "not compared with others: only one answer was timed" in html(old, 1) and "this answer" not in html(old, 1)
+    assert "not compared with others: only one answer was timed" in html(old, 1) and "Speed, this answer" not in html(
+        old, 1
+    )
     few = with_run(view, differences=view.columns[1].run.differences[:7])
     assert "are from 7 positions only: says little" in html(few, 1) and "positions only" not in html(view, 1)
 
