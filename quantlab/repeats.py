@@ -159,10 +159,10 @@ def further_rounds(
         except QuantlabError:
             return
         for done in range(ROUNDS):
-            for one in ready:
+            for (entrant, _), one in zip(timed, ready, strict=True):
                 yield Measuring(one.precision, "again", done, ROUNDS, "answers", None)
                 run = found[one.precision]
-                added = _added(one, readying, _tokens(run, plan.question))
+                added = _added(entrant, one, readying, _tokens(run, plan.question))
                 if added is None:
                     continue
                 found[one.precision] = with_more(run, added)
@@ -188,11 +188,13 @@ def _tokens(run: QualityRun, question: Question) -> int:
     return min(question.settings.max_new_tokens, max(_LEAST_TOKENS, fitting))
 
 
-def _added(one: Ready, readying: Readying, tokens: int) -> Again | None:
+def _added(entrant: Entrant, one: Ready, readying: Readying, tokens: int) -> Again | None:
+    """One more answer; None where it was stopped, failed, or its files changed under it."""
     clock = CpuClock(computing(readying.device))
     try:
         with telling(one.precision):
             timing = once(one, readying.plan.question, readying.device, readying.stop, tokens)
+            readying.check_unchanged(entrant, one)
     except QuantlabError:
         return None
     return Again((timing,), clock.use()) if timing else None
