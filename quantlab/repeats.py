@@ -24,7 +24,7 @@ from quantlab.running import Answer, Question, Ready
 from quantlab.trust import ANSWERS
 
 #: All repeats of a column take at most so many seconds, and those of all columns of a comparison should take so many.
-COLUMN_S, TOGETHER_S = 5.0, 8.0
+COLUMN_S, TOGETHER_S = 5.0, 6.0
 #: A quality run's answers of a column, right after its load, take about so many seconds at most.
 ROUND_S = 10.0
 #: Rounds of one answer each at the end of a quality run, through all columns that are still in memory.
