@@ -147,7 +147,7 @@ def summary(comparison: Comparison) -> go.Figure:
         drawn.add_trace(_bars(names, values, figures), row=row, col=1)
         labels = [style.label(name, text) for name, text in zip(names, texts, strict=True)]
         drawn.update_yaxes(style.rows_axis(names, labels), row=row, col=1)
-    style.laid_out(drawn, height, few(runs))
+    style.laid_out(drawn, height, few(runs), style.NARROW)
     drawn.update_xaxes(style.axis(range=[0, 1], tickformat=".0%", nticks=6), row=1, col=1)
     drawn.update_xaxes(style.axis(rangemode="tozero", nticks=6), row=2, col=1)
     for title in drawn.layout.annotations:

@@ -1,12 +1,14 @@
 """Time of each variant: to the first token, between tokens, and tokens per second."""
 
+from dataclasses import replace
+
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from quantlab import trust, units
 from quantlab.charts import style
 from quantlab.charts.table import Table, absent, race_note, reason
-from quantlab.charts.text import escaped
+from quantlab.charts.text import escaped, shortened
 from quantlab.measure.statistics import median, percentile
 from quantlab.records import Comparison, Run
 
@@ -14,6 +16,8 @@ _NOTHING = "No precision has answered, so there are no times. The columns above 
 _TITLES = ("Time to first token", "Gaps between tokens (ITL)", "Decode speed, tokens per second")
 # Gaps longer than this many times the longest 95th percentile would squeeze all others into a corner.
 _FAR = 3.0
+# Characters of a name in the note beneath the chart, which is narrow.
+_NAME = 20
 
 
 def figure(comparison: Comparison) -> go.Figure:
@@ -30,14 +34,15 @@ def figure(comparison: Comparison) -> go.Figure:
     for trace in _marks(gapped):
         drawn.add_trace(trace, row=2, col=1)
     drawn.add_trace(_speed(gapped), row=3, col=1)
-    style.laid_out(drawn, height, _note(comparison))
+    style.laid_out(drawn, height, _note(comparison, _NAME), style.NARROW)
     _arrange(drawn, runs, gapped)
     return drawn
 
 
-def _note(comparison: Comparison) -> str:
-    """What the speeds say of each other, or why they do not."""
-    return race_note(comparison) or trust.said(_timed(comparison))
+def _note(comparison: Comparison, longest: int = 1_000) -> str:
+    """What the speeds say of each other, or why they do not; names of at most so many characters."""
+    named = [replace(run, precision=shortened(run.precision, longest)) for run in _timed(comparison)]
+    return race_note(comparison) or trust.said(named)
 
 
 def _timed(comparison: Comparison) -> list[Run]:

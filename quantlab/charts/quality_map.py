@@ -3,7 +3,7 @@
 import itertools
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
@@ -97,7 +97,9 @@ def _front(quality: Quality, points: Sequence[Point], more_is_better: bool) -> l
 
 def _doubted(quality: Quality, points: Sequence[Point]) -> str:
     """Why the speeds of these bear no claim; empty where they do."""
-    return trust.verdict([quality.run(point.precision) for point in points]).why_not
+    runs = [quality.run(point.precision) for point in points]
+    # The note beneath the chart is narrow.
+    return trust.verdict([replace(run, precision=shortened(run.precision, 20)) for run in runs]).why_not
 
 
 def _few(quality: Quality) -> str:

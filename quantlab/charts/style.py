@@ -177,9 +177,15 @@ def legend_height(entries: int) -> int:
     return 19 * math.ceil(entries / 2)
 
 
-def laid_out(figure: "go.Figure", height: int, note: str = "") -> "go.Figure":
-    """`figure` in the common layout, `height` pixels high and as wide as its place, with `note` under the chart."""
-    lines = textwrap.wrap(note, 40)
+NARROW = 26
+
+
+def laid_out(figure: "go.Figure", height: int, note: str = "", wide: int = 40) -> "go.Figure":
+    """`figure` in the common layout, `height` pixels high and as wide as its place, with `note` under the chart.
+
+    `wide` are the characters of the note's lines: beside long names of rows a phone has room for `NARROW`.
+    """
+    lines = textwrap.wrap(note, wide)
     figure.update_layout(
         template="none", paper_bgcolor=CLEAR, plot_bgcolor=CLEAR, autosize=True, height=height + 16 * len(lines),
         font={"color": GREY, "size": 12}, margin={"l": 8, "r": 16, "t": 32, "b": 44 + 16 * len(lines)},
