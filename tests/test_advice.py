@@ -137,11 +137,14 @@ def test_within_the_noise_floor():
     assert "no text tells them apart" in pair.sentence
 
 
-def test_speeds_that_something_disturbed_are_cautioned_of():
-    spoilt = speeds(nf4=(10.0, 100.0, 150.0), bf16=(100.0, 110.0, 120.0))
-    (said,) = (text for text in advise(quality(runs=spoilt), 1.0).cautions if "answer to answer" in text)
-    assert said.startswith("The decode speed of nf4 says little") and "bf16" not in said
-    assert not any("answer to answer" in text for text in advise(quality(), 1.0).cautions)
+def test_a_speed_that_something_disturbed_is_told_once():
+    alone = quality(("fp32",), errors={}, runs=speeds(fp32=(10.0, 100.0, 150.0)))
+    (said,) = (text for text in advise(alone, 1.0).sentences if "answer to answer" in text)
+    assert said.startswith("The decode speed of fp32 says little")
+    several = advise(quality(runs=speeds(nf4=(10.0, 100.0, 150.0))), 1.0)
+    (said,) = (text for text in several.sentences if "answer to answer" in text)
+    assert "nf4" in said and said in several.recommendations
+    assert not any("answer to answer" in text for text in advise(quality(), 1.0).sentences)
 
 
 def test_few_windows_are_cautioned_of_before_anything_is_told_apart():
