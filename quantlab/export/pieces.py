@@ -51,7 +51,8 @@ def checked(data: Any, kind: str) -> Mapping[str, Any]:
 
 def model_data(model: Model) -> dict[str, Any]:
     """A model without its place on this disk: of a folder only the last name is told."""
-    name = wire.last_name(model.name) if model.kind == "folder" else model.name
+    on_disk = model.kind == "folder" or (model.kind == "gguf" and model.name.lower().endswith(".gguf"))
+    name = wire.last_name(model.name) if on_disk else model.name
     told = {"meaningless": model.meaningless, "caution": model.caution}
     return {"name": name, "kind": model.kind, "revision": model.revision} | told
 
@@ -60,7 +61,7 @@ def model_from(data: Any, where: str = "model") -> Model:
     """A model that lies nowhere: `folder` is None."""
     data = wire.obj(data, where, _MODEL)
     return wire.members(
-        Model, data, where, kind=wire.member(data, "kind", ModelKind, where), folder=None, gguf=None, identity=""
+        Model, data, where, kind=wire.member(data, "kind", ModelKind, where), folder=None, gguf=None, identity="", origin=None
     )
 
 

@@ -18,7 +18,6 @@ from quantlab.models import gguf_files, source
 from quantlab.records import Checkpoint, Precision
 from quantlab.settings import AppSettings
 
-SEPARATOR = "::"
 #: The method, and its one precision, of weights that are quantized already.
 STORED = "stored"
 _PATHLIKE = re.compile(r"[./~\\]|[A-Za-z]:|.*[/\\]|.*\.gguf$", re.DOTALL)

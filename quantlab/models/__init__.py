@@ -8,11 +8,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from quantlab.models import architecture, gguf_files, hub, shapes, smollm2, source
+from quantlab.errors import BadInput
+from quantlab.models import architecture, from_gguf, gguf_files, hub, shapes, smollm2, source
 from quantlab.models import folder as folders
 from quantlab.models.held import held_config
 from quantlab.models.identities import check_unchanged, digest, identified, identity
 from quantlab.models.materialize import materialized
+from quantlab.models.from_gguf import file_model
 from quantlab.models.shapes import lazy_state_dict
 from quantlab.records import FOUR_BITS_ONCE, Checkpoint, Model, ModelKind, Progress, TensorInfo, silent
 from quantlab.settings import AppSettings
@@ -25,15 +27,22 @@ __all__ = [
     "context_length",
     "copy_tokenizer",
     "digest",
+    "file_model",
     "identified",
     "identity",
     "known_models",
     "lazy_state_dict",
     "materialized",
     "peek",
+    "peek_main",
     "resolve",
+    "resolve_main",
     "tensors",
 ]
+
+
+#: Between the name of a source and the one of its files that is meant.
+SEPARATOR = "::"
 
 
 @dataclass(frozen=True)
@@ -53,6 +62,24 @@ def resolve(name: str, app: AppSettings, progress: Progress = silent, pick: str 
     ModelError for a model that cannot be found, read or trusted.
     """
     return identified(_found(name, app, progress, pick))
+
+
+def resolve_main(name: str, app: AppSettings, progress: Progress = silent) -> Model:
+    """The model that everything else is compared with: as `resolve`, but a GGUF file (NAME::PICK chooses one of
+    several) is described for transformers too; see `models.from_gguf`."""
+    base, pick = _picked(name, app)
+    found = _found(base, app, progress, pick)
+    return identified(found if found.gguf is None else from_gguf.described(found, name, app, progress))
+
+
+def _picked(name: str, app: AppSettings) -> tuple[str, str | None]:
+    """The name of a source and the one of its files that is meant; in public nothing is picked."""
+    base, separator, pick = name.partition(SEPARATOR)
+    if app.public or not separator:
+        return name, None
+    if not pick.strip():
+        raise BadInput(f"{name!r} names no file.", f"Behind {SEPARATOR} goes the name of a .gguf file, or q4_k_m.")
+    return base.strip(), pick.strip()
 
 
 def _found(name: str, app: AppSettings, progress: Progress = silent, pick: str | None = None) -> Model:
@@ -85,6 +112,17 @@ def peek(name: str, app: AppSettings, pick: str | None = None) -> Checkpoint:
     return checkpoint(_found(name, app, pick=pick))
 
 
+def peek_main(name: str, app: AppSettings) -> Checkpoint:
+    """The same of what `resolve_main` takes. A GGUF file of the Hub that is not here yet is told by its header alone."""
+    base, pick = _picked(name, app)
+    found = peek(base, app, pick)
+    if found.stored_as != gguf_files.STORED_AS:
+        return found
+    if source.parse(base, app).kind == "hub":
+        return replace(found, file=found)
+    return checkpoint(resolve_main(name, app))
+
+
 def _gguf_in(folder: Path, name: str, pick: str | None) -> Path | None:
     """The GGUF file of a folder that is meant, None where its weights are safetensors. Raises ModelError."""
     names = [file.name for file in folder.iterdir()] if folder.is_dir() else []
@@ -96,6 +134,8 @@ def checkpoint(model: Model) -> Checkpoint:
     """What is known of a model on this disk without reading its weights. Raises ModelError."""
     if model.gguf is not None:
         return gguf_files.checkpoint(gguf_files.check(model.gguf, model.name))
+    if model.origin is not None and from_gguf.is_description(model.folder):
+        return from_gguf.checkpoint(model)
     return folders.checkpoint(config(model), tensors(model))
 
 
@@ -105,6 +145,8 @@ def tensors(model: Model) -> dict[str, TensorInfo]:
         return dict(gguf_files.check(model.gguf, model.name).tensors)
     if model.folder is None:
         return shapes.shape_tensors(config(model))
+    if model.origin is not None and from_gguf.is_description(model.folder):
+        return dict(from_gguf.checkpoint(model).tensors)
     return folders.read_tensors(model.folder, model.name)
 
 
@@ -114,6 +156,8 @@ def config(model: Model) -> dict[str, Any]:
         return gguf_files.config(gguf_files.check(model.gguf, model.name))
     if model.folder is None:
         return shapes.shape_config(shapes.canonical(model.name))
+    if model.origin is not None and from_gguf.is_description(model.folder):
+        return from_gguf.config(model)
     return held_config(model.folder, model.name)
 
 

@@ -8,7 +8,7 @@ import math
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, BinaryIO
@@ -162,10 +162,17 @@ class _Reader:
 def read_header(file: Path, name: str) -> GgufHeader:
     """The header of one file; `name` is what the user called it. Raises ModelError where it is damaged or cut short."""
     try:
-        with file.open("rb") as opened:
-            return parse_header(opened, file.stat().st_size, file.name, name)
+        found = file.stat()
+        return _read(str(file), name, found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino)
     except OSError as error:
         raise ModelError(f"{file.name} of {name!r} cannot be read ({error.strerror}).", "Check its rights.") from None
+
+
+@lru_cache(maxsize=16)
+def _read(file: str, name: str, size: int, *_state: int) -> GgufHeader:
+    """Of one state of a file once: a vocabulary of 128,000 tokens takes 0.4 s, and is asked for at every step."""
+    with open(file, "rb") as opened:
+        return parse_header(opened, size, Path(file).name, name)
 
 
 def parse_header(stream: BinaryIO, size: int, file_name: str, name: str) -> GgufHeader:

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from quantlab.errors import ModelError
 from quantlab.models import shapes
+from quantlab.models.gguf_files import part_files
 from quantlab.records import Model
 
 #: Files up to this size are known by all of their content, so that a copied model is recognized.
@@ -65,8 +66,8 @@ def _state(model: Model) -> object:
     if model.folder is None:
         return [model.name]
     try:
-        if model.gguf is not None:
-            return [[model.gguf.name, _fingerprint(model.gguf)]]
+        if (file := model.gguf or model.origin) is not None:
+            return [[part.name, _fingerprint(part)] for part in part_files(file)]
         return [[name, _fingerprint(file)] for name, file in sorted(_files(model.folder))]
     except OSError as error:
         raise ModelError(

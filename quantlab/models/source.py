@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from quantlab.errors import BadInput, ModelError, QuantlabError, unknown
-from quantlab.models import gguf_files, shapes
+from quantlab.models import gguf_files, ollama, shapes
 from quantlab.records import ModelKind
 from quantlab.settings import ASSETS, AppSettings
 
@@ -43,11 +43,10 @@ def parse(typed: str, app: AppSettings) -> Source:
     name = typed.strip()
     if app.public:
         return _allowed(name, app)
-    found = _bundled(name) or _folder(name) or _hub(name)
+    found = _bundled(name) or _ollama(name) or _folder(name) or _hub(name)
     if found is None:
-        raise unknown(
-            "model", typed, [SMOLLM2, *offline_names(), "a local folder", "owner/name of the Hugging Face Hub"]
-        )
+        kinds = ["a local folder or .gguf file", f"{ollama.PREFIX}NAME", "owner/name of the Hugging Face Hub"]
+        raise unknown("model", typed, [SMOLLM2, *offline_names(), *kinds])
     return found
 
 
@@ -122,6 +121,13 @@ def _bundled(name: str) -> Source | None:
     return None
 
 
+def _ollama(name: str) -> Source | None:
+    if not name.casefold().startswith(ollama.PREFIX):
+        return None
+    file = ollama.find(name)
+    return Source("gguf", ollama.PREFIX + name[len(ollama.PREFIX) :], file.parent, gguf=file)
+
+
 def _folder(name: str) -> Source | None:
     if not name:
         return None
@@ -135,7 +141,9 @@ def _folder(name: str) -> Source | None:
             f"The folder {name[:200]!r} cannot be read ({error}).", "Check its name and its rights."
         ) from None
     if is_file and path.suffix.lower() == gguf_files.SUFFIX:
-        return Source("folder", name, path.resolve().parent, gguf=path.resolve())
+        # Links are not followed: in the Hub's cache the file that they lead to has another name.
+        file = path.absolute().with_name(gguf_files.first_part(path.name))
+        return Source("folder", name, file.parent, gguf=file)
     if is_file:
         raise ModelError(
             f"{name!r} is a file.", "Give the folder that holds config.json and the weights, or a .gguf file."

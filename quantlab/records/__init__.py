@@ -6,6 +6,7 @@ was not measured is None, never zero. What each figure means is defined in docs/
 
 from quantlab.records.asked import (
     FOUR_BITS_ONCE,
+    FROM_GGUF,
     RANDOM,
     Calibration,
     Checkpoint,
@@ -54,6 +55,7 @@ from quantlab.records.quality import (
 __all__ = [
     "CONFIDENCE",
     "FOUR_BITS_ONCE",
+    "FROM_GGUF",
     "PARTS",
     "QUANTILES",
     "RANDOM",

@@ -5,12 +5,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-ModelKind = Literal["demo", "folder", "hub", "shape", "package"]
+ModelKind = Literal["demo", "folder", "hub", "shape", "package", "gguf"]
 
 #: Said of a model of the kind `package`.
 FOUR_BITS_ONCE = (
     "These weights come from a package that stores them in 4 bits (Q4_1), so they are not quite the published ones. "
     "They lie on that grid: that file itself, and formats with blocks of 32, look better here than on the original."
+)
+
+#: Said of a model of the kind `gguf`.
+FROM_GGUF = (
+    "The model is a GGUF file. Where that is quantized, the reference too is made of what its bits kept, dequantized: the "
+    "original would be a little better, and how much the file lost of it is not seen here."
 )
 
 #: Said of a model of the kind `shape`.
@@ -28,8 +34,10 @@ def silent(done: int, total: int, what: str) -> None:
 class Model:
     """Weights, tokenizer and configuration from one source. `folder` is None for a shape, which has no weights.
 
-    `gguf` is the file that holds weights and tokenizer both, where the source is one. `identity` is a digest of the
-    state of its files (see `models.identities`), which tells it from what lay there before; empty where nobody looked.
+    `gguf` is the file that holds weights and tokenizer both, where the source is one and llama.cpp is to run it.
+    `origin` is the GGUF file that `folder` was written from, so that transformers and all methods over it can read it
+    too (see `models.from_gguf`). Of a split file both are its first part. `identity` is a digest of the state of its
+    files (see `models.identities`), which tells it from what lay there before; empty where nobody looked.
     """
 
     name: str
@@ -38,6 +46,7 @@ class Model:
     revision: str | None = None
     gguf: Path | None = None
     identity: str = ""
+    origin: Path | None = None
 
     @property
     def meaningless(self) -> bool:
@@ -47,7 +56,7 @@ class Model:
     @property
     def caution(self) -> str | None:
         """What is to be known of the weights themselves before their figures are read."""
-        return {"package": FOUR_BITS_ONCE, "shape": RANDOM}.get(self.kind)
+        return {"package": FOUR_BITS_ONCE, "shape": RANDOM, "gguf": FROM_GGUF}.get(self.kind)
 
 
 @dataclass(frozen=True)
@@ -121,12 +130,14 @@ class Checkpoint:
     """What can be known of a model without its weights: config.json, the tensors and the bytes that they fill.
 
     `stored_as` names how its weights are quantized already (gptq, awq, bitsandbytes, gguf ...); None: they are not.
+    `file` is the GGUF file of which these are the dequantized weights.
     """
 
     config: Mapping[str, Any]
     tensors: Mapping[str, TensorInfo]
     nbytes: int
     stored_as: str | None = None
+    file: "Checkpoint | None" = None
 
 
 @dataclass(frozen=True)

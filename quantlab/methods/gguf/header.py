@@ -5,8 +5,8 @@ from pathlib import Path
 
 from quantlab.errors import ModelError
 from quantlab.methods.gguf.types import TYPES
+from quantlab.models.gguf_files import check
 from quantlab.models.gguf_header import GgufHeader
-from quantlab.models.gguf_header import read_header as read
 from quantlab.records import TensorInfo
 
 _DOWNLOAD_AGAIN = "Download or copy it again."
@@ -17,19 +17,10 @@ _UNREADABLE = "\ufffd"
 def read_header(file: Path, name: str | None = None) -> GgufHeader:
     """Settings and tensors of a GGUF file, checked; `name` is what the user called it.
 
-    Raises ModelError for what is missing, damaged or cut short, and for one part of a split model.
+    Of a split model `file` is the first part, and its header that of all. Raises ModelError for what is missing,
+    damaged or cut short.
     """
-    if not file.is_file():
-        raise ModelError(f"There is no file {file.name!r}.", "Give the path of a .gguf file.")
-    header = read(file, name or file.name)
-    count = header.metadata.get("split.count", 0)
-    if not isinstance(count, int):
-        raise ModelError(f"{file.name} is damaged: split.count is {count!r}, which is no number.", _DOWNLOAD_AGAIN)
-    if count > 1:
-        raise ModelError(
-            f"{file.name} is one part of a model that was split into several.",
-            "Join them first: llama-gguf-split --merge FIRST_PART WHOLE_FILE.",
-        )
+    header = check(file, name or file.name)
     wrong = _settings(header) or _tokens(header) or _tensors(header.tensors.items())
     if wrong:
         raise ModelError(f"{file.name} is damaged: {wrong}.", _DOWNLOAD_AGAIN)
