@@ -63,6 +63,9 @@ def enter(model: Model, name: str, asked: str, app: AppSettings, progress: Progr
     """
     if not is_published(asked):
         chosen = precision(asked)
+        if asked == STORED and model.origin is not None:
+            file = models.identified(models.file_model(model))
+            return Entrant(_as_stored(file, chosen), file)
         return Entrant(chosen if asked != STORED else _as_stored(model, chosen), model)
     published = read(asked)
     check_there(published, app)
@@ -100,11 +103,6 @@ def plan(
     Raises BadInput, ModelError where a checkpoint's tokenizer gives other ids than the model's, Stopped once `stop` is
     set.
     """
-    if model.gguf is not None:
-        raise BadInput(
-            f"{model.name} is a GGUF file, which can be compared with a model but not be one itself.",
-            "Give the original model, whose tokenizer every column shares, and this file as a published checkpoint.",
-        )
     placement = placements.resolve(settings.placement)
     tokenizer = load_tokenizer(model)
     prompt_ids = tuple(encode_prompt(tokenizer, prompt, settings.raw, stop))

@@ -36,7 +36,7 @@ def entered(
     app = app_settings()
 
     def fetch(progress: Progress) -> tuple[Model, tuple[Entrant, ...]]:
-        found = models.resolve(model, app, progress) if isinstance(model, str) else models.identified(model)
+        found = models.resolve_main(model, app, progress) if isinstance(model, str) else models.identified(model)
         return found, tuple(enter(found, name, spec, app, progress) for spec, name in names.items())
 
     return (yield from _as_loading("", in_background(fetch, stop)))

@@ -11,7 +11,7 @@ from uuid import uuid4
 from quantlab import models
 from quantlab.engine.aside import written_aside
 from quantlab.engine.background import in_background
-from quantlab.engine.bring import checkpoint_store
+from quantlab.engine.bring import checkpoint_store, with_weights
 from quantlab.engine.disk import check_space, folder_bytes, write_manifest
 from quantlab.errors import BadInput, Unavailable
 from quantlab.methods import PRECISIONS, method_of, precision, variant_of
@@ -62,7 +62,7 @@ def quantize(
         work = checkpoint_store().work
         work.sweep()
         with work.noted(aside), written_aside(aside, folder):
-            found = models.resolve(model, app_settings(), progress)
+            found = models.resolve_main(model, app_settings(), progress)
             _refuse(chosen, method_of(chosen).refuses(chosen, models.checkpoint(found), where.device))
             variant = variant_of(found, chosen, where, calibration or Calibration())
             build_s, reused = _write(variant, aside, progress)
@@ -85,9 +85,10 @@ def _write(variant: Variant, folder: Path, progress: Progress) -> tuple[float, b
     """Fill the folder; returns how many seconds quantizing took, and whether that was some time ago."""
     method = method_of(variant.precision)
     if method.kept:
-        kept = checkpoint_store().get(variant, progress)
+        kept = checkpoint_store().get(with_weights(variant, checkpoint_store(), progress), progress)
         shutil.copytree(kept.folder, folder, dirs_exist_ok=True)
         return kept.build_s, not kept.built_now
+    variant = with_weights(variant, checkpoint_store(), progress)
     check_space(variant, folder)
     method.prepare()
     begun = time.perf_counter()

@@ -77,7 +77,7 @@ def precisions(args: argparse.Namespace) -> int:
     from quantlab.offers import offers
     from quantlab.settings import app_settings
 
-    terminal.show_offers(offers(models.peek(args.model, app_settings()), placement(args)))
+    terminal.show_offers(offers(models.peek_main(args.model, app_settings()), placement(args)))
     return 0
 
 

@@ -6,8 +6,10 @@ from functools import cache
 from quantlab import models
 from quantlab.engine.cache import Brought
 from quantlab.engine.disk import CheckpointStore, Kept
-from quantlab.errors import ModelError
+from quantlab.errors import ModelError, Unavailable
 from quantlab.methods import method_of
+from quantlab.methods.dequantized import DEQUANTIZED
+from quantlab.methods.dequantized import PRECISION as DEQUANTIZED_PRECISION
 from quantlab.methods.gguf import NAME as GGUF_NAME
 from quantlab.methods.promise import promised
 from quantlab.records import LoadOrigin, Model, Progress, Variant
@@ -27,6 +29,8 @@ def bring(variant: Variant, progress: Progress, store: CheckpointStore | None = 
     Raises ModelError too where the model's files change before they are read to the end.
     """
     method = method_of(variant.precision)
+    store = store or checkpoint_store()
+    variant = with_weights(variant, store, progress)
     if not method.kept:
         models.check_unchanged(variant.model)
         brought = _load(variant, variant.model, method.origin, progress)
@@ -36,7 +40,6 @@ def bring(variant: Variant, progress: Progress, store: CheckpointStore | None = 
             brought.loaded.close()
             raise
         return brought
-    store = store or checkpoint_store()
     kept = store.get(variant, progress)
     try:
         brought = _load(variant, kept_model(variant.model, kept), "disk", progress)
@@ -48,6 +51,24 @@ def bring(variant: Variant, progress: Progress, store: CheckpointStore | None = 
         kept = store.get(variant, progress)
         brought = _load(variant, kept_model(variant.model, kept), "disk", progress)
     return replace(brought, origin="built" if kept.built_now else "disk", build_s=kept.build_s)
+
+
+def with_weights(variant: Variant, store: CheckpointStore, progress: Progress) -> Variant:
+    """The same variant; where its model is a GGUF file whose weights its method must find in a folder, with them there.
+
+    Raises Unavailable, ModelError, OutOfMemory or Stopped.
+    """
+    model = variant.model
+    if model.origin is None or not models.is_description(model.folder) or not _needs_weights(variant):
+        return variant
+    if (reason := DEQUANTIZED.unavailable(variant.placement.device)) is not None:
+        raise Unavailable(f"{variant.precision.name} cannot run here: it {reason}.")
+    kept = store.get(Variant(model, DEQUANTIZED_PRECISION, variant.placement), progress)
+    return replace(variant, model=replace(model, folder=kept.folder))
+
+
+def _needs_weights(variant: Variant) -> bool:
+    return not method_of(variant.precision).reads_gguf or variant.calibration is not None
 
 
 def _load(variant: Variant, model: Model, origin: LoadOrigin, progress: Progress) -> Brought:

@@ -61,7 +61,14 @@ def model_from(data: Any, where: str = "model") -> Model:
     """A model that lies nowhere: `folder` is None."""
     data = wire.obj(data, where, _MODEL)
     return wire.members(
-        Model, data, where, kind=wire.member(data, "kind", ModelKind, where), folder=None, gguf=None, identity="", origin=None
+        Model,
+        data,
+        where,
+        kind=wire.member(data, "kind", ModelKind, where),
+        folder=None,
+        gguf=None,
+        identity="",
+        origin=None,
     )
 
 

@@ -8,6 +8,7 @@ from quantlab.methods.awq import AWQ
 from quantlab.methods.base import Method
 from quantlab.methods.bitsandbytes import BITSANDBYTES
 from quantlab.methods.dense import DENSE
+from quantlab.methods.dequantized import DEQUANTIZED
 from quantlab.methods.gguf import GGUF
 from quantlab.methods.gptq import GPTQ
 from quantlab.methods.hqq import HQQ
@@ -17,7 +18,7 @@ from quantlab.methods.torchao import TORCHAO
 from quantlab.records import Calibration, Model, Placement, Precision, Variant
 
 METHODS: Mapping[str, Method] = MappingProxyType(
-    {m.name: m for m in (DENSE, BITSANDBYTES, RTN, GPTQ, AWQ, GGUF, HQQ, TORCHAO, STORED)}
+    {m.name: m for m in (DENSE, BITSANDBYTES, RTN, GPTQ, AWQ, GGUF, HQQ, TORCHAO, STORED, DEQUANTIZED)}
 )
 PRECISIONS: Mapping[str, Precision] = MappingProxyType({p.name: p for m in METHODS.values() for p in m.precisions})
 

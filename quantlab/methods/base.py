@@ -30,6 +30,8 @@ class Method:
     #: Whether it quantizes the stacked experts of a mixture too. transformers keeps those as one parameter, which
     #: quantizers that look for linear layers leave as it is.
     quantizes_experts: bool = False
+    #: Whether it reads a GGUF file as it is; all others need its weights taken out of it (see `dequantized`).
+    reads_gguf: bool = False
     #: Where its weights come from when nothing is kept: quantized by the load itself, or read as they lie on disk.
     origin: LoadOrigin = "built"
 
@@ -131,4 +133,7 @@ def already_quantized(checkpoint: Checkpoint) -> str | None:
     """The refusal of every method that quantizes: what is quantized already cannot be quantized again."""
     if checkpoint.stored_as is None:
         return None
+    if checkpoint.file is not None:
+        kind = checkpoint.config.get("model_type")
+        return f"needs weights that transformers can take out of the file, and {kind} it cannot read: choose stored"
     return f"needs the original weights, and these are quantized already ({checkpoint.stored_as}): choose stored"

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from quantlab.errors import BadInput, ModelError, QuantlabError
 from quantlab.methods import METHODS, method_of, precision
-from quantlab.models import gguf_files, source
+from quantlab.models import SEPARATOR, gguf_files, source
 from quantlab.records import Checkpoint, Precision
 from quantlab.settings import AppSettings
 

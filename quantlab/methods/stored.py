@@ -34,10 +34,12 @@ class Stored(Method):
 
     name = "stored"
     origin = "disk"
+    reads_gguf = True
     title = "As published"
     precisions = (Precision("stored", name, 16, "the weights as their publisher quantized them"),)
 
     def refuses(self, precision: Precision, checkpoint: Checkpoint, device: str) -> str | None:
+        checkpoint = checkpoint.file or checkpoint
         method = checkpoint.stored_as
         if method is None:
             return "needs weights that are quantized already, and these are not: choose another precision"
@@ -60,6 +62,7 @@ class Stored(Method):
 
     def bits_of(self, checkpoint: Checkpoint) -> float:
         """Bits stored for one weight of the quantized layers, scales included; of all where nothing is quantized."""
+        checkpoint = checkpoint.file or checkpoint
         layers = _quantized_layers(checkpoint)
         weights = sum(_weights(layer, held, checkpoint) for layer, held in layers.items())
         nbytes = sum(_nbytes(info) for held in layers.values() for key, info in held.items() if key != "bias")
@@ -67,6 +70,7 @@ class Stored(Method):
 
     def estimate(self, precision: Precision, placement: Placement, checkpoint: Checkpoint) -> int:
         """What the files hold, the layers that are not quantized in the type in which they will compute."""
+        checkpoint = checkpoint.file or checkpoint
         if checkpoint.stored_as == "gguf":
             return checkpoint.nbytes
         layers = _quantized_layers(checkpoint)
@@ -77,7 +81,7 @@ class Stored(Method):
         return total - sum(_nbytes(it) for name, it in checkpoint.tensors.items() if _DESCRIPTOR.search(name))
 
     def spreads(self, checkpoint: Checkpoint) -> bool:
-        return checkpoint.stored_as != "gguf"
+        return (checkpoint.file or checkpoint).stored_as != "gguf"
 
     def load(self, model: Model, precision: Precision, placement: Placement, progress: Progress) -> LoadedModel:
         if model.gguf is not None:

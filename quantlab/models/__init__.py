@@ -11,10 +11,10 @@ from typing import Any
 from quantlab.errors import BadInput
 from quantlab.models import architecture, from_gguf, gguf_files, hub, shapes, smollm2, source
 from quantlab.models import folder as folders
+from quantlab.models.from_gguf import file_model, is_description
 from quantlab.models.held import held_config
 from quantlab.models.identities import check_unchanged, digest, identified, identity
 from quantlab.models.materialize import materialized
-from quantlab.models.from_gguf import file_model
 from quantlab.models.shapes import lazy_state_dict
 from quantlab.records import FOUR_BITS_ONCE, Checkpoint, Model, ModelKind, Progress, TensorInfo, silent
 from quantlab.settings import AppSettings
@@ -30,6 +30,7 @@ __all__ = [
     "file_model",
     "identified",
     "identity",
+    "is_description",
     "known_models",
     "lazy_state_dict",
     "materialized",
@@ -113,7 +114,7 @@ def peek(name: str, app: AppSettings, pick: str | None = None) -> Checkpoint:
 
 
 def peek_main(name: str, app: AppSettings) -> Checkpoint:
-    """The same of what `resolve_main` takes. A GGUF file of the Hub that is not here yet is told by its header alone."""
+    """The same of what `resolve_main` takes. A GGUF file of the Hub is told by its header."""
     base, pick = _picked(name, app)
     found = peek(base, app, pick)
     if found.stored_as != gguf_files.STORED_AS:

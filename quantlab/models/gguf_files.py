@@ -174,7 +174,11 @@ def _joined(headers: Sequence[GgufHeader], file_name: str, whose: str) -> GgufHe
     tensors, offsets, nbytes = ({}, {}, {})
     for number, part in enumerate(headers, 1):
         alien = part.metadata.get("split.tensors.count") != total
-        if alien or not tensors.keys().isdisjoint(part.tensors) or part.architecture not in ("", headers[0].architecture):
+        if (
+            alien
+            or not tensors.keys().isdisjoint(part.tensors)
+            or part.architecture not in ("", headers[0].architecture)
+        ):
             raise ModelError(
                 f"Part {number} of {file_name}{whose} belongs to another model than the first.",
                 "Download the parts again: all must be of one model.",

@@ -115,7 +115,7 @@ def _open_history(services: Services) -> None:
 def _offers(name: str, placement: Placement, app: AppSettings) -> tuple[Offer, ...]:
     from quantlab import models, offers
 
-    return offers.offers(models.peek(name, app), placement)
+    return offers.offers(models.peek_main(name, app), placement)
 
 
 def _offer_published(spec: str, placement: Placement, app: AppSettings) -> Offer:

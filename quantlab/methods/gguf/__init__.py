@@ -14,7 +14,8 @@ from quantlab.methods import worker
 from quantlab.methods.base import Method, already_quantized, missing_package
 from quantlab.methods.gguf import architecture as architectures
 from quantlab.methods.gguf.header import read_header
-from quantlab.methods.gguf.mixture import BASE, fallback, predict
+from quantlab.methods.gguf.mixture import BASE, Sizes, fallback, predict
+from quantlab.methods.gguf.storage import quantized_as
 from quantlab.methods.gguf.types import TYPES, tensor_bytes
 from quantlab.records import Checkpoint, Model, Placement, Precision, Progress, Variant
 
@@ -48,6 +49,7 @@ class Gguf(Method):
     title = "GGUF (llama.cpp)"
     packages = ("llama-cpp-python", "gguf", "transformers")
     kept = True
+    reads_gguf = True
     precisions = (
         _precision("F16", "16-bit floating point, run by llama.cpp"),
         _precision("Q8_0", "8-bit integers, a scale for 32 weights"),
@@ -77,6 +79,10 @@ class Gguf(Method):
         return worker.unavailable()
 
     def refuses(self, precision: GgufPrecision, checkpoint: Checkpoint, device: str) -> str | None:
+        if checkpoint.file is None:
+            return already_quantized(checkpoint) or architectures.refusal(checkpoint.config)
+        if not precision.imatrix:  # llama.cpp's own tool makes it of the file, whatever its architecture
+            return None
         return already_quantized(checkpoint) or architectures.refusal(checkpoint.config)
 
     def prepare(self) -> None:
@@ -98,6 +104,8 @@ class Gguf(Method):
 
         For a model that cannot be exported, what its matrices would take in the type that most of them get.
         """
+        if checkpoint.file is not None:
+            return self._of_file(precision, checkpoint.file)
         if architectures.lacking(checkpoint.config):
             return super().estimate(precision, placement, checkpoint)
         try:
@@ -107,6 +115,14 @@ class Gguf(Method):
         infos = {name: it.info for name, it in planned.items()}
         sizes = architectures.sizes(checkpoint.config, planned)
         return sum(map(tensor_bytes, predict(precision.file_type, infos, sizes).values()))
+
+    def _of_file(self, precision: GgufPrecision, file: Checkpoint) -> int:
+        """The same for what is made of a GGUF file itself."""
+        heads = _first(file.config.get("num_attention_heads"))
+        layers = _first(file.config.get("num_hidden_layers"))
+        keys = _first(file.config.get("num_key_value_heads"), heads)
+        sizes = Sizes(layers, heads, keys, "output.weight" not in file.tensors)
+        return sum(map(tensor_bytes, predict(precision.file_type, file.tensors, sizes).values()))
 
     def spreads(self, checkpoint: Checkpoint) -> bool:
         return False
@@ -121,6 +137,7 @@ class Gguf(Method):
                 "name": model.name,
                 "kind": model.kind,
                 "folder": str(model.folder) if model.folder else None,
+                "origin": str(model.origin) if model.origin else None,
             },
             "folder": str(folder),
             "name": NAME,
@@ -130,7 +147,18 @@ class Gguf(Method):
         worker.run("quantlab.methods.gguf.building:build", arguments, progress)
 
     def load(self, model: Model, precision: GgufPrecision, placement: Placement, progress: Progress) -> "LoadedModel":
-        return load_file(model.gguf or model.folder / NAME, model, placement, progress)
+        loaded = load_file(model.gguf or model.folder / NAME, model, placement, progress)
+        if model.origin is not None and (was := quantized_as(read_header(model.origin, model.name))):
+            note = f"it was made of weights that were {was} already, and is worse for it than one made of the original"
+            loaded.facts = replace(loaded.facts, notes=(*loaded.facts.notes, note))
+        return loaded
+
+
+def _first(value: object, other: int = 1) -> int:
+    """A count, the largest of those that are told layer by layer."""
+    if isinstance(value, list | tuple):
+        value = max(value, default=None)
+    return value if isinstance(value, int) and value > 0 else other
 
 
 def load_file(file: Path, model: Model, placement: Placement, progress: Progress) -> "LoadedModel":

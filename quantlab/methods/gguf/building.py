@@ -53,8 +53,12 @@ def build(
 
     Raises ModelError where the model cannot be exported or its export does not do what the original does.
     """
-    source = Model(model["name"], model["kind"], Path(model["folder"]) if model["folder"] else None)
+    paths = {key: Path(model[key]) if model[key] else None for key in ("folder", "origin")}
+    source = Model(model["name"], model["kind"], **paths)
     target, base = Path(folder, name), Path(folder, "export.gguf")
+    if source.origin is not None:
+        _of_file(source, target, file_type, calibration, progress)
+        return
     config = _config(source)
     planned = architectures.plan(config, models.tensors(source))
     progress(0, 1_000, "original weights")
@@ -70,6 +74,23 @@ def build(
     check(base, source, ids, expected)
     quantize(base, target, file_type, _Span(progress, here + 220, 1_000), importance, settings)
     base.unlink()
+    read_header(target)
+    progress(1_000, 1_000, "quantize")
+
+
+def _of_file(
+    source: Model, target: Path, file_type: str, calibration: Mapping[str, Any] | None, progress: Progress
+) -> None:
+    """Make it of a GGUF file, as llama.cpp's own tool does; the dequantized weights serve the importances alone."""
+    importance, settings, here = None, {}, 0
+    if calibration is not None:
+        config = _config(source)
+        planned = architectures.plan(config, models.tensors(source))
+        network = _original(source, planned, _Span(progress, 0, 100))
+        importance, settings = _importance(source, network, planned, calibration, config, _Span(progress, 100, 500))
+        del network
+        here = 500
+    quantize(source.origin, target, file_type, _Span(progress, here, 1_000), importance, settings, again=True)
     read_header(target)
     progress(1_000, 1_000, "quantize")
 

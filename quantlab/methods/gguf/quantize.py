@@ -28,8 +28,10 @@ def quantize(
     progress: Progress,
     importance: Mapping[str, torch.Tensor] | None = None,
     settings: Mapping[str, str | int] | None = None,
+    again: bool = False,
 ) -> None:
     """Write `source` as `file_type` to `target`. Progress counts tensors; `settings` are added to the file's own.
+    `again` allows to quantize what is quantized already.
 
     `importance` holds float32 `[columns]` by tensor name. Raises ModelError where llama.cpp refuses, OSError for a
     full disk.
@@ -42,6 +44,7 @@ def quantize(
     lib = library.lib()
     params = lib.llama_model_quantize_default_params()
     params.nthread = os.cpu_count() or 1
+    params.allow_requantize = again
     params.ftype = FILE_TYPE_NUMBERS[file_type]
     # The arrays must live as long as the call.
     importance = {name: values.float().contiguous() for name, values in (importance or {}).items()}

@@ -55,6 +55,14 @@ def file_type(header: GgufHeader) -> str | None:
     return FILE_TYPES.get(header.metadata.get("general.file_type"))
 
 
+def quantized_as(header: GgufHeader) -> str | None:
+    """What the weights of a file were quantized to, in its own words or by their types; None where they were not."""
+    matrices = [info for info in header.tensors.values() if len(info.shape) > 1]
+    if not any(TYPES[info.dtype].quantized for info in matrices):
+        return None
+    return file_type(header) or counted(info.dtype for info in matrices)
+
+
 def details(file: Path, header: GgufHeader) -> Mapping[str, str]:
     """What a column shows of a file: its name, the types really stored, who quantized it how."""
     told = {
