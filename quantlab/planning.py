@@ -7,13 +7,14 @@ from dataclasses import dataclass, replace
 from quantlab import models
 from quantlab.engine.sampling import sampler
 from quantlab.errors import BadInput, ModelError, QuantlabError, Stopped
-from quantlab.methods import method_of, most_precise, precision, variant_of
+from quantlab.methods import METHODS, method_of, most_precise, precision, variant_of
+from quantlab.methods.gguf.trying import tokens
 from quantlab.methods.published import STORED, as_stored, check_there, is_published, label, precision_of, read
 from quantlab.models.architecture import vocabulary_size
 from quantlab.models.folder import read_json
 from quantlab.models.tokenizer import check_ids, encode_prompt, load_tokenizer
 from quantlab.records import Model, Precision, Progress, Settings, Variant, silent
-from quantlab.running import Question, check_tokenizer
+from quantlab.running import PROBE, Question, check_tokenizer
 from quantlab.runtime import placement as placements
 from quantlab.settings import AppSettings
 
@@ -112,6 +113,7 @@ def plan(
     question = Question(prompt_ids, tokenizer, _eos_ids(model, tokenizer), settings)
     reference = _reference(entrants, settings.reference, placement.device)
     _check_tokenizers(model, entrants, question)
+    _check_read_alike(model, question, stop)
     models.check_unchanged(model)  # the tokenizer was read after it was looked at
     return Plan(model, entrants, reference, prompt, question, replace(settings, placement=placement))
 
@@ -121,6 +123,29 @@ def _check_tokenizers(model: Model, entrants: tuple[Entrant, ...], question: Que
     others = (it.model for it in entrants if it.failure is None and it.model != model and it.model.gguf is None)
     for other in dict.fromkeys(others):
         check_tokenizer(other, question)
+
+
+def _check_read_alike(model: Model, question: Question, stop: threading.Event | None) -> None:
+    """Raises ModelError where transformers reads the tokenizer of a GGUF file otherwise than llama.cpp does.
+
+    A file tells how a text is parted by a name that only llama.cpp's own code explains.
+    """
+    if model.origin is None or METHODS["gguf"].unavailable("cpu") is not None:
+        return
+
+    def go_on(*_step: object) -> None:
+        if stop is not None and stop.is_set():
+            raise Stopped
+
+    text = question.tokenizer.decode(question.prompt_ids) + PROBE
+    ours = tuple(question.tokenizer.encode(text, add_special_tokens=False))
+    theirs = tokens(model.origin, text, go_on)
+    if ours != theirs:
+        raise ModelError(
+            f"transformers reads the tokenizer of {model.name} otherwise than llama.cpp: a text of {len(theirs)} tokens"
+            f" is {len(ours)} to it.",
+            "Give the original model, and add this file as a published checkpoint (--variant).",
+        )
 
 
 def _reference(entrants: tuple[Entrant, ...], wanted: str | None, device: str) -> Entrant:

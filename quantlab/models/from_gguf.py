@@ -33,6 +33,10 @@ _LINK = "model.gguf"
 #: Ids that end an answer, beside the tokenizer's own.
 _ENDS = ("eos_token_id", "eot_token_id", "eom_token_id")
 _INSTEAD = "Give the original model, and add this file as a published checkpoint (--variant)."
+#: llama.cpp's names of one split that transformers' reader does not know (llama.cpp, src/llama-vocab.cpp).
+_DIGITS = ("smollm", "starcoder", "refact", "command-r", "codeshell", "exaone")
+#: Tensors that are computed from the settings.
+_NO_WEIGHTS = ("rope_freqs.", "rope_factors_")
 #: These keep their head in the embeddings, whatever the file says.
 _ALWAYS_TIED = ("falcon", "bloom")
 
@@ -148,17 +152,27 @@ def _tokenizer(source: Mapping[str, Any], header: GgufHeader, name: str):
     kind, tokens = (header.metadata.get(f"tokenizer.ggml.{key}") for key in ("model", "tokens"))
     if kind in (None, "none", "no_vocab") or not tokens:
         raise ModelError(f"{name} has no tokenizer.", f"Take a file that was made with one. {_INSTEAD}")
+    pre = header.metadata.get("tokenizer.ggml.pre")
     try:
         with panics_unheard():
-            return AutoTokenizer.from_pretrained(**source)
+            tokenizer = AutoTokenizer.from_pretrained(**source)
+            if kind == "gpt2" and pre in _DIGITS:
+                tokenizer.backend_tokenizer.pre_tokenizer = _digits_apart()
+            return tokenizer
     except BaseException as error:  # each kind of tokenizer fails in its own ways
         if is_exit(error):
             raise
-        pre = header.metadata.get("tokenizer.ggml.pre")
         what = f"{kind}, {pre}" if pre else str(kind)
         raise ModelError(
             f"transformers cannot read the tokenizer of {name} ({what}): {cause(error)}.", _INSTEAD
         ) from error
+
+
+def _digits_apart():
+    """The split of GPT-2 where every digit stands alone."""
+    from tokenizers.pre_tokenizers import ByteLevel, Digits, Sequence
+
+    return Sequence([Digits(individual_digits=True), ByteLevel(add_prefix_space=False)])
 
 
 def _architecture(
@@ -179,13 +193,32 @@ def _architecture(
         return gguf_files.config(header), {}, f"transformers cannot read it ({cause(error)})"
     tied = set(getattr(network, "all_tied_weights_keys", None) or ())
     shapes = {key: list(it.shape) for key, it in network.state_dict().items() if key not in tied}
+    if (reason := _other_weights(shapes, header)) is not None:
+        return gguf_files.config(header), {}, reason
     return values | {"architectures": [type(network).__name__]}, shapes, None
+
+
+def _other_weights(shapes: Mapping[str, list[int]], header: GgufHeader) -> str | None:
+    """Why the network that transformers makes is not that of the file: a part that its reader has no name for is left
+    out without a word, and what follows would be another model."""
+    theirs = sum(math.prod(shape) for shape in shapes.values())
+    ours = sum(math.prod(it.shape) for name, it in header.tensors.items() if not name.startswith(_NO_WEIGHTS))
+    if theirs == ours:
+        return None
+    return f"transformers makes a network of {theirs:,} weights of it, and the file has {ours:,}"
 
 
 def _mended(values: dict[str, Any], header: GgufHeader, factors: tuple[float, ...] | None) -> dict[str, Any]:
     """What transformers made of a header, with what it leaves out. Raises ModelError for what cannot be said there."""
     values = {key: it for key, it in values.items() if key not in ("quantization_config", "_name_or_path")}
     values["tie_word_embeddings"] = header.architecture in _ALWAYS_TIED or "output.weight" not in header.tensors
+    if header.architecture == "llama":
+        # Whatever the file calls itself: llama.cpp runs it as Llama, and transformers' reader finds no other names.
+        values["model_type"] = "llama"
+        values["attention_bias"] = "blk.0.attn_q.bias" in header.tensors
+        values["mlp_bias"] = "blk.0.ffn_gate.bias" in header.tensors
+    if isinstance(size := header.about("attention.key_length"), int) and "head_dim" in values:
+        values["head_dim"] = size
     values["dtype"] = {"F32": "float32", "BF16": "bfloat16", "F16": "float16"}[dtype(header)]
     if (rope := rope_parameters(values, header, factors)) is not None:
         values["rope_parameters"] = rope

@@ -15,6 +15,8 @@ from quantlab.records import Checkpoint
 
 SUFFIX = ".gguf"
 STORED_AS = "gguf"
+#: How llama.cpp's converter calls the half of a multimodal model that reads pictures.
+_PROJECTOR = "mmproj"
 #: Behind the name of a part: its number and how many there are, as llama.cpp's own tool names them.
 _SPLIT = re.compile(r"-(\d{5})-of-(\d{5})\.gguf$", re.IGNORECASE)
 #: The names that config.json has for what a header says of the architecture.
@@ -32,8 +34,12 @@ _CONFIG_KEYS = {
 
 
 def listed(names: Sequence[str]) -> list[str]:
-    """The GGUF files among `names`, in order, but those that lead out of their folder."""
-    return sorted(name for name in names if name.lower().endswith(SUFFIX) and _is_plain(name))
+    """The GGUF files among `names`, in order, but those that lead out of their folder.
+
+    Left out too are the halves of multimodal models that read pictures, where there is anything else.
+    """
+    files = sorted(name for name in names if name.lower().endswith(SUFFIX) and _is_plain(name))
+    return [name for name in files if not _short(name).lower().startswith(_PROJECTOR)] or files
 
 
 def _is_plain(name: str) -> bool:
@@ -158,7 +164,7 @@ def _check_part(header: GgufHeader, number: int, count: int, file_name: str, who
         raise ModelError(
             f"{file_name}{whose} is one part of a model that was split into {told['split.count']}, and its name does "
             "not say so.",
-            f"Give the parts the names that they were made with: NAME-00001-of-{told['split.count']:05}.gguf and so on.",
+            f"Give the parts the names that they were made with: NAME-00001-of-{told['split.count']:05}.gguf ....",
         )
     if count > 1 and (told["split.count"] != count or told["split.no"] != number):
         raise ModelError(
@@ -174,11 +180,8 @@ def _joined(headers: Sequence[GgufHeader], file_name: str, whose: str) -> GgufHe
     tensors, offsets, nbytes = ({}, {}, {})
     for number, part in enumerate(headers, 1):
         alien = part.metadata.get("split.tensors.count") != total
-        if (
-            alien
-            or not tensors.keys().isdisjoint(part.tensors)
-            or part.architecture not in ("", headers[0].architecture)
-        ):
+        alien = alien or part.architecture not in ("", headers[0].architecture)
+        if alien or not tensors.keys().isdisjoint(part.tensors):
             raise ModelError(
                 f"Part {number} of {file_name}{whose} belongs to another model than the first.",
                 "Download the parts again: all must be of one model.",

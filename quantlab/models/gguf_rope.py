@@ -17,8 +17,8 @@ _YARN = {
     "yarn_beta_slow": "beta_slow",
 }
 _ORIGINAL = "original_max_position_embeddings"
-#: Llama 3's own: every model of that family has these, with another factor.
-_LLAMA3 = {"low_freq_factor": 1.0, "high_freq_factor": 4.0, _ORIGINAL: 8_192}
+#: Llama 3's own: every model of that family has these.
+_LOW, _HIGH, _LLAMA3_CONTEXT = 1.0, 4.0, 8_192
 
 
 def rope_parameters(
@@ -50,15 +50,25 @@ def rope_parameters(
 
 
 def _llama3(now: Mapping[str, Any], factors: Sequence[float]) -> dict[str, Any]:
-    """Llama 3's way, by the factor of its lowest frequencies. Raises ModelError where the others do not follow from it.
+    """Llama 3's way, by the factors that it gives. Raises ModelError where they do not follow from its formula.
 
     Formula: Llama 3.1's `apply_scaling`, as llama.cpp's converter writes its result into `FACTORS`.
     """
     theta, factor = float(now.get("rope_theta", 10_000.0)), float(max(factors))
-    low, high, original = (_LLAMA3[key] for key in ("low_freq_factor", "high_freq_factor", _ORIGINAL))
-    for place, found in enumerate(factors):
-        wavelength = 2 * math.pi * theta ** (place / len(factors))
-        smooth = min(1.0, max(0.0, (original / wavelength - low) / (high - low)))
+    wavelengths = [2 * math.pi * theta ** (place / len(factors)) for place in range(len(factors))]
+    original = _original(wavelengths, factors, factor)
+    for wavelength, found in zip(wavelengths, factors, strict=True):
+        smooth = min(1.0, max(0.0, (original / wavelength - _LOW) / (_HIGH - _LOW)))
         if abs(found * ((1 - smooth) / factor + smooth) - 1) > _TOLERANCE:
             raise ModelError("its rotary embeddings have factors that do not follow from Llama 3's formula")
-    return dict(now) | {"rope_type": "llama3", "factor": factor} | _LLAMA3
+    told = {"low_freq_factor": _LOW, "high_freq_factor": _HIGH, _ORIGINAL: original}
+    return dict(now) | {"rope_type": "llama3", "factor": factor} | told
+
+
+def _original(wavelengths: Sequence[float], factors: Sequence[float], factor: float) -> int:
+    """The context before it was stretched: by a frequency between those that are stretched and those that are not."""
+    for wavelength, found in zip(wavelengths, factors, strict=True):
+        if 1.01 < found < 0.99 * factor:
+            smooth = (1 / found - 1 / factor) / (1 - 1 / factor)
+            return round(wavelength * (_LOW + (_HIGH - _LOW) * smooth))
+    return _LLAMA3_CONTEXT

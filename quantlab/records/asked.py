@@ -15,8 +15,8 @@ FOUR_BITS_ONCE = (
 
 #: Said of a model of the kind `gguf`.
 FROM_GGUF = (
-    "The model is a GGUF file. Where that is quantized, the reference too is made of what its bits kept, dequantized: the "
-    "original would be a little better, and how much the file lost of it is not seen here."
+    "The model is a GGUF file. Where that is quantized, the reference too is made of what its bits kept: how much the "
+    "file lost of the original is not seen here."
 )
 
 #: Said of a model of the kind `shape`.

@@ -65,8 +65,9 @@ def test_names_are_unique_and_belong_to_their_table():
     names = [p.name for method in METHODS.values() for p in method.precisions]
     assert sorted(names) == sorted(set(names)) == sorted(PRECISIONS)
     for key, method in METHODS.items():
-        assert method.name == key and method.precisions
-        assert {p.method for p in method.precisions} == {key}
+        assert method.name == key
+        # Nobody ticks what is made on the way.
+        assert {p.method for p in method.precisions} == ({key} if key != "dequantized" else set())
     for chosen in PRECISIONS.values():
         assert 1 < chosen.bits <= 32 and chosen.summary.strip() and "," not in chosen.name
 

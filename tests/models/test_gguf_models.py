@@ -6,7 +6,7 @@ import pytest
 
 from quantlab import models
 from quantlab.errors import ModelError
-from quantlab.models.gguf_files import choose
+from quantlab.models.gguf_files import choose, parts
 from quantlab.models.gguf_header import BLOCKS
 from quantlab.models.hub import download
 from quantlab.settings import AppSettings
@@ -34,7 +34,18 @@ def test_a_file_is_picked_by_its_name_or_its_label(pick, chosen):
 
 
 def test_one_file_needs_no_pick():
-    assert choose(["a.gguf", "a.txt", "b-00001-of-00002.gguf", "b-00002-of-00002.gguf"], None, "m") == "a.gguf"
+    assert choose(["a.gguf", "a.txt", "mmproj-a-f16.gguf"], None, "m") == "a.gguf"
+    assert choose(["mmproj-a-f16.gguf"], None, "m") == "mmproj-a-f16.gguf"
+
+
+SPLIT = ["b-q4_0-00001-of-00002.gguf", "b-q4_0-00002-of-00002.gguf"]
+
+
+@pytest.mark.parametrize("pick", [None, "q4_0", "b-q4_0-00002-of-00002", SPLIT[1], "B-Q4_0-00001-of-00002.gguf"])
+def test_a_split_file_is_meant_by_its_first_part(pick):
+    assert choose(SPLIT, pick, "m") == SPLIT[0]
+    assert choose([*SPLIT, "c-q8_0.gguf"], pick or "q4_0", "m") == SPLIT[0]
+    assert parts(SPLIT[0]) == tuple(SPLIT) and parts("a.gguf") == ("a.gguf",)
 
 
 @pytest.mark.parametrize(
@@ -44,8 +55,7 @@ def test_one_file_needs_no_pick():
         (LADDER, "q5_k_m", "no GGUF file 'q5_k_m'"),
         (LADDER, "q4_k", "no GGUF file 'q4_k'"),
         (["a-q4_0.gguf", "b-q4_0.gguf"], "q4_0", "fits several GGUF files of 'm': a-q4_0.gguf, b-q4_0.gguf"),
-        (["a-00001-of-00003.gguf", "a-00002-of-00003.gguf"], None, "one of 3 files"),
-        (["a-q4_0-00001-of-00003.gguf", "a-q4_0-00002-of-00003.gguf"], "q4_0", "one of 3 files"),
+        ([*SPLIT, "a.gguf"], None, "several GGUF files: a.gguf, b-q4_0-00001-of-00002.gguf"),
     ],
 )
 def test_what_is_ambiguous_missing_or_split_is_told_with_what_there_is(names, pick, message):
@@ -161,10 +171,9 @@ def test_sizes_are_known_by_the_header_alone(hub, local, ladder, monkeypatch):
 def test_several_files_ask_for_a_pick_also_when_one_is_in_the_cache(hub, local, ladder):
     models.resolve(f"{REPO}@{COMMIT}", local, pick="q8_0")
     for act in (models.resolve, models.peek):
-        with pytest.raises(ModelError, match=r"several GGUF files: small-Q4_K_M\.gguf, small-Q8_0\.gguf"):
+        there = r"big-00001-of-00002\.gguf, small-Q4_K_M\.gguf, small-Q8_0\.gguf"
+        with pytest.raises(ModelError, match=f"several GGUF files: {there}"):
             act(f"{REPO}@{COMMIT}", local)
-    with pytest.raises(ModelError, match="one of 2 files"):
-        models.resolve(REPO, local, pick="big-00001-of-00002.gguf")
 
 
 def test_a_pinned_file_in_the_cache_asks_nobody(hub, local, ladder):

@@ -121,6 +121,32 @@ def load(file: Path, header: GgufHeader, placement: Placement, progress: Progres
     return handle, frozenset(found[1] for line in lines if (found := _REPACKED.search(line)))
 
 
+def tokens(file: Path, text: str) -> list[int]:
+    """The ids of a text by the tokenizer of a file whose weights are left where they are. Raises ModelError."""
+    llama = lib()
+    params = llama.llama_model_default_params()
+    params.vocab_only = True
+    forget()
+    handle = llama.llama_model_load_from_file(str(file).encode(), params)
+    if not handle:
+        raise failure(f"The tokenizer of {file.name} cannot be read", "Try a newer llama.cpp, or another file.")
+    found = tokenized(llama.llama_model_get_vocab(handle), text)
+    llama.llama_model_free(handle)
+    return list(found)
+
+
+def tokenized(vocabulary: int, text: str) -> tuple[int, ...]:
+    """The ids of a text, special tokens in it read as such, without a BOS in front. `vocabulary` is llama.cpp's."""
+    llama, encoded = lib(), text.encode()
+    room = len(encoded) + 8
+    while True:
+        ids = (llama.llama_token * room)()
+        count = llama.llama_tokenize(vocabulary, encoded, len(encoded), ids, room, False, True)
+        if count >= 0:
+            return tuple(ids[:count])
+        room = -count
+
+
 def kernel(device: str) -> str:
     """What multiplies: `llama.cpp (CPU, AVX2)`."""
     if device.startswith("cuda"):

@@ -61,14 +61,7 @@ class LlamaModel:
 
     def tokenize(self, text: str) -> tuple[int, ...]:
         self._check()
-        encoded = text.encode()
-        room = len(encoded) + 8
-        while True:
-            ids = (self._lib.llama_token * room)()
-            count = self._lib.llama_tokenize(self._vocabulary, encoded, len(encoded), ids, room, False, True)
-            if count >= 0:
-                return tuple(ids[:count])
-            room = -count
+        return library.tokenized(self._vocabulary, text)
 
     def storage(self) -> Storage:
         self._check()

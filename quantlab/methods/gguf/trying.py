@@ -4,8 +4,10 @@ An assertion ends the whole process, the page of all visitors included, and what
 header is held against reason before (`models.gguf_values`), and what passes is tried where it costs one column.
 """
 
+import json
 import time
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from quantlab import units
 from quantlab.errors import ModelError, OutOfMemory
@@ -19,6 +21,8 @@ _ROOM = 16
 _ENVIRONMENT = {"GGML_NO_BACKTRACE": "1"}
 #: Files that were tried since this process began, each by its state and the device.
 _tried: set[tuple[str, int, int, int, str]] = set()
+#: Texts that were tokenized since this process began, by the state of the file.
+_tokenized: dict[tuple[str, int, int, str], tuple[int, ...]] = {}
 
 
 def try_first(file: Path, model: Model, placement: Placement, progress: Progress) -> tuple[str, ...]:
@@ -54,6 +58,35 @@ def try_first(file: Path, model: Model, placement: Placement, progress: Progress
     _tried.add(known)
     took = units.seconds(time.perf_counter() - begun)
     return (f"the file was tried in a process of its own first, which is {took} of the load",)
+
+
+def tokens(file: Path, text: str, progress: Progress) -> tuple[int, ...]:
+    """The ids of a text by the file's own tokenizer, as llama.cpp reads it; no weights are loaded.
+
+    `progress` may raise `Stopped`. Raises ModelError for a file that llama.cpp cannot read or breaks off over.
+    """
+    state = file.stat()
+    known = (str(file.absolute()), state.st_size, state.st_mtime_ns, text)
+    if known not in _tokenized:
+        with TemporaryDirectory(prefix="quantlab-") as folder:
+            out = Path(folder, "tokens.json")
+            arguments = {"file": str(file.absolute()), "text": text, "out": str(out)}
+            try:
+                worker.run("quantlab.methods.gguf.trying:tokenize", arguments, progress, _ENVIRONMENT)
+            except RuntimeError as error:
+                raise ModelError(
+                    f"llama.cpp broke off over the tokenizer of {file.name} ({_last(error)}).",
+                    "The file is damaged or was made to do so: download it again, or take another one.",
+                ) from error
+            _tokenized[known] = tuple(json.loads(out.read_text()))
+    return _tokenized[known]
+
+
+def tokenize(progress: Progress, file: str, text: str, out: str) -> None:
+    """In the worker: write the ids of the text into the file `out`."""
+    from quantlab.methods.gguf import library
+
+    Path(out).write_text(json.dumps(library.tokens(Path(file), text)))
 
 
 def _last(error: RuntimeError) -> str:
