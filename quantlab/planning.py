@@ -18,6 +18,14 @@ from quantlab.running import PROBE, Question, check_tokenizer
 from quantlab.runtime import placement as placements
 from quantlab.settings import AppSettings
 
+#: Where the ways to part a text part: signs before line ends, spaces in a row, digits, capitals after an apostrophe,
+#: letters and digits side by side, and words that are common enough to be tokens.
+SPLITS = (
+    "The end.\nAnd so on...\n\n\tIf x:\r\n    return  y; \n it's don'T I'LL WE'VE they're (yes) [no]\n\n \n"
+    "12345678 1,234.56 007 abc123def x2=y3 v1.0-rc2 $5 #tag @me a/b/c\n http://example.org/?q=1&r=2 ... --- !!! \n"
+    "HelloWorld helloWORLD snake_case  Größe naïve café 東京都に行く Привет мир नमस्ते السلام 🙂🙂 ½ ² e\u0301 \u00a0 \n"
+)
+
 
 @dataclass(frozen=True)
 class Entrant:
@@ -137,7 +145,7 @@ def _check_read_alike(model: Model, question: Question, stop: threading.Event | 
         if stop is not None and stop.is_set():
             raise Stopped
 
-    text = question.tokenizer.decode(question.prompt_ids) + PROBE
+    text = question.tokenizer.decode(question.prompt_ids) + PROBE + SPLITS
     ours = tuple(question.tokenizer.encode(text, add_special_tokens=False))
     theirs = tokens(model.origin, text, go_on)
     if ours != theirs:

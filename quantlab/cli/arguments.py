@@ -10,13 +10,21 @@ from pathlib import Path
 from typing import Any
 
 from quantlab.errors import BadInput
+from quantlab.models.source import is_gguf
 from quantlab.records import Calibration, Placement, Precision
 
-MODEL = "smollm2, demo, a folder, a Hub id with @revision, or shape:NAME"
+MODEL = (
+    "smollm2, demo, a folder, a .gguf file, ollama:NAME, a Hub id with @revision (::NAME picks one of its .gguf "
+    "files), or shape:NAME"
+)
+PRECISIONS = "fp32,bf16,int8,nf4,nf4-dq,fp4"
+#: Of a model that is a GGUF file: itself, and its weights, dequantized.
+GGUF_PRECISIONS = "fp32,stored,int8,nf4"
 
 
-def add_precisions(verb: argparse.ArgumentParser, default: str) -> None:
-    verb.add_argument("--precisions", default=default, help=f"comma-separated, from below (default {default})")
+def add_precisions(verb: argparse.ArgumentParser) -> None:
+    told = f"(default {PRECISIONS}; of a .gguf file {GGUF_PRECISIONS})"
+    verb.add_argument("--precisions", help=f"comma-separated, from below {told}")
     verb.add_argument(
         "--variant",
         action="append",
@@ -30,7 +38,9 @@ def add_precisions(verb: argparse.ArgumentParser, default: str) -> None:
 
 def columns(args: argparse.Namespace) -> list[str]:
     """What was asked for by `--precisions` and `--variant`. Raises BadInput for a checkpoint that does not exist."""
-    names = [name.strip() for name in args.precisions.split(",") if name.strip()]
+    default = GGUF_PRECISIONS if is_gguf(args.model) else PRECISIONS
+    asked = default if args.precisions is None else args.precisions
+    names = [name.strip() for name in asked.split(",") if name.strip()]
     return names + [checkpoint(spec) for spec in args.variant]
 
 

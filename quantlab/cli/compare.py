@@ -22,7 +22,6 @@ from quantlab.cli.arguments import (
 from quantlab.errors import BadInput, Stopped
 from quantlab.records import QualityRun, Run, Settings
 
-DEFAULT_PRECISIONS = "fp32,bf16,int8,nf4,nf4-dq,fp4"
 DEFAULT_PROMPT = "Tell me a story about Sanna Corsa."
 #: Exit codes: some columns failed; nothing could run.
 SOME_FAILED, REFUSED = 1, 2
@@ -32,7 +31,7 @@ def add(verbs) -> None:
     every = listed("precisions", lambda _precision: True)
     compare = verbs.add_parser("compare", help="run one prompt through several precisions", **every)
     compare.add_argument("--model", default="demo", help=MODEL)
-    add_precisions(compare, DEFAULT_PRECISIONS)
+    add_precisions(compare)
     compare.add_argument("--prompt", default=DEFAULT_PROMPT, help="the text, or - for standard input")
     compare.add_argument("--max-new-tokens", type=int, default=64)
     compare.add_argument("--raw", action="store_true", help="no chat template")

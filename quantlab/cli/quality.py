@@ -19,7 +19,7 @@ from quantlab.cli.arguments import (
     placement,
     write,
 )
-from quantlab.cli.compare import DEFAULT_PRECISIONS, failed
+from quantlab.cli.compare import failed
 from quantlab.errors import BadInput, Stopped
 from quantlab.records import QualitySettings, Text
 
@@ -33,7 +33,7 @@ def add(verbs) -> None:
         "quality", help="measure how far each precision is from the reference: over a text, at tasks, by layer", **every
     )
     quality.add_argument("--model", default="demo", help=MODEL)
-    add_precisions(quality, DEFAULT_PRECISIONS)
+    add_precisions(quality)
     quality.add_argument(
         "--text",
         metavar="FILE",

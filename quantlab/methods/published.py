@@ -49,7 +49,7 @@ class Published:
 
 def is_published(name: str) -> bool:
     """Whether a name among precisions is meant as a checkpoint: a path, a Hub id, or anything with a pick."""
-    return SEPARATOR in name or bool(_PATHLIKE.match(name))
+    return source.is_gguf(name) or bool(_PATHLIKE.match(name))
 
 
 def read(spec: str) -> Published:

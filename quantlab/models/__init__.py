@@ -16,10 +16,12 @@ from quantlab.models.held import held_config
 from quantlab.models.identities import check_unchanged, digest, identified, identity
 from quantlab.models.materialize import materialized
 from quantlab.models.shapes import lazy_state_dict
+from quantlab.models.source import SEPARATOR
 from quantlab.records import FOUR_BITS_ONCE, Checkpoint, Model, ModelKind, Progress, TensorInfo, silent
 from quantlab.settings import AppSettings
 
 __all__ = [
+    "SEPARATOR",
     "Choice",
     "check_unchanged",
     "checkpoint",
@@ -40,10 +42,6 @@ __all__ = [
     "resolve_main",
     "tensors",
 ]
-
-
-#: Between the name of a source and the one of its files that is meant.
-SEPARATOR = "::"
 
 
 @dataclass(frozen=True)

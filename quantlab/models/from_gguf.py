@@ -15,7 +15,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from quantlab.errors import ModelError, QuantlabError, is_exit
-from quantlab.models import gguf_files, gguf_rope, sealed
+from quantlab.models import gguf_files, gguf_rope, gguf_splits, sealed
 from quantlab.models.configuration import cause
 from quantlab.models.folder import DTYPE_BITS, read_json
 from quantlab.models.gguf_header import GgufHeader
@@ -33,8 +33,6 @@ _LINK = "model.gguf"
 #: Ids that end an answer, beside the tokenizer's own.
 _ENDS = ("eos_token_id", "eot_token_id", "eom_token_id")
 _INSTEAD = "Give the original model, and add this file as a published checkpoint (--variant)."
-#: llama.cpp's names of one split that transformers' reader does not know (llama.cpp, src/llama-vocab.cpp).
-_DIGITS = ("smollm", "starcoder", "refact", "command-r", "codeshell", "exaone")
 #: Tensors that are computed from the settings.
 _NO_WEIGHTS = ("rope_freqs.", "rope_factors_")
 #: These keep their head in the embeddings, whatever the file says.
@@ -147,7 +145,7 @@ def _describe(header: GgufHeader, work: Path, folder: Path, name: str, progress:
 
 def _tokenizer(source: Mapping[str, Any], header: GgufHeader, name: str):
     """The tokenizer as transformers reads it from the file. Raises ModelError."""
-    from transformers import AutoTokenizer
+    from transformers import PreTrainedTokenizerFast
 
     kind, tokens = (header.metadata.get(f"tokenizer.ggml.{key}") for key in ("model", "tokens"))
     if kind in (None, "none", "no_vocab") or not tokens:
@@ -155,10 +153,11 @@ def _tokenizer(source: Mapping[str, Any], header: GgufHeader, name: str):
     pre = header.metadata.get("tokenizer.ggml.pre")
     try:
         with panics_unheard():
-            tokenizer = AutoTokenizer.from_pretrained(**source)
-            if kind == "gpt2" and pre in _DIGITS:
-                tokenizer.backend_tokenizer.pre_tokenizer = _digits_apart()
-            return tokenizer
+            # Not by its architecture: the classes of some part a text in their own way, whatever the file says.
+            tokenizer = PreTrainedTokenizerFast.from_pretrained(**source)
+        if kind == "gpt2" and (split := gguf_splits.split(str(pre))) is not None:
+            tokenizer.backend_tokenizer.pre_tokenizer = split
+        return tokenizer
     except BaseException as error:  # each kind of tokenizer fails in its own ways
         if is_exit(error):
             raise
@@ -166,13 +165,6 @@ def _tokenizer(source: Mapping[str, Any], header: GgufHeader, name: str):
         raise ModelError(
             f"transformers cannot read the tokenizer of {name} ({what}): {cause(error)}.", _INSTEAD
         ) from error
-
-
-def _digits_apart():
-    """The split of GPT-2 where every digit stands alone."""
-    from tokenizers.pre_tokenizers import ByteLevel, Digits, Sequence
-
-    return Sequence([Digits(individual_digits=True), ByteLevel(add_prefix_space=False)])
 
 
 def _architecture(

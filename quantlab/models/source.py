@@ -15,6 +15,8 @@ from quantlab.settings import ASSETS, AppSettings
 
 DEMO, SMOLLM2 = "demo", "smollm2"
 DEMO_FOLDER = ASSETS / "demo-model"
+#: Between the name of a source and the one of its files that is meant.
+SEPARATOR = "::"
 _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?", re.ASCII)
 _REVISION = re.compile(r"\w[\w./-]*", re.ASCII)
 COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -48,6 +50,11 @@ def parse(typed: str, app: AppSettings) -> Source:
         kinds = ["a local folder or .gguf file", f"{ollama.PREFIX}NAME", "owner/name of the Hugging Face Hub"]
         raise unknown("model", typed, [SMOLLM2, *offline_names(), *kinds])
     return found
+
+
+def is_gguf(name: str) -> bool:
+    """Whether a name can only mean a GGUF file, without a look at a disk or a network."""
+    return name.lower().endswith(gguf_files.SUFFIX) or SEPARATOR in name or name.lower().startswith(ollama.PREFIX)
 
 
 def offline_names() -> tuple[str, ...]:

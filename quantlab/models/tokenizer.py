@@ -31,14 +31,16 @@ def load_tokenizer(model: Model) -> "PreTrainedTokenizerBase":
     Raises ModelError where transformers cannot read it.
     """
     import_transformers()
-    from transformers import AutoTokenizer
+    from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
+    # A GGUF file names its split itself; the class of its architecture would put its own in that place.
+    reader = AutoTokenizer if model.origin is None else PreTrainedTokenizerFast
     folder = model.folder or source.DEMO_FOLDER
     named = _class_named(folder, model.name)
     options = {"trust_remote_code": False, "local_files_only": True, "use_fast": True}
     try:
         with panics_unheard():
-            tokenizer = AutoTokenizer.from_pretrained(folder, **options)
+            tokenizer = reader.from_pretrained(folder, **options)
     except BaseException as error:  # each class has its own ways to fail, and the user can mend none of them here
         if is_exit(error):
             raise

@@ -111,7 +111,7 @@ class Handlers(AddingHandlers):
         """
         choice = Choice(model=str(model or "").strip(), compute_dtype=compute_dtype)
         found, problem = self._offered(choice, before.specs)
-        wanted = offered.wishes(before, ticked) or DEFAULT_TICKS
+        wanted = offered.with_the_file(found, before, offered.wishes(before, ticked) or DEFAULT_TICKS)
         own = models.prompt_for(choice.model, prompt, self.services.choices())
         changed = {self.parts.inputs.prompt: own} if own != prompt else {}
         return self._listed(choice.model, found, wanted) | {self.parts.problem: fragments.problem(problem)} | changed

@@ -47,7 +47,7 @@ def model_inputs(start: Choice, found: Offered, app: AppSettings, services: Serv
         [name for name, _, _ in known],
         value=start.model,
         label="Model",
-        info=None if app.public else "Pick one, or type a Hugging Face id or a folder",
+        info=None if app.public else "Pick one, or type a Hugging Face id, a folder, a .gguf file or ollama:NAME",
         allow_custom_value=not app.public,
         elem_id="model",
     )

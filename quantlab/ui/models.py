@@ -2,6 +2,7 @@
 
 import re
 
+from quantlab.models.source import is_gguf
 from quantlab.records import Model
 from quantlab.ui.share import HUB_ID
 
@@ -10,6 +11,7 @@ KINDS = {
     "folder": "A folder on this machine, with safetensors weights and a tokenizer.",
     "package": "From the Hugging Face Hub or, without it, from a Python package on this machine.",
     "hub": "From the Hugging Face Hub, downloaded once. Add @revision for a certain version.",
+    "gguf": "A GGUF file: itself by llama.cpp (stored), and its weights, dequantized, at every other precision.",
     "shape": "A published architecture filled with random weights: memory and speed are true, the text is meaningless.",
 }
 #: (label, prompt) of the example buttons. Every list has the same length: the buttons are fixed.
@@ -41,6 +43,8 @@ def kind_of(name: str, choices: tuple[tuple[str, str, str], ...]) -> str:
         return known[name]
     if name.startswith("shape:"):
         return "shape"
+    if is_gguf(name):
+        return "gguf"
     return "hub" if HUB_ID.fullmatch(name) and not re.match(r"[./~]", name) else "folder"
 
 

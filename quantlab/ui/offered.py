@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from quantlab.errors import QuantlabError
-from quantlab.methods.published import SEPARATOR, is_published, label, read
+from quantlab.methods.published import SEPARATOR, STORED, is_published, label, read
 from quantlab.records import Offer, Placement, Precision
 from quantlab.settings import AppSettings
 from quantlab.ui.choice import DEFAULT_TICKS, check_model
@@ -70,6 +70,20 @@ class Offered:
         return replace(self, added=kept if row.value in self.specs else (*kept, row))
 
 
+def with_the_file(offered: Offered, before: Offered, wanted: Iterable[str]) -> tuple[str, ...]:
+    """What is wanted, and with it the file itself where a GGUF file has just been chosen as the model."""
+    wanted = tuple(wanted)
+    if not _is_file(offered) or _is_file(before) or STORED in wanted:
+        return wanted
+    return (STORED, *wanted)
+
+
+def _is_file(offered: Offered) -> bool:
+    """Whether the weights can be had as they are stored, and dequantized too."""
+    can = {it.precision.name for it in offered.own if it.unavailable is None}
+    return STORED in can and not can.isdisjoint(DEFAULT_TICKS)
+
+
 def ticks(offered: Offered, wanted: Iterable[str], limit: int) -> list[str]:
     """The first `limit` of the wanted that can run, in the order of the rows; else the first row that can."""
     can = [row.value for row in offered.rows if row.offer.unavailable is None]
@@ -96,7 +110,8 @@ def settled(offered: Offered, wanted: Iterable[str], limit: int) -> tuple[Offere
 def arranged(offered: Offered) -> tuple[tuple[Row, ...], tuple[Group, ...]]:
     """The rows to show at once, and the others by method. Methods that cannot run for one same reason share a group."""
     rows = offered.rows
-    first = [row for name in DEFAULT_TICKS for row in rows if row.value == name]
+    names = (STORED, *DEFAULT_TICKS) if _is_file(offered) else DEFAULT_TICKS
+    first = [row for name in names for row in rows if row.value == name]
     if not any(row.offer.unavailable is None for row in first):
         # A model that is quantized already runs at none of the usual ones: what it can run at comes first.
         can = [row for row in offered.rows if row.offer.unavailable is None and row not in offered.added]

@@ -103,7 +103,7 @@ class QualityHandlers(AddingHandlers):
         """What the chosen model takes at each precision; ticks and added checkpoints are kept where they can be."""
         name = str(model or "").strip()
         found, problem = self._offered(name, compute_dtype, before.specs)
-        wanted = offered.wishes(before, ticked) or choice.DEFAULT_TICKS
+        wanted = offered.with_the_file(found, before, offered.wishes(before, ticked) or choice.DEFAULT_TICKS)
         found, ticks = offered.settled(found, wanted, self.app.max_columns)
         references = [choice.MOST_PRECISE, *found.names]
         return self._rows(found, ticks) | {

@@ -47,7 +47,7 @@ def model_inputs(start: QualityChoice, found: Offered, app: AppSettings, service
         [name for name, kind, _ in known if kind != "shape"],
         value=start.model,
         label="Model",
-        info=None if app.public else "Pick one, or type a Hugging Face id or a folder",
+        info=None if app.public else "Pick one, or type a Hugging Face id, a folder, a .gguf file or ollama:NAME",
         allow_custom_value=not app.public,
         elem_id="quality-model",
     )
