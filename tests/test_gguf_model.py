@@ -59,7 +59,7 @@ def test_every_kind_of_column_runs_of_one_file(file, capsys):
     assert kld["stored"] < 0.01 < kld["q4_0"]
     twice = "it was made of weights that were Q8_0 already, and is worse for it than one made of the original"
     assert twice in runs["q4_0"]["notes"] and twice not in runs["stored"]["notes"]
-    assert runs["q4_0"]["bits_per_quantized_weight"] == 4.5
+    assert 4.5 <= runs["q4_0"]["bits_per_quantized_weight"] < 6  # embeddings and head take more
     for run in runs.values():
         assert not [note for note in run["notes"] if "were estimated before" in note], run["precision"]
 

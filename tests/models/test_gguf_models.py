@@ -5,11 +5,12 @@ import math
 import pytest
 
 from quantlab import models
-from quantlab.errors import ModelError
+from quantlab.errors import BadInput, ModelError
 from quantlab.models.gguf_files import choose, parts
 from quantlab.models.gguf_header import BLOCKS
 from quantlab.models.hub import download
 from quantlab.settings import AppSettings
+from tests import gguf_files
 from tests.models.conftest import REPO
 from tests.models.gguf_making import VOCABULARY, write
 from tests.models.hub_server import COMMIT
@@ -210,3 +211,21 @@ def test_in_public_a_file_comes_at_the_allowed_revision_only(hub, ladder):
     app = AppSettings(public=True, allowed_models=f"demo,{REPO}@{COMMIT}")
     assert models.resolve(REPO, app, pick="q8_0").revision == COMMIT
     assert download(REPO, COMMIT, pick="q8_0").gguf.name == "small-Q8_0.gguf"
+
+
+def test_a_file_of_the_hub_can_be_the_model(hub, local, tmp_path):
+    file = gguf_files.make(tmp_path, "Q8_0")
+    hub.repos[REPO] = {
+        "small-Q8_0.gguf": file.read_bytes(),
+        "small-F32.gguf": (tmp_path / "small-f32.gguf").read_bytes(),
+    }
+    before = models.peek_main(f"{REPO}::q8_0", local)
+    assert before.file.nbytes == before.nbytes and not hub.bodies()[1:]
+    model = models.resolve_main(f"{REPO}::q8_0", local)
+    assert (model.name, model.kind, model.revision) == (f"{REPO}::q8_0", "gguf", COMMIT)
+    assert model.origin.read_bytes() == file.read_bytes()
+    assert models.checkpoint(model).stored_as is None
+    with pytest.raises(ModelError, match="several GGUF files"):
+        models.resolve_main(REPO, local)
+    with pytest.raises(BadInput, match="names no file"):
+        models.resolve_main(f"{REPO}::", local)
