@@ -7,7 +7,7 @@ import gradio as gr
 from quantlab.errors import QuantlabError
 from quantlab.settings import AppSettings
 from quantlab.ui import choice as choices
-from quantlab.ui import fragments, inputs, models, panels, save_panel, scripts
+from quantlab.ui import fragments, inputs, models, opening, panels, save_panel, scripts
 from quantlab.ui.adding import Adding
 from quantlab.ui.choice import Choice
 from quantlab.ui.handlers import Handlers
@@ -37,6 +37,7 @@ class Parts:
     inputs: Inputs
     offered: gr.State
     adding: Adding
+    dropped: gr.File
     about: gr.HTML
     examples: tuple[gr.Button, ...]
     compare: gr.Button
@@ -67,6 +68,7 @@ def build(app: AppSettings, services: Services) -> None:
     with gr.Row(elem_id="choose"):
         with gr.Column(scale=6, min_width=300, elem_id="choose-model"):
             model, about, precisions, adding = inputs.model_inputs(start, found, app, services)
+            dropped = opening.build(app)
         with gr.Column(scale=6, min_width=300, elem_id="choose-prompt"):
             prompt, examples = inputs.prompt_inputs(start, services)
             with gr.Row(elem_id="actions"):
@@ -80,7 +82,7 @@ def build(app: AppSettings, services: Services) -> None:
     chosen = Inputs(model, precisions, prompt, *settings)
     link = gr.Textbox(visible="hidden", label="link")
     state = gr.State(found)
-    head = (chosen, state, adding, about, examples, compare, stop, status, problem, race_warning, link)
+    head = (chosen, state, adding, dropped, about, examples, compare, stop, status, problem, race_warning, link)
     parts = Parts(*head, *_results(app))
     handlers = Handlers(parts, app, services)
     _wire(parts, copy, handlers)
@@ -153,6 +155,12 @@ def _wire_offers(parts: Parts, handlers: Handlers) -> None:
         handlers.estimate,
         [parts.inputs.model, parts.inputs.compute_dtype, ticks, parts.offered, parts.inputs.prompt],
         [*described, parts.inputs.prompt],
+        **quick,
+    )
+    parts.dropped.upload(
+        handlers.open,
+        [parts.dropped, parts.inputs.compute_dtype, ticks, parts.offered, parts.inputs.prompt],
+        [parts.inputs.model, *described, parts.inputs.prompt],
         **quick,
     )
     gr.on(

@@ -116,6 +116,10 @@ class Handlers(AddingHandlers):
         changed = {self.parts.inputs.prompt: own} if own != prompt else {}
         return self._listed(choice.model, found, wanted) | {self.parts.problem: fragments.problem(problem)} | changed
 
+    def open(self, file: str, compute_dtype: str, ticked: list[str], before: Offered, prompt: str = "") -> Updates:
+        """A file that was dropped is the model."""
+        return {self.parts.inputs.model: file} | self.estimate(file, compute_dtype, ticked, before, prompt)
+
     def restore(self, request: gr.Request) -> Updates:
         """The choice that the page's address holds; the default where it holds none.
 

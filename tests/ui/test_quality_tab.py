@@ -281,10 +281,11 @@ def test_a_look_at_the_other_tab_misses_nothing(open_page):
         page.wait_for_timeout(700)
         quality_tab(page)
         page.wait_for_selector("#panel-quality-map .js-plotly-plot")
-        page.wait_for_timeout(500)
-        widths = page.evaluate("""Array.from(document.querySelectorAll('[id^=panel-quality] .as-chart'))
-            .map(e => [e.clientWidth, e.querySelector('.main-svg').clientWidth])""")
-        assert all(abs(place - drawn) < 30 for place, drawn in widths) and widths
+        page.wait_for_function("""() => {
+            const charts = Array.from(document.querySelectorAll('[id^=panel-quality] .as-chart'));
+            const off = e => Math.abs(e.clientWidth - (e.querySelector('.main-svg')?.clientWidth ?? 1e9));
+            return charts.length > 0 && charts.every(e => off(e) < 30);
+        }""")
 
 
 def test_a_closed_tab_stops_the_work(open_page):

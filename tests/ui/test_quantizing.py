@@ -43,6 +43,25 @@ def test_groups_fold_and_are_worked_by_keyboard(open_page, url):
     expect(page.locator("[data-group='GGUF (llama.cpp)'] summary")).to_contain_text("1 ticked", use_inner_text=True)
 
 
+def test_a_gguf_file_that_is_dropped_is_the_model(open_page, url, tmp_path):
+    page = open_page(url)
+    (file := tmp_path / "mine-Q4_K_M.gguf").write_bytes(b"GGUF")
+    page.click("#open-file button")
+    page.set_input_files("#model-file input[type=file]", file)
+    expect(page.locator("#model input")).to_have_value(re.compile(r".*/mine-Q4_K_M\.gguf$"))
+    expect(page.locator("#about")).to_contain_text("A GGUF file: itself by llama.cpp (stored)")
+    compare(page)
+    assert page.locator(".run-error").count() == 0
+
+
+def test_a_gguf_file_that_is_typed_is_the_model(open_page, url):
+    page = open_page(url)
+    for name in ("/models/m.gguf", "ollama:small:1b", "owner/name-GGUF::q4_k_m"):
+        page.fill("#model input", name)
+        page.press("#model input", "Enter")
+        expect(page.locator("#about")).to_contain_text("A GGUF file")
+
+
 OPEN_ALL = "document.querySelectorAll('#precisions details').forEach(group => { group.open = true; })"
 CUT = (
     "Array.from(document.querySelectorAll('#precisions :is(.pick-about, .pick-name, .group-names)'))"
