@@ -7,6 +7,7 @@ from contextlib import closing
 from pathlib import Path
 
 from quantlab.advice import KLD_BOUND
+from quantlab.cli import gate
 from quantlab.cli.arguments import (
     MODEL,
     add_calibration,
@@ -55,6 +56,7 @@ def add(verbs) -> None:
     )
     quality.add_argument("--memory", type=float, metavar="MB", help="what the advice takes for fitting")
     quality.add_argument("--json", metavar="FILE", help="write everything as JSON to a file, or - for standard output")
+    gate.add(quality)
     add_placement(quality)
     add_calibration(quality)
 
@@ -65,7 +67,9 @@ def run(args: argparse.Namespace) -> int:
             raise BadInput("The bound and the memory must be larger than zero, and numbers that mean something.")
     if args.json and args.json != "-":
         check_writable(Path(args.json).absolute())
+    limits = gate.limits(args)
     names, settings = columns(args), _settings(args)
+    gate.check_columns(limits, names)
     read = _text(args)
 
     from quantlab import terminal  # here, because torch comes with these
@@ -73,9 +77,9 @@ def run(args: argparse.Namespace) -> int:
     from quantlab.export import to_json
     from quantlab.recording import kept_quality
 
-    stop = threading.Event()
+    stop, seconds = threading.Event(), {}
     with closing(kept_quality(opened(), args.model, names, read, settings, stop=stop)) as events:
-        quality = terminal.follow_quality(events, stop)
+        quality = terminal.follow_quality(gate.clocked(events, seconds), stop)
     if args.json == "-":
         print(to_json(quality))
     else:
@@ -83,9 +87,10 @@ def run(args: argparse.Namespace) -> int:
         terminal.show_quality(quality, args.kld_bound, memory)
         if args.json:
             write(Path(args.json), to_json(quality))
+    code = gate.tell(args, limits, quality, seconds)
     if stop.is_set():
         raise Stopped
-    return failed(quality.runs)
+    return code or failed(quality.runs)
 
 
 def _text(args: argparse.Namespace) -> Text:

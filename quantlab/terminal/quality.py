@@ -7,6 +7,7 @@ from rich.markup import escape
 
 from quantlab import trust, units
 from quantlab.advice import advise
+from quantlab.advice.gate import Verdict
 from quantlab.charts.scored import accuracy, why_absent, with_error
 from quantlab.errors import Stopped
 from quantlab.events import (
@@ -107,6 +108,16 @@ def show_quality(quality: Quality, bound: float, memory: int | None = None, cons
     console.print()
     for sentence in advise(quality, bound, memory).sentences:
         console.print(escape(sentence), highlight=False)
+
+
+def show_gate(verdict: Verdict, aside: bool = False, console: Screen | None = None) -> None:
+    """What became of each limit, a line each, on standard output; `aside`: on standard error."""
+    console = console or Screen(stderr=aside)
+    console.print()
+    for check in verdict.checks:
+        look = "red" if check.broken else "green" if check.measured else "yellow"
+        told = f"[{look}]{escape(printable(check.sentence))}[/]"
+        console.print(told, highlight=False, soft_wrap=True)  # a line each, for who reads them with a program
 
 
 def _distance_cells(run: QualityRun, quality: Quality) -> Iterator[str]:
