@@ -101,6 +101,9 @@ def test_a_limit_that_is_none_is_refused_at_once(capsys, monkeypatch, option, li
         (["--junit", "/no/such/folder/x.xml", "--fail-above-kld", "1"], "no folder"),
         (["--junit", ".", "--fail-above-kld", "1"], "cannot be written"),
         (["--junit", "a.out", "--json", "./a.out", "--fail-above-kld", "1"], "name the same file"),
+        (["--card", "-", "--json", "-"], "name the same file"),
+        (["--card", "/no/such/folder/x.md"], "no folder"),
+        (["--card", "", "--json", "b.out"], "cannot be written"),
         (["--precisions", "fp32", "--fail-above-kld", "1"], "held to no limit"),
         (["--precisions", "fp32,fp32", "--fail-above-kld", "1"], "held to no limit"),
     ],
@@ -136,3 +139,13 @@ def test_who_stops_it_gets_130_and_what_was_not_measured_is_told(monkeypatch, ca
     monkeypatch.setattr("quantlab.recording.kept_quality", interrupted)
     assert gate("--fail-above-kld", "1e-9", "--junit", str(file)) == cli.INTERRUPTED
     assert counts(file) == (2, 1, 1) and "not measured: nf4, mean KLD: it was stopped" in capsys.readouterr().out
+
+
+def test_the_card_goes_to_a_file_or_alone_to_standard_output(capsys, tmp_path):
+    file, junit = tmp_path / "card.md", tmp_path / "gate.xml"
+    assert gate("--card", "-", "--fail-above-memory", "1GB", "--junit", str(junit)) == 0
+    told = capsys.readouterr()
+    assert told.out.startswith("## What quantization costs demo\n") and "| `rtn-8` |" in told.out
+    assert "held: rtn-8" in told.err and "held" not in told.out
+    assert gate("--card", str(file)) == 0 and "Smallest under" in capsys.readouterr().out
+    assert file.read_text("utf-8").startswith("## What quantization costs demo\n")

@@ -42,8 +42,6 @@ def limits(args: argparse.Namespace) -> Limits:
             raise BadInput("--junit writes what became of the limits, and none was given.", "Add --fail-above-kld X.")
         if args.junit in ("", "-"):
             raise BadInput("--junit needs the name of a file.")
-        if args.json and Path(args.json).absolute() == Path(args.junit).absolute():
-            raise BadInput("--json and --junit name the same file.", "Name two.")
         check_writable(Path(args.junit).absolute())
         write(Path(args.junit), unfinished())
     return found
@@ -72,7 +70,7 @@ def tell(args: argparse.Namespace, found: Limits, quality: Quality, seconds: dic
     from quantlab import terminal
 
     verdict: Verdict = judge(quality, found)
-    terminal.show_gate(verdict, aside=args.json == "-")
+    terminal.show_gate(verdict, aside="-" in (args.json, args.card))
     if args.junit is not None:
         write(Path(args.junit), junit(quality, verdict, seconds))
     return _CODES[verdict.outcome]
