@@ -94,6 +94,7 @@ def test_a_model_of_the_hub_is_named_with_its_revision():
     assert program.count('"owner/name"') == 1 and program.count('revision="abc123"') == 2 and "/cache" not in program
     command = code(recipe(measured("gptq-4", hub), "gptq-4"), "sh")
     assert "--model owner/name@abc123 --precision gptq-4 --out name-gptq-4" in command
+    assert "--model demo --precision gptq-4" in code(recipe(measured("gptq-4"), "gptq-4", private=True), "sh")
     smollm2 = Model("smollm2", "hub", None, "12fd25f")
     assert '"HuggingFaceTB/SmolLM2-135M-Instruct"' in code(recipe(measured("nf4", smollm2), "nf4"), "python")
 

@@ -5,7 +5,7 @@ import re
 from collections.abc import Sequence
 
 from quantlab import trust, units
-from quantlab.advice import KLD_BOUND, advise, words
+from quantlab.advice import KLD_BOUND, Advice, advise, words
 from quantlab.advice.recipes import Recipe, recipes
 from quantlab.advice.repeating import command, one_line
 from quantlab.charts.scored import compared, why_absent, with_error
@@ -51,7 +51,7 @@ def card(
         *_remarks(quality),
         *([f"- Weights: {line(quality.model.caution)}"] if quality.model.caution else []),
         *([f"- Rounding noise: a KLD of {units.nats(floor.kld.mean)} ({line(quality.floor)})"] if floor else []),
-        *(f"- {line(sentence)}" for sentence in found.recommendations),
+        *_recommended(found, _doubts(quality)),
         f"- Hardware: {line(machine.cpu)}, cores: {machine.cores}{device}, {line(machine.system)}",
         f"- Date: {quality.started:%Y-%m-%d}",
         f"- Versions: {', '.join(f'{line(name)} {line(version)}' for name, version in quality.versions.items())}",
@@ -105,9 +105,19 @@ def _remarks(quality: Quality) -> list[str]:
             said.append(f"{run.precision}: {why_absent(quality, run)}.")
         elif few := trust.few(run.fidelity.tokens):
             said.append(f"The distance of {run.precision} is {few}.")
-        if run.error is None and run.decode_tokens_per_s and (doubt := trust.doubt(run)):
-            said.append(f"The speed of {run.precision} bears no claim: {doubt}.")
+    if doubts := _doubts(quality):
+        said.append(f"Speeds that bear no claim: {doubts}")
     return [f"- {line(each)}" for each in said]
+
+
+def _doubts(quality: Quality) -> str:
+    timed = [run for run in quality.runs if run.error is None and run.decode_tokens_per_s]
+    return trust.Verdict(doubts={run.precision: why for run in timed if (why := trust.doubt(run))}).why_not
+
+
+def _recommended(found: Advice, doubts: str) -> list[str]:
+    """What is recommended; without what the remarks on speeds say already."""
+    return [f"- {line(each)}" for each in found.recommendations if not doubts or doubts not in each]
 
 
 def _recipe(one: Recipe) -> list[str]:

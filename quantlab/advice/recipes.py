@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from quantlab.advice import Advice
-from quantlab.advice.sources import Source, source
+from quantlab.advice.sources import Source, source, typed_name
 from quantlab.errors import QuantlabError
 from quantlab.export import wire
 from quantlab.methods import precision as precision_of
@@ -46,13 +46,14 @@ class Recipe:
 
 @dataclass(frozen=True)
 class _Asked:
-    """What a recipe is made of."""
+    """What a recipe is made of. `typed` is the model as quantlab is told it."""
 
     quality: Quality
     chosen: Precision
     source: Source
     context: int
     private: bool
+    typed: str = ""
 
     @property
     def dtype(self) -> str:
@@ -93,7 +94,8 @@ def recipe(quality: Quality, name: str, context: int | None = None, private: boo
         said = f"{name} is a published checkpoint: transformers loads it from its folder, or by its id on the Hub."
         return Recipe(name, said, (Block("python", code),))
     found = Source(typed, None, typed) if pick else source(quality.model, private)
-    return _RECIPES.get(chosen.method, _unknown)(_Asked(quality, chosen, found, tokens, private), name)
+    asked = _Asked(quality, chosen, found, tokens, private, typed if pick else typed_name(quality.model, private))
+    return _RECIPES.get(chosen.method, _unknown)(asked, name)
 
 
 def recipes(quality: Quality, advice: Advice, context: int | None = None, private: bool = False) -> tuple[Recipe, ...]:
@@ -225,9 +227,9 @@ def _quoted(text: str) -> str:
 
 def _quantize(asked: _Asked) -> str:
     """The command that writes it, with the place and the calibration text that were measured."""
-    found, settings = asked.source, asked.quality.settings
+    settings = asked.quality.settings
     placement, read = settings.placement, settings.calibration
-    words = ["quantlab", "quantize", "--model", f"{found.name}@{found.revision}" if found.revision else found.name]
+    words = ["quantlab", "quantize", "--model", asked.typed]
     words += ["--precision", asked.chosen.name, "--out", asked.out, "--device", placement.device]
     words += ["--compute-dtype", asked.dtype]
     if read.file is not None:

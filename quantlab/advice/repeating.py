@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Sequence
 
 from quantlab.advice import KLD_BOUND
-from quantlab.advice.sources import source
+from quantlab.advice.sources import typed_name
 from quantlab.errors import BadInput
 from quantlab.export import wire
 from quantlab.methods import precision, published
@@ -23,7 +23,7 @@ def command(quality: Quality, asked: Sequence[str] = (), bound: float = KLD_BOUN
     names = list(asked) or [run.precision for run in quality.runs]
     theirs = [name for name in names if published.is_published(name) or not _known(name)]
     placement, read = settings.placement, settings.calibration
-    typed = ["quantlab", "quality", "--model", _model(quality)]
+    typed = ["quantlab", "quality", "--model", typed_name(quality.model, private=True)]
     typed += ["--precisions", ",".join(name for name in names if name not in theirs)]
     for spec in theirs:
         typed += ["--variant", _without_place(spec)]
@@ -58,15 +58,6 @@ def _known(name: str) -> bool:
         return bool(precision(name))
     except BadInput:
         return False
-
-
-def _model(quality: Quality) -> str:
-    """The model as it is typed: one of the Hub at its revision, a folder without its place."""
-    model = quality.model
-    if model.kind == "folder":
-        return source(model, private=True).name
-    by_id = model.kind == "hub" and "/" in model.name
-    return f"{model.name}@{model.revision}" if by_id and model.revision else model.name
 
 
 def _without_place(spec: str) -> str:

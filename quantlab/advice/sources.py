@@ -29,6 +29,14 @@ def source(model: Model, private: bool = False) -> Source:
     return Source(f"./{short}" if private else str(folder), None, short)
 
 
+def typed_name(model: Model, private: bool = False) -> str:
+    """The model as quantlab is told it: one of the Hub at its revision; `private` as in `source`."""
+    if model.kind == "folder":
+        return source(model, private).name
+    by_id = model.kind == "hub" and "/" in model.name
+    return f"{model.name}@{model.revision}" if by_id and model.revision else model.name
+
+
 def context(model: Model) -> int | None:
     """Tokens that the model was made for, as its configuration says; None where it lies nowhere, or does not say."""
     if model.folder is None and model.gguf is None:
