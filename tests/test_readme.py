@@ -17,16 +17,16 @@ from tests import tiny
 README = (Path(__file__).parent.parent / "README.md").read_text()
 BLOCKS = re.findall(r"```(\w*)\n(.*?)```", README, re.DOTALL)
 COMMANDS = [
-    line.partition("#")[0]
+    line.partition("#")[0].removeprefix("      - run: ")
     for language, block in BLOCKS
-    if language == "sh"
+    if language in ("sh", "yaml")
     for line in block.splitlines()
-    if line.startswith("quantlab ")
+    if line.startswith(("quantlab ", "      - run: quantlab "))
 ]
 
 
 def test_commands_are_found():
-    assert len(COMMANDS) >= 4
+    assert len(COMMANDS) >= 4 and any("--junit" in command for command in COMMANDS)
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -10,15 +10,21 @@ from quantlab.records import Load, Quality, QualityRun
 
 
 def upper(run: QualityRun) -> float:
-    """The upper end of the 95 % confidence interval of a run's mean KLD, in nats.
+    """The upper end of the 95 % confidence interval of a run's mean KLD, in nats; infinite where no error is known."""
+    return interval(run)[1]
 
-    From the scatter of the windows' means; where there is one window alone, from its blocks (see docs/measurement.md).
-    Infinite where no error is known.
+
+def interval(run: QualityRun) -> tuple[float, float]:
+    """The 95 % confidence interval of a run's mean KLD, in nats: from the scatter of the windows' means; where there is
+    one window alone, from its blocks (see docs/measurement.md).
+
+    It ends nowhere where no error is known, and never begins below zero: no divergence lies there.
     """
     kld, found = run.fidelity.kld, paired.estimate(run.fidelity.window_kld)
     if found is None and kld.se is None:
-        return math.inf
-    return kld.mean + (found.margin if found else paired.critical(7) * kld.se)
+        return 0.0, math.inf
+    margin = found.margin if found else paired.critical(7) * kld.se
+    return max(0.0, kld.mean - margin), kld.mean + margin
 
 
 def in_noise(quality: Quality, run: QualityRun) -> bool:

@@ -1,6 +1,7 @@
 """Arguments that several verbs share, and what is done with them."""
 
 import argparse
+import math
 import os
 import re
 import textwrap
@@ -113,7 +114,7 @@ def check_writable(file: Path) -> None:
 
 def write(path: Path, text: str) -> None:
     try:
-        path.write_text(text)
+        path.write_text(text, encoding="utf-8")
     except OSError as error:
         raise BadInput(f"Cannot write {path}: {error.strerror}.", "Name another file.") from error
 
@@ -136,3 +137,14 @@ def size(text: str) -> int:
     if found is None or found[2] not in _UNITS:
         raise argparse.ArgumentTypeError(f"{text!r} is no size: give a number and B, kB, MB or GB, such as 200MB")
     return int(float(found[1]) * _UNITS[found[2]])
+
+
+def amount(text: str) -> float:
+    """A number that may be a limit: finite, and not negative."""
+    try:
+        found = float(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number") from error
+    if not 0 <= found < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is no limit: give a finite number that is not negative")
+    return found

@@ -1,12 +1,15 @@
 """`quantlab quality`: how far each precision is from the reference over a text and at tasks."""
 
 import argparse
+import os
 import sys
 import threading
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
 from quantlab.advice import KLD_BOUND
+from quantlab.cli import gate
 from quantlab.cli.arguments import (
     MODEL,
     add_calibration,
@@ -55,6 +58,12 @@ def add(verbs) -> None:
     )
     quality.add_argument("--memory", type=float, metavar="MB", help="what the advice takes for fitting")
     quality.add_argument("--json", metavar="FILE", help="write everything as JSON to a file, or - for standard output")
+    quality.add_argument(
+        "--card",
+        metavar="FILE",
+        help="write a section for a model card, in Markdown, to a file, or - for standard output",
+    )
+    gate.add(quality)
     add_placement(quality)
     add_calibration(quality)
 
@@ -63,29 +72,50 @@ def run(args: argparse.Namespace) -> int:
     for asked in (args.kld_bound, args.memory):
         if asked is not None and not 0 < asked < MOST:
             raise BadInput("The bound and the memory must be larger than zero, and numbers that mean something.")
-    if args.json and args.json != "-":
-        check_writable(Path(args.json).absolute())
+    _check_files(args)
+    limits = gate.limits(args)
     names, settings = columns(args), _settings(args)
+    gate.check_columns(limits, names)
     read = _text(args)
 
     from quantlab import terminal  # here, because torch comes with these
+    from quantlab.advice.card import card
+    from quantlab.advice.sources import context
     from quantlab.cli.history import opened
     from quantlab.export import to_json
     from quantlab.recording import kept_quality
 
-    stop = threading.Event()
+    stop, seconds = threading.Event(), {}
     with closing(kept_quality(opened(), args.model, names, read, settings, stop=stop)) as events:
-        quality = terminal.follow_quality(events, stop)
-    if args.json == "-":
-        print(to_json(quality))
-    else:
-        memory = None if args.memory is None else round(args.memory * 1e6)
+        quality = terminal.follow_quality(gate.clocked(events, seconds), stop)
+    memory = None if args.memory is None else round(args.memory * 1e6)
+    if "-" not in (args.json, args.card):
         terminal.show_quality(quality, args.kld_bound, memory)
-        if args.json:
-            write(Path(args.json), to_json(quality))
+    _put(args.json, lambda: to_json(quality))
+    _put(args.card, lambda: card(quality, names, args.kld_bound, memory, context(quality.model)))
+    code = gate.tell(args, limits, quality, seconds)
     if stop.is_set():
         raise Stopped
-    return failed(quality.runs)
+    return code or failed(quality.runs)
+
+
+def _check_files(args: argparse.Namespace) -> None:
+    """Raises BadInput for files that cannot be written, and where two of them are one."""
+    named = [file for file in (args.json, args.card, args.junit) if file is not None]
+    places = [file if file == "-" else os.path.abspath(file) for file in named]
+    if len(set(places)) < len(places):
+        raise BadInput("--json, --card and --junit name the same file.", "Name another one for each.")
+    for file in (args.json, args.card):
+        if file is not None and file != "-":
+            check_writable(Path(file).absolute())
+
+
+def _put(file: str | None, made: Callable[[], str]) -> None:
+    """Print what was asked for as `-`, write what was given a file."""
+    if file == "-":
+        print(made().rstrip("\n"))
+    elif file is not None:
+        write(Path(file), made())
 
 
 def _text(args: argparse.Namespace) -> Text:

@@ -186,21 +186,21 @@ def to_markdown(record: Comparison | Quality) -> str:
     model = model_data(record.model)
     revision = f" at {model['revision']}" if model["revision"] else ""
     if isinstance(record, Comparison):
-        title, about = "Comparison", [f"Prompt: {_line(record.prompt)}"]
+        title, about = "Comparison", [f"Prompt: {line(record.prompt)}"]
         columns, rows = _COMPARISON_TABLE, [_comparison_row(record, run) for run in record.runs]
     else:
         title, about = "Quality", _about_text(record)
-        tasks = ((f"{_line(task)} acc %", f"{task}.acc", 100.0) for task in task_names(record))
+        tasks = ((f"{line(task)} acc %", f"{task}.acc", 100.0) for task in task_names(record))
         columns, rows = (*_QUALITY_TABLE, *tasks), [_quality_row(record, run) for run in record.runs]
     machine = record.machine
     lines = [
-        f"## {title} of {_line(model['name'])}{_line(revision)}",
+        f"## {title} of {line(model['name'])}{line(revision)}",
         "",
-        *([f"- Weights: {_line(record.model.caution)}"] if record.model.caution else []),
+        *([f"- Weights: {line(record.model.caution)}"] if record.model.caution else []),
         *(f"- {it}" for it in about),
-        f"- Reference: {_line(record.reference)}",
-        f"- Measured {record.started:%Y-%m-%d %H:%M %Z} on {', '.join(map(_line, _places(machine)))}",
-        f"- Versions: {', '.join(f'{_line(name)} {_line(version)}' for name, version in record.versions.items())}",
+        f"- Reference: {line(record.reference)}",
+        f"- Measured {record.started:%Y-%m-%d %H:%M %Z} on {', '.join(map(line, _places(machine)))}",
+        f"- Versions: {', '.join(f'{line(name)} {line(version)}' for name, version in record.versions.items())}",
         "",
         *_table(columns, rows, record.runs),
         "",
@@ -216,9 +216,9 @@ def _places(machine: Machine) -> tuple[str, ...]:
 
 def _about_text(quality: Quality) -> list[str]:
     text, floor = quality.text, quality.noise_floor
-    noise = f"mean KLD {_figure(floor.kld.mean)} nats ({_line(quality.floor)})" if floor else _line(quality.floor)
+    noise = f"mean KLD {_figure(floor.kld.mean)} nats ({line(quality.floor)})" if floor else line(quality.floor)
     return [
-        f"Text: {_line(text.name)}, {text.scored:,} tokens scored, {text.windows:,} windows of {text.window_tokens:,}",
+        f"Text: {line(text.name)}, {text.scored:,} tokens scored, {text.windows:,} windows of {text.window_tokens:,}",
         f"Noise floor: {noise}",
     ]
 
@@ -228,7 +228,7 @@ def _table(columns: Sequence[_Column], rows: Sequence[Row], runs: Sequence[Run |
     lines = [titles, ("---", *["---:"] * len(columns), "---")]
     for row, run in zip(rows, runs, strict=True):
         figures = (_figure(row.get(name), scale) for _, name, scale in columns)
-        lines.append((_line(run.precision), *figures, _line(_note(run, row))))
+        lines.append((line(run.precision), *figures, line(_note(run, row))))
     return [f"| {' | '.join(cells)} |" for cells in lines]
 
 
@@ -252,9 +252,10 @@ def _figure(value: float | None, scale: float = 1) -> str:
     return f"{value:,.0f}" if 1_000 <= abs(value) < 1e15 else f"{value:.4g}"
 
 
-def _line(text: str) -> str:
-    """`text` in one line of Markdown, in which nothing of it is markup."""
-    return re.sub(r"([\\`*_{}\[\]<>()#|~&!$])", r"\\\1", " ".join(text.split()))
+def line(text: str) -> str:
+    """`text` in one line of Markdown, in which nothing of it is markup, and nothing steers a terminal."""
+    shown = "".join(char if char.isprintable() else "\ufffd" for char in " ".join(text.split()))
+    return re.sub(r"([\\`*_{}\[\]<>()#|~&!$])", r"\\\1", shown)
 
 
 Writer = Callable[[Comparison | Quality], str]

@@ -1,12 +1,15 @@
 """A quality run in the terminal: progress while it is measured, tables and advice afterwards."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from rich.markup import escape
 
 from quantlab import trust, units
 from quantlab.advice import advise
+from quantlab.advice.gate import Verdict
+from quantlab.advice.recipes import Recipe, recipes
+from quantlab.advice.sources import context
 from quantlab.charts.scored import accuracy, why_absent, with_error
 from quantlab.errors import Stopped
 from quantlab.events import (
@@ -105,8 +108,30 @@ def show_quality(quality: Quality, bound: float, memory: int | None = None, cons
                 style="dim",
             )
     console.print()
-    for sentence in advise(quality, bound, memory).sentences:
+    advice = advise(quality, bound, memory)
+    for sentence in advice.sentences:
         console.print(escape(sentence), highlight=False)
+    _show_recipes(recipes(quality, advice, context(quality.model)), console)
+
+
+def _show_recipes(found: Sequence[Recipe], console: Screen) -> None:
+    """Code as it is to be copied: not broken into lines, nothing of it markup."""
+    for one in found:
+        console.print(f"\n[bold]To run {escape(broken(one.precision, 60))}[/]: {escape(one.said)}", highlight=False)
+        for block in one.blocks:
+            if block.about:
+                console.print(escape(block.about), highlight=False)
+            console.print(f"\n{block.code}\n", soft_wrap=True, highlight=False, markup=False, emoji=False)
+
+
+def show_gate(verdict: Verdict, aside: bool = False, console: Screen | None = None) -> None:
+    """What became of each limit, a line each, on standard output; `aside`: on standard error."""
+    console = console or Screen(stderr=aside)
+    console.print()
+    for check in verdict.checks:
+        look = "red" if check.broken else "green" if check.measured else "yellow"
+        told = f"[{look}]{escape(printable(check.sentence))}[/]"
+        console.print(told, highlight=False, soft_wrap=True)  # a line each, for who reads them with a program
 
 
 def _distance_cells(run: QualityRun, quality: Quality) -> Iterator[str]:

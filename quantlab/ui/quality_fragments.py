@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from html import escape
 
 from quantlab.advice import Advice
+from quantlab.advice.recipes import Recipe
 from quantlab.fidelity.tasks import BundledTask
 from quantlab.ui.fragments import caution, said
 from quantlab.ui.quality_view import QualityView, Step
@@ -23,6 +24,8 @@ _STAGES = {
     "layers": "looking into its layers",
     "again": "timing again",
 }
+#: What a block of code is, read aloud.
+_READ = {"python": "a Python program", "sh": "a command", "text": "a Modelfile"}
 #: What the steps of a stage are; where nobody counts them, nothing.
 _UNITS = {"speed": "answers", "again": "answers", "text": "tokens", "tasks": "answers", "layers": ""}
 
@@ -123,6 +126,23 @@ def advice(found: Advice) -> str:
     return (
         f'<div class="advised" role="status">{first}{cautions}</div><div class="reasons">{noise}{told}</div>'
     )  # fmt: skip
+
+
+def to_run(found: Sequence[Recipe]) -> str:
+    """How to run what is recommended without quantlab, folded away. One click on code selects all of it."""
+    return "".join(map(_recipe, found))
+
+
+def _recipe(one: Recipe) -> str:
+    blocks = "".join(
+        f"{f'<p>{escape(block.about)}</p>' if block.about else ''}"
+        f'<pre tabindex="0" aria-label="{_READ[block.language]}"><code>{escape(block.code)}</code></pre>'
+        for block in one.blocks
+    )
+    return (
+        f'<details class="to-run"><summary>Run {escape(one.precision)} without quantlab</summary>'
+        f"<p>{escape(one.said)}</p>{blocks}</details>"
+    )
 
 
 def no_advice(why: str) -> str:

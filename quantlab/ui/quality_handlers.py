@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from quantlab import advice
+from quantlab.advice.recipes import recipes
+from quantlab.advice.sources import context
 from quantlab.errors import BadInput, QuantlabError
 from quantlab.fidelity import texts
 from quantlab.records import Quality
@@ -121,7 +123,9 @@ class QualityHandlers(AddingHandlers):
         if not (megabytes or 0) >= 0:
             return html.no_advice("Type a memory limit, or 0 for none.")
         try:
-            return html.advice(advice.advise(quality, float(bound), round(megabytes * 1e6) if megabytes else None))
+            found = advice.advise(quality, float(bound), round(megabytes * 1e6) if megabytes else None)
+            elsewhere = recipes(quality, found, context(quality.model), private=self.app.public)
+            return html.advice(found) + html.to_run(elsewhere)
         except Exception:
             log.exception("no recommendation could be made")
             return html.no_advice("The recommendation could not be made through a fault of ours. The log says why.")

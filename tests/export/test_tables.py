@@ -108,3 +108,9 @@ def test_the_quality_json_has_the_names_of_its_figures():
     assert set(run["fidelity"]["ppl"]) == {"value", "se", "ratio", "ratio_se"}
     assert set(run["tasks"]["demo_facts"]) >= set(TASK_COLUMNS)
     assert data["tokens"] == data["text"]["tokens"] and len(run["fidelity"]["kld"]["buckets"]) == 5
+
+
+def test_a_name_that_steers_a_terminal_does_not_in_markdown():
+    it = example_quality()
+    told = to_markdown(replace(it, text=replace(it.text, name="a\x1b[2J\u202eb")))
+    assert "\x1b" not in told and "\u202e" not in told and "Text: a\ufffd\\[2J\ufffdb," in told

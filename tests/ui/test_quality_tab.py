@@ -98,6 +98,18 @@ def test_the_recommendation_follows_its_limits():
     assert advise(None, 0.1, 0) == ""
 
 
+def test_what_is_recommended_comes_with_the_way_to_run_it():
+    found = quality(("fp32", "int8", "nf4", "rtn-2"), {})
+    told = handlers().advise(found, 0.1, 0)
+    assert "<summary>Run nf4 without quantlab</summary>" in told and "bnb_4bit_quant_type=&quot;nf4&quot;" in told
+    assert "Run rtn-2" not in told and "model_id = &quot;assets/demo-model&quot;" in told
+    closed = handlers()
+    closed.app = AppSettings(public=True)
+    assert "model_id = &quot;./demo-model&quot;" in closed.advise(found, 0.1, 0)
+    hostile = replace(found, model=replace(found.model, kind="hub", name="<img src=x>"))
+    assert "<img" not in handlers().advise(hostile, 0.1, 0)
+
+
 def test_another_precision_of_the_heat_map_is_drawn_from_what_is_there():
     index = next(i for i, chart in enumerate(CHARTS) if chart.key == "quality-layers")
     redraw, found = handlers().pick(index), quality(("fp32", "nf4", "rtn-2"), {})
@@ -217,6 +229,13 @@ def test_one_click_measures_and_draws(open_page, quick, quick_script):
     assert drawn == [{"scatter"}, {"scatter"}, {"heatmap"}, {"scatter", "bar"}, {"heatmap"}]
     assert page.evaluate(CUT_TEXTS) == [] and page.evaluate(OVERLAPS) == []
 
+    # How to run what is recommended is a click away, and one more selects all of it.
+    page.click("#quality-advice summary:has-text('Run fp4 without quantlab')")
+    page.click("#quality-advice details[open] pre")
+    selected = page.evaluate("getSelection().toString()")
+    assert selected.startswith("import torch") and 'bnb_4bit_quant_type="fp4"' in selected and "64" in selected
+    assert not page.evaluate(WIDE)
+
     # Another bound, and another precision's layers: nothing is measured again.
     runs = len(quick_script.stops)
     assert "Smallest under 0.05 nats: fp4" in page.inner_text("#quality-advice")
@@ -247,7 +266,8 @@ def test_a_phone_never_scrolls_sideways(open_page, quick):
     page.wait_for_timeout(400)
     assert not page.evaluate(WIDE) and page.evaluate(CUT_TEXTS) == []
     show_tables(page)
-    assert not page.evaluate(WIDE)
+    page.click("#quality-advice summary")
+    assert page.is_visible("#quality-advice pre") and not page.evaluate(WIDE)
 
 
 def test_rows_keep_their_places_and_stop_keeps_what_is_finished(open_page):
