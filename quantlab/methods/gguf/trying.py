@@ -7,9 +7,8 @@ header is held against reason before (`models.gguf_values`), and what passes is 
 import time
 from pathlib import Path
 
-from quantlab import units
+from quantlab import units, worker
 from quantlab.errors import ModelError, OutOfMemory
-from quantlab.methods import worker
 from quantlab.records import Model, Placement, Progress
 
 #: Letters, digits, signs and other scripts: the vocabulary is part of the file too.
