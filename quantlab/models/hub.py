@@ -9,7 +9,6 @@ of one download are of one commit, also where a branch moves meanwhile.
 What is asked of the Hub is asked here; bytes are brought by `hub_fetch`, in a process of its own.
 """
 
-import io
 import os
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
@@ -19,10 +18,10 @@ from typing import Any
 from quantlab import worker
 from quantlab.errors import ModelError
 from quantlab.models import folder as folders
-from quantlab.models import gguf_files, hub_ask, hub_fetch
+from quantlab.models import gguf_files, hub_fetch
 from quantlab.models.gguf_header import GgufHeader, parse_header
 from quantlab.models.hub_ask import ask
-from quantlab.models.hub_cache import File, Snapshot, check_space, known, sweep
+from quantlab.models.hub_cache import File, Snapshot, check_space, known, remember, sweep
 from quantlab.models.hub_errors import told
 from quantlab.models.quiet import QUIET_HUB
 from quantlab.models.source import COMMIT
@@ -47,10 +46,11 @@ SMALL_FILES = (
 _HEADER_BYTES = 4 << 20
 #: So many bytes are written, and told, at once.
 CHUNK_BYTES = 1 << 20
-PAUSE_S = 1.0
-#: Where nothing comes for so long, a download ends. The library itself would ask a silent server for minutes.
-SILENCE_S = 60.0
+#: How long the Hub's list of files may take.
+TIMEOUT_S = 10.0
 _TASK = "quantlab.models.hub_fetch:fetch"
+#: hf_xet would ask a server that cannot be reached for many minutes, where plain HTTP may get through.
+_XET_ATTEMPTS = "HF_XET_CLIENT_RETRY_MAX_ATTEMPTS", "2"
 
 
 @dataclass(frozen=True)
@@ -139,15 +139,15 @@ def _gguf_parts(names: list[str], meant: str) -> list[str]:
 
 def _remote_header(snapshot: Snapshot, file: File) -> GgufHeader:
     """The checked header of a GGUF file, from the cache or by a few requests for its beginning."""
-    from huggingface_hub import hf_hub_url
-    from huggingface_hub.utils import build_hf_headers
+    from huggingface_hub import HfFileSystem, constants
 
     short, held = PurePosixPath(file.name).name, snapshot.folder / file.name
     if snapshot.has(file.name):
         return gguf_files.check(held, snapshot.repo)
-    url = hf_hub_url(snapshot.repo, file.name, revision=snapshot.commit)
-    remote = io.BufferedReader(hub_ask.Remote(url, file.size, build_hf_headers()), _HEADER_BYTES)
-    return gguf_files.check_header(parse_header(remote, file.size, short, snapshot.repo), short, snapshot.repo)
+    hub = HfFileSystem(endpoint=constants.ENDPOINT, skip_instance_cache=True)
+    path, pieces = f"{snapshot.repo}/{file.name}", {"block_size": _HEADER_BYTES, "size": file.size}
+    with hub.open(path, revision=snapshot.commit, **pieces) as remote:
+        return gguf_files.check_header(parse_header(remote, file.size, short, snapshot.repo), short, snapshot.repo)
 
 
 def _remote_tensors(snapshot: Snapshot, file: File) -> dict[str, Any]:
@@ -156,28 +156,25 @@ def _remote_tensors(snapshot: Snapshot, file: File) -> dict[str, Any]:
 
 def _find(repo: str, revision: str | None, pick: str | None, progress: Progress) -> tuple[Snapshot, list[File] | None]:
     """The snapshot that `revision` means, and the Hub's list of its files, or None where the cache is enough."""
-    from huggingface_hub.errors import HfHubHTTPError, HTTPError, OfflineModeIsEnabled, RevisionResolutionError
+    from huggingface_hub.errors import HfHubHTTPError, HTTPError, OfflineModeIsEnabled
 
-    cached, what = _cached(repo, revision, pick), f"Asking about {repo}"
-    if cached and revision and COMMIT.fullmatch(revision) and _enough(cached, pick):
+    def listed():
+        return _api().model_info(repo, revision=revision, files_metadata=True, timeout=TIMEOUT_S)
+
+    cached = _cached(repo, revision, pick)
+    # One GGUF file in the cache does not tell that it is the only one.
+    if cached and revision and COMMIT.fullmatch(revision) and (pick or not _gguf(cached, None, pick)):
         return cached, None
     try:
-        resolved = ask(lambda: _api().resolve_revision(repo, revision=revision), progress, what, hub_ask.TIMEOUT_S)
-        commit = resolved.resolved
-        if (newest := _cached(repo, commit, pick)) and not _gguf(newest, None, pick):
-            return newest, None
-        listing = ask(lambda: _list(repo, commit), progress, what)
-    except (HTTPError, OfflineModeIsEnabled, RevisionResolutionError, TimeoutError) as error:
+        info = ask(listed, progress, f"Asking about {repo}")
+    except (HTTPError, OfflineModeIsEnabled) as error:
         refused = isinstance(error, HfHubHTTPError) and error.response.status_code < 500
         if refused or not cached:
             raise
         return cached, None
-    return Snapshot(repo, commit, _cache()), listing
-
-
-def _enough(cached: Snapshot, pick: str | None) -> bool:
-    """Whether the Hub's list would tell nothing: one GGUF file in the cache may not be the only one."""
-    return bool(pick) or not _gguf(cached, None, pick)
+    snapshot = Snapshot(repo, info.sha, _cache())
+    remember(snapshot, revision)
+    return snapshot, [_listed(repo, sibling) for sibling in info.siblings or ()]
 
 
 def _cached(repo: str, revision: str | None, pick: str | None) -> Snapshot | None:
@@ -191,11 +188,6 @@ def _cached(repo: str, revision: str | None, pick: str | None) -> Snapshot | Non
     except ModelError:
         return None
     return snapshot if snapshot.complete() else None
-
-
-def _list(repo: str, commit: str) -> list[File]:
-    info = _api().model_info(repo, revision=commit, files_metadata=True, timeout=hub_ask.TIMEOUT_S)
-    return [_listed(repo, sibling) for sibling in info.siblings or ()]
 
 
 def _listed(repo: str, sibling: Any) -> File:
@@ -245,8 +237,6 @@ def _fetch(snapshot: Snapshot, files: Iterable[File], progress: Progress, what: 
         "snapshot": asdict(snapshot),
         "files": [asdict(file) for file in missing],
         "chunk_bytes": CHUNK_BYTES,
-        "pause_s": PAUSE_S,
-        "silence_s": SILENCE_S,
     }
 
     def shown(done: int, total: int, said: str) -> None:
@@ -256,6 +246,7 @@ def _fetch(snapshot: Snapshot, files: Iterable[File], progress: Progress, what: 
         if worker.unavailable() is None:
             # As they are here, and whole: the worker stands in another folder.
             own = {"HF_ENDPOINT": constants.ENDPOINT, "HF_HOME": os.path.abspath(constants.HF_HOME)}
+            own[_XET_ATTEMPTS[0]] = os.environ.get(*_XET_ATTEMPTS)
             worker.run(_TASK, arguments, shown, own, "download")
         else:
             with QUIET_HUB:

@@ -80,6 +80,14 @@ def known(repo: str, revision: str | None, cache: str) -> Snapshot | None:
     return Snapshot(repo, commit, cache) if COMMIT.fullmatch(commit) else None
 
 
+def remember(snapshot: Snapshot, revision: str | None) -> None:
+    """Note which commit a branch or tag is, as the library does, so that it is found again without a network."""
+    if revision != snapshot.commit:
+        ref = snapshot.storage / "refs" / (revision or "main")
+        ref.parent.mkdir(parents=True, exist_ok=True)
+        ref.write_text(snapshot.commit)
+
+
 def sweep(snapshot: Snapshot, files: Iterable[File]) -> None:
     """Remove what ended downloads left of `files`. Whoever is at work on one holds the library's lock of it."""
     for file in files:

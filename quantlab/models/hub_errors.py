@@ -23,9 +23,9 @@ def told(repo: str, revision: str | None) -> Iterator[None]:
 
 def _cause(error: BaseException) -> BaseException:
     """What was the matter: the library puts "not in the cache either" before it."""
-    from huggingface_hub.errors import LocalEntryNotFoundError, RevisionResolutionError
+    from huggingface_hub.errors import LocalEntryNotFoundError
 
-    while isinstance(error, LocalEntryNotFoundError | RevisionResolutionError) and error.__cause__ is not None:
+    while isinstance(error, LocalEntryNotFoundError) and error.__cause__ is not None:
         error = error.__cause__
     return error
 
@@ -57,7 +57,7 @@ def _in_words(error: BaseException, repo: str, revision: str | None) -> Quantlab
             return _answered(repo, error.response.status_code)
         case hub.FileMetadataError():
             return ModelError(f"{_where()} does not answer as a Hub does.", "Check HF_ENDPOINT and the proxy.")
-        case hub.HTTPError() | hub.OfflineModeIsEnabled() | TimeoutError() | ConnectionError():
+        case hub.HTTPError() | hub.OfflineModeIsEnabled():
             return _out_of_reach(error)
         case OSError():
             return _disk(error, repo)
@@ -83,15 +83,10 @@ def _out_of_reach(error: BaseException) -> ModelError:
         return ModelError("The model is not in the cache, and HF_HUB_OFFLINE forbids to fetch it.", _without_network())
     # The library went from httpx to httpx2; the names of their errors are the same.
     if "Timeout" in type(error).__name__:
-        return not_answering()
+        return ModelError(f"{_where()} did not answer in time.", f"Try again. {_without_network()}")
     if type(error).__name__ in ("ReadError", "RemoteProtocolError"):
         return ModelError(f"{_where()} broke off in the middle.", "Check the network and try again.")
     return ModelError(f"{_where()} is out of reach.", f"Check the network. {_without_network()}")
-
-
-def not_answering() -> ModelError:
-    """The Hub took too long over an answer."""
-    return ModelError(f"{_where()} did not answer in time.", f"Try again. {_without_network()}")
 
 
 def _where() -> str:

@@ -129,7 +129,6 @@ def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[HubServer]:
     point_to(monkeypatch, server.url)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(ours, "CHUNK_BYTES", 1 << 16)
-    monkeypatch.setattr(ours, "PAUSE_S", 0.05)
     yield server
     server.close()
     close_session()

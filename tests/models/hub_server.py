@@ -7,6 +7,8 @@ connections, refuse and fail, and remembers every request.
 import hashlib
 import json
 import re
+import socket
+import struct
 import threading
 import time
 from dataclasses import dataclass, field
@@ -32,9 +34,9 @@ class Request:
 @dataclass
 class Behaviour:
     """What goes wrong with large files, and when: the first `cuts` connections are dropped after `cut_after` bytes, all
-    are dropped where they reach `cut_at`, and so on. `failing` is the status of the first `failures` answers,
-    `wrong` replaces the last byte, a path that ends with `silent` is never answered, and `warning` is what the Hub
-    wants its library to say.
+    are dropped where they reach `cut_at`, and so on; with `reset` by an error, else as if the file ended there.
+    `failing` is the status of the first `failures` answers, `wrong` replaces the last byte, a path that ends with
+    `silent` is never answered, and `warning` is what the Hub wants its library to say.
     """
 
     gated: bool = False
@@ -46,6 +48,7 @@ class Behaviour:
     cuts: int = 0
     cut_after: int = 0
     cut_at: int | None = None
+    reset: bool = False
     stall_after: int | None = None
     pause_s: float = 0.0
     failures: int = 0
@@ -236,6 +239,9 @@ class _Handler(BaseHTTPRequestHandler):
             if behaviour.cuts and start >= behaviour.cut_after:
                 behaviour.cuts -= 1
                 self.close_connection = True
+                if behaviour.reset:
+                    self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                    self.connection.close()
                 return
             if behaviour.stall_after is not None and start >= behaviour.stall_after:
                 self.server_hub.released.wait()
