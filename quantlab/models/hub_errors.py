@@ -65,7 +65,7 @@ def _in_words(error: BaseException, repo: str, revision: str | None) -> Quantlab
 
 
 def _disk(error: OSError, repo: str) -> ModelError:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT) or f"os error {errno.ENOSPC}" in str(error):
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return ModelError(
             f"The disk filled up while {repo!r} was downloaded.",
             "Make room, or set HF_HOME to a folder on a larger disk; files that are whole stay.",

@@ -6,7 +6,6 @@ checksum: that is done here.
 """
 
 import hashlib
-import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from pathlib import Path
@@ -120,17 +119,10 @@ def _check(pointer: Path, file: File, repo: str) -> None:
             found = hashlib.sha1(b"blob %d\0" % size + opened.read(), usedforsecurity=False).hexdigest()
     if (size, found) == (file.size, file.sha256 or file.blob):
         return
-    for each in reversed(_links(pointer)):
+    # A link between the two leads nowhere then, and the next download replaces it.
+    for each in (pointer.resolve(), pointer):
         each.unlink(missing_ok=True)
     raise ModelError(
         f"What came as {file.name} of {repo!r} is not what the Hub lists: its checksum is another.",
         "Try again; where HF_ENDPOINT names a mirror, ask the Hub itself.",
     )
-
-
-def _links(pointer: Path) -> list[Path]:
-    """A file of a snapshot and what it leads to: its content in the repository's cache, or in that of all of them."""
-    found = [pointer]
-    while found[-1].is_symlink():
-        found.append(Path(os.path.normpath(found[-1].parent / os.readlink(found[-1]))))
-    return found

@@ -36,7 +36,8 @@ class Behaviour:
     """What goes wrong with large files, and when: the first `cuts` connections are dropped after `cut_after` bytes, all
     are dropped where they reach `cut_at`, and so on; with `reset` by an error, else as if the file ended there.
     `failing` is the status of the first `failures` answers, `wrong` replaces the last byte, a path that ends with
-    `silent` is never answered, and `warning` is what the Hub wants its library to say.
+    `silent` is never answered, a file `lost` is listed and not there, and `warning` is what the Hub wants its library
+    to say.
     """
 
     gated: bool = False
@@ -44,6 +45,7 @@ class Behaviour:
     failing: int = 503
     wrong: bool = False
     silent: str | None = None
+    lost: str | None = None
     warning: str | None = None
     cuts: int = 0
     cut_after: int = 0
@@ -182,7 +184,7 @@ class _Handler(BaseHTTPRequestHandler):
             return self._refuse(403 if self.headers.get("Authorization") else 401, "GatedRepo")
         if (files := hub.files(repo, revision)) is None:
             return self._refuse(404, "RevisionNotFound")
-        if name not in files:
+        if name not in files or name == hub.behaviour.lost:
             return self._refuse(404, "EntryNotFound")
         content, commit = files[name], hub.commit if revision == "main" else revision
         if _is_large(name):

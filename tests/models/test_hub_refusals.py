@@ -1,13 +1,16 @@
 """What the Hub refuses or lacks, what quantlab refuses of the Hub, and how it is told."""
 
+import errno
 import shutil
 import time
 from collections import namedtuple
 
 import pytest
+from huggingface_hub import errors as hub
 
 from quantlab import models
 from quantlab.errors import BadInput, ModelError
+from quantlab.models.hub_errors import told
 from tests.models.conftest import REPO, WEIGHTS, point_to
 
 
@@ -103,3 +106,31 @@ def test_a_repository_that_lists_a_shard_it_lacks_is_refused(hub, local, sharded
 def test_a_name_the_hub_cannot_have_is_refused(hub, local):
     with pytest.raises(BadInput, match="cannot be the name"):
         models.resolve("owner/--name", local)
+
+
+def test_a_file_that_is_listed_and_not_there_is_told(filled, local):
+    filled.behaviour.lost = WEIGHTS
+    with pytest.raises(ModelError, match="is not where the Hub lists it"):
+        models.resolve(REPO, local)
+
+
+@pytest.mark.parametrize(
+    ("error", "cause", "says"),
+    [
+        (hub.LocalEntryNotFoundError("not here"), hub.FileMetadataError("no commit"), "does not answer as a Hub does"),
+        (ValueError("Install `hf_xet` for downloads"), None, "too large for plain HTTP"),
+        (OSError("Consistency check failed: file should be of size 2"), None, "did not come whole"),
+        (hub.SafetensorsParsingError("bad"), None, "are damaged"),
+        (hub.LocalEntryNotFoundError("not here"), hub.OfflineModeIsEnabled("off"), "HF_HUB_OFFLINE"),
+        (OSError(errno.EDQUOT, "Quota"), None, "disk filled up"),
+    ],
+)
+def test_what_the_library_raises_is_said_in_words(error, cause, says):
+    error.__cause__ = cause
+    with pytest.raises(ModelError, match=says), told(REPO, None):
+        raise error
+
+
+def test_a_defect_stays_loud():
+    with pytest.raises(KeyError), told(REPO, None):
+        raise KeyError("ours")

@@ -2,10 +2,13 @@
 
 import errno
 import os
+import subprocess
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from pathlib import Path
 
 import psutil
 import pytest
@@ -43,6 +46,13 @@ class Stopper:
 def in_this_process(monkeypatch) -> None:
     """As on Windows, where no worker can be had."""
     monkeypatch.setattr(worker, "unavailable", lambda: "needs Linux or macOS")
+
+
+def test_the_process_that_downloads_starts_without_torch():
+    heavy = {"torch", "transformers", "numpy", "gradio"}
+    code = f"import sys, quantlab.worker, quantlab.models.hub_fetch; print(*({heavy} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stdout.split()) == (0, []), done.stderr
 
 
 @pytest.mark.parametrize("where", ["worker", "in_this_process"])
@@ -209,8 +219,10 @@ def test_small_files_are_held_to_git_s_checksum(filled, local, model_files, monk
     assert filled.bodies() == []
 
 
-def test_a_file_whose_check_was_ended_is_not_believed(filled, local, model_files, monkeypatch):
+@pytest.mark.parametrize("way", ["filled", "by_xet"])
+def test_a_file_whose_check_was_ended_is_not_believed(way, local, model_files, request):
     """The process may be ended between the last byte and its checksum: the file lies in its place by then."""
+    request.getfixturevalue(way)
     model = models.resolve(REPO, local)
     blob = (model.folder / WEIGHTS).resolve()
     blob.write_bytes(model_files[WEIGHTS][:-1] + b"\x00")
@@ -228,18 +240,21 @@ def on_a_full_disk(progress, **arguments) -> None:
     """In the worker: every byte that is written goes to a device that has no room."""
     from huggingface_hub import file_download
 
-    http_get = file_download.http_get
+    http_get, xet_get = file_download.http_get, file_download.xet_get
 
     def full(url, _temp_file, **more) -> None:
         with open("/dev/full", "wb") as device:
             http_get(url, device, **more)
 
     file_download.http_get = full
+    file_download.xet_get = lambda incomplete_path, **more: xet_get(incomplete_path=Path("/dev/full"), **more)
     hub_fetch.fetch(progress, **arguments)
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no device here that is always full")
-def test_a_disk_that_fills_up_is_told_and_leaves_no_halves(filled, local, monkeypatch, model_files, tmp_path):
+@pytest.mark.parametrize("way", ["filled", "by_xet"])
+def test_a_disk_that_fills_up_is_told_and_leaves_no_halves(way, local, monkeypatch, model_files, tmp_path, request):
+    request.getfixturevalue(way)
     with monkeypatch.context() as patch:
         patch.setattr(hub_module, "_TASK", f"{__name__}:on_a_full_disk")
         with pytest.raises(ModelError, match="disk filled up"):
