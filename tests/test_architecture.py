@@ -23,7 +23,7 @@ PURE_DEMO = ("demo.words", "demo.world", "demo.stories", "demo.corpus")
 LEVELS = (
     ("errors",),
     ("records", "settings", "units"),
-    ("events", "trust"),
+    ("events", "trust", "worker"),
     ("export",),
     PURE_DEMO,
     ("models", "runtime"),

@@ -16,7 +16,7 @@ from uuid import uuid4
 from filelock import FileLock, Timeout
 
 from quantlab.errors import BadInput, QuantlabError
-from quantlab.methods.worker import disk_error
+from quantlab.worker import disk_error
 
 
 @dataclass(frozen=True)

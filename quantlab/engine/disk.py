@@ -23,8 +23,8 @@ from quantlab import models, units
 from quantlab.engine.aside import Workplace, written_aside
 from quantlab.errors import Unavailable
 from quantlab.methods import method_of
-from quantlab.methods.worker import disk_error
 from quantlab.records import Progress, Variant
+from quantlab.worker import disk_error
 
 MANIFEST = "quantlab.json"
 #: Changes when what a build writes for the same options does.

@@ -5,7 +5,7 @@ No precision that anybody ticks: it is made when a column needs it, and kept wit
 
 from pathlib import Path
 
-from quantlab.methods import worker
+from quantlab import worker
 from quantlab.methods.base import Method, missing_package
 from quantlab.records import Checkpoint, Placement, Precision, Progress, Variant
 

@@ -15,7 +15,6 @@ from quantlab import models
 from quantlab.errors import ModelError, OutOfMemory, QuantlabError, Stopped
 from quantlab.methods import skeleton as skeletons
 from quantlab.methods.base import Method
-from quantlab.methods.worker import disk_error
 from quantlab.models.architecture import context_length
 from quantlab.models.configuration import cause, configuration
 from quantlab.models.quiet import import_transformers, watching
@@ -25,6 +24,7 @@ from quantlab.runtime.placement import canonical
 from quantlab.runtime.session import Facts
 from quantlab.runtime.storage import every_tensor
 from quantlab.runtime.torch_session import TorchModel, is_out_of_memory, release_memory
+from quantlab.worker import disk_error
 
 #: The switch for transformers' reader threads is one per process, so one model loads at a time.
 _LOADING = threading.Lock()

@@ -6,6 +6,7 @@ Nothing here imports torch or transformers before a tokenizer or random weights 
 import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from quantlab.errors import BadInput
@@ -67,7 +68,12 @@ def resolve_main(name: str, app: AppSettings, progress: Progress = silent) -> Mo
     """The model that everything else is compared with: as `resolve`, but a GGUF file (NAME::PICK chooses one of
     several) is described for transformers too; see `models.from_gguf`."""
     base, pick = _picked(name, app)
-    found = _found(base, app, progress, pick)
+
+    def look(got: hub.Downloaded) -> None:
+        """Refused before its weights are fetched, if it must be."""
+        from_gguf.described(Model(name, "hub", got.folder, got.commit, got.gguf), name, app, progress)
+
+    found = _found(base, app, progress, pick, look)
     return identified(found if found.gguf is None else from_gguf.described(found, name, app, progress))
 
 
@@ -81,12 +87,14 @@ def _picked(name: str, app: AppSettings) -> tuple[str, str | None]:
     return base.strip(), pick.strip()
 
 
-def _found(name: str, app: AppSettings, progress: Progress = silent, pick: str | None = None) -> Model:
+def _found(
+    name: str, app: AppSettings, progress: Progress = silent, pick: str | None = None, look: hub.Look = hub.unseen
+) -> Model:
     found = source.parse(name, app)
     if found.kind == "package":
         return smollm2.resolve(app, progress)
     if found.kind == "hub":
-        got = hub.download(found.name, found.revision, progress, pick)
+        got = hub.download(found.name, found.revision, progress, pick, look)
         return Model(found.name, "hub", got.folder, got.commit, got.gguf)
     gguf = found.gguf
     if found.folder is not None:
@@ -112,14 +120,17 @@ def peek(name: str, app: AppSettings, pick: str | None = None) -> Checkpoint:
 
 
 def peek_main(name: str, app: AppSettings) -> Checkpoint:
-    """The same of what `resolve_main` takes. A GGUF file of the Hub is told by its header."""
+    """The same of what `resolve_main` takes. Of a GGUF file of the Hub the header is read."""
     base, pick = _picked(name, app)
-    found = peek(base, app, pick)
-    if found.stored_as != gguf_files.STORED_AS:
-        return found
-    if source.parse(base, app).kind == "hub":
-        return replace(found, file=found)
-    return checkpoint(resolve_main(name, app))
+    if (found := source.parse(base, app)).kind == "hub":
+        with TemporaryDirectory(prefix="quantlab-") as work:
+            got = hub.outlined(found.name, found.revision, pick, Path(work))
+            if got is None:
+                return peek(base, app, pick)
+            model = Model(found.name, "hub", got.folder, got.commit, got.gguf)
+            return from_gguf.checkpoint(from_gguf.described(model, name, app))
+    known = peek(base, app, pick)
+    return checkpoint(resolve_main(name, app)) if known.stored_as == gguf_files.STORED_AS else known
 
 
 def _gguf_in(folder: Path, name: str, pick: str | None) -> Path | None:

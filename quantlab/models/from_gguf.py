@@ -33,8 +33,6 @@ _LINK = "model.gguf"
 #: Ids that end an answer, beside the tokenizer's own.
 _ENDS = ("eos_token_id", "eot_token_id", "eom_token_id")
 _INSTEAD = "Give the original model, and add this file as a published checkpoint (--variant)."
-#: Tensors that are computed from the settings.
-_NO_WEIGHTS = ("rope_freqs.", "rope_factors_")
 #: These keep their head in the embeddings, whatever the file says.
 _ALWAYS_TIED = ("falcon", "bloom")
 
@@ -194,7 +192,7 @@ def _other_weights(shapes: Mapping[str, list[int]], header: GgufHeader) -> str |
     """Why the network that transformers makes is not that of the file: a part that its reader has no name for is left
     out without a word, and what follows would be another model."""
     theirs = sum(math.prod(shape) for shape in shapes.values())
-    ours = sum(math.prod(it.shape) for name, it in header.tensors.items() if not name.startswith(_NO_WEIGHTS))
+    ours = sum(math.prod(it.shape) for name, it in header.tensors.items() if not gguf_files.is_setting(name))
     if theirs == ours:
         return None
     return f"transformers makes a network of {theirs:,} weights of it, and the file has {ours:,}"

@@ -19,6 +19,8 @@ STORED_AS = "gguf"
 _PROJECTOR = "mmproj"
 #: Behind the name of a part: its number and how many there are, as llama.cpp's own tool names them.
 _SPLIT = re.compile(r"-(\d{5})-of-(\d{5})\.gguf$", re.IGNORECASE)
+#: Tensors that are no weights: they are computed from the settings.
+_SETTINGS = ("rope_freqs.", "rope_factors_")
 #: The names that config.json has for what a header says of the architecture.
 _CONFIG_KEYS = {
     "max_position_embeddings": "context_length",
@@ -194,6 +196,11 @@ def _joined(headers: Sequence[GgufHeader], file_name: str, whose: str) -> GgufHe
         )
     metadata = {key: value for key, value in headers[0].metadata.items() if not key.startswith("split.")}
     return GgufHeader(metadata, tensors, offsets, nbytes)
+
+
+def is_setting(tensor: str) -> bool:
+    """Whether a tensor, by its name, holds settings and no weights."""
+    return tensor.startswith(_SETTINGS)
 
 
 def floats(file: Path, tensor: str, name: str) -> tuple[float, ...] | None:

@@ -4,60 +4,95 @@ import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from quantlab.errors import BadInput, ModelError
+from quantlab.errors import BadInput, ModelError, QuantlabError
 from quantlab.models.source import SMOLLM2, offline_names
 
 
 @contextmanager
 def told(repo: str, revision: str | None) -> Iterator[None]:
     """Turn the errors of huggingface_hub, of HTTP and of the disk into ModelError; others pass."""
-    from huggingface_hub import errors as hub
-
     try:
         yield
-    except hub.GatedRepoError as error:
-        raise _gated(repo) from error
-    except hub.RepositoryNotFoundError as error:
-        raise ModelError(
-            f"The Hub has no model {repo!r}, or it is private.",
-            f"Check the name. A private one needs a token in HF_TOKEN. {_without_network()}",
-        ) from error
-    except hub.RevisionNotFoundError as error:
-        raise ModelError(
-            f"{repo!r} has no revision {revision!r}.", "Give a branch, a tag or a commit of that repository."
-        ) from error
-    except hub.HFValidationError as error:
-        raise BadInput(f"{repo!r} cannot be the name of a model on the Hub.", "It has the form owner/name.") from error
-    except hub.RemoteEntryNotFoundError as error:
-        raise ModelError(f"A file of {repo!r} is not where the Hub lists it.", "Try again later.") from error
-    except hub.SafetensorsParsingError as error:
-        raise ModelError(f"The weights of {repo!r} on the Hub are damaged.", "Choose another model.") from error
-    except hub.HfHubHTTPError as error:
-        raise _answered(repo, error.response.status_code) from error
-    except (hub.HTTPError, hub.OfflineModeIsEnabled) as error:
-        raise out_of_reach(error) from error
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise ModelError(
-                f"The disk filled up while {repo!r} was downloaded.",
-                "Make room, or set HF_HOME to a folder on a larger disk; the download goes on where it ended.",
-            ) from error
-        raise ModelError(
-            f"The cache of the Hub cannot be written ({error}).", "Set HF_HOME to a folder of yours."
-        ) from error
+    except QuantlabError:
+        raise
+    except Exception as error:
+        if (said := _in_words(_cause(error), repo, revision)) is None:
+            raise
+        raise said from error
 
 
-def out_of_reach(error: Exception) -> ModelError:
+def _cause(error: BaseException) -> BaseException:
+    """What was the matter: the library puts "not in the cache either" before it."""
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    while isinstance(error, LocalEntryNotFoundError) and error.__cause__ is not None:
+        error = error.__cause__
+    return error
+
+
+def _in_words(error: BaseException, repo: str, revision: str | None) -> QuantlabError | None:
+    from huggingface_hub import errors as hub
+
+    match error:
+        case hub.GatedRepoError():
+            return _gated(repo)
+        case hub.RepositoryNotFoundError():
+            return ModelError(
+                f"The Hub has no model {repo!r}, or it is private.",
+                f"Check the name. A private one needs a token in HF_TOKEN. {_without_network()}",
+            )
+        case hub.RevisionNotFoundError():
+            advice = "Give a branch, a tag or a commit of that repository."
+            return ModelError(f"{repo!r} has no revision {revision!r}.", advice)
+        case hub.HFValidationError():
+            return BadInput(f"{repo!r} cannot be the name of a model on the Hub.", "It has the form owner/name.")
+        case ValueError() if "hf_xet" in str(error):
+            advice = "It comes through Xet only: pip install hf_xet, and unset HF_HUB_DISABLE_XET."
+            return ModelError(f"A file of {repo!r} is too large for plain HTTP.", advice)
+        case hub.RemoteEntryNotFoundError():
+            return ModelError(f"A file of {repo!r} is not where the Hub lists it.", "Try again later.")
+        case hub.SafetensorsParsingError():
+            return ModelError(f"The weights of {repo!r} on the Hub are damaged.", "Choose another model.")
+        case hub.HfHubHTTPError():
+            return _answered(repo, error.response.status_code)
+        case hub.FileMetadataError():
+            return ModelError(f"{_where()} does not answer as a Hub does.", "Check HF_ENDPOINT and the proxy.")
+        case hub.HTTPError() | hub.OfflineModeIsEnabled():
+            return _out_of_reach(error)
+        case OSError():
+            return _disk(error, repo)
+    return None
+
+
+def _disk(error: OSError, repo: str) -> ModelError:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return ModelError(
+            f"The disk filled up while {repo!r} was downloaded.",
+            "Make room, or set HF_HOME to a folder on a larger disk; files that are whole stay.",
+        )
+    if error.errno is None:  # the library's, where fewer bytes came than were told
+        return ModelError(f"A file of {repo!r} did not come whole.", "Try again.")
+    return ModelError(f"The cache of the Hub cannot be written ({error}).", "Set HF_HOME to a folder of yours.")
+
+
+def _out_of_reach(error: BaseException) -> ModelError:
     """No answer from the Hub: switched off, no network, or too slow."""
-    from huggingface_hub import constants
     from huggingface_hub.errors import OfflineModeIsEnabled
 
     if isinstance(error, OfflineModeIsEnabled):
         return ModelError("The model is not in the cache, and HF_HUB_OFFLINE forbids to fetch it.", _without_network())
     # The library went from httpx to httpx2; the names of their errors are the same.
     if "Timeout" in type(error).__name__:
-        return ModelError(f"The Hub ({constants.ENDPOINT}) did not answer in time.", f"Try again. {_without_network()}")
-    return ModelError(f"The Hub ({constants.ENDPOINT}) is out of reach.", f"Check the network. {_without_network()}")
+        return ModelError(f"{_where()} did not answer in time.", f"Try again. {_without_network()}")
+    if type(error).__name__ in ("ReadError", "RemoteProtocolError"):
+        return ModelError(f"{_where()} broke off in the middle.", "Check the network and try again.")
+    return ModelError(f"{_where()} is out of reach.", f"Check the network. {_without_network()}")
+
+
+def _where() -> str:
+    from huggingface_hub import constants
+
+    return f"The Hub ({constants.ENDPOINT})"
 
 
 def _gated(repo: str) -> ModelError:

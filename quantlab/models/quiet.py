@@ -184,6 +184,18 @@ def _hold_back() -> Callable[[], None]:
     return undo
 
 
+def _quiet_hub() -> Callable[[], None]:
+    from huggingface_hub.utils import logging as notes
+
+    verbosity = notes.get_verbosity()
+    notes.set_verbosity(logging.CRITICAL)
+
+    def undo() -> None:
+        notes.set_verbosity(verbosity)
+
+    return undo
+
+
 @contextmanager
 def panics_unheard(holding: bool = True) -> Iterator[None]:
     """For calls into tokenizers, which is written in Rust: where that breaks off, it writes a page to the terminal.
@@ -205,5 +217,7 @@ def panics_unheard(holding: bool = True) -> Iterator[None]:
 _panicked = threading.Event()
 _STANDARD_ERROR = Shared(_hold_back)
 _QUIET_TRANSFORMERS = Shared(_quiet_transformers)
+#: What huggingface_hub warns of, and what the Hub has it say.
+QUIET_HUB = Shared(_quiet_hub)
 #: What libraries print, the bars of tqdm's own class, and Python's warnings.
 NO_OUTPUT, NO_BARS, NO_WARNINGS = Shared(_no_output), Shared(_no_bars), Shared(_no_warnings)

@@ -5,6 +5,7 @@ package that carries the model as one GGUF file, once, and kept beside the quant
 """
 
 import hashlib
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -110,11 +111,12 @@ def _of_hub(got: hub.Downloaded, fresh: bool = False) -> Model:
     """The Hub's weights, held to their published checksum.
 
     The Hub's library names a file in its cache by the checksum that the Hub gave, so that a name is enough, but for a
-    file that has just arrived (`fresh`) or has no such name: then all its bytes are read. Raises ModelError.
+    file that has just arrived (`fresh`) or has no such name: then all its bytes are read. That name may lead on, to
+    another one under which all repositories share a file. Raises ModelError.
     """
     file = got.folder / folders.WEIGHTS
-    found = file.resolve().name
-    if fresh or found == file.name:
+    found = Path(os.readlink(file)).name if file.is_symlink() else ""
+    if fresh or not found:
         with file.open("rb") as opened:
             found = hashlib.file_digest(opened, "sha256").hexdigest()
     if found != SHA256:

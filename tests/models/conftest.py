@@ -123,13 +123,12 @@ def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[HubServer]:
     from huggingface_hub import constants
     from huggingface_hub.utils._http import close_session
 
-    from quantlab.models import transfer
+    from quantlab.models import hub as ours
 
     server = HubServer()
     point_to(monkeypatch, server.url)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(transfer, "CHUNK_BYTES", 1 << 16)
-    monkeypatch.setattr(transfer, "PAUSE_S", 0.05)
+    monkeypatch.setattr(ours, "CHUNK_BYTES", 1 << 16)
     yield server
     server.close()
     close_session()

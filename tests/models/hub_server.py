@@ -7,11 +7,15 @@ connections, refuse and fail, and remembers every request.
 import hashlib
 import json
 import re
+import socket
+import struct
 import threading
 import time
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import unquote, urlsplit
+
+from tests.models import xet
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 _API = re.compile(r"/api/(?:models/)?(?P<repo>.+?)(?:/revision/(?P<revision>.+))?")
@@ -30,13 +34,23 @@ class Request:
 @dataclass
 class Behaviour:
     """What goes wrong with large files, and when: the first `cuts` connections are dropped after `cut_after` bytes, all
-    are dropped where they reach `cut_at`, and so on.
+    are dropped where they reach `cut_at`, and so on; with `reset` by an error, else as if the file ended there.
+    `failing` is the status of the first `failures` answers, `wrong` replaces the last byte, a path that ends with
+    `silent` is never answered, a file `lost` is listed and not there, and `warning` is what the Hub wants its library
+    to say.
     """
 
     gated: bool = False
+    limited: bool = False
+    failing: int = 503
+    wrong: bool = False
+    silent: str | None = None
+    lost: str | None = None
+    warning: str | None = None
     cuts: int = 0
     cut_after: int = 0
     cut_at: int | None = None
+    reset: bool = False
     stall_after: int | None = None
     pause_s: float = 0.0
     failures: int = 0
@@ -45,12 +59,16 @@ class Behaviour:
 
 @dataclass
 class HubServer:
-    """`repos` by name, each its files; a dataset's name is `datasets/owner/name`."""
+    """`repos` by name, each its files; a dataset's name is `datasets/owner/name`. `older` holds other commits.
+    `xet`: large files can be had through Xet too, and a library that knows it asks for them so.
+    """
 
     repos: dict[str, dict[str, bytes]] = field(default_factory=dict)
     behaviour: Behaviour = field(default_factory=Behaviour)
     requests: list[Request] = field(default_factory=list)
     commit: str = COMMIT
+    xet: bool = False
+    older: dict[str, dict[str, dict[str, bytes]]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         hub = self
@@ -64,6 +82,17 @@ class HubServer:
         self.url = f"http://127.0.0.1:{self.port}"
         threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
 
+    def move(self, commit: str, repo: str, files: dict[str, bytes]) -> None:
+        """A new commit on the branch; the one before can still be had by its name."""
+        self.older[self.commit] = dict(self.repos)
+        self.repos[repo], self.commit = files, commit
+
+    def files(self, repo: str, revision: str | None) -> dict[str, bytes] | None:
+        """The files of a repository at a revision, None where it has no such."""
+        if revision in (None, "main", self.commit):
+            return self.repos.get(repo)
+        return self.older.get(revision, {}).get(repo)
+
     def close(self) -> None:
         self.released.set()
         self._server.shutdown()
@@ -75,6 +104,10 @@ class HubServer:
     def bodies(self) -> list[Request]:
         """The requests for the content of large files."""
         return [request for request in self.requests if request.path.startswith("/storage/")]
+
+    def chunks(self) -> list[Request]:
+        """The requests for pieces of large files through Xet."""
+        return [request for request in self.requests if request.path.startswith(xet.CHUNKS)]
 
 
 class _Server(ThreadingHTTPServer):
@@ -98,8 +131,12 @@ class _Handler(BaseHTTPRequestHandler):
         hub, path = self.server_hub, unquote(urlsplit(self.path).path)
         hub.requests.append(Request(self.command, path, self.headers.get("Range"), self.headers.get("Authorization")))
         hub.released.wait(hub.behaviour.hang_s)
+        if hub.behaviour.silent and path.endswith(hub.behaviour.silent):
+            hub.released.wait()
         if path.startswith("/storage/"):
             return self._storage(path)
+        if path.startswith(xet.PREFIX):
+            return self._xet(path)
         if found := _TREE.fullmatch(path):
             return self._tree(**found.groupdict())
         if found := _API.fullmatch(path):
@@ -112,17 +149,19 @@ class _Handler(BaseHTTPRequestHandler):
         hub = self.server_hub
         if repo not in hub.repos:
             return self._refuse(401, "RepoNotFound")
-        if revision not in (None, "main", hub.commit):
+        if (files := hub.files(repo, revision)) is None:
             return self._refuse(404, "RevisionNotFound")
-        siblings = []
-        for name, content in hub.repos[repo].items():
+        if hub.behaviour.limited:
+            return self._refuse(429, "")
+        siblings, sha = [], hub.commit if revision in (None, "main") else revision
+        for name, content in files.items():
             blob = _sha1(content)
             sibling = {"rfilename": name, "size": len(content), "blobId": blob}
             if _is_large(name):
                 sha256 = hashlib.sha256(content).hexdigest()
                 sibling["lfs"] = {"size": len(content), "sha256": sha256, "pointerSize": 134}
             siblings.append(sibling)
-        return self._send(200, json.dumps({"id": repo, "sha": hub.commit, "siblings": siblings}).encode())
+        return self._send(200, json.dumps({"id": repo, "sha": sha, "siblings": siblings}).encode())
 
     def _tree(self, repo: str, folder: str | None) -> None:
         """The files and folders in one folder, and nothing below them."""
@@ -143,21 +182,27 @@ class _Handler(BaseHTTPRequestHandler):
             return self._refuse(401, "RepoNotFound")
         if hub.behaviour.gated and self.headers.get("Authorization") != "Bearer hf_allowed":
             return self._refuse(403 if self.headers.get("Authorization") else 401, "GatedRepo")
-        if name not in hub.repos[repo]:
+        if (files := hub.files(repo, revision)) is None:
+            return self._refuse(404, "RevisionNotFound")
+        if name not in files or name == hub.behaviour.lost:
             return self._refuse(404, "EntryNotFound")
+        content, commit = files[name], hub.commit if revision == "main" else revision
         if _is_large(name):
-            storage = f"http://localhost:{hub.port}/storage/{repo}/{name}"
-            return self._send(302, b"", {"Location": storage, "X-Repo-Commit": hub.commit})
-        content = hub.repos[repo][name]
-        return self._send(200, content, {"X-Repo-Commit": hub.commit, "ETag": f'"{_sha1(content)}"'})
+            storage = f"http://localhost:{hub.port}/storage/{repo}/{name}?{commit}"
+            linked = {"X-Linked-Etag": f'"{hashlib.sha256(content).hexdigest()}"', "X-Linked-Size": str(len(content))}
+            by_xet = xet.pointers(content, hub.url) if hub.xet else {}
+            return self._send(302, b"", {"Location": storage, "X-Repo-Commit": commit, **linked, **by_xet})
+        return self._send(200, content, {"X-Repo-Commit": commit, "ETag": f'"{_sha1(content)}"'})
 
     def _storage(self, path: str) -> None:
         hub, behaviour = self.server_hub, self.server_hub.behaviour
         repo = next(repo for repo in hub.repos if path.startswith(f"/storage/{repo}/"))
-        content = hub.repos[repo][path.removeprefix(f"/storage/{repo}/")]
+        content = hub.files(repo, urlsplit(self.path).query)[path.removeprefix(f"/storage/{repo}/")]
         if behaviour.failures > 0:
             behaviour.failures -= 1
-            return self._refuse(503, "")
+            return self._refuse(behaviour.failing, "")
+        if behaviour.wrong:
+            content = content[:-1] + bytes([content[-1] ^ 1])
         first, last = 0, len(content) - 1
         if wanted := self.headers.get("Range"):
             start, _, stop = wanted.removeprefix("bytes=").partition("-")
@@ -171,6 +216,22 @@ class _Handler(BaseHTTPRequestHandler):
         except OSError:
             self.close_connection = True  # the other side has had enough
 
+    def _xet(self, path: str) -> None:
+        hub = self.server_hub
+        contents = [content for repo in hub.repos.values() for name, content in repo.items() if _is_large(name)]
+        if (found := xet.answer(path, contents, hub.url)) is None:
+            return self._refuse(404, "")
+        body, headers = found
+        if path.startswith(xet.CHUNKS):
+            if hub.behaviour.failures > 0:
+                hub.behaviour.failures -= 1
+                return self._refuse(hub.behaviour.failing, "")
+            time.sleep(hub.behaviour.pause_s)
+            first, _, last = (self.headers.get("Range") or "bytes=0-").removeprefix("bytes=").partition("-")
+            body = body[int(first) : int(last or len(body)) + 1]
+            return self._send(206, body, {"Content-Range": f"bytes {first}-{last}/*"})
+        return self._send(200, body, headers)
+
     def _pour(self, content: bytes, first: int) -> None:
         behaviour, step = self.server_hub.behaviour, 1 << 16
         for start in range(0, len(content), step):
@@ -180,6 +241,9 @@ class _Handler(BaseHTTPRequestHandler):
             if behaviour.cuts and start >= behaviour.cut_after:
                 behaviour.cuts -= 1
                 self.close_connection = True
+                if behaviour.reset:
+                    self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                    self.connection.close()
                 return
             if behaviour.stall_after is not None and start >= behaviour.stall_after:
                 self.server_hub.released.wait()
@@ -192,6 +256,8 @@ class _Handler(BaseHTTPRequestHandler):
     def _send(self, status: int, body: bytes, headers: dict[str, str] | None = None) -> None:
         self.send_response(status)
         self.send_header("Content-Length", str(len(body)))
+        if self.server_hub.behaviour.warning:
+            self.send_header("X-HF-Warning", self.server_hub.behaviour.warning)
         for name, value in (headers or {}).items():
             self.send_header(name, value)
         self.end_headers()

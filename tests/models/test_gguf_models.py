@@ -6,7 +6,7 @@ import pytest
 
 from quantlab import models
 from quantlab.errors import BadInput, ModelError
-from quantlab.models.gguf_files import choose, parts
+from quantlab.models.gguf_files import choose, part_files, parts
 from quantlab.models.gguf_header import BLOCKS
 from quantlab.models.hub import download
 from quantlab.settings import AppSettings
@@ -157,7 +157,7 @@ def test_only_the_chosen_file_is_fetched(hub, local, ladder):
 
 
 def test_sizes_are_known_by_the_header_alone(hub, local, ladder, monkeypatch):
-    monkeypatch.setattr("quantlab.models.hub._HEADER_BYTES", 256)
+    monkeypatch.setattr("quantlab.models.hub_gguf._BLOCK_BYTES", 256)
     checkpoint = models.peek(REPO, local, "q4_k_m")
     assert checkpoint.stored_as == "gguf" and "output.weight" not in checkpoint.tensors
     assert checkpoint.nbytes == sum(
@@ -213,19 +213,46 @@ def test_in_public_a_file_comes_at_the_allowed_revision_only(hub, ladder):
     assert download(REPO, COMMIT, pick="q8_0").gguf.name == "small-Q8_0.gguf"
 
 
-def test_a_file_of_the_hub_can_be_the_model(hub, local, tmp_path):
+@pytest.fixture
+def trained(hub, tmp_path) -> dict[str, bytes]:
+    """A repository with real GGUF files, one of them split."""
     file = gguf_files.make(tmp_path, "Q8_0")
-    hub.repos[REPO] = {
-        "small-Q8_0.gguf": file.read_bytes(),
-        "small-F32.gguf": (tmp_path / "small-f32.gguf").read_bytes(),
-    }
-    before = models.peek_main(f"{REPO}::q8_0", local)
-    assert before.file.nbytes == before.nbytes and not hub.bodies()[1:]
-    model = models.resolve_main(f"{REPO}::q8_0", local)
-    assert (model.name, model.kind, model.revision) == (f"{REPO}::q8_0", "gguf", COMMIT)
-    assert model.origin.read_bytes() == file.read_bytes()
-    assert models.checkpoint(model).stored_as is None
+    whole = {"small-Q8_0.gguf": file, "small-F32.gguf": tmp_path / "small-f32.gguf"}
+    split = gguf_files.split(file, tmp_path / "split")
+    hub.repos[REPO] = {name: path.read_bytes() for name, path in (whole | {it.name: it for it in split}).items()}
+    return hub.repos[REPO]
+
+
+@pytest.mark.parametrize("pick", ["small-Q8_0.gguf", "parts-00001-of-00003.gguf"])
+def test_a_file_of_the_hub_can_be_the_model(hub, local, trained, pick, monkeypatch):
+    monkeypatch.setattr("quantlab.models.hub_gguf._BLOCK_BYTES", 1 << 16)
+    before = models.peek_main(f"{REPO}::{pick}", local)
+    assert all(body.range for body in hub.bodies()), "only beginnings of files"
+    model = models.resolve_main(f"{REPO}::{pick}", local)
+    assert (model.name, model.kind, model.revision) == (f"{REPO}::{pick}", "gguf", COMMIT)
+    parts_there = part_files(model.origin)
+    assert [part.read_bytes() for part in parts_there] == [trained[name] for name in parts(pick)]
+    assert models.checkpoint(model) == before, "the same is known before and after the download"
+    assert before.stored_as is None and before.file.stored_as == "gguf"
+
+
+def test_a_file_of_the_hub_is_named_where_there_are_several(hub, local, trained):
     with pytest.raises(ModelError, match="several GGUF files"):
         models.resolve_main(REPO, local)
     with pytest.raises(BadInput, match="names no file"):
         models.resolve_main(f"{REPO}::", local)
+
+
+def test_what_cannot_be_a_model_is_refused_before_it_is_fetched(hub, local, tmp_path):
+    file = gguf_files.rewrite(gguf_files.make(tmp_path), tmp_path / "bare.gguf", without=("tokenizer.ggml.tokens",))
+    hub.repos[REPO] = {"small-Q8_0.gguf": file.read_bytes()}
+    with pytest.raises(ModelError, match="has no tokenizer"):
+        models.resolve_main(REPO, local)
+    assert all(body.range for body in hub.bodies())
+
+
+def test_a_part_that_the_hub_lacks_is_named(hub, local, trained):
+    del trained["parts-00002-of-00003.gguf"]
+    with pytest.raises(ModelError, match=r"has no parts-00002-of-00003\.gguf"):
+        models.resolve_main(f"{REPO}::parts-00001-of-00003.gguf", local)
+    assert hub.bodies() == []

@@ -1,29 +1,15 @@
 """Downloads against a stand-in Hub, over real HTTP."""
 
-import threading
-import time
-from concurrent.futures import ThreadPoolExecutor
-
 import pytest
 
 from quantlab import models
-from quantlab.errors import ModelError, Stopped
 from quantlab.models import hub as hub_module
-from quantlab.models import transfer
-from tests.models.conftest import REPO, WEIGHTS, partials
-from tests.models.hub_server import COMMIT, Behaviour
-
-
-def stop_after(done_bytes: int):
-    def progress(done: int, total: int, what: str) -> None:
-        if total and done >= done_bytes:
-            raise Stopped
-
-    return progress
+from tests.models.conftest import REPO, WEIGHTS
+from tests.models.hub_server import COMMIT
 
 
 def test_a_model_is_fetched_with_progress_and_nothing_else_is(filled, local, model_files):
-    filled.behaviour.pause_s = 0.03
+    filled.behaviour.pause_s = 0.1
     told = []
     model = models.resolve(REPO, local, lambda *progress: told.append(progress))
 
@@ -88,103 +74,23 @@ def test_a_new_commit_is_fetched_but_equal_files_are_not(filled, local, model_fi
     assert filled.asked("generation_config.json")
 
 
+def test_all_files_are_of_one_commit_also_where_the_branch_moves_meanwhile(filled, local, model_files):
+    newer = model_files | {WEIGHTS: model_files[WEIGHTS][:-4] + b"1234", "config.json": b"{}", "tokenizer.json": b"{}"}
+
+    def move(done: int, total: int, what: str) -> None:
+        if what.startswith("Reading") and filled.commit == COMMIT:
+            filled.move("e" * 40, REPO, newer)
+
+    model = models.resolve(REPO, local, move)
+    assert filled.commit == "e" * 40 and model.revision == COMMIT
+    assert {file.name: file.read_bytes() for file in model.folder.iterdir()} == model_files
+
+
 def test_shards_are_those_of_the_index(hub, local, sharded_files, model_files):
     hub.repos[REPO] = sharded_files | {"consolidated.safetensors": model_files[WEIGHTS]}
     model = models.resolve(REPO, local)
     assert set(models.tensors(model)) == set(models.shapes.shape_tensors(models.config(model)))
     assert not hub.asked("consolidated.safetensors")
-
-
-def test_stopping_ends_the_download_at_once_and_it_goes_on_later(filled, local, model_files, tmp_path):
-    size = len(model_files[WEIGHTS])
-    filled.behaviour = Behaviour(pause_s=0.05)
-    started = time.monotonic()
-    with pytest.raises(Stopped):
-        models.resolve(REPO, local, stop_after(size // 2))
-    assert time.monotonic() - started < 3
-    (partial,) = partials(tmp_path)
-    assert partial.stat().st_size >= size // 2
-
-    filled.behaviour = Behaviour()
-    filled.requests.clear()
-    model = models.resolve(REPO, local)
-    (body,) = filled.bodies()
-    first = int(body.range.removeprefix("bytes=").removesuffix("-"))
-    assert size // 2 <= first < size
-    assert (model.folder / WEIGHTS).read_bytes() == model_files[WEIGHTS]
-    assert partials(tmp_path) == []
-
-
-def test_stopping_does_not_wait_for_a_server_that_sends_nothing(filled, local):
-    filled.behaviour = Behaviour(stall_after=1 << 17)
-    stalled = []
-
-    def progress(done: int, total: int, what: str) -> None:
-        stalled.append(total > 0 and done >= 1 << 17)
-        if sum(stalled) > 3:
-            raise Stopped
-
-    started = time.monotonic()
-    with pytest.raises(Stopped):
-        models.resolve(REPO, local, progress)
-    assert time.monotonic() - started < transfer.TIMEOUT_S / 2
-
-
-def test_a_cut_connection_is_taken_up_where_it_broke(filled, local, model_files):
-    filled.behaviour = Behaviour(cuts=2, cut_after=1 << 17)
-    model = models.resolve(REPO, local)
-    assert [body.range for body in filled.bodies()] == [None, f"bytes={1 << 17}-", f"bytes={1 << 18}-"]
-    assert (model.folder / WEIGHTS).read_bytes() == model_files[WEIGHTS]
-
-
-def test_a_connection_that_stays_cut_is_told_and_resumed_by_the_next_call(filled, local, model_files):
-    filled.behaviour = Behaviour(cut_at=1 << 18)
-    with pytest.raises(ModelError, match="out of reach"):
-        models.resolve(REPO, local)
-    assert [body.range for body in filled.bodies()] == [None] + [f"bytes={1 << 18}-"] * (transfer.ATTEMPTS - 1)
-    filled.behaviour = Behaviour()
-    filled.requests.clear()
-    model = models.resolve(REPO, local)
-    assert [body.range for body in filled.bodies()] == [f"bytes={1 << 18}-"]
-    assert (model.folder / WEIGHTS).read_bytes() == model_files[WEIGHTS]
-
-
-def test_a_busy_server_is_asked_again(filled, local):
-    filled.behaviour = Behaviour(failures=2)
-    models.resolve(REPO, local)
-    assert len(filled.bodies()) == 3
-
-
-def test_a_server_that_stays_busy_is_told(filled, local):
-    filled.behaviour = Behaviour(failures=100)
-    with pytest.raises(ModelError, match="HTTP 503"):
-        models.resolve(REPO, local)
-    assert len(filled.bodies()) == transfer.ATTEMPTS
-
-
-def test_a_resumed_file_with_a_wrong_beginning_is_thrown_away(filled, local, model_files, tmp_path):
-    filled.behaviour = Behaviour(pause_s=0.05)
-    with pytest.raises(Stopped):
-        models.resolve(REPO, local, stop_after(1 << 18))
-    deadline = time.monotonic() + 5
-    while any(thread.name.startswith("quantlab-download") for thread in threading.enumerate()):
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    (partial,) = partials(tmp_path)
-    partial.write_bytes(b"x" * partial.stat().st_size)
-    filled.behaviour = Behaviour()
-    with pytest.raises(ModelError, match="not what the Hub lists"):
-        models.resolve(REPO, local)
-    model = models.resolve(REPO, local)
-    assert (model.folder / WEIGHTS).read_bytes() == model_files[WEIGHTS]
-
-
-def test_two_who_ask_at_once_fetch_the_weights_once(filled, local):
-    filled.behaviour.pause_s = 0.02
-    with ThreadPoolExecutor(2) as pool:
-        first, second = pool.map(lambda _: models.resolve(REPO, local), range(2))
-    assert first == second
-    assert len(filled.bodies()) == 1
 
 
 @pytest.mark.parametrize("files", ["model_files", "sharded_files"])

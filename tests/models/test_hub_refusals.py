@@ -6,11 +6,12 @@ import time
 from collections import namedtuple
 
 import pytest
+from huggingface_hub import errors as hub
 
 from quantlab import models
 from quantlab.errors import BadInput, ModelError
-from quantlab.models import transfer
-from tests.models.conftest import REPO, WEIGHTS, partials, point_to
+from quantlab.models.hub_errors import told
+from tests.models.conftest import REPO, WEIGHTS, point_to
 
 
 @pytest.mark.parametrize(("token", "advice"), [(None, "set HF_TOKEN"), ("hf_other", "Ask for access at")])
@@ -51,11 +52,12 @@ def test_a_hub_out_of_reach_is_told_at_once(hub, local, monkeypatch):
         models.resolve(REPO, local)
 
 
-def test_a_hub_that_does_not_answer_is_told(filled, local, monkeypatch):
-    monkeypatch.setattr(transfer, "TIMEOUT_S", 0.2)
-    filled.behaviour.hang_s = 5
-    with pytest.raises(ModelError, match="did not answer in time"):
+def test_a_hub_that_asks_for_patience_is_told_at_once(filled, local):
+    filled.behaviour.limited = True
+    started = time.monotonic()
+    with pytest.raises(ModelError, match="fewer requests"):
         models.resolve(REPO, local)
+    assert time.monotonic() - started < 3
 
 
 def test_offline_mode_is_told(filled, local, monkeypatch):
@@ -73,16 +75,6 @@ def test_too_little_disk_is_told_before_the_weights_are_fetched(filled, local, m
     with pytest.raises(ModelError, match=rf"needs {needed} MB more on the disk, and 0\.600 MB are free"):
         models.resolve(REPO, local)
     assert filled.bodies() == []
-
-
-def test_a_disk_that_fills_up_is_told_and_what_arrived_stays(filled, local, monkeypatch, tmp_path):
-    def full(*args) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(transfer, "_finish", full)
-    with pytest.raises(ModelError, match="disk filled up"):
-        models.resolve(REPO, local)
-    assert partials(tmp_path)
 
 
 @pytest.mark.parametrize("where", ["config.json", "tokenizer_config.json"])
@@ -114,3 +106,31 @@ def test_a_repository_that_lists_a_shard_it_lacks_is_refused(hub, local, sharded
 def test_a_name_the_hub_cannot_have_is_refused(hub, local):
     with pytest.raises(BadInput, match="cannot be the name"):
         models.resolve("owner/--name", local)
+
+
+def test_a_file_that_is_listed_and_not_there_is_told(filled, local):
+    filled.behaviour.lost = WEIGHTS
+    with pytest.raises(ModelError, match="is not where the Hub lists it"):
+        models.resolve(REPO, local)
+
+
+@pytest.mark.parametrize(
+    ("error", "cause", "says"),
+    [
+        (hub.LocalEntryNotFoundError("not here"), hub.FileMetadataError("no commit"), "does not answer as a Hub does"),
+        (ValueError("Install `hf_xet` for downloads"), None, "too large for plain HTTP"),
+        (OSError("Consistency check failed: file should be of size 2"), None, "did not come whole"),
+        (hub.SafetensorsParsingError("bad"), None, "are damaged"),
+        (hub.LocalEntryNotFoundError("not here"), hub.OfflineModeIsEnabled("off"), "HF_HUB_OFFLINE"),
+        (OSError(errno.EDQUOT, "Quota"), None, "disk filled up"),
+    ],
+)
+def test_what_the_library_raises_is_said_in_words(error, cause, says):
+    error.__cause__ = cause
+    with pytest.raises(ModelError, match=says), told(REPO, None):
+        raise error
+
+
+def test_a_defect_stays_loud():
+    with pytest.raises(KeyError), told(REPO, None):
+        raise KeyError("ours")

@@ -9,8 +9,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from quantlab import worker
 from quantlab.errors import ModelError
-from quantlab.methods import worker
 from quantlab.methods.base import Method, already_quantized, missing_package
 from quantlab.methods.gguf import architecture as architectures
 from quantlab.methods.gguf.header import read_header

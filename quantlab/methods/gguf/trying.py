@@ -9,9 +9,8 @@ import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from quantlab import units
+from quantlab import units, worker
 from quantlab.errors import ModelError, OutOfMemory
-from quantlab.methods import worker
 from quantlab.records import Model, Placement, Progress
 
 #: Letters, digits, signs and other scripts: the vocabulary is part of the file too.

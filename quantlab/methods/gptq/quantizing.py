@@ -1,4 +1,4 @@
-"""Quantize a folder with gptqmodel. Runs in a process of its own (`quantlab.methods.worker`), which may print."""
+"""Quantize a folder with gptqmodel. Runs in a process of its own (`quantlab.worker`), which may print."""
 
 import csv
 import json

@@ -7,8 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from quantlab import models
-from quantlab.methods import worker
+from quantlab import models, worker
 from quantlab.methods.base import Method, already_quantized, missing_package
 from quantlab.methods.gptq.architectures import ARCHITECTURES
 from quantlab.models.layouts import IN_BLOCK

@@ -12,8 +12,8 @@ from tokenizers import Regex, Tokenizer, decoders, normalizers, pre_tokenizers, 
 from tokenizers import models as kinds
 from transformers.convert_slow_tokenizer import generate_merges
 
+from quantlab import worker
 from quantlab.demo.corpus import ASSISTANT, END, USER, documents
-from quantlab.methods import worker
 from quantlab.methods.gguf import GGUF, NAME, building
 from quantlab.records import Model, Variant, silent
 

@@ -7,9 +7,8 @@ import gguf
 import pytest
 from gguf.constants import GGML_QUANT_SIZES
 
-from quantlab import models
+from quantlab import models, worker
 from quantlab.errors import Stopped
-from quantlab.methods import worker
 from quantlab.methods.gguf import GGUF, NAME, load_file, read_header
 from quantlab.methods.gguf import storage as contents
 from quantlab.methods.gguf.types import FILE_TYPES, TYPES

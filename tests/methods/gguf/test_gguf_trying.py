@@ -6,8 +6,9 @@ import time
 
 import pytest
 
+from quantlab import worker
 from quantlab.errors import ModelError, Stopped
-from quantlab.methods import METHODS, precision, worker
+from quantlab.methods import METHODS, precision
 from quantlab.methods.gguf import GGUF, trying
 from quantlab.models.source import DEMO_FOLDER
 from quantlab.records import Model, Placement, Variant, silent

@@ -1,9 +1,9 @@
 """Long work of a foreign library in a process of its own.
 
-What quantizes for minutes must be stoppable in the middle, must keep its banners from the terminal, and must not take
-the page with it when the system ends it for memory or a kernel aborts. A process gives all three.
+What quantizes or downloads for minutes must be stoppable in the middle, must keep its banners from the terminal, and
+must not take the page with it when the system ends it for memory or a kernel aborts. A process gives all three.
 
-`python -m quantlab.methods.worker MODULE:FUNCTION` reads keyword arguments as a line of JSON from standard input and
+`python -m quantlab.worker MODULE:FUNCTION` reads keyword arguments as a line of JSON from standard input and
 calls `FUNCTION(progress, **arguments)`; it tells progress and errors as lines of JSON through the pipe in `PIPE`.
 Standard input stays open for as long as the parent lives: its end, also where the parent was killed, ends the worker.
 """
@@ -36,7 +36,7 @@ _POLL_S = 0.1
 _TAIL = 40
 #: Progress below this share gives no honest forecast.
 _FORECAST_FROM = 0.05
-_ROOT = Path(__file__).resolve().parents[2]
+_ROOT = Path(__file__).resolve().parents[1]
 log = logging.getLogger(__name__)
 
 
@@ -51,12 +51,17 @@ def unavailable() -> str | None:
 
 
 def run(
-    task: str, arguments: Mapping[str, Any], progress: Progress, environment: Mapping[str, str] | None = None
+    task: str,
+    arguments: Mapping[str, Any],
+    progress: Progress,
+    environment: Mapping[str, str] | None = None,
+    doing: str = "quantizing",
 ) -> None:
     """Call `task` ("module:function") in a process of its own; `arguments` must be plain JSON, paths in them whole.
 
     `progress` is asked ten times a second and may raise `Stopped`, which ends the process. Raises what the task
-    raised, if that is a QuantlabError, OutOfMemory where the system killed it, RuntimeError for a defect.
+    raised, if that is a QuantlabError, OutOfMemory where the system killed it, RuntimeError for a defect. `doing` is
+    the name of the work in such an error.
     """
     read_end, write_end = os.pipe()
     output: list[str] = []
@@ -64,7 +69,7 @@ def run(
     with TemporaryDirectory(prefix="quantlab-") as standing_in, os.fdopen(read_end) as told:
         try:
             process = subprocess.Popen(
-                [sys.executable, "-m", "quantlab.methods.worker", task],
+                [sys.executable, "-m", "quantlab.worker", task],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
@@ -87,7 +92,8 @@ def run(
         try:
             _send(process, arguments)
             error = _follow(messages, progress)
-            code = process.wait()
+            # One that told its error is done, whatever its threads still wait for.
+            code = process.wait() if error is None else None
         finally:
             _end(process)
             for reader in readers:
@@ -97,7 +103,7 @@ def run(
     if error is not None:
         raise error
     if code:
-        _explain(task, code, output)
+        _explain(task, code, output, doing)
 
 
 def _import_path() -> dict[str, str]:
@@ -164,11 +170,11 @@ def _end(process: subprocess.Popen) -> None:
         process.wait()
 
 
-def _explain(task: str, code: int, output: list[str]) -> None:
+def _explain(task: str, code: int, output: list[str], doing: str) -> None:
     log.error("%s ended with %s:\n%s", task, code, "".join(output))
     if code == -signal.SIGKILL:
         raise OutOfMemory(
-            "The system ended the quantizing, most likely for want of memory.",
+            f"The system ended the {doing}, most likely for want of memory.",
             "Choose a smaller model or fewer calibration samples, or free some memory.",
         )
     raise RuntimeError(f"{task} ended with {code}: {output[-1].strip() if output else 'no output'}")
@@ -203,9 +209,7 @@ def _main(task: str) -> int:
         teller.error(error)
         return 1
     except MemoryError:
-        teller.error(
-            OutOfMemory("The memory ran out while quantizing.", "Choose a smaller model, or free some memory.")
-        )
+        teller.error(OutOfMemory("The memory ran out.", "Choose a smaller model, or free some memory."))
         return 1
     except OSError as error:
         teller.error(disk_error(error))

@@ -11,11 +11,12 @@ from pathlib import Path
 import psutil
 import pytest
 
+from quantlab import worker
 from quantlab.errors import BadInput, ModelError, OutOfMemory, Stopped, Unavailable
-from quantlab.methods import METHODS, worker
+from quantlab.methods import METHODS
 from quantlab.records import silent
 
-HERE = "tests.methods.test_worker"
+HERE = "tests.test_worker"
 
 
 def count(progress, to: int, file: str) -> None:
