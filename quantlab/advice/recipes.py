@@ -10,13 +10,13 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from quantlab.advice import Advice
-from quantlab.advice.sources import Source, source, typed_name
+from quantlab.advice.sources import Source, of_ollama, source, typed_name
 from quantlab.errors import QuantlabError
 from quantlab.export import wire
 from quantlab.methods import precision as precision_of
 from quantlab.methods.gguf import NAME
-from quantlab.methods.published import SEPARATOR
-from quantlab.records import Calibration, Precision, Quality
+from quantlab.methods.published import SEPARATOR, STORED
+from quantlab.records import OLLAMA, Calibration, Precision, Quality
 
 #: Tokens of context where the model's own are not known, and the most that is asked for: the KV cache grows with them.
 CONTEXT, MOST_CONTEXT = 4_096, 8_192
@@ -87,6 +87,8 @@ def recipe(quality: Quality, name: str, context: int | None = None, private: boo
     except QuantlabError:
         chosen = None
     file = run.load.details.get("file", "") if run.load else ""
+    if file and of_ollama(quality.model) and name == STORED:
+        return _of_ollama(quality, file, tokens)
     if file and (chosen is None or chosen.method == "stored" or file != NAME):
         return Recipe(name, f"{name} is a file that llama.cpp and Ollama run as it is.", _llama(quality, file, tokens))
     if chosen is None:
@@ -95,7 +97,8 @@ def recipe(quality: Quality, name: str, context: int | None = None, private: boo
         return Recipe(name, said, (Block("python", code),))
     found = Source(typed, None, typed) if pick else source(quality.model, private)
     asked = _Asked(quality, chosen, found, tokens, private, typed if pick else typed_name(quality.model, private))
-    return _RECIPES.get(chosen.method, _unknown)(asked, name)
+    found = _OF_A_FILE.get(chosen.method) if quality.model.kind == "gguf" and not pick else None
+    return (found or _RECIPES.get(chosen.method, _unknown))(asked, name)
 
 
 def recipes(quality: Quality, advice: Advice, context: int | None = None, private: bool = False) -> tuple[Recipe, ...]:
@@ -144,13 +147,23 @@ for path, layer in list(model.named_modules()):
 def _made_first(asked: _Asked, name: str) -> Recipe:
     """A folder of `quantlab quantize` that transformers loads."""
     saved = replace(asked, source=Source(f"./{asked.out}", None, asked.out))
-    dtype = "bfloat16" if asked.chosen.name.startswith("ao-int4") else asked.dtype
-    packages = {"torchao": "torchao"}.get(asked.chosen.method, "gptqmodel and optimum")
+    dtype = "bfloat16" if asked.chosen.name.startswith("ao-int4") else _own_dtype(asked)
+    packages = _NEEDED.get(asked.chosen.method)
     return Recipe(
         name,
-        f"{name} is written once, and transformers loads the folder; it needs {packages}.",
+        f"{name} is written once, and transformers loads the folder{f'; it needs {packages}' if packages else ''}.",
         (Block("sh", _quantize(asked)), Block("python", _loading(saved, dtype))),
     )
+
+
+def _own_dtype(asked: _Asked) -> str:
+    """That of the precision, where it is one of wide numbers; else that of what is not quantized."""
+    return getattr(asked.chosen, "dtype", None) or asked.dtype
+
+
+#: What transformers needs to load what each method writes.
+_NEEDED = {"torchao": "torchao", "bitsandbytes": "bitsandbytes", "gptq": "gptqmodel and optimum"}
+_NEEDED["awq"] = _NEEDED["gptq"]
 
 
 def _gguf(asked: _Asked, name: str) -> Recipe:
@@ -171,6 +184,24 @@ def _rtn(asked: _Asked, name: str) -> Recipe:
     )
 
 
+def _only_here(asked: _Asked, name: str) -> Recipe:
+    del asked
+    return Recipe(name, f"{name} of a GGUF file has no checkpoint that other programs load. nf4 and GPTQ have one.")
+
+
+def _of_ollama(quality: Quality, file: str, context: int) -> Recipe:
+    typed = quality.model.name[len(OLLAMA) :]
+    server, _ = _llama(quality, file, context)
+    return Recipe(
+        STORED,
+        "stored is the file that Ollama runs under this name.",
+        (
+            Block("sh", shlex.join(["ollama", "run", typed]), "With Ollama:"),
+            replace(server, about="With llama.cpp, in the folder blobs of Ollama's store:"),
+        ),
+    )
+
+
 def _unknown(asked: _Asked, name: str) -> Recipe:
     del asked
     return Recipe(name, f"How other programs run {name} is not known.")
@@ -186,6 +217,12 @@ _RECIPES: Mapping[str, Callable[[_Asked, str], Recipe]] = {
     "torchao": _made_first,
     "gguf": _gguf,
     "rtn": _rtn,
+}
+#: Of a GGUF file as the model, which transformers does not quantize as it loads.
+_OF_A_FILE: Mapping[str, Callable[[_Asked, str], Recipe]] = {
+    "dense": _made_first,
+    "bitsandbytes": _made_first,
+    "hqq": _only_here,
 }
 
 

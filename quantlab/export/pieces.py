@@ -50,9 +50,8 @@ def checked(data: Any, kind: str) -> Mapping[str, Any]:
 
 
 def model_data(model: Model) -> dict[str, Any]:
-    """A model without its place on this disk: of a folder only the last name is told."""
-    on_disk = model.kind == "folder" or (model.kind == "gguf" and model.name.lower().endswith(".gguf"))
-    name = wire.last_name(model.name) if on_disk else model.name
+    """A model without its place on this disk: of a path only the last name is told."""
+    name = wire.last_name(model.name) if model.named_by_path else model.name
     told = {"meaningless": model.meaningless, "caution": model.caution}
     return {"name": name, "kind": model.kind, "revision": model.revision} | told
 

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from quantlab.errors import ModelError
+from quantlab.records import OLLAMA
 
-PREFIX = "ollama:"
 _HOST, _OWNER, _TAG = "registry.ollama.ai", "library", "latest"
 _MEDIA = "application/vnd.ollama.image."
 _DIGEST = re.compile(r"sha256[:-]([0-9a-f]{64})")
@@ -31,7 +31,7 @@ def find(typed: str) -> Path:
     The store is the folder in OLLAMA_MODELS, else the one that Ollama uses by default. Raises ModelError where it has
     no such model, or not all of it.
     """
-    name = typed[len(PREFIX) :].strip()
+    name = typed[len(OLLAMA) :].strip()
     store = _store()
     if not (store / "manifests").is_dir():
         raise ModelError(

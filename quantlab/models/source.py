@@ -10,7 +10,7 @@ from pathlib import Path
 
 from quantlab.errors import BadInput, ModelError, QuantlabError, unknown
 from quantlab.models import gguf_files, ollama, shapes
-from quantlab.records import ModelKind
+from quantlab.records import OLLAMA, ModelKind
 from quantlab.settings import ASSETS, AppSettings
 
 DEMO, SMOLLM2 = "demo", "smollm2"
@@ -47,14 +47,14 @@ def parse(typed: str, app: AppSettings) -> Source:
         return _allowed(name, app)
     found = _bundled(name) or _ollama(name) or _folder(name) or _hub(name)
     if found is None:
-        kinds = ["a local folder or .gguf file", f"{ollama.PREFIX}NAME", "owner/name of the Hugging Face Hub"]
+        kinds = ["a local folder or .gguf file", f"{OLLAMA}NAME", "owner/name of the Hugging Face Hub"]
         raise unknown("model", typed, [SMOLLM2, *offline_names(), *kinds])
     return found
 
 
 def is_gguf(name: str) -> bool:
     """Whether a name can only mean a GGUF file, without a look at a disk or a network."""
-    return name.lower().endswith(gguf_files.SUFFIX) or SEPARATOR in name or name.lower().startswith(ollama.PREFIX)
+    return name.lower().endswith(gguf_files.SUFFIX) or SEPARATOR in name or name.lower().startswith(OLLAMA)
 
 
 def offline_names() -> tuple[str, ...]:
@@ -129,10 +129,10 @@ def _bundled(name: str) -> Source | None:
 
 
 def _ollama(name: str) -> Source | None:
-    if not name.casefold().startswith(ollama.PREFIX):
+    if not name.casefold().startswith(OLLAMA):
         return None
     file = ollama.find(name)
-    return Source("gguf", ollama.PREFIX + name[len(ollama.PREFIX) :], file.parent, gguf=file)
+    return Source("gguf", OLLAMA + name[len(OLLAMA) :], file.parent, gguf=file)
 
 
 def _folder(name: str) -> Source | None:

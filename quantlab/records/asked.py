@@ -20,6 +20,8 @@ FROM_GGUF = (
 )
 
 #: Said of a model of the kind `shape`.
+#: Begins the name of a model in the store of Ollama.
+OLLAMA = "ollama:"
 RANDOM = "The weights are random: the text means nothing, and neither do differences in it. Memory and speed are true."
 
 #: Told how far a long job is: done, total (0 while unknown), what. It may raise `Stopped` to end the job.
@@ -52,6 +54,12 @@ class Model:
     def meaningless(self) -> bool:
         """True where the weights are random, so that the text says nothing about quality."""
         return self.kind == "shape"
+
+    @property
+    def named_by_path(self) -> bool:
+        """Whether `name` is a place on this disk, which is told to nobody."""
+        of_store = self.revision is not None or self.name.lower().startswith(OLLAMA)
+        return self.kind == "folder" or (self.kind == "gguf" and not of_store)
 
     @property
     def caution(self) -> str | None:

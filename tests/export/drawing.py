@@ -79,6 +79,7 @@ _OWN: dict[type, dict[str, st.SearchStrategy]] = {
     Model: {
         "folder": st.none(),
         "gguf": st.none(),
+        "origin": st.none(),
         "identity": st.just(""),
         "kind": st.sampled_from(("demo", "hub", "shape")),
     },

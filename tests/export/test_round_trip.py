@@ -279,15 +279,26 @@ def test_figures_that_are_not_finite_come_back_as_nan_or_none():
     assert back.decode_tokens_per_s is None and back.fidelity.kld.mean == fidelity.kld.mean
 
 
-def test_no_place_on_this_disk_is_told():
+SECRET = Path("/home/ada/models/secret/tiny")
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        Model(str(SECRET), "folder", SECRET, gguf=SECRET / "x.gguf"),
+        Model(str(SECRET), "gguf", SECRET, origin=SECRET / "x.gguf"),
+        Model(f"{SECRET}::q4_0", "gguf", SECRET, origin=SECRET / "x-q4_0.gguf"),
+        Model(f"{SECRET}.gguf", "gguf", SECRET, origin=SECRET.with_suffix(".gguf")),
+    ],
+)
+def test_no_place_on_this_disk_is_told(model):
     comparison = example_comparison()
-    folder = Path("/home/ada/models/secret/tiny")
-    model = Model(str(folder), "folder", folder, gguf=folder / "x.gguf")
+    folder = SECRET
     calibrated = replace(comparison.settings, calibration=Calibration(file=folder / "own.txt", digest="12"))
     text = to_json(replace(comparison, model=model, settings=calibrated))
     assert "/home" not in text and "secret" not in text
     back = read_json(text)
-    assert back.model == Model("tiny", "folder", None)
+    assert back.model == Model(model.name.rpartition("/")[2], model.kind, None)
     assert back.settings.calibration == Calibration(file=Path("own.txt"), digest="12")
     assert "secret" not in to_csv(replace(comparison, model=model)) + to_markdown(replace(comparison, model=model))
 
