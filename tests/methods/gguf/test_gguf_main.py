@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from quantlab import models
+from quantlab import models, worker
 from quantlab.engine.bring import bring
 from quantlab.engine.disk import CheckpointStore
-from quantlab.methods import precision, worker
+from quantlab.methods import precision
 from quantlab.methods.gguf import building, dequantize
 from quantlab.methods.gguf.library import tokens
 from quantlab.models.tokenizer import load_tokenizer
