@@ -152,8 +152,8 @@ screenshot: $(DEV) $(GGUF) browser
 	$(PY) -m tests.ui.screenshot $(ARGS)
 
 demo-model: $(RUNTIME)
-	$(PY) -m quantlab.demo.train --work work/demo-model
-	$(PY) -m quantlab.demo.build --work work/demo-model --sigma $(SIGMA)
+	$(PY) -m quantlab.demo.making.train --work work/demo-model
+	$(PY) -m quantlab.demo.making.build --work work/demo-model --sigma $(SIGMA)
 
 # ZeroGPU runs the versions of torch on its own list; 2.9 to 2.11 are on it and suit all that is asked for here.
 space-zero:

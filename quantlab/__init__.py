@@ -10,10 +10,10 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from quantlab.comparison import compare
     from quantlab.errors import BadInput, ModelError, OutOfMemory, QuantlabError, Stopped, Unavailable
-    from quantlab.events import Done, Event, Finished, Loaded, Loading, Started, Token
     from quantlab.records import Comparison, Placement, Run, Settings
+    from quantlab.records.events import Done, Event, Finished, Loaded, Loading, Started, Token
+    from quantlab.runs.compare import compare
 
     __version__: str
 
@@ -62,8 +62,8 @@ def __getattr__(name: str) -> Any:
 
 def _room_of(name: str) -> str:
     if name == "compare":
-        return "comparison"
-    return "errors" if name in _ERRORS else "events" if name in _EVENTS else "records"
+        return "runs.compare"
+    return "errors" if name in _ERRORS else "records.events" if name in _EVENTS else "records"
 
 
 def __dir__() -> list[str]:

@@ -4,12 +4,12 @@ import threading
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
-from quantlab import comparison, offers
-from quantlab.engine.bring import bring
-from quantlab.engine.cache import Brought, VariantCache
-from quantlab.events import Done, Event, Finished, Token
+from quantlab.checkpoints.load import bring
 from quantlab.records import Comparison, Model, Placement, Progress, Run, Settings, Variant
+from quantlab.records.events import Done, Event, Finished, Token
+from quantlab.runs import compare, estimates
 from quantlab.runtime.session import LoadedModel, Session
+from quantlab.runtime.variant_cache import Brought, VariantCache
 
 PROMPT = "Once upon a time"
 
@@ -27,7 +27,7 @@ class Loader:
         return self.instead.get(name, bring)(variant, progress)
 
     def cache(self) -> VariantCache:
-        return VariantCache(self, offers.estimated_bytes, lambda _device, _held: 10**12)
+        return VariantCache(self, estimates.estimated_bytes, lambda _device, _held: 10**12)
 
 
 def fails(error: Exception):
@@ -87,7 +87,7 @@ def events(
     """`compare()` with settings for a test: few tokens, and the same compute dtype on every processor."""
     variants = variants or (loader or Loader()).cache()
     options = Settings(**{"max_new_tokens": 8, "placement": Placement("cpu", "float32"), **settings})
-    return comparison.compare(model, precisions, prompt, options, stop=stop, variants=variants)
+    return compare.compare(model, precisions, prompt, options, stop=stop, variants=variants)
 
 
 def done(stream: Iterable[Event]) -> Comparison:

@@ -6,9 +6,9 @@ from pathlib import Path
 import torch
 from transformers import AutoModelForCausalLM
 
-from quantlab.engine.decode import decode
-from quantlab.engine.sampling import sampler
 from quantlab.records import Model, Placement, Settings
+from quantlab.runtime.decode import decode
+from quantlab.runtime.sampling import sampler
 from tests.loading import load
 
 

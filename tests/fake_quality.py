@@ -1,4 +1,4 @@
-"""An honest stand-in for `quantlab.quality.quality`: the same events in the same order, without torch.
+"""An honest stand-in for `quantlab.runs.quality.quality`: the same events in the same order, without torch.
 
 Its figures are those of `tests.quality_examples`; its pace, failures and crash those of a `Script`. It polls `stop`.
 """
@@ -11,10 +11,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from quantlab.errors import BadInput
-from quantlab.events import Loaded, Loading, Measured, Measuring, QualityDone, QualityEvent, QualityStarted
 from quantlab.fidelity import tasks
 from quantlab.methods.published import labels
 from quantlab.records import QualityRun, QualitySettings, Text, TextFacts
+from quantlab.records.events import Loaded, Loading, Measured, Measuring, QualityDone, QualityEvent, QualityStarted
 from tests.examples import BITS, ERRORS
 from tests.quality_examples import TASKS, fidelity, mean_kld, quality, quality_run
 

@@ -1,4 +1,4 @@
-"""An honest stand-in for `quantlab.comparison.compare`: the same events in the same order, without torch.
+"""An honest stand-in for `quantlab.runs.compare.compare`: the same events in the same order, without torch.
 
 Its texts diverge where more bits are missing, its figures have true proportions and add up, it polls `stop`, and
 one precision fails on request. `Script` sets its pace.
@@ -11,8 +11,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from quantlab.checkpoints.export import Saved
 from quantlab.errors import BadInput, OutOfMemory, Stopped, unknown
-from quantlab.events import Done, Event, Finished, Loaded, Loading, Started, TimingAgain, Token
 from quantlab.methods.published import is_published, labels
 from quantlab.records import (
     Candidate,
@@ -28,7 +28,7 @@ from quantlab.records import (
     Timing,
     TokenDifference,
 )
-from quantlab.saving import Saved
+from quantlab.records.events import Done, Event, Finished, Loaded, Loading, Started, TimingAgain, Token
 from quantlab.ui.services import Quantize, Services
 from tests.examples import QUIET
 from tests.fake_offers import CHOICES, WEIGHTS, fake_offers, fake_published, precision, stored_bytes

@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
-from quantlab.engine.bring import bring
-from quantlab.engine.disk import CheckpointStore
+from quantlab.checkpoints.load import bring
+from quantlab.checkpoints.store import CheckpointStore
 from quantlab.methods import method_of, precision, variant_of
 from quantlab.records import Calibration, Model, Placement, Progress, Variant, silent
 from quantlab.runtime.placement import resolve

@@ -22,48 +22,39 @@ EVERYTHING = PRODUCT + sorted(p.relative_to(ROOT).as_posix() for p in ROOT.glob(
 PURE_DEMO = ("demo.words", "demo.world", "demo.stories", "demo.corpus")
 LEVELS = (
     ("errors",),
-    ("records", "settings", "units"),
-    ("events", "trust", "worker"),
+    ("records", "settings"),
+    ("runtime",),
+    ("measure",),
     ("export",),
     PURE_DEMO,
-    ("models", "runtime"),
+    ("models",),
     ("methods",),
-    ("engine", "measure", "fidelity", "store"),
-    ("offers", "running", "charts"),
-    ("planning", "advice", "report"),
-    ("readying",),
-    ("repeats",),
-    ("comparison", "quality", "saving"),
-    ("demo", "recording"),
+    ("checkpoints", "fidelity"),
+    ("history",),
+    ("runs.estimates",),
+    ("reporting.text",),
+    ("reporting.charts",),
+    ("runs", "reporting"),
+    ("demo",),
     ("api",),
-    ("ui", "terminal"),
+    ("ui", "cli.render"),
     ("cli",),
     ("app",),
 )
 HEIGHT = {room: height for height, rooms in enumerate(LEVELS) for room in rooms}
 #: Charts are pure: records in, Figure out.
-CHARTS_MAY = ("records", "errors", "units", "trust", "charts")
-CHARTS_MAY_MODULES = ("quantlab.measure.statistics",)
+CHARTS_MAY = ("records", "errors", "reporting.text", "reporting.charts")
+CHARTS_MAY_MODULES = ("quantlab.measure.statistics", "quantlab.measure.trust", "quantlab.fidelity.summary")
 PURE_DEMO_READERS = ("fidelity", "ui", "methods", "demo", *PURE_DEMO)
-CONFINED = {"gradio": ("quantlab/ui/", "app.py"), "spaces": ("quantlab/ui/", "app.py"), "plotly": ("quantlab/charts/",)}
+CONFINED = {
+    "gradio": ("quantlab/ui/", "app.py"),
+    "spaces": ("quantlab/ui/", "app.py"),
+    "plotly": ("quantlab/reporting/charts/",),
+}
 HEAVY = ("torch", "transformers", "accelerate", "bitsandbytes", "huggingface_hub")
 LIGHT_ROOMS = (
-    *(
-        "api",
-        "records",
-        "events",
-        "errors",
-        "settings",
-        "units",
-        "export",
-        "store",
-        "offers",
-        "charts",
-        "advice",
-        "report",
-        "trust",
-    ),
-    *("units", "ui", "terminal", "cli", "app"),
+    *("api", "records", "errors", "settings", "export", "history", "runs.estimates"),
+    *("reporting", "reporting.text", "reporting.charts", "ui", "cli.render", "cli", "app"),
 )
 #: What every installation has. Any other package that a method imports is that method's own, and may be missing.
 CORE = ("torch", "transformers", "accelerate", "safetensors", "numpy", *sys.stdlib_module_names)
@@ -152,7 +143,7 @@ def charts_and_demo_stay_apart(path: str, source: str) -> Iterator[str]:
     for it in imports(path, source):
         other = room_of(it.module)
         charts_allow = other in CHARTS_MAY or it.module.startswith(CHARTS_MAY_MODULES)
-        if room == "charts" and other is not None and not charts_allow:
+        if room == "reporting.charts" and other is not None and not charts_allow:
             yield f"{path}:{it.line} charts are pure and do not import {it.module}"
         if other == "demo" and room != "demo":
             yield f"{path}:{it.line} the making of the demo model is imported by nobody ({it.module})"
@@ -208,18 +199,18 @@ UP, APART, ROOM, LIGHT, LARGE = RULES
 OFFENDERS = (
     (UP, "quantlab/errors.py", "from quantlab import records"),
     (UP, "quantlab/models/hub.py", "def f():\n    from quantlab.methods import METHODS"),
-    (UP, "quantlab/models/hub.py", "def f():\n    from ..engine.cache import Cache"),
-    (UP, "quantlab/engine/decode.py", "from quantlab.measure import memory"),
-    (UP, "quantlab/methods/none.py", "import quantlab.comparison"),
+    (UP, "quantlab/models/hub.py", "def f():\n    from ..runs.compare import compare"),
+    (UP, "quantlab/runtime/decode.py", "from quantlab.measure import memory"),
+    (UP, "quantlab/methods/none.py", "import quantlab.runs.compare"),
     (UP, "quantlab/methods/none.py", "import importlib\nimportlib.import_module('quantlab.ui.page')"),
-    (UP, "quantlab/engine/decode.py", "from quantlab import compare"),
+    (UP, "quantlab/runtime/decode.py", "from quantlab import compare"),
     (UP, "quantlab/extras/more.py", ""),
     (UP, "quantlab/ui/page.py", "if TYPE_CHECKING:\n    from quantlab.cli import main"),
-    (UP, "quantlab/fidelity/texts.py", "from quantlab.demo.train import main"),
-    (APART, "quantlab/charts/memory.py", "from quantlab.engine import cache"),
-    (APART, "quantlab/charts/memory.py", "from quantlab.measure import time"),
+    (UP, "quantlab/fidelity/texts.py", "from quantlab.demo.making.train import main"),
+    (APART, "quantlab/reporting/charts/memory.py", "from quantlab.engine import cache"),
+    (APART, "quantlab/reporting/charts/memory.py", "from quantlab.measure import time"),
     (APART, "quantlab/cli/compare.py", "from quantlab.demo import train"),
-    (APART, "quantlab/engine/decode.py", "from quantlab.demo import world"),
+    (APART, "quantlab/runtime/decode.py", "from quantlab.demo import world"),
     (APART, "quantlab/demo/world.py", "def f():\n    import torch"),
     (ROOM, "quantlab/cli/compare.py", "def f():\n    import gradio as gr"),
     (ROOM, "quantlab/ui/page.py", "from plotly import graph_objects"),
@@ -227,24 +218,28 @@ OFFENDERS = (
     (ROOM, "quantlab/measure/memory.py", "def f():\n    from bitsandbytes.nn import Linear4bit"),
     (ROOM, "quantlab/methods/dense.py", "def f():\n    import bitsandbytes"),
     (ROOM, "quantlab/methods/gptq.py", "from gptqmodel import GPTQModel"),
-    (ROOM, "quantlab/quality.py", "def f():\n    import lm_eval"),
+    (ROOM, "quantlab/runs/quality.py", "def f():\n    import lm_eval"),
     (LIGHT, "quantlab/__init__.py", "import torch"),
-    (LIGHT, "quantlab/offers.py", "try:\n    from transformers import AutoConfig\nexcept ImportError:\n    pass"),
+    (
+        LIGHT,
+        "quantlab/runs/estimates.py",
+        "try:\n    from transformers import AutoConfig\nexcept ImportError:\n    pass",
+    ),
     (LIGHT, "quantlab/ui/page.py", "class Page:\n    import huggingface_hub"),
     (LARGE, "tests/fakes.py", "x = 1\n" * 401),
-    (LARGE, "quantlab/engine/decode.py", "def f():\n" + "    x = 1\n" * 60),
+    (LARGE, "quantlab/runtime/decode.py", "def f():\n" + "    x = 1\n" * 60),
 )
 INNOCENT = (
     (UP, "quantlab/fidelity/texts.py", "from quantlab.demo.corpus import documents"),
     (UP, "quantlab/demo/corpus.py", "from quantlab.demo import words"),
     (UP, "quantlab/cli/compare.py", "from quantlab import compare\nfrom quantlab.ui.launch import serve"),
     (UP, "quantlab/measure/versions.py", "from quantlab import __version__"),
-    (APART, "quantlab/charts/latency.py", "from quantlab.measure.statistics import median"),
+    (APART, "quantlab/reporting/charts/latency.py", "from quantlab.measure.statistics import median"),
     (APART, "quantlab/ui/examples.py", "from quantlab.demo.world import world"),
     (ROOM, "quantlab/methods/bitsandbytes.py", "def load():\n    import bitsandbytes as bnb"),
-    (LIGHT, "quantlab/offers.py", "if TYPE_CHECKING:\n    import torch\ndef f():\n    import torch"),
+    (LIGHT, "quantlab/runs/estimates.py", "if TYPE_CHECKING:\n    import torch\ndef f():\n    import torch"),
     (LIGHT, "quantlab/runtime/session.py", "import torch"),
-    (LARGE, "quantlab/engine/decode.py", "def f():\n" + "    x = 1\n" * 59),
+    (LARGE, "quantlab/runtime/decode.py", "def f():\n" + "    x = 1\n" * 59),
 )
 
 
@@ -262,11 +257,11 @@ def test_the_front_imports_no_torch():
     walk = """
 import importlib, pkgutil, sys, quantlab
 assert not {"torch", "gradio"} & set(sys.modules), "import quantlab is not light"
-for room in ("ui", "charts", "export", "store", "report"):
+for room in ("ui", "reporting", "export", "history"):
     package = importlib.import_module(f"quantlab.{room}")
     for module in pkgutil.walk_packages(package.__path__, f"quantlab.{room}."):
         importlib.import_module(module.name)
-for module in ("cli", "terminal", "offers", "records", "errors", "settings"):
+for module in ("cli", "cli.render", "runs.estimates", "records", "errors", "settings"):
     importlib.import_module(f"quantlab.{module}")
 print(*({"torch", "transformers", "accelerate", "bitsandbytes"} & set(sys.modules)))
 """

@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("quantlab: stopped.", file=sys.stderr)
         return INTERRUPTED
     except QuantlabError as error:
-        from quantlab.terminal.screen import visible
+        from quantlab.cli.render.screen import visible
 
         print(visible(f"quantlab: {error.what}"), file=sys.stderr)
         if error.advice:

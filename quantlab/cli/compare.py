@@ -81,19 +81,19 @@ def run(args: argparse.Namespace) -> int:
         check_writable(Path(args.json).absolute())
     settings = _settings(args)
 
-    from quantlab import terminal  # here, because torch comes with these
+    from quantlab.cli import render  # here, because torch comes with these
     from quantlab.cli.history import opened
     from quantlab.export import to_json
-    from quantlab.recording import kept_compare
+    from quantlab.runs.recorded import kept_compare
 
     stop = threading.Event()
     events = kept_compare(opened(), args.model, names, prompt, settings, stop=stop, fresh=args.fresh)
     with closing(events):
-        done = terminal.follow(events, stop)
+        done = render.follow(events, stop)
     if args.json == "-":
         print(to_json(done.comparison))
     else:
-        terminal.show(done.comparison, replayed=done.replayed)
+        render.show(done.comparison, replayed=done.replayed)
         if args.json:
             write(Path(args.json), to_json(done.comparison))
     if stop.is_set():

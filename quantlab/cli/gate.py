@@ -5,12 +5,12 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from quantlab.advice.gate import Limits, Verdict, judge
-from quantlab.advice.junit import junit, unfinished
 from quantlab.cli.arguments import amount, check_writable, size, write
 from quantlab.errors import BadInput
-from quantlab.events import QualityEvent
 from quantlab.records import Quality
+from quantlab.records.events import QualityEvent
+from quantlab.reporting.advice.gate import Limits, Verdict, judge
+from quantlab.reporting.advice.junit import junit, unfinished
 
 #: Exit codes: a limit was broken; none was, but not everything could be measured. See `Verdict` for why in this order.
 BROKEN, NOT_MEASURED = 3, 4
@@ -67,10 +67,10 @@ def tell(args: argparse.Namespace, found: Limits, quality: Quality, seconds: dic
     """Show what became of the limits, write it where that was asked for, and give the exit code; 0 without limits."""
     if not found:
         return 0
-    from quantlab import terminal
+    from quantlab.cli import render
 
     verdict: Verdict = judge(quality, found)
-    terminal.show_gate(verdict, aside="-" in (args.json, args.card))
+    render.show_gate(verdict, aside="-" in (args.json, args.card))
     if args.junit is not None:
         write(Path(args.junit), junit(quality, verdict, seconds))
     return _CODES[verdict.outcome]

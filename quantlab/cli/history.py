@@ -13,7 +13,7 @@ from quantlab.errors import BadInput, Unavailable
 from quantlab.records import Comparison, Quality
 
 if TYPE_CHECKING:
-    from quantlab.store import History
+    from quantlab.history import History
 
 FORMATS = ("json", "csv", "md", "html")
 
@@ -47,7 +47,7 @@ def opened() -> "History | None":
 
     None where nothing is kept, and where it cannot be used: that never keeps anybody from measuring.
     """
-    from quantlab.store import open_history
+    from quantlab.history import open_history
 
     try:
         history = open_history()
@@ -62,7 +62,7 @@ def opened() -> "History | None":
 
 
 def run(args: argparse.Namespace) -> int:
-    from quantlab.store import open_history
+    from quantlab.history import open_history
 
     history = open_history()
     if history is None:
@@ -74,32 +74,32 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _list(args: argparse.Namespace, history: "History") -> int:
-    from quantlab import terminal
+    from quantlab.cli import render
 
-    terminal.show_history(history.entries(" ".join(args.search)))
+    render.show_history(history.entries(" ".join(args.search)))
     return 0
 
 
 def _show(args: argparse.Namespace, history: "History") -> int:
-    from quantlab import terminal
-    from quantlab.advice import KLD_BOUND
+    from quantlab.cli import render
+    from quantlab.reporting.advice import KLD_BOUND
 
     record = history.get(args.id)
     if isinstance(record, Comparison):
-        terminal.show(record)
+        render.show(record)
     else:
-        terminal.show_quality(record, KLD_BOUND)
+        render.show_quality(record, KLD_BOUND)
     return 0
 
 
 def _resume(args: argparse.Namespace, history: "History") -> int:
-    from quantlab import terminal
-    from quantlab.recording import resumed
+    from quantlab.cli import render
+    from quantlab.runs.recorded import resumed
 
     stop = threading.Event()
     comparison = history.entry(args.id).kind == "comparison"
     with closing(resumed(history, args.id, stop)) as events:
-        (terminal.follow if comparison else terminal.follow_quality)(events, stop)
+        (render.follow if comparison else render.follow_quality)(events, stop)
     return _show(args, history)
 
 
@@ -110,8 +110,9 @@ def _delete(args: argparse.Namespace, history: "History") -> int:
 
 
 def _prune(args: argparse.Namespace, history: "History") -> int:
-    from quantlab import terminal, units
-    from quantlab.store import Limits
+    from quantlab.cli import render
+    from quantlab.history import Limits
+    from quantlab.records import units
 
     if args.keep is not None and args.keep < 0:
         raise BadInput(f"--keep {args.keep} is less than none.", "Give the number of entries that stay, 0 or more.")
@@ -120,7 +121,7 @@ def _prune(args: argparse.Namespace, history: "History") -> int:
     limits = Limits(since, args.keep, history.limit if none else args.max_size)
     before = history.file.stat().st_size
     gone = history.prune(limits, args.dry_run)
-    terminal.show_history(gone.entries)
+    render.show_history(gone.entries)
     count = f"{gone.count} {'entry' if gone.count == 1 else 'entries'}"
     if args.dry_run:
         print(f"quantlab: {count} with {units.size(gone.nbytes)} would go; nothing was removed.", file=sys.stderr)
@@ -135,7 +136,7 @@ def _prune(args: argparse.Namespace, history: "History") -> int:
 
 def _export(args: argparse.Namespace, history: "History") -> int:
     if args.file == "-":
-        from quantlab.terminal.screen import visible
+        from quantlab.cli.render.screen import visible
 
         written = _written(history.get(args.id), args.format or "json")
         # JSON and CSV are for programs, which are given what there is.
@@ -151,8 +152,9 @@ def _export(args: argparse.Namespace, history: "History") -> int:
 
 
 def _written(record: Comparison | Quality, kind: str) -> str:
-    from quantlab import export, report
-    from quantlab.advice import KLD_BOUND, advise
+    from quantlab import export
+    from quantlab.reporting import html
+    from quantlab.reporting.advice import KLD_BOUND, advise
 
     match kind:
         case "json":
@@ -161,12 +163,12 @@ def _written(record: Comparison | Quality, kind: str) -> str:
             return export.to_csv(record)
         case "md":
             return export.to_markdown(record)
-    return report.html(record, advise(record, KLD_BOUND).sentences if isinstance(record, Quality) else ())
+    return html.html(record, advise(record, KLD_BOUND).sentences if isinstance(record, Quality) else ())
 
 
 def _import(args: argparse.Namespace, history: "History") -> int:
+    from quantlab.cli.render.tables import printable
     from quantlab.export import LONGEST, read_json
-    from quantlab.terminal.tables import printable
 
     try:
         with open(args.file, "rb") as opened:

@@ -19,7 +19,7 @@ def add(verbs) -> None:
 
 
 def _add_quantize(verbs) -> None:
-    from quantlab.saving import savable
+    from quantlab.checkpoints.export import savable
 
     what, every = "write a model at one precision as a checkpoint for other programs", listed("precisions", savable)
     quantize = verbs.add_parser("quantize", help=what, **every)
@@ -39,20 +39,20 @@ def _add_cache(verbs) -> None:
 
 
 def quantize_verb(args: argparse.Namespace) -> int:
-    from quantlab import terminal
-    from quantlab.saving import quantize
+    from quantlab.checkpoints.export import quantize
+    from quantlab.cli import render
 
     stop = threading.Event()
     with closing(
         quantize(args.model, args.precision, args.out, placement(args), calibration(args), stop=stop)
     ) as steps:
-        terminal.show_saved(terminal.follow_steps(steps, stop))
+        render.show_saved(render.follow_steps(steps, stop))
     return 0
 
 
 def cache(args: argparse.Namespace) -> int:
-    from quantlab import terminal
-    from quantlab.engine.bring import checkpoint_store
+    from quantlab.checkpoints.load import checkpoint_store
+    from quantlab.cli import render
     from quantlab.fidelity.reference import score_store
     from quantlab.runtime import offload
 
@@ -60,7 +60,7 @@ def cache(args: argparse.Namespace) -> int:
     store.work.sweep()
     offload.sweep()
     if args.action == "list":
-        terminal.show_kept(store, scores.nbytes())
+        render.show_kept(store, scores.nbytes())
         return 0
     kept = [entry.name for entry in store.entries()]
     for name in args.names:
@@ -73,19 +73,21 @@ def cache(args: argparse.Namespace) -> int:
 
 
 def precisions(args: argparse.Namespace) -> int:
-    from quantlab import models, terminal
-    from quantlab.offers import offers
+    from quantlab import models
+    from quantlab.cli import render
+    from quantlab.runs.estimates import offers
     from quantlab.settings import app_settings
 
-    terminal.show_offers(offers(models.peek_main(args.model, app_settings()), placement(args)))
+    render.show_offers(offers(models.peek_main(args.model, app_settings()), placement(args)))
     return 0
 
 
 def models_verb(_args: argparse.Namespace) -> int:
-    from quantlab import models, terminal
+    from quantlab import models
+    from quantlab.cli import render
     from quantlab.settings import app_settings
 
-    terminal.show_models(models.known_models(app_settings()))
+    render.show_models(models.known_models(app_settings()))
     return 0
 
 

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
-from quantlab.advice import KLD_BOUND
 from quantlab.cli import gate
 from quantlab.cli.arguments import (
     MODEL,
@@ -25,6 +24,7 @@ from quantlab.cli.arguments import (
 from quantlab.cli.compare import failed
 from quantlab.errors import BadInput, Stopped
 from quantlab.records import QualitySettings, Text
+from quantlab.reporting.advice import KLD_BOUND
 
 #: Above any bound in nats and any memory in MB.
 MOST = 1e12
@@ -78,19 +78,19 @@ def run(args: argparse.Namespace) -> int:
     gate.check_columns(limits, names)
     read = _text(args)
 
-    from quantlab import terminal  # here, because torch comes with these
-    from quantlab.advice.card import card
-    from quantlab.advice.sources import context
+    from quantlab.cli import render  # here, because torch comes with these
     from quantlab.cli.history import opened
     from quantlab.export import to_json
-    from quantlab.recording import kept_quality
+    from quantlab.reporting.advice.card import card
+    from quantlab.reporting.advice.sources import context
+    from quantlab.runs.recorded import kept_quality
 
     stop, seconds = threading.Event(), {}
     with closing(kept_quality(opened(), args.model, names, read, settings, stop=stop)) as events:
-        quality = terminal.follow_quality(gate.clocked(events, seconds), stop)
+        quality = render.follow_quality(gate.clocked(events, seconds), stop)
     memory = None if args.memory is None else round(args.memory * 1e6)
     if "-" not in (args.json, args.card):
-        terminal.show_quality(quality, args.kld_bound, memory)
+        render.show_quality(quality, args.kld_bound, memory)
     _put(args.json, lambda: to_json(quality))
     _put(args.card, lambda: card(quality, names, args.kld_bound, memory, context(quality.model)))
     code = gate.tell(args, limits, quality, seconds)

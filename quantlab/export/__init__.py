@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 from quantlab.errors import BadInput
-from quantlab.export import pieces, sense
+from quantlab.export import common, consistency
 from quantlab.export.comparisons import comparison_data, comparison_from, run_data, run_from
 from quantlab.export.qualities import quality_data, quality_from, quality_run_data, quality_run_from
 from quantlab.export.tables import to_csv, to_markdown
@@ -39,7 +39,7 @@ def record_data(record: Comparison | Quality) -> dict[str, Any]:
 
 def record_from(data: Any) -> Comparison | Quality:
     """What `record_data` wrote. Raises BadInput naming the field that is not as it must be."""
-    return comparison_from(data) if pieces.kind_of(data) == "comparison" else quality_from(data)
+    return comparison_from(data) if common.kind_of(data) == "comparison" else quality_from(data)
 
 
 def to_json(record: Comparison | Quality) -> str:
@@ -58,7 +58,7 @@ def read_json(content: str | bytes) -> Comparison | Quality:
             f"This file is no JSON ({error}).", "Choose a file that was written by an export to JSON, as a whole."
         ) from None
     record = record_from(data)
-    sense.check(record)
+    consistency.check(record)
     return record
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from quantlab.export import pieces, wire
+from quantlab.export import codec, common
 from quantlab.records import Comparison, Peak, Run, Timing
 
 #: Fields of `Timing` under the names that they have in a run.
@@ -20,9 +20,9 @@ _NESTED = ("load", "timing", "peak")
 def comparison_data(comparison: Comparison) -> dict[str, Any]:
     """What `quantlab compare --json` writes. A figure that is not finite becomes None: JSON has no such numbers."""
     return {
-        "schema": pieces.schema("comparison"),
-        "model": pieces.model_data(comparison.model),
-        **wire.parts(comparison, leave=("model", "runs")),
+        "schema": common.schema("comparison"),
+        "model": common.model_data(comparison.model),
+        **codec.parts(comparison, leave=("model", "runs")),
         "runs": [run_data(run) for run in comparison.runs],
     }
 
@@ -33,59 +33,59 @@ def comparison_from(data: Any) -> Comparison:
     Null comes back as None where the record may lack a figure, else as nan. Raises BadInput naming the field for
     what is not ours, was changed by hand or has a newer version.
     """
-    data = pieces.checked(data, "comparison")
-    wire.obj(data, "", ("schema", *wire.names(Comparison)))
-    model = pieces.model_from(wire.member(data, "model", Any, ""))
-    return wire.members(Comparison, data, "", model=model, runs=pieces.runs_from(data, run_from))
+    data = common.checked(data, "comparison")
+    codec.obj(data, "", ("schema", *codec.names(Comparison)))
+    model = common.model_from(codec.member(data, "model", Any, ""))
+    return codec.members(Comparison, data, "", model=model, runs=common.runs_from(data, run_from))
 
 
 def run_data(run: Run) -> dict[str, Any]:
     """One run. The figures of its load and its times are keys of it, null where they were not measured."""
     timing, peak = run.timing, run.peak
     return {
-        **wire.parts(run, leave=_NESTED),
-        **pieces.load_data(run.load, _NOTES),
-        **(wire.parts(timing, _TIMING) if timing else dict.fromkeys(_TIMING.values())),
-        "decode_tokens_per_s": wire.plain(timing and timing.decode_tokens_per_s),
-        "prefill_tokens_per_s": wire.plain(_prefill(timing)),
-        "ttft_median_s": wire.plain(run.ttft_s),
-        "decode_median_tokens_per_s": wire.plain(run.decode_tokens_per_s),
-        "peak_bytes": wire.parts(peak) | {"estimate": peak.estimate} if peak else None,
+        **codec.parts(run, leave=_NESTED),
+        **common.load_data(run.load, _NOTES),
+        **(codec.parts(timing, _TIMING) if timing else dict.fromkeys(_TIMING.values())),
+        "decode_tokens_per_s": codec.plain(timing and timing.decode_tokens_per_s),
+        "prefill_tokens_per_s": codec.plain(_prefill(timing)),
+        "ttft_median_s": codec.plain(run.ttft_s),
+        "decode_median_tokens_per_s": codec.plain(run.decode_tokens_per_s),
+        "peak_bytes": codec.parts(peak) | {"estimate": peak.estimate} if peak else None,
     }
 
 
 def run_from(data: Any, where: str = "run") -> Run:
     """The run that `run_data` wrote; rates and what else follows from other figures is derived again."""
-    data = wire.obj(data, where, _RUN_KEYS)
-    return wire.members(
+    data = codec.obj(data, where, _RUN_KEYS)
+    return codec.members(
         Run,
         data,
         where,
-        load=pieces.load_from(data, where, _NOTES),
+        load=common.load_from(data, where, _NOTES),
         timing=_timing_from(data, where),
         peak=_peak_from(data, where),
     )
 
 
 def _timing_from(data: Mapping[str, Any], where: str) -> Timing | None:
-    if wire.member(data, "itl_s", Any, where) is None:
-        pieces.nothing_else(data, [key for key in _TIMING.values() if key != "itl_s"], "itl_s", where)
+    if codec.member(data, "itl_s", Any, where) is None:
+        common.nothing_else(data, [key for key in _TIMING.values() if key != "itl_s"], "itl_s", where)
         return None
-    timing = wire.members(Timing, data, where, _TIMING)
+    timing = codec.members(Timing, data, where, _TIMING)
     # Rates are divided by these.
     if timing.ttft_s <= 0:
-        raise wire.wrong(f"{where}.ttft_s", "a time above zero is needed")
+        raise codec.wrong(f"{where}.ttft_s", "a time above zero is needed")
     if timing.itl_s and sum(timing.itl_s) == 0:
-        raise wire.wrong(f"{where}.itl_s", "times above zero are needed")
+        raise codec.wrong(f"{where}.itl_s", "times above zero are needed")
     return timing
 
 
 def _peak_from(data: Mapping[str, Any], where: str) -> Peak | None:
-    found = wire.member(data, "peak_bytes", Any, where)
+    found = codec.member(data, "peak_bytes", Any, where)
     if found is None:
         return None
     where = f"{where}.peak_bytes"
-    return wire.members(Peak, wire.obj(found, where, (*wire.parts(Peak()), "estimate")), where)
+    return codec.members(Peak, codec.obj(found, where, (*codec.parts(Peak()), "estimate")), where)
 
 
 def _prefill(timing: Timing | None) -> float | None:

@@ -7,11 +7,11 @@ import statistics
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from quantlab import trust
-from quantlab.export import wire
+from quantlab.export import codec
+from quantlab.export.common import model_data
 from quantlab.export.comparisons import run_data
-from quantlab.export.pieces import model_data
 from quantlab.export.qualities import quality_run_data
+from quantlab.measure import trust
 from quantlab.records import Comparison, Machine, Quality, QualityRun, Run
 
 _HEAD = ("started", "model", "revision", "device", "reference")
@@ -63,7 +63,7 @@ def to_csv(record: Comparison | Quality) -> str:
     writer = csv.writer(written, lineterminator="\n")
     writer.writerow(map(_cell, columns))
     writer.writerows([_cell(row.get(column)) for column in columns] for row in rows)
-    return wire.whole(written.getvalue())
+    return codec.whole(written.getvalue())
 
 
 def task_names(quality: Quality) -> tuple[str, ...]:
@@ -205,7 +205,7 @@ def to_markdown(record: Comparison | Quality) -> str:
         *_table(columns, rows, record.runs),
         "",
     ]
-    return wire.whole("\n".join(lines))
+    return codec.whole("\n".join(lines))
 
 
 def _places(machine: Machine) -> tuple[str, ...]:

@@ -29,7 +29,7 @@ def awq_precision(group_size: int = GROUP_SIZE) -> AwqPrecision:
     return AwqPrecision(name, "awq", BITS + (16 + BITS) / group_size, summary, group_size)
 
 
-class Awq(CalibratedMethod):
+class Awq(CalibratedMethod[AwqPrecision]):
     """awq-4."""
 
     name = "awq"

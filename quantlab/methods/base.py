@@ -2,16 +2,18 @@
 
 import importlib.util
 from pathlib import Path
+from typing import Generic, TypeVar
 
 from quantlab.errors import Unavailable
-from quantlab.methods.layout import DTYPE_BYTES, Layout, Weight, layout
+from quantlab.methods.layout import layout
+from quantlab.methods.weights import Layout, Weight
 from quantlab.records import Checkpoint, LoadOrigin, Model, Placement, Precision, Progress, Variant
 from quantlab.runtime.session import LoadedModel
 
-__all__ = ["DTYPE_BYTES", "Method", "already_quantized", "missing_package"]
+P = TypeVar("P", bound=Precision)
 
 
-class Method:
+class Method(Generic[P]):
     """One way to store and multiply weights. Subclasses fill in what differs; nothing heavy is imported by a module.
 
     Most methods quantize while they load. One that is `kept` writes a checkpoint first (`build`), which stays on disk
@@ -21,7 +23,7 @@ class Method:
     name: str
     #: The heading of its group in a list of precisions.
     title: str
-    precisions: tuple[Precision, ...]
+    precisions: tuple[P, ...]
     #: The packages whose versions decide what `build` writes.
     packages: tuple[str, ...] = ("transformers",)
     kept: bool = False
@@ -35,14 +37,14 @@ class Method:
     #: Where its weights come from when nothing is kept: quantized by the load itself, or read as they lie on disk.
     origin: LoadOrigin = "built"
 
-    def parse(self, name: str) -> Precision | None:
+    def parse(self, name: str) -> P | None:
         """The precision of that name, options in the name included; None where the name is not one of this method's.
 
         Raises BadInput for an option with an impossible value.
         """
         return next((precision for precision in self.precisions if precision.name == name), None)
 
-    def calibrated(self, precision: Precision) -> bool:
+    def calibrated(self, precision: P) -> bool:
         """Whether `build` reads a calibration text."""
         return False
 
@@ -53,7 +55,7 @@ class Method:
         """
         return None
 
-    def refuses(self, precision: Precision, checkpoint: Checkpoint, device: str) -> str | None:
+    def refuses(self, precision: P, checkpoint: Checkpoint, device: str) -> str | None:
         """Why this model cannot be had at this precision here, in words as above; None where it can.
 
         Known before anything loads: weights quantized already, sizes or an architecture that it does not take.
@@ -62,26 +64,23 @@ class Method:
 
     def prepare(self) -> None:
         """Import what `load` needs, so that `load_s` times the loading and not Python's imports."""
-        from quantlab.methods import transformers_loading
 
-        transformers_loading.prepare()
-
-    def weight_bytes(self, precision: Precision, rows: int, columns: int) -> int | None:
+    def weight_bytes(self, precision: P, rows: int, columns: int) -> int | None:
         """Exact bytes of one quantized layer's weight `[rows, columns]`, scales and codebooks included.
 
         None where a layer of this size is kept un-quantized.
         """
         raise NotImplementedError
 
-    def dtype(self, precision: Precision, placement: Placement) -> str:
+    def dtype(self, precision: P, placement: Placement) -> str:
         """The type in which the un-quantized parts are kept and products are computed. `placement` is resolved."""
         return placement.compute_dtype
 
-    def layout(self, precision: Precision, placement: Placement, checkpoint: Checkpoint) -> Layout:
+    def layout(self, precision: P, placement: Placement, checkpoint: Checkpoint) -> Layout:
         """The parameters of a checkpoint in the type that this precision keeps. Raises ModelError."""
         return layout(checkpoint, self.dtype(precision, placement))
 
-    def quantized_bytes(self, precision: Precision, weight: Weight) -> int | None:
+    def quantized_bytes(self, precision: P, weight: Weight) -> int | None:
         """What one parameter takes quantized, scales and codebooks included; None where it stays as it is."""
         if weight.kind == "linear":
             return self.weight_bytes(precision, *weight.shape)
@@ -91,7 +90,7 @@ class Method:
             return None if one is None else experts * one
         return None
 
-    def estimate(self, precision: Precision, placement: Placement, checkpoint: Checkpoint) -> int:
+    def estimate(self, precision: P, placement: Placement, checkpoint: Checkpoint) -> int:
         """`stored_bytes` before anything is loaded. `placement` is resolved.
 
         Of the common families what is computed from the settings (rotary frequencies) is not counted. Raises
@@ -116,7 +115,7 @@ class Method:
         """
         raise Unavailable(f"{variant.precision.name} has no checkpoint of its own that other programs could read.")
 
-    def load(self, model: Model, precision: Precision, placement: Placement, progress: Progress) -> LoadedModel:
+    def load(self, model: Model, precision: P, placement: Placement, progress: Progress) -> LoadedModel:
         """Bring a model into memory at a precision. `placement` is resolved; `model` is what `build` wrote, if kept.
 
         Raises ModelError, Unavailable, OutOfMemory or Stopped (from `progress`).

@@ -7,7 +7,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from quantlab.methods.base import Method, missing_package
+from quantlab.methods.base import missing_package
+from quantlab.methods.transformers_method import TransformersMethod
 from quantlab.records import Model, Placement, Precision, Progress, Variant
 from quantlab.runtime.session import LoadedModel
 
@@ -38,7 +39,7 @@ def _four_bit(name: str, quant_type: str, double: bool, summary: str) -> BitsAnd
     return BitsAndBytesPrecision(name, "bitsandbytes", 4 + overhead, summary, quant_type, double)
 
 
-class BitsAndBytes(Method):
+class BitsAndBytes(TransformersMethod[BitsAndBytesPrecision]):
     """int8, int8-plain, nf4, nf4-dq, fp4, fp4-dq."""
 
     name = "bitsandbytes"
@@ -92,10 +93,8 @@ class BitsAndBytes(Method):
         return loading.finish(network, placement, dtype, kernel)
 
     def build(self, variant: Variant, folder: Path, progress: Progress) -> None:
-        from quantlab.methods import transformers_loading as loading
-
         # Straight after the load: the first product on a CPU rounds the scales to bfloat16.
-        loading.save(self, variant, folder, progress)
+        self.save(variant, folder, progress)
 
 
 def _quantization_config(precision: BitsAndBytesPrecision, compute_dtype: str, skipped: list[str]):

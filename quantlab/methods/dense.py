@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from quantlab.methods.base import DTYPE_BYTES, Method
+from quantlab.methods.transformers_method import TransformersMethod
+from quantlab.methods.weights import DTYPE_BYTES
 from quantlab.records import Model, Placement, Precision, Progress, Variant
 from quantlab.runtime.session import LoadedModel
 
@@ -19,7 +20,7 @@ class DensePrecision(Precision):
         return 5 if self.dtype == "float16" else 8
 
 
-class Dense(Method):
+class Dense(TransformersMethod[DensePrecision]):
     """fp32, fp16 and bf16."""
 
     name = "dense"
@@ -44,9 +45,7 @@ class Dense(Method):
         return loading.finish(loading.load(model, placement, dtype, progress), placement, dtype, f"torch ({dtype})")
 
     def build(self, variant: Variant, folder: Path, progress: Progress) -> None:
-        from quantlab.methods import transformers_loading as loading
-
-        loading.save(self, variant, folder, progress)
+        self.save(variant, folder, progress)
 
 
 DENSE = Dense()

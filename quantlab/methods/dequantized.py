@@ -5,12 +5,12 @@ No precision that anybody ticks: it is made when a column needs it, and kept wit
 
 from pathlib import Path
 
-from quantlab import worker
 from quantlab.methods.base import Method, missing_package
 from quantlab.records import Checkpoint, Placement, Precision, Progress, Variant
+from quantlab.runtime import worker
 
 
-class Dequantized(Method):
+class Dequantized(Method[Precision]):
     """dequantized."""
 
     name = "dequantized"

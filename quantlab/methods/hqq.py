@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from quantlab.methods.base import DTYPE_BYTES, Method, missing_package
+from quantlab.methods.base import missing_package
+from quantlab.methods.transformers_method import TransformersMethod
+from quantlab.methods.weights import DTYPE_BYTES
 from quantlab.models.quiet import NO_OUTPUT, NO_WARNINGS
 from quantlab.records import Checkpoint, Model, Placement, Precision, Progress
 from quantlab.runtime.session import LoadedModel
@@ -38,7 +40,7 @@ def _precision(bits: int) -> HqqPrecision:
     return HqqPrecision(f"hqq-{bits}", "hqq", stored + 2 * 16 / GROUP_SIZE, summary, bits)
 
 
-class Hqq(Method):
+class Hqq(TransformersMethod[HqqPrecision]):
     """hqq-4, hqq-3, hqq-2 and hqq-1."""
 
     name = "hqq"

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Iterator
 from quantlab import models
 from quantlab.methods.base import Method
 from quantlab.records import Checkpoint, Model, Variant, silent
+from quantlab.records.units import percent, size
 from quantlab.runtime.session import LoadedModel, Storage
-from quantlab.units import percent, size
 
 #: What differs by more than this share is told.
 SHARE = 0.01

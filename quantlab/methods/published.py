@@ -14,7 +14,8 @@ from pathlib import Path
 
 from quantlab.errors import BadInput, ModelError, QuantlabError
 from quantlab.methods import METHODS, method_of, precision
-from quantlab.models import SEPARATOR, gguf_files, source
+from quantlab.models import SEPARATOR, source
+from quantlab.models.gguf import files
 from quantlab.records import Checkpoint, Precision
 from quantlab.settings import AppSettings
 
@@ -77,14 +78,14 @@ def check_there(published: Published, app: AppSettings) -> None:
         found = source.parse(published.name, app)
     except ModelError as error:
         raise _missing(error, path) from None
-    if found.kind == "hub" and path.suffix.lower() == gguf_files.SUFFIX and path.parent.is_dir():
+    if found.kind == "hub" and path.suffix.lower() == files.SUFFIX and path.parent.is_dir():
         raise _missing(ModelError(f"There is no file {published.name!r}."), path)
     if found.kind == "folder" and found.gguf is None:
         names = [file.name for file in found.folder.iterdir()]
         try:
-            gguf_files.meant(names, published.pick, published.name)
+            files.meant(names, published.pick, published.name)
         except ModelError as error:
-            hint = _near(published.pick or "", gguf_files.listed(names))
+            hint = _near(published.pick or "", files.listed(names))
             raise BadInput(error.what, f"{hint}{error.advice}") from None
 
 
@@ -95,7 +96,7 @@ def _missing(error: ModelError, path: Path) -> BadInput:
     if gone is None:
         return BadInput(error.what, error.advice)
     beside = gone.parent.iterdir() if gone.parent.is_dir() else ()
-    names = [it.name for it in beside if it.is_dir() or it.suffix.lower() == gguf_files.SUFFIX]
+    names = [it.name for it in beside if it.is_dir() or it.suffix.lower() == files.SUFFIX]
     return BadInput(error.what, f"{_near(gone.name, names)}{_EXPECTED}")
 
 

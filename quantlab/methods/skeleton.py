@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from quantlab.errors import ModelError
-from quantlab.methods.layout import Kind, Layout, Weight
+from quantlab.methods.weights import Kind, Layout, Weight
 from quantlab.models.configuration import cause, configuration
 from quantlab.models.quiet import hush
 

@@ -5,9 +5,11 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from quantlab.methods.base import DTYPE_BYTES, Method, missing_package
+from quantlab.methods.base import missing_package
+from quantlab.methods.transformers_method import TransformersMethod
+from quantlab.methods.weights import DTYPE_BYTES
 from quantlab.models.folder import DTYPE_BITS
-from quantlab.models.gguf_header import BLOCKS
+from quantlab.models.gguf.header import BLOCKS
 from quantlab.models.layouts import packed_bits, quantization
 from quantlab.records import Checkpoint, Model, Placement, Precision, Progress, TensorInfo
 from quantlab.runtime.session import LoadedModel
@@ -29,7 +31,7 @@ _CODES = re.compile(r"\.(qweight|weight_packed|_weight_qdata|weight)$")
 _FLOATS = ("F32", "F16", "BF16")
 
 
-class Stored(Method):
+class Stored(TransformersMethod[Precision]):
     """stored."""
 
     name = "stored"

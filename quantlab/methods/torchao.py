@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from quantlab.errors import BadInput
-from quantlab.methods.base import Method, already_quantized, missing_package
+from quantlab.methods.base import already_quantized, missing_package
+from quantlab.methods.transformers_method import TransformersMethod
 from quantlab.records import Checkpoint, Model, Placement, Precision, Progress, Variant
 from quantlab.runtime.session import LoadedModel
 
@@ -31,7 +32,7 @@ def _int4(group_size: int = GROUP_SIZE) -> TorchAoPrecision:
     return TorchAoPrecision(name, "torchao", 4 + 2 * 16 / group_size, summary, "int4", group_size)
 
 
-class TorchAo(Method):
+class TorchAo(TransformersMethod[TorchAoPrecision]):
     """ao-int8, ao-float8 and ao-int4."""
 
     name = "torchao"
@@ -94,9 +95,7 @@ class TorchAo(Method):
         return loading.finish(network, placement, dtype, f"torchao {kernel[precision.kind]}")
 
     def build(self, variant: Variant, folder: Path, progress: Progress) -> None:
-        from quantlab.methods import transformers_loading as loading
-
-        loading.save(self, variant, folder, progress)
+        self.save(variant, folder, progress)
 
 
 def _quantization_config(precision: TorchAoPrecision, kept: list[str] | None):

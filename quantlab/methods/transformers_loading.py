@@ -14,17 +14,16 @@ import torch
 from quantlab import models
 from quantlab.errors import ModelError, OutOfMemory, QuantlabError, Stopped
 from quantlab.methods import skeleton as skeletons
-from quantlab.methods.base import Method
 from quantlab.models.architecture import context_length
 from quantlab.models.configuration import cause, configuration
 from quantlab.models.quiet import import_transformers, watching
-from quantlab.records import Model, Placement, Progress, Variant, silent
+from quantlab.records import Model, Placement, Progress
 from quantlab.runtime.offload import OffloadFolder
 from quantlab.runtime.placement import canonical
 from quantlab.runtime.session import Facts
 from quantlab.runtime.storage import every_tensor
 from quantlab.runtime.torch_session import TorchModel, is_out_of_memory, release_memory
-from quantlab.worker import disk_error
+from quantlab.runtime.worker import disk_error
 
 #: The switch for transformers' reader threads is one per process, so one model loads at a time.
 _LOADING = threading.Lock()
@@ -240,14 +239,3 @@ def finish(network: torch.nn.Module, placement: Placement, facts_dtype: str, ker
     facts = Facts(facts_dtype, kernel, places, tuple(notes))
     device = next((where for where in places.values() if where not in ("cpu", "disk")), "cpu")
     return TorchModel(network, device, facts, context_length(network.config.to_dict()))
-
-
-def save(method: Method, variant: Variant, folder: Path, progress: Progress) -> None:
-    """Load a variant and write it, with its tokenizer, as a checkpoint that transformers loads."""
-    loaded = method.load(variant.model, variant.precision, variant.placement, progress)
-    try:
-        with watching(silent):
-            loaded.module.save_pretrained(folder)
-    finally:
-        loaded.close()
-    models.copy_tokenizer(variant.model, folder)

@@ -10,9 +10,10 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from quantlab.errors import BadInput
-from quantlab.models import architecture, from_gguf, gguf_files, hub, shapes, smollm2, source
+from quantlab.models import architecture, hub, shapes, smollm2, source
 from quantlab.models import folder as folders
-from quantlab.models.from_gguf import file_model, is_description
+from quantlab.models.gguf import described, files
+from quantlab.models.gguf.described import file_model, is_description
 from quantlab.models.held import held_config
 from quantlab.models.identities import check_unchanged, digest, identified, identity
 from quantlab.models.materialize import materialized
@@ -71,10 +72,10 @@ def resolve_main(name: str, app: AppSettings, progress: Progress = silent) -> Mo
 
     def look(got: hub.Downloaded) -> None:
         """Refused before its weights are fetched, if it must be."""
-        from_gguf.described(Model(name, "hub", got.folder, got.commit, got.gguf), name, app, progress)
+        described.described(Model(name, "hub", got.folder, got.commit, got.gguf), name, app, progress)
 
     found = _found(base, app, progress, pick, look)
-    return identified(found if found.gguf is None else from_gguf.described(found, name, app, progress))
+    return identified(found if found.gguf is None else described.described(found, name, app, progress))
 
 
 def _picked(name: str, app: AppSettings) -> tuple[str, str | None]:
@@ -102,7 +103,7 @@ def _found(
         if gguf is None:
             folders.check(found.folder, found.name)
         else:
-            gguf_files.check(gguf, found.name)
+            files.check(gguf, found.name)
     return Model(found.name, found.kind, found.folder, gguf=gguf)
 
 
@@ -128,46 +129,46 @@ def peek_main(name: str, app: AppSettings) -> Checkpoint:
             if got is None:
                 return peek(base, app, pick)
             model = Model(found.name, "hub", got.folder, got.commit, got.gguf)
-            return from_gguf.checkpoint(from_gguf.described(model, name, app))
+            return described.checkpoint(described.described(model, name, app))
     known = peek(base, app, pick)
-    return checkpoint(resolve_main(name, app)) if known.stored_as == gguf_files.STORED_AS else known
+    return checkpoint(resolve_main(name, app)) if known.stored_as == files.STORED_AS else known
 
 
 def _gguf_in(folder: Path, name: str, pick: str | None) -> Path | None:
     """The GGUF file of a folder that is meant, None where its weights are safetensors. Raises ModelError."""
     names = [file.name for file in folder.iterdir()] if folder.is_dir() else []
-    meant = gguf_files.meant(names, pick, name)
+    meant = files.meant(names, pick, name)
     return None if meant is None else folder / meant
 
 
 def checkpoint(model: Model) -> Checkpoint:
     """What is known of a model on this disk without reading its weights. Raises ModelError."""
     if model.gguf is not None:
-        return gguf_files.checkpoint(gguf_files.check(model.gguf, model.name))
-    if model.origin is not None and from_gguf.is_description(model.folder):
-        return from_gguf.checkpoint(model)
+        return files.checkpoint(files.check(model.gguf, model.name))
+    if model.origin is not None and described.is_description(model.folder):
+        return described.checkpoint(model)
     return folders.checkpoint(config(model), tensors(model))
 
 
 def tensors(model: Model) -> dict[str, TensorInfo]:
     """Shape and stored type of each tensor, by name. Tied weights appear once."""
     if model.gguf is not None:
-        return dict(gguf_files.check(model.gguf, model.name).tensors)
+        return dict(files.check(model.gguf, model.name).tensors)
     if model.folder is None:
         return shapes.shape_tensors(config(model))
-    if model.origin is not None and from_gguf.is_description(model.folder):
-        return dict(from_gguf.checkpoint(model).tensors)
+    if model.origin is not None and described.is_description(model.folder):
+        return dict(described.checkpoint(model).tensors)
     return folders.read_tensors(model.folder, model.name)
 
 
 def config(model: Model) -> dict[str, Any]:
     """The model's config.json; of a GGUF file what its header says, under the same names."""
     if model.gguf is not None:
-        return gguf_files.config(gguf_files.check(model.gguf, model.name))
+        return files.config(files.check(model.gguf, model.name))
     if model.folder is None:
         return shapes.shape_config(shapes.canonical(model.name))
-    if model.origin is not None and from_gguf.is_description(model.folder):
-        return from_gguf.config(model)
+    if model.origin is not None and described.is_description(model.folder):
+        return described.config(model)
     return held_config(model.folder, model.name)
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from quantlab.errors import ModelError
 from quantlab.models import shapes
-from quantlab.models.gguf_files import part_files
+from quantlab.models.gguf.files import part_files
 from quantlab.records import Model
 
 #: Files up to this size are known by all of their content, so that a copied model is recognized.

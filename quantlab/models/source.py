@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from quantlab.errors import BadInput, ModelError, QuantlabError, unknown
-from quantlab.models import gguf_files, ollama, shapes
+from quantlab.models import ollama, shapes
+from quantlab.models.gguf import files
 from quantlab.records import OLLAMA, ModelKind
 from quantlab.settings import ASSETS, AppSettings
 
@@ -54,7 +55,7 @@ def parse(typed: str, app: AppSettings) -> Source:
 
 def is_gguf(name: str) -> bool:
     """Whether a name can only mean a GGUF file, without a look at a disk or a network."""
-    return name.lower().endswith(gguf_files.SUFFIX) or SEPARATOR in name or name.lower().startswith(OLLAMA)
+    return name.lower().endswith(files.SUFFIX) or SEPARATOR in name or name.lower().startswith(OLLAMA)
 
 
 def offline_names() -> tuple[str, ...]:
@@ -147,9 +148,9 @@ def _folder(name: str) -> Source | None:
         raise ModelError(
             f"The folder {name[:200]!r} cannot be read ({error}).", "Check its name and its rights."
         ) from None
-    if is_file and path.suffix.lower() == gguf_files.SUFFIX:
+    if is_file and path.suffix.lower() == files.SUFFIX:
         # Links are not followed: in the Hub's cache the file that they lead to has another name.
-        file = path.absolute().with_name(gguf_files.first_part(path.name))
+        file = path.absolute().with_name(files.first_part(path.name))
         return Source("folder", name, file.parent, gguf=file)
     if is_file:
         raise ModelError(

@@ -14,14 +14,14 @@ from quantlab.errors import QuantlabError
 from quantlab.records import Offer, Placement, Settings
 from quantlab.settings import ASSETS, AppSettings
 from quantlab.ui import scripts, zero
-from quantlab.ui.kept import Kept
+from quantlab.ui.common.recorded import Kept
 from quantlab.ui.page import build_page
 from quantlab.ui.quota import UploadQuota
 from quantlab.ui.services import Services
 from quantlab.ui.theme import theme
 
 if TYPE_CHECKING:
-    from quantlab.saving import Saved
+    from quantlab.checkpoints.export import Saved
 
 log = logging.getLogger(__name__)
 
@@ -113,23 +113,24 @@ def _open_history(services: Services) -> None:
 
 
 def _offers(name: str, placement: Placement, app: AppSettings) -> tuple[Offer, ...]:
-    from quantlab import models, offers
+    from quantlab import models
+    from quantlab.runs import estimates
 
-    return offers.offers(models.peek_main(name, app), placement)
+    return estimates.offers(models.peek_main(name, app), placement)
 
 
 def _offer_published(spec: str, placement: Placement, app: AppSettings) -> Offer:
-    from quantlab import offers
+    from quantlab.runs import estimates
 
-    return offers.offer_published(spec, placement, app)
+    return estimates.offer_published(spec, placement, app)
 
 
 def _quantize(
     model: str, precision: str, out: str, settings: Settings, stop: threading.Event
 ) -> "Generator[tuple[int, int, str], None, Saved]":
-    from quantlab import saving
+    from quantlab.checkpoints import export
 
-    return saving.quantize(model, precision, out, settings.placement, settings.calibration, stop=stop)
+    return export.quantize(model, precision, out, settings.placement, settings.calibration, stop=stop)
 
 
 def _no_tasks() -> str:
@@ -168,7 +169,7 @@ def _warm_up() -> Any:
         from quantlab.models.quiet import import_transformers
 
         import_transformers()
-        from quantlab import recording  # noqa: F401
-        from quantlab.charts import difference, latency, memory, quality_map  # noqa: F401
+        from quantlab.reporting.charts import difference, latency, memory, quality_map  # noqa: F401
+        from quantlab.runs import recorded  # noqa: F401
     except Exception:
         log.exception("imports in the background failed")

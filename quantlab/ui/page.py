@@ -1,16 +1,19 @@
-"""The page: header and tabs. A tab is one file with a `build(app, services)`."""
+"""The page: header and tabs. A tab is a folder whose `tab.py` has a `build(app, services)`."""
 
 import gradio as gr
 
 from quantlab.settings import AppSettings
-from quantlab.ui import compare_tab, fragments, history_tab, quality_tab
+from quantlab.ui.common import fragments
+from quantlab.ui.compare import tab as compare
+from quantlab.ui.history import tab as history
+from quantlab.ui.quality import tab as quality
 from quantlab.ui.services import Services
 
 TITLE = "quantlab: what do the missing bits cost?"
 #: In public, how often uploads are looked through, and how old they get, in seconds.
 PUBLIC_UPLOADS_KEPT = (300, 1_800)
 #: Title of each tab and what builds it, in their order.
-TABS = (("Compare", compare_tab.build), ("Quality", quality_tab.build), ("History", history_tab.build))
+TABS = (("Compare", compare.build), ("Quality", quality.build), ("History", history.build))
 
 
 def build_page(app: AppSettings, services: Services) -> gr.Blocks:

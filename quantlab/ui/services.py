@@ -5,16 +5,16 @@ from dataclasses import dataclass
 from threading import Event as StopEvent
 from typing import TYPE_CHECKING, Protocol
 
-from quantlab.events import Event, QualityEvent
 from quantlab.records import Offer, Placement, QualitySettings, Settings, Text
+from quantlab.records.events import Event, QualityEvent
 
 if TYPE_CHECKING:
-    from quantlab.saving import Saved
-    from quantlab.store import History
+    from quantlab.checkpoints.export import Saved
+    from quantlab.history import History
 
 
 class Compare(Protocol):
-    """One prompt through several precisions; see `quantlab.recording.kept_compare`."""
+    """One prompt through several precisions; see `quantlab.runs.recorded.kept_compare`."""
 
     def __call__(
         self, model: str, precisions: Sequence[str], prompt: str, settings: Settings,
@@ -23,7 +23,7 @@ class Compare(Protocol):
 
 
 class Measure(Protocol):
-    """One text, and tasks, through several precisions; see `quantlab.recording.kept_quality`."""
+    """One text, and tasks, through several precisions; see `quantlab.runs.recorded.kept_quality`."""
 
     def __call__(
         self, model: str, precisions: Sequence[str], text: Text, settings: QualitySettings,
@@ -32,7 +32,7 @@ class Measure(Protocol):
 
 
 class Quantize(Protocol):
-    """One model at one precision, written to the folder `out`; see `quantlab.saving.quantize`."""
+    """One model at one precision, written to the folder `out`; see `quantlab.checkpoints.export.quantize`."""
 
     def __call__(
         self, model: str, precision: str, out: str, settings: Settings, stop: StopEvent
@@ -40,7 +40,7 @@ class Quantize(Protocol):
 
 
 class Resume(Protocol):
-    """Goes on with an entry of the history; see `quantlab.recording.resumed`."""
+    """Goes on with an entry of the history; see `quantlab.runs.recorded.resumed`."""
 
     def __call__(self, entry: int, stop: StopEvent) -> Iterator[Event | QualityEvent]: ...
 

@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from typing import Any
 
-from quantlab.events import Event
 from quantlab.records import Settings
+from quantlab.records.events import Event
 from quantlab.settings import AppSettings
-from quantlab.ui.choice import DEFAULT_TICKS
+from quantlab.ui.compare.form import DEFAULT_TICKS
 
 Compare = Callable[..., Iterator[Event]]
 log = logging.getLogger(__name__)
@@ -22,8 +22,9 @@ def load_residents(app: AppSettings) -> None:
     """
     if not app.zero_gpu:
         return
-    from quantlab import comparison, methods, models
+    from quantlab import methods, models
     from quantlab.records import Placement, Variant
+    from quantlab.runs import compare as comparison
     from quantlab.runtime import placement
 
     try:

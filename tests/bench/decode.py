@@ -12,12 +12,12 @@ from statistics import median
 import torch
 
 from quantlab import models
-from quantlab.engine.bring import GGUF_NAME, bring, checkpoint_store
-from quantlab.engine.decode import decode
-from quantlab.engine.sampling import sampler
+from quantlab.checkpoints.load import GGUF_NAME, bring, checkpoint_store
 from quantlab.methods import METHODS, method_of, precision, variant_of
 from quantlab.records import Calibration, Placement, Settings, Variant, silent
+from quantlab.runtime.decode import decode
 from quantlab.runtime.placement import resolve
+from quantlab.runtime.sampling import sampler
 from quantlab.runtime.session import LoadedModel
 from quantlab.runtime.torch_session import TorchModel, synchronize
 from quantlab.settings import app_settings

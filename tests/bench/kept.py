@@ -8,8 +8,8 @@ from statistics import median
 from tempfile import TemporaryDirectory
 
 from quantlab import models
-from quantlab.engine.bring import bring
-from quantlab.engine.disk import CheckpointStore
+from quantlab.checkpoints.load import bring
+from quantlab.checkpoints.store import CheckpointStore
 from quantlab.methods import METHODS, method_of, precision, variant_of
 from quantlab.records import Calibration, Placement, silent
 from quantlab.runtime.placement import resolve

@@ -4,9 +4,9 @@ import time
 from statistics import median
 
 from quantlab import models
-from quantlab.comparison import variant_cache
 from quantlab.methods import precision
 from quantlab.records import Placement, Variant
+from quantlab.runs.compare import variant_cache
 from quantlab.runtime.placement import resolve
 from quantlab.settings import app_settings
 

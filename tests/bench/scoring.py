@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 import torch
 
 from quantlab import models
-from quantlab.engine.bring import GGUF_NAME, bring, checkpoint_store
+from quantlab.checkpoints.load import GGUF_NAME, bring, checkpoint_store
 from quantlab.fidelity.reading import read_reference, read_variant
 from quantlab.fidelity.reference import ScoreStore
 from quantlab.fidelity.windows import WINDOW, Windows, windows

@@ -3,7 +3,7 @@ import re
 from itertools import islice
 
 from quantlab.demo import corpus, world
-from quantlab.demo.train import DOCUMENTS_PER_STEP, STEPS
+from quantlab.demo.making.train import DOCUMENTS_PER_STEP, STEPS
 
 
 def test_the_world_has_a_thousand_people_with_four_facts_each():

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from quantlab.demo import evaluate
+from quantlab.demo.making import evaluate
 from quantlab.models import config, resolve, tensors
 from quantlab.models.tokenizer import encode_prompt, load_tokenizer
 from quantlab.records import Placement

@@ -4,8 +4,8 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from quantlab.demo import tokenizer, train
-from quantlab.demo.outliers import add_outliers
+from quantlab.demo.making import tokenizer, train
+from quantlab.demo.making.outliers import add_outliers
 from tests import tiny
 
 

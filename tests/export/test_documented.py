@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from quantlab.export import comparison_data, quality_data, read_json, record_from, to_json, wire
+from quantlab.export import codec, comparison_data, quality_data, read_json, record_from, to_json
 from quantlab.records import Comparison, Quality
 from tests.examples import example_comparison
 from tests.export.drawing import example_quality
@@ -56,5 +56,5 @@ def test_a_field_that_came_later_takes_its_default(monkeypatch):
     data = json.loads(to_json(EXAMPLES["comparison"]))
     for run in data["runs"]:
         del run["stopped"]
-    monkeypatch.setattr(wire, "LATER", frozenset({"Run.stopped"}))
+    monkeypatch.setattr(codec, "LATER", frozenset({"Run.stopped"}))
     assert not any(run.stopped for run in record_from(data).runs)

@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import pytest
 
-from quantlab import trust
 from quantlab.export import quality_data, to_csv, to_markdown
 from quantlab.export.tables import COMPARISON_COLUMNS, QUALITY_COLUMNS, TASK_COLUMNS
+from quantlab.measure import trust
 from quantlab.measure.statistics import mean, median, percentile
 from quantlab.records import Quality
 from tests.examples import QUIET, example_comparison

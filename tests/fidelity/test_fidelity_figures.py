@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from quantlab.engine.bring import GGUF_NAME
+from quantlab.checkpoints.load import GGUF_NAME
 from quantlab.fidelity import reading
 from quantlab.fidelity.figures import fidelity
 from quantlab.fidelity.reading import read_reference, read_variant
@@ -16,8 +16,8 @@ from quantlab.fidelity.windows import windows
 from quantlab.methods import PRECISIONS, method_of
 from quantlab.models.source import DEMO_FOLDER
 from quantlab.models.tokenizer import load_tokenizer
-from quantlab.planning import Entrant, refusal
 from quantlab.records import Fidelity, Model, Placement, silent
+from quantlab.runs.plan import Entrant, refusal
 from tests.fidelity import plain
 from tests.loading import LITTLE, load, store, variant
 

@@ -15,7 +15,7 @@ from quantlab.demo.corpus import HELD_OUT_SUM
 from quantlab.demo.world import facts, town_facts, world
 from quantlab.errors import BadInput, Unavailable
 from quantlab.fidelity import tasks
-from quantlab.fidelity.tasks import making, names
+from quantlab.fidelity.tasks import generate_items, names
 from quantlab.fidelity.tasks.bundled import FOLDER
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -29,11 +29,11 @@ def items(name: str) -> list[dict]:
 @pytest.mark.parametrize("name", NAMES)
 def test_made_again_the_items_are_the_same(name):
     random.seed(5)  # nothing hangs on the process's own random numbers
-    assert making.lines(name) == (FOLDER / f"{name}.jsonl").read_text("utf-8")
+    assert generate_items.lines(name) == (FOLDER / f"{name}.jsonl").read_text("utf-8")
 
 
 def test_there_are_enough_and_every_task_has_its_file():
-    assert set(NAMES) == set(making.ITEMS) == {path.stem for path in FOLDER.glob("*.yaml")}
+    assert set(NAMES) == set(generate_items.ITEMS) == {path.stem for path in FOLDER.glob("*.yaml")}
     assert sum(len(items(name)) for name in NAMES) >= 500
     assert sum(path.stat().st_size for path in FOLDER.iterdir()) < 250_000
 
@@ -76,12 +76,14 @@ def test_a_story_settles_its_ending():
     for item in items("demo_stories"):
         told = item["prompt"].partition("<|assistant|>")[2]
         right = item["endings"][item["answer"]]
-        (form,) = [form for form in making.SETTLED if re.search(form, told + right) and re.search(form, told) is None]
+        (form,) = [
+            form for form in generate_items.SETTLED if re.search(form, told + right) and re.search(form, told) is None
+        ]
         value = re.search(form, told + right)[1]
         forms.append(form)
         foods = {person.food for name, person in people.items() if name in item["prompt"]}
         assert value in foods if value in words.FOODS else re.search(rf"\b{value}\b", told)
-    assert set(forms) == set(making.SETTLED)
+    assert set(forms) == set(generate_items.SETTLED)
 
 
 # Names

@@ -9,8 +9,8 @@ from pyarrow import parquet
 from quantlab.errors import Unavailable
 from quantlab.fidelity import texts, wikitext
 from quantlab.settings import AppSettings
-from quantlab.ui import quality_choice
-from quantlab.ui.quality_choice import QualityChoice
+from quantlab.ui.quality import form
+from quantlab.ui.quality.form import QualityChoice
 from tests.models.conftest import point_to
 from tests.models.hub_server import HubServer
 
@@ -82,5 +82,5 @@ def test_a_machine_without_a_reader_is_told_what_to_install(hub, monkeypatch):
 @pytest.mark.parametrize("public", [False, True])
 def test_the_page_offers_it(hub, public):
     app, chosen = AppSettings(public=public), QualityChoice("demo", ("fp32", "nf4"), source="wikitext2", windows=4)
-    quality_choice.check(chosen, app)
-    assert quality_choice.text(chosen).content == "\n\n".join(ROWS)
+    form.check(chosen, app)
+    assert form.text(chosen).content == "\n\n".join(ROWS)

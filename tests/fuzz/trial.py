@@ -91,11 +91,12 @@ def _limit() -> None:
 
 
 def _run(folder: Path, asked: list[str], raw: bool) -> tuple[str, str]:
-    from quantlab import models, offers
-    from quantlab.comparison import compare
+    from quantlab import models
     from quantlab.errors import QuantlabError
-    from quantlab.events import Done
     from quantlab.records import Placement, Settings
+    from quantlab.records.events import Done
+    from quantlab.runs import estimates
+    from quantlab.runs.compare import compare
     from quantlab.settings import AppSettings
 
     placement = Placement("cpu", "float32")
@@ -104,7 +105,7 @@ def _run(folder: Path, asked: list[str], raw: bool) -> tuple[str, str]:
     with redirect_stderr(io.StringIO()):
         try:
             with suppress(QuantlabError):  # what the page asks first
-                offers.offers(models.peek(str(folder), AppSettings()), placement)
+                estimates.offers(models.peek(str(folder), AppSettings()), placement)
             for event in compare(str(folder), asked, "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa! hello", settings):
                 if isinstance(event, Done):
                     errors = [run.error for run in event.comparison.runs if run.error]
@@ -130,9 +131,9 @@ def prepare() -> None:
     import accelerate  # noqa: F401
     import bitsandbytes  # noqa: F401
 
-    from quantlab import comparison, offers  # noqa: F401
     from quantlab.methods import METHODS
     from quantlab.models.quiet import import_transformers
+    from quantlab.runs import compare as comparison  # noqa: F401
 
     import_transformers()
     for name in ("none", "rtn", "bitsandbytes"):

@@ -4,10 +4,10 @@ import pytest
 import torch
 import transformers
 
-from quantlab import offers
 from quantlab.errors import BadInput
 from quantlab.methods import PRECISIONS, precision
 from quantlab.records import Model, Placement, Variant
+from quantlab.runs import estimates
 from quantlab.runtime.placement import resolve
 from tests import tiny
 from tests.loading import load
@@ -131,7 +131,7 @@ def test_layers_of_every_size_are_quantized_and_multiplied_rightly(tmp_path, nam
     assert {n for n, m in loaded.module.named_modules() if type(m) is torch.nn.Linear} == {"lm_head"}
     assert not [note for note in loaded.facts.notes if "un-quantized" in note]
     # Before the first product: the fused kernel lays scales out anew and undoes their own quantization.
-    estimated = offers.estimated_bytes(Variant(model, precision(name), resolve(placement)))
+    estimated = estimates.estimated_bytes(Variant(model, precision(name), resolve(placement)))
     assert estimated == pytest.approx(loaded.storage().total, rel=0.01)
     for part in ("gate_proj", "down_proj"):
         layer = loaded.module.get_submodule(f"model.layers.3.mlp.{part}")

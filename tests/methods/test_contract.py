@@ -13,7 +13,7 @@ import torch
 from quantlab import models
 from quantlab.errors import BadInput, Stopped
 from quantlab.methods import METHODS, PRECISIONS, method_of, most_precise, precision, precisions
-from quantlab.methods.base import DTYPE_BYTES
+from quantlab.methods.weights import DTYPE_BYTES
 from quantlab.records import Placement
 from quantlab.runtime.placement import resolve
 from quantlab.runtime.session import LoadedModel

@@ -5,7 +5,7 @@ import torch
 import transformers
 
 from quantlab import models
-from quantlab.engine.bring import bring
+from quantlab.checkpoints.load import bring
 from quantlab.methods import METHODS, precision
 from quantlab.methods.rtn.linear import dequantize, quantize
 from quantlab.records import Model, Placement, Variant, silent

@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from quantlab import models
-from quantlab.engine.bring import bring
+from quantlab.checkpoints.load import bring
 from quantlab.methods import METHODS, precision
 from quantlab.records import Placement, Variant, silent
 from tests.tiny import write

@@ -31,7 +31,7 @@ CONFIG = {
 
 @pytest.fixture(scope="session")
 def learnt_tokenizer():
-    from quantlab.demo.tokenizer import train_tokenizer
+    from quantlab.demo.making.tokenizer import train_tokenizer
 
     return train_tokenizer()
 

@@ -51,7 +51,7 @@ def test_no_kernel_is_fetched_though_a_package_for_it_is_installed(tmp_path):
     program(f"""
         import sys
         sys.path.insert(0, {str(tmp_path)!r})
-        from quantlab.engine.bring import bring
+        from quantlab.checkpoints.load import bring
         from quantlab.methods import precision
         from quantlab.models import resolve
         from quantlab.records import Placement, Variant, silent

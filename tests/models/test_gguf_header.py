@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from quantlab.errors import ModelError
-from quantlab.models import gguf_header
-from quantlab.models.gguf_header import BLOCKS, MAX_HEADER_BYTES, parse_header, read_header
+from quantlab.models.gguf import header as gguf_header
+from quantlab.models.gguf.header import BLOCKS, MAX_HEADER_BYTES, parse_header, read_header
 from tests.models.gguf_making import VOCABULARY, write
 
 

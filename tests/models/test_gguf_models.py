@@ -6,8 +6,8 @@ import pytest
 
 from quantlab import models
 from quantlab.errors import BadInput, ModelError
-from quantlab.models.gguf_files import choose, part_files, parts
-from quantlab.models.gguf_header import BLOCKS
+from quantlab.models.gguf.files import choose, part_files, parts
+from quantlab.models.gguf.header import BLOCKS
 from quantlab.models.hub import download
 from quantlab.settings import AppSettings
 from tests import gguf_files
@@ -157,7 +157,7 @@ def test_only_the_chosen_file_is_fetched(hub, local, ladder):
 
 
 def test_sizes_are_known_by_the_header_alone(hub, local, ladder, monkeypatch):
-    monkeypatch.setattr("quantlab.models.hub_gguf._BLOCK_BYTES", 256)
+    monkeypatch.setattr("quantlab.models.hub.outline._BLOCK_BYTES", 256)
     checkpoint = models.peek(REPO, local, "q4_k_m")
     assert checkpoint.stored_as == "gguf" and "output.weight" not in checkpoint.tensors
     assert checkpoint.nbytes == sum(
@@ -225,7 +225,7 @@ def trained(hub, tmp_path) -> dict[str, bytes]:
 
 @pytest.mark.parametrize("pick", ["small-Q8_0.gguf", "parts-00001-of-00003.gguf"])
 def test_a_file_of_the_hub_can_be_the_model(hub, local, trained, pick, monkeypatch):
-    monkeypatch.setattr("quantlab.models.hub_gguf._BLOCK_BYTES", 1 << 16)
+    monkeypatch.setattr("quantlab.models.hub.outline._BLOCK_BYTES", 1 << 16)
     before = models.peek_main(f"{REPO}::{pick}", local)
     assert all(body.range for body in hub.bodies()), "only beginnings of files"
     model = models.resolve_main(f"{REPO}::{pick}", local)

@@ -6,8 +6,8 @@ from dataclasses import replace
 import pytest
 
 from quantlab.errors import ModelError
-from quantlab.models.gguf_files import check_header
-from quantlab.models.gguf_header import GgufHeader
+from quantlab.models.gguf.files import check_header
+from quantlab.models.gguf.header import GgufHeader
 from quantlab.records import TensorInfo
 
 GOOD = {

@@ -8,12 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from quantlab import models, offers
-from quantlab.comparison import compare
+from quantlab import models
 from quantlab.errors import BadInput, ModelError
 from quantlab.models.folder import read_header
 from quantlab.models.tokenizer import check_ids, encode_prompt, load_tokenizer
 from quantlab.records import Placement, Settings
+from quantlab.runs import estimates
+from quantlab.runs.compare import compare
 from quantlab.settings import AppSettings
 from tests.tiny import letters, write
 
@@ -184,6 +185,6 @@ def test_what_a_configuration_does_not_say_does_not_end_the_offers(tmp_path, key
     write(tmp_path, "llama", letters())
     path = tmp_path / "config.json"
     path.write_text(json.dumps({k: v for k, v in json.loads(path.read_text()).items() if k != key}))
-    found = offers.offers(models.peek(str(tmp_path), AppSettings()), Placement("cpu", "float32"))
+    found = estimates.offers(models.peek(str(tmp_path), AppSettings()), Placement("cpu", "float32"))
     (refused,) = {offer.unavailable for offer in found if offer.precision.name == "q8_0"}
     assert f"needs {key} in config.json" in refused or "package" in refused

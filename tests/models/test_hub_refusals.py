@@ -10,7 +10,7 @@ from huggingface_hub import errors as hub
 
 from quantlab import models
 from quantlab.errors import BadInput, ModelError
-from quantlab.models.hub_errors import told
+from quantlab.models.hub.errors import told
 from tests.models.conftest import REPO, WEIGHTS, point_to
 
 

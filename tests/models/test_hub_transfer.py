@@ -13,10 +13,11 @@ from pathlib import Path
 import psutil
 import pytest
 
-from quantlab import models, worker
+from quantlab import models
 from quantlab.errors import ModelError, Stopped
 from quantlab.models import hub as hub_module
-from quantlab.models import hub_fetch
+from quantlab.models.hub import fetch
+from quantlab.runtime import worker
 from tests.models.conftest import REPO, WEIGHTS, partials
 from tests.models.hub_server import COMMIT, Behaviour
 
@@ -50,7 +51,7 @@ def in_this_process(monkeypatch) -> None:
 
 def test_the_process_that_downloads_starts_without_torch():
     heavy = {"torch", "transformers", "numpy", "gradio"}
-    code = f"import sys, quantlab.worker, quantlab.models.hub_fetch; print(*({heavy} & set(sys.modules)))"
+    code = f"import sys, quantlab.runtime.worker, quantlab.models.hub.fetch; print(*({heavy} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert (done.returncode, done.stdout.split()) == (0, []), done.stderr
 
@@ -176,7 +177,7 @@ def test_a_server_that_stays_busy_is_told(filled, local):
     filled.behaviour = Behaviour(failures=100)
     with pytest.raises(ModelError, match="HTTP 503"):
         models.resolve(REPO, local)
-    assert len(filled.bodies()) == hub_fetch.ATTEMPTS
+    assert len(filled.bodies()) == fetch.ATTEMPTS
 
 
 def without_patience(progress, **arguments) -> None:
@@ -185,7 +186,7 @@ def without_patience(progress, **arguments) -> None:
 
     file_download.http_get = partial(file_download.http_get, _nb_retries=0)
     constants.HF_HUB_DOWNLOAD_TIMEOUT = 1
-    hub_fetch.fetch(progress, **arguments)
+    fetch.fetch(progress, **arguments)
 
 
 def test_a_server_that_falls_silent_is_told(filled, local, monkeypatch):
@@ -248,7 +249,7 @@ def on_a_full_disk(progress, **arguments) -> None:
 
     file_download.http_get = full
     file_download.xet_get = lambda incomplete_path, **more: xet_get(incomplete_path=Path("/dev/full"), **more)
-    hub_fetch.fetch(progress, **arguments)
+    fetch.fetch(progress, **arguments)
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no device here that is always full")

@@ -7,16 +7,16 @@ import threading
 import pytest
 
 from quantlab import cli
-from quantlab.comparison import compare
 from quantlab.errors import Broken, ModelError, is_panic
 from quantlab.models.quiet import panics_unheard
 from quantlab.models.tokenizer import encode_prompt, load_tokenizer
-from quantlab.quality import quality
-from quantlab.readying import telling
 from quantlab.records import Model, Placement, QualitySettings, Settings, Text
+from quantlab.runs.compare import compare
+from quantlab.runs.loading import telling
+from quantlab.runs.quality import quality
 from quantlab.settings import AppSettings
-from quantlab.ui import runner
-from quantlab.ui.choice import Choice
+from quantlab.ui.common import runner
+from quantlab.ui.compare.form import Choice
 from tests.fakes import Script, services
 from tests.tiny import letters, write
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from quantlab.demo.tokenizer import BOS
+from quantlab.demo.making.tokenizer import BOS
 from quantlab.errors import BadInput, ModelError
 from quantlab.models import shapes, source
 from quantlab.models.tokenizer import added_bos, encode_prompt, load_tokenizer, token_texts

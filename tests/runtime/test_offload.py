@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from quantlab.engine.bring import bring
+from quantlab.checkpoints.load import bring
 from quantlab.errors import Stopped, Unavailable
 from quantlab.methods import precision
 from quantlab.methods.transformers_loading import _offloaded

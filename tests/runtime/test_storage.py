@@ -5,11 +5,12 @@ import gc
 import pytest
 import torch
 
-from quantlab import models, offers
+from quantlab import models
 from quantlab.measure.memory import resident_bytes
 from quantlab.methods import PRECISIONS, method_of, precision
 from quantlab.models.folder import DTYPE_BITS
 from quantlab.records import Placement, TensorInfo, Variant, silent
+from quantlab.runs import estimates
 from quantlab.runtime import storage
 from quantlab.runtime.placement import resolve
 from tests import tiny
@@ -72,7 +73,7 @@ def test_parts_add_up_and_bits_are_what_the_method_says(tmp_path, name):
 @pytest.mark.parametrize("family", ["llama", "qwen2-untied-biases", "gpt2"])
 def test_the_estimate_before_loading_is_what_the_load_stores(tmp_path, name, family):
     model = tiny.write(tmp_path, family)
-    estimated = offers.estimated_bytes(Variant(model, precision(name), PLACEMENT))
+    estimated = estimates.estimated_bytes(Variant(model, precision(name), PLACEMENT))
     found = load(model, name).storage()
     assert estimated == pytest.approx(found.total - found.parts["other"], rel=0.01)
 

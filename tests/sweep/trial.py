@@ -14,8 +14,8 @@ import torch
 import transformers
 
 from quantlab import models
-from quantlab.engine.bring import bring
-from quantlab.engine.disk import CheckpointStore
+from quantlab.checkpoints.load import bring
+from quantlab.checkpoints.store import CheckpointStore
 from quantlab.errors import QuantlabError
 from quantlab.methods import method_of, precision, variant_of
 from quantlab.records import Calibration, Model, Placement, Precision, silent

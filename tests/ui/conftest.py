@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from quantlab.store import History
+from quantlab.history import History
 from tests.fakes import Script
 from tests.ui.pages import FAST, compare, served
 

@@ -5,13 +5,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
 
+from quantlab.history import History
 from quantlab.records import Comparison, Quality
 from quantlab.settings import AppSettings
-from quantlab.store import History
-from quantlab.ui import panels, quality_panels
-from quantlab.ui.history_export import FORMATS
-from quantlab.ui.history_handlers import HistoryHandlers
-from quantlab.ui.history_tab import HistoryParts, Panel
+from quantlab.ui.common import panels
+from quantlab.ui.history.export import FORMATS
+from quantlab.ui.history.handlers import HistoryHandlers
+from quantlab.ui.history.parts import HistoryPanel, HistoryParts
+from quantlab.ui.quality import panels as quality_panels
 from tests.examples import example_comparison
 from tests.fakes import Script, services
 
@@ -40,13 +41,13 @@ def parts(folder: Path) -> HistoryParts:
     """Each component is its own name."""
     kinds = [(Comparison, chart) for chart in panels.CHARTS] + [(Quality, chart) for chart in quality_panels.CHARTS]
     made = tuple(
-        Panel(
-            kind,
-            chart,
+        HistoryPanel(
             chart.key,
             tuple(f"{chart.key}.{name}" for name in getattr(chart, "parts", ("figure",))),
             f"{chart.key}.table",
             f"{chart.key}.pick" if getattr(chart, "pick", "") else None,
+            kind,
+            chart,
         )
         for kind, chart in kinds
     )

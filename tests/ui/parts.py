@@ -2,7 +2,7 @@
 
 from types import SimpleNamespace
 
-from quantlab.ui.choice import FIELDS
+from quantlab.ui.compare.form import FIELDS
 
 
 def parts() -> SimpleNamespace:

@@ -6,12 +6,12 @@ from html.parser import HTMLParser
 
 import pytest
 
-from quantlab.events import TimingAgain
 from quantlab.records import Candidate, Divergence, Model, Run, Settings
-from quantlab.ui import fragments, panels, picker
-from quantlab.ui.column import render
-from quantlab.ui.offered import Offered, Row
-from quantlab.ui.view import Column, Problem, View, fold
+from quantlab.records.events import TimingAgain
+from quantlab.ui.common import fragments, panels, picker
+from quantlab.ui.common.precision_list import Offered, Row
+from quantlab.ui.compare.column import render
+from quantlab.ui.compare.view import Column, Problem, View, fold
 from tests.examples import QUIET
 from tests.fake_offers import fake_offers, precision
 from tests.fakes import Script, fake_compare

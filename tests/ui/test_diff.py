@@ -5,7 +5,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from quantlab.ui.diff import OURS, THEIRS, diff
+from quantlab.ui.compare.diff import OURS, THEIRS, diff
 
 TOKENS = st.lists(st.sampled_from([" the", " a", ".", " fox", "\n", " ran"]), max_size=60)
 

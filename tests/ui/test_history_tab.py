@@ -10,16 +10,18 @@ from pathlib import Path
 import pytest
 
 from quantlab.errors import BadInput
-from quantlab.events import Done, Started
 from quantlab.export import LONGEST, read_json, to_json
+from quantlab.history import History
+from quantlab.records.events import Done, Started
 from quantlab.settings import AppSettings
-from quantlab.store import History
-from quantlab.ui import fragments, history_beside, runner, view
-from quantlab.ui.choice import Choice
-from quantlab.ui.history_opened import Opened
+from quantlab.ui.common import fragments, runner
+from quantlab.ui.compare import view
+from quantlab.ui.compare.form import Choice
+from quantlab.ui.compare.share import to_query
+from quantlab.ui.history import side_by_side
+from quantlab.ui.history.opened import Opened
 from quantlab.ui.launch import start
 from quantlab.ui.page import build_page
-from quantlab.ui.share import to_query
 from tests.fakes import Script, services
 from tests.quality_examples import quality
 from tests.ui.kept_page import COMPARISON, FORMAT_NAMES, LATER, handlers, rows, upload
@@ -76,7 +78,7 @@ def test_what_comes_from_elsewhere_is_escaped(history, tmp_path):
     )  # fmt: skip
     tab = handlers(history, tmp_path)
     found = tab.open(history.keep(record), "", "", None)
-    page = found["head"] + found["results"] + rows(tab.find("", "", None)) + history_beside.render(record, COMPARISON)
+    page = found["head"] + found["results"] + rows(tab.find("", "", None)) + side_by_side.render(record, COMPARISON)
     assert "&lt;img" in page and "<img" not in page
 
 

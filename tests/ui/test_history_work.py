@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 
 from quantlab.errors import Unavailable
-from quantlab.events import Done, Finished, Started
 from quantlab.export import read_json, to_json
+from quantlab.history import History
+from quantlab.records.events import Done, Finished, Started
 from quantlab.settings import AppSettings
-from quantlab.store import History
-from quantlab.ui import history_beside
-from quantlab.ui.history_export import FORMATS
-from quantlab.ui.history_opened import Opened
-from quantlab.ui.kept import Kept
+from quantlab.ui.common.recorded import Kept
+from quantlab.ui.history import side_by_side
+from quantlab.ui.history.export import FORMATS
+from quantlab.ui.history.opened import Opened
 from tests.examples import QUIET
 from tests.quality_examples import quality
 from tests.ui.kept_page import COMPARISON, FORMAT_NAMES, LATER, REQUEST, handlers, upload
@@ -38,28 +38,28 @@ def test_figures_of_other_definitions_are_said_to_be_of_another_kind():
     one, other = (replace(it, runs=tuple(replace(run, metrics=n) for run in it.runs)) for it, n in
                   ((COMPARISON, 3), (LATER, 0)))  # fmt: skip
     said = "Their figures follow definitions of different versions"
-    assert said in history_beside.render(one, other) and said not in history_beside.render(one, one)
+    assert said in side_by_side.render(one, other) and said not in side_by_side.render(one, one)
 
 
 def test_the_figures_of_both_are_set_in_relation():
     slower = replace(COMPARISON.run("nf4"), ttft_samples=(1.0, 1.01, 0.99))
     fast = replace(slower, ttft_samples=(0.25, 0.26, 0.24))
     one, other = (replace(COMPARISON, runs=(run,)) for run in (slower, fast))
-    page = history_beside.render(one, other)
+    page = side_by_side.render(one, other)
     assert '<td class="num" title="1.0">1.00 s ± 1 %</td><td class="num" title="0.25">250 ms ± 4 %</td>' in page
     assert "0.250 x" in page and '<th scope="row">Answer</th>' in page
     changed = replace(fast, token_ids=(*fast.token_ids[:3], 1, *fast.token_ids[4:]))
-    assert "parts at token 3" in history_beside.render(one, replace(COMPARISON, runs=(changed,)))
-    assert history_beside.relation(0.5, 0.625, points=True) == "+12 pp"
-    assert history_beside.relation(0.625, 0.5, points=True) == "-12 pp"
-    assert history_beside.relation(0.0, 0.1) == "-" and history_beside.relation(None, 1.0) == "-"
-    assert history_beside.relation(0.0, 0.0) == "same"
+    assert "parts at token 3" in side_by_side.render(one, replace(COMPARISON, runs=(changed,)))
+    assert side_by_side.relation(0.5, 0.625, points=True) == "+12 pp"
+    assert side_by_side.relation(0.625, 0.5, points=True) == "-12 pp"
+    assert side_by_side.relation(0.0, 0.1) == "-" and side_by_side.relation(None, 1.0) == "-"
+    assert side_by_side.relation(0.0, 0.0) == "same"
 
 
 def test_times_that_bear_no_claim_are_not_related():
     def beside(**figures) -> str:
         other = replace(COMPARISON.run("nf4"), ttft_samples=(1.0, 1.01, 0.99), **figures)
-        return history_beside.render(*(replace(COMPARISON, runs=(run,)) for run in (COMPARISON.run("nf4"), other)))
+        return side_by_side.render(*(replace(COMPARISON, runs=(run,)) for run in (COMPARISON.run("nf4"), other)))
 
     steady = beside(decode_samples=(10.0, 10.1, 9.9))
     assert "not compared" not in steady and "no difference" not in steady
@@ -72,11 +72,11 @@ def test_times_that_bear_no_claim_are_not_related():
 
 def test_two_qualities_show_accuracies_and_what_is_not_alike():
     other = replace(quality(), text=replace(quality().text, name="english"), reference="bf16")
-    page = history_beside.render(quality(), other)
+    page = side_by_side.render(quality(), other)
     assert "Accuracy, demo_facts" in page and "Different texts" in page and "from fp32 in A and from bf16 in B" in page
     # Distances of other tokens, or from another reference, are in no relation; sizes, speeds and accuracies are.
-    alike = history_beside.render(quality(), quality(floor=False))
-    assert page.count(f">{history_beside.SAME}<") < alike.count(f">{history_beside.SAME}<")
+    alike = side_by_side.render(quality(), quality(floor=False))
+    assert page.count(f">{side_by_side.SAME}<") < alike.count(f">{side_by_side.SAME}<")
     assert re.search(r">Perplexity</a>.*?>-</td></tr>", page) and not re.search(
         r">Perplexity</a>.*?>-</td></tr>", alike
     )

@@ -14,7 +14,7 @@ from gradio_client.exceptions import AppError
 
 from quantlab.settings import AppSettings
 from quantlab.ui import launch
-from quantlab.ui.choice import FIELDS, Choice
+from quantlab.ui.compare.form import FIELDS, Choice
 from quantlab.ui.launch import PortInUse, start
 from quantlab.ui.page import build_page
 from tests.fakes import Script, services

@@ -5,14 +5,14 @@ from html import unescape
 
 import pytest
 
-from quantlab import offers
 from quantlab.errors import ModelError
 from quantlab.records import Placement
+from quantlab.runs import estimates
 from quantlab.settings import AppSettings
-from quantlab.ui import picker
-from quantlab.ui.choice import DEFAULT_TICKS
-from quantlab.ui.handlers import Handlers
-from quantlab.ui.offered import Offered, arranged, look_again, look_at, settled, ticks, wishes
+from quantlab.ui.common import picker
+from quantlab.ui.common.precision_list import Offered, arranged, look_again, look_at, settled, ticks, wishes
+from quantlab.ui.compare.form import DEFAULT_TICKS
+from quantlab.ui.compare.handlers import Handlers
 from tests.fake_offers import PRECISIONS, QUANTIZED, fake_offers
 from tests.fakes import services
 from tests.ui.parts import parts
@@ -118,7 +118,7 @@ def test_adding_one_twice_keeps_one():
 )
 def test_what_must_fail_is_not_added_and_told_at_once(typed, told):
     app = AppSettings(public=False)
-    real = replace(services(), offer_published=lambda spec, where: offers.offer_published(spec, where, app))
+    real = replace(services(), offer_published=lambda spec, where: estimates.offer_published(spec, where, app))
     updates = Handlers(parts(), app, real).add(typed, "default", ["fp32"], Offered(OFFERS))
     assert told in unescape(updates["adding.said"]) and "offered" not in updates
 

@@ -6,11 +6,11 @@ from types import SimpleNamespace
 import pytest
 
 from quantlab.settings import AppSettings
-from quantlab.ui.offered import Offered
-from quantlab.ui.quality_choice import FIELDS, QualityChoice, settings
-from quantlab.ui.quality_handlers import QualityHandlers
-from quantlab.ui.quality_panels import CHARTS
-from quantlab.ui.quality_tab import Panel
+from quantlab.ui.common.panel import Panel
+from quantlab.ui.common.precision_list import Offered
+from quantlab.ui.quality.form import FIELDS, QualityChoice, settings
+from quantlab.ui.quality.handlers import QualityHandlers
+from quantlab.ui.quality.panels import CHARTS
 from tests.fake_offers import QUANTIZED
 from tests.fakes import Script, services
 from tests.quality_examples import quality
@@ -31,7 +31,8 @@ def handlers(script: Script | None = None) -> QualityHandlers:
         *("advised", "advice", "charts"),
     )
     panels = tuple(
-        Panel(f"{c.key}.column", f"{c.key}.plot", f"{c.key}.table", f"{c.key}.pick" if c.pick else None) for c in CHARTS
+        Panel(f"{c.key}.column", (f"{c.key}.plot",), f"{c.key}.table", f"{c.key}.pick" if c.pick else None)
+        for c in CHARTS
     )
     inputs = SimpleNamespace(**{name: f"inputs.{name}" for name in FIELDS})
     parts = SimpleNamespace(inputs=inputs, panels=panels, **{name: name for name in names})
@@ -80,7 +81,7 @@ def test_one_precision_alone_gives_figures_and_no_charts():
 
 
 def test_a_chart_that_fails_takes_nothing_with_it(monkeypatch, caplog):
-    from quantlab.charts import quality_map
+    from quantlab.reporting.charts import quality_map
 
     monkeypatch.setattr(quality_map, "figure", lambda *_: 1 / 0)
     last = measured()[-1]

@@ -6,7 +6,8 @@ from dataclasses import replace
 import pytest
 
 from quantlab.errors import BadInput, OutOfMemory
-from quantlab.events import (
+from quantlab.records import Model, QualityRun, TextFacts
+from quantlab.records.events import (
     Loaded,
     Loading,
     Measured,
@@ -17,12 +18,11 @@ from quantlab.events import (
     ReferenceMoved,
     Token,
 )
-from quantlab.records import Model, QualityRun, TextFacts
 from quantlab.settings import AppSettings
-from quantlab.ui import quality_fragments, quality_runner, quality_table
-from quantlab.ui.quality_choice import FIELDS, QualityChoice, check, from_inputs, settings, text
-from quantlab.ui.quality_view import QualityView, Variant, fold, halt
-from quantlab.ui.runner import OUR_FAULT
+from quantlab.ui.common.runner import OUR_FAULT
+from quantlab.ui.quality import fragments, runner, table
+from quantlab.ui.quality.form import FIELDS, QualityChoice, check, from_inputs, settings, text
+from quantlab.ui.quality.view import QualityView, Variant, fold, halt
 from tests.examples import example_load
 from tests.fakes import Script, services
 from tests.quality_examples import quality, quality_run
@@ -48,7 +48,7 @@ def states(view: QualityView) -> list[str]:
 
 def run(choice=CHOICE, app=LOCAL, script=None, stop=None) -> list[QualityView]:
     given = services(script or Script(0.01, 0))
-    return list(quality_runner.views(choice, app, given, stop or threading.Event()))
+    return list(runner.views(choice, app, given, stop or threading.Event()))
 
 
 def test_rows_go_through_their_states():
@@ -107,7 +107,7 @@ def test_a_run_ends_with_its_quality():
 
 def test_stop_keeps_what_is_finished():
     stop, seen = threading.Event(), None
-    for seen in quality_runner.views(CHOICE, LOCAL, services(Script(0.01, 0.05)), stop):
+    for seen in runner.views(CHOICE, LOCAL, services(Script(0.01, 0.05)), stop):
         if len(seen.ended) == 1:
             stop.set()
     assert states(seen)[0] == "done" and states(seen)[-1] == "stopped"
@@ -116,7 +116,7 @@ def test_stop_keeps_what_is_finished():
 
 def test_leaving_stops_the_work():
     script, stop = Script(0.01, 0.05), threading.Event()
-    views = quality_runner.views(CHOICE, LOCAL, services(script), stop)
+    views = runner.views(CHOICE, LOCAL, services(script), stop)
     while "measuring" not in states(next(views)):
         pass
     views.close()
@@ -212,9 +212,7 @@ def test_the_inputs_become_a_choice_and_settings():
 
 def test_the_table_names_the_reference_the_failures_and_the_floor():
     found = quality(("fp32", "int8", "nf4", "bf16"))
-    html = quality_table.render(
-        folded(replace(STARTED, precisions=("fp32", "int8", "nf4", "bf16")), QualityDone(found))
-    )
+    html = table.render(folded(replace(STARTED, precisions=("fp32", "int8", "nf4", "bf16")), QualityDone(found)))
     assert html.count('class="badge"') == 1 and "by definition" in html
     assert "9.8 GB" in html and "Choose one with fewer bits." in html
     # bf16 lies in the noise floor, which is made of it; nf4 does not.
@@ -223,10 +221,10 @@ def test_the_table_names_the_reference_the_failures_and_the_floor():
 
 
 def test_the_table_has_its_rows_and_escapes_them_before_anything_is_known():
-    html = quality_table.render(QualityView((Variant("fp32"), Variant("<b>x</b>")), tasks=("<i>",)))
+    html = table.render(QualityView((Variant("fp32"), Variant("<b>x</b>")), tasks=("<i>",)))
     assert html.count("<small>waiting</small>") == 2 and "known at the end" in html
     assert "<b>x" not in html and "<i>" not in html
-    assert quality_table.render(QualityView()) == ""
+    assert table.render(QualityView()) == ""
 
 
 def test_a_perplexity_below_the_reference_is_called_noise():
@@ -234,27 +232,27 @@ def test_a_perplexity_below_the_reference_is_called_noise():
     one = found.run("nf4")
     lucky = replace(one.fidelity, ppl=replace(one.fidelity.ppl, ratio=0.99, ratio_se=0.002))
     found = replace(found, runs=(found.run("fp32"), replace(one, fidelity=lucky)))
-    assert "0.9900 ± 0.0020" in (html := quality_table.render(folded(STARTED, QualityDone(found))))
+    assert "0.9900 ± 0.0020" in (html := table.render(folded(STARTED, QualityDone(found))))
     assert "below 1 is noise" in html
 
 
 def test_the_status_tells_states_and_the_line_below_how_far():
     seen = folded(STARTED, Loading("fp32", 0, 0, ""), Measuring("fp32", "text", 255, 2_550, "tokens", 9.2))
-    assert "fp32: reading the text. 0 of 3 done." in quality_fragments.status(seen, running=True)
-    line = quality_fragments.progress(seen)
+    assert "fp32: reading the text. 0 of 3 done." in fragments.status(seen, running=True)
+    line = fragments.progress(seen)
     assert "255 of 2,550 tokens" in line and "about 9 s left" in line and 'value="255"' in line
     later = fold(seen, Measuring("fp32", "text", 510, 2_550, "tokens", 8.2), 4)
-    assert quality_fragments.status(later, running=True) == quality_fragments.status(seen, running=True)
+    assert fragments.status(later, running=True) == fragments.status(seen, running=True)
     quantizing = fold(
         fold(seen, Measured(quality_run("fp32", "fp32")), 5),
         Loading("gptq-4", 3, 22, "layer 3 of 22, about 60 s left"),
         6,
     )
-    assert quality_fragments.progress(quantizing).count(" left") == 1
+    assert fragments.progress(quantizing).count(" left") == 1
     floor = fold(seen, Measuring("bf16", "text", 0, 9, "tokens", None), 5)
-    assert "bf16 for the noise floor" in quality_fragments.status(floor, running=True)
+    assert "bf16 for the noise floor" in fragments.status(floor, running=True)
     failed = folded(STARTED, Measured(QualityRun("int8", error="no")), QualityDone(quality(("fp32", "int8", "nf4"))))
-    assert "2 of 3 are measured." in quality_fragments.status(failed, running=False)
+    assert "2 of 3 are measured." in fragments.status(failed, running=False)
 
 
 def test_a_row_that_is_timed_again_stays_as_it_was_but_for_its_speed():
@@ -263,15 +261,15 @@ def test_a_row_that_is_timed_again_stays_as_it_was_but_for_its_speed():
     took = seen.variants[0].took_s
     again = fold(seen, Measuring("fp32", "again", 0, 2, "answers", None), 100)
     assert again.variants == seen.variants and again.left_s is None
-    assert "fp32: timing again. 3 of 3 done." in quality_fragments.status(again, running=True)
-    assert "left" not in quality_fragments.progress(again)
+    assert "fp32: timing again. 3 of 3 done." in fragments.status(again, running=True)
+    assert "left" not in fragments.progress(again)
     ended = fold(again, Measured(fast), 101)
     assert ended.variants[0] == replace(seen.variants[0], run=fast) and ended.variants[0].took_s == took
 
 
 def test_a_speed_has_its_spread_or_why_it_is_not_compared():
     found = quality(("fp32", "nf4"), {}, runs={"nf4": {"decode_samples": (373.0,), "decode_tokens_per_s": 373.0}})
-    html = quality_table.render(folded(STARTED, QualityDone(found)))
+    html = table.render(folded(STARTED, QualityDone(found)))
     assert "± 1 %<small>median of 3" in html and "only one answer was timed" in html
     assert "373 tok/s<small>not compared" in html
 
@@ -280,18 +278,18 @@ def test_a_speed_has_its_spread_or_why_it_is_not_compared():
     ("seconds", "told"), [(0.2, "about 1 s"), (12, "about 12 s"), (43, "about 45 s"), (150, "about 2 min")]
 )
 def test_a_time_left_is_as_exact_as_it_can_be(seconds, told):
-    assert quality_fragments.duration(seconds) == told
+    assert fragments.duration(seconds) == told
 
 
 def test_what_is_not_kept_is_said_with_the_status():
     view = fold(QualityView(), NotKept("The disk <is> full."), 0.0)
-    assert "not kept in the history. The disk &lt;is&gt; full." in quality_fragments.status(view, running=True)
+    assert "not kept in the history. The disk &lt;is&gt; full." in fragments.status(view, running=True)
 
 
 def test_another_reference_is_said():
     view = fold(folded(STARTED), ReferenceMoved("int8", "fp32 <gave> no numbers."), 0.0)
-    assert view.reference == "int8" and "fp32 &lt;gave&gt; no numbers." in quality_fragments.status(view, running=True)
-    row = next(row for row in quality_table.render(view).split("<tr ")[1:] if "int8" in row)
+    assert view.reference == "int8" and "fp32 &lt;gave&gt; no numbers." in fragments.status(view, running=True)
+    row = next(row for row in table.render(view).split("<tr ")[1:] if "int8" in row)
     assert '<span class="badge">reference</span>' in row
 
 
@@ -299,8 +297,8 @@ def test_the_members_of_a_group_of_tasks_are_drawn():
     """The group's own name is nowhere among the figures, so that its chart was missing."""
     from dataclasses import replace
 
-    from quantlab.charts import flips
-    from quantlab.ui.quality_panels import _answered
+    from quantlab.reporting.charts import flips
+    from quantlab.ui.quality.panels import _answered
     from tests.quality_examples import quality
 
     shown = quality()

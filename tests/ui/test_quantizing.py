@@ -10,8 +10,8 @@ from playwright.sync_api import expect
 
 from quantlab.methods import METHODS
 from quantlab.settings import AppSettings
-from quantlab.ui.choice import FIELDS, Choice
-from quantlab.ui.save_panel import SaveHandlers, SavePanel
+from quantlab.ui.compare.form import FIELDS, Choice
+from quantlab.ui.compare.save import SaveHandlers, SavePanel
 from tests.fake_offers import BLOCKED, QUANTIZED
 from tests.fakes import Script, services
 from tests.ui.pages import FAST, compare, served

@@ -9,9 +9,9 @@ import pytest
 
 from quantlab.errors import BadInput, QuantlabError
 from quantlab.settings import AppSettings
-from quantlab.ui import runner, stream
-from quantlab.ui.choice import FIELDS, Choice, check, from_inputs, settings
-from quantlab.ui.stream import HEARTBEAT_S, INTERVAL_S, StopEvents, batches
+from quantlab.ui.common import runner, stream
+from quantlab.ui.common.stream import HEARTBEAT_S, INTERVAL_S, StopEvents, batches
+from quantlab.ui.compare.form import FIELDS, Choice, check, from_inputs, settings
 from tests.fakes import Script, services
 
 LOCAL = AppSettings(public=False)

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from quantlab.settings import AppSettings
-from quantlab.ui.choice import FIELDS, Choice
-from quantlab.ui.share import MAX_LINK_PROMPT, from_query, left_out, to_query
+from quantlab.ui.compare.form import FIELDS, Choice
+from quantlab.ui.compare.share import MAX_LINK_PROMPT, from_query, left_out, to_query
 
 LOCAL = AppSettings(public=False)
 PUBLIC = AppSettings(public=True)

@@ -2,10 +2,10 @@
 
 import pytest
 
-from quantlab.events import Finished, NotKept, ReferenceMoved, Started
 from quantlab.records import Model, Run, Settings
-from quantlab.ui import fragments
-from quantlab.ui.view import Problem, View, fold, halt
+from quantlab.records.events import Finished, NotKept, ReferenceMoved, Started
+from quantlab.ui.common import fragments
+from quantlab.ui.compare.view import Problem, View, fold, halt
 from tests.fakes import Script, fake_compare
 
 

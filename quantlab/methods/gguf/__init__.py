@@ -9,15 +9,15 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from quantlab import worker
 from quantlab.errors import ModelError
 from quantlab.methods.base import Method, already_quantized, missing_package
 from quantlab.methods.gguf import architecture as architectures
 from quantlab.methods.gguf.header import read_header
-from quantlab.methods.gguf.mixture import BASE, Sizes, fallback, predict
 from quantlab.methods.gguf.storage import quantized_as
+from quantlab.methods.gguf.tensor_types import BASE, Sizes, fallback, predict
 from quantlab.methods.gguf.types import TYPES, tensor_bytes
 from quantlab.records import Checkpoint, Model, Placement, Precision, Progress, Variant
+from quantlab.runtime import worker
 
 if TYPE_CHECKING:
     from quantlab.runtime.session import LoadedModel
@@ -42,7 +42,7 @@ def _precision(file_type: str, summary: str, imatrix: bool = False) -> GgufPreci
     return GgufPrecision(file_type.lower(), "gguf", bits, summary, file_type, imatrix)
 
 
-class Gguf(Method):
+class Gguf(Method[GgufPrecision]):
     """f16, q8_0, q6_k, q5_k_m, q4_k_m, q4_0, q3_k_m, q2_k, iq3_xxs and iq2_xxs."""
 
     name = "gguf"

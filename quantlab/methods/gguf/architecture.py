@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from quantlab.errors import ModelError
-from quantlab.methods.gguf.mixture import Sizes
+from quantlab.methods.gguf.tensor_types import Sizes
 from quantlab.records import TensorInfo
 
 #: transformers' class and llama.cpp's name of the same network. llama.cpp runs Mistral as Llama.

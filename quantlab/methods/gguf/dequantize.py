@@ -8,9 +8,9 @@ import torch
 
 from quantlab.errors import ModelError
 from quantlab.methods.gguf.joining import joined
-from quantlab.models import from_gguf
 from quantlab.models.configuration import cause
 from quantlab.models.folder import read_json
+from quantlab.models.gguf import described as from_gguf
 from quantlab.models.quiet import watching
 from quantlab.records import Progress
 

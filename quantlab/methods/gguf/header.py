@@ -5,8 +5,8 @@ from pathlib import Path
 
 from quantlab.errors import ModelError
 from quantlab.methods.gguf.types import TYPES
-from quantlab.models.gguf_files import check
-from quantlab.models.gguf_header import GgufHeader
+from quantlab.models.gguf.files import check
+from quantlab.models.gguf.header import GgufHeader
 from quantlab.records import TensorInfo
 
 _DOWNLOAD_AGAIN = "Download or copy it again."

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from quantlab.models import gguf_files
-from quantlab.models.gguf_header import read_header
+from quantlab.models.gguf import files
+from quantlab.models.gguf.header import read_header
 from quantlab.records import Progress
 
 _SPLIT = "split."
@@ -11,7 +11,7 @@ _SPLIT = "split."
 
 def joined(first: Path, target: Path, progress: Progress) -> Path:
     """`target`: a link to a whole file, or the parts of a split one written together, as llama.cpp's own tool does."""
-    parts = gguf_files.part_files(first)
+    parts = files.part_files(first)
     if len(parts) == 1:
         target.symlink_to(first)
         return target

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import ModuleType
 
 from quantlab.errors import ModelError, OutOfMemory
-from quantlab.models.gguf_header import GgufHeader
+from quantlab.models.gguf.header import GgufHeader
 from quantlab.records import Placement, Progress
 
 #: What llama.cpp complained of since it was last asked; its reasons for a failure stand nowhere else.

@@ -14,7 +14,7 @@ import torch
 from quantlab.errors import BadInput, OutOfMemory
 from quantlab.methods.gguf import library
 from quantlab.methods.gguf.storage import storage
-from quantlab.models.gguf_header import GgufHeader
+from quantlab.models.gguf.header import GgufHeader
 from quantlab.records import Placement, Progress
 from quantlab.runtime.session import Facts, Storage
 

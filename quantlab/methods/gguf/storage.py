@@ -4,9 +4,9 @@ import math
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
-from quantlab.methods.gguf.mixture import fell_back
+from quantlab.methods.gguf.tensor_types import fell_back
 from quantlab.methods.gguf.types import FILE_TYPES, TYPES, counted, overhead_bytes, tensor_bytes
-from quantlab.models.gguf_header import GgufHeader
+from quantlab.models.gguf.header import GgufHeader
 from quantlab.records import PARTS
 from quantlab.runtime.session import Storage
 

@@ -9,9 +9,9 @@ import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from quantlab import units, worker
 from quantlab.errors import ModelError, OutOfMemory
-from quantlab.records import Model, Placement, Progress
+from quantlab.records import Model, Placement, Progress, units
+from quantlab.runtime import worker
 
 #: Letters, digits, signs and other scripts: the vocabulary is part of the file too.
 _PROBE = "The year 2024:\n\tüber-naïve 東京 🙂 x_1 += y[0];"

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from quantlab.models.gguf_header import BLOCKS
+from quantlab.models.gguf.header import BLOCKS
 from quantlab.records import TensorInfo
 
 #: Bytes of a block that are no codes: scales, minima and exponents (the structures of ggml's `ggml-common.h`).

@@ -43,7 +43,7 @@ def gptq_precision(
     return GptqPrecision(name, "gptq", stored, summary, bits, group_size, desc_act, symmetric)
 
 
-class Gptq(CalibratedMethod):
+class Gptq(CalibratedMethod[GptqPrecision]):
     """gptq-8, gptq-4, gptq-3 and gptq-2."""
 
     name = "gptq"

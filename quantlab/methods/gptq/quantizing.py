@@ -1,4 +1,4 @@
-"""Quantize a folder with gptqmodel. Runs in a process of its own (`quantlab.worker`), which may print."""
+"""Quantize a folder with gptqmodel. Runs in a process of its own (`quantlab.runtime.worker`), which may print."""
 
 import csv
 import json
@@ -134,7 +134,7 @@ def _explained(name: str, work: str) -> Iterator[None]:
 
     An error in one of its threads ends the process at once: it is left in the work folder for `failure`.
     """
-    from quantlab.methods.gptq.mending import mend
+    from quantlab.methods.gptq.patches import mend
 
     def leave(error: BaseException) -> None:
         told = _translated(error, name)

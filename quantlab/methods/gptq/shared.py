@@ -5,14 +5,15 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from quantlab import models, worker
+from quantlab import models
 from quantlab.methods.base import Method, already_quantized, missing_package
 from quantlab.methods.gptq.architectures import ARCHITECTURES
 from quantlab.models.layouts import IN_BLOCK
 from quantlab.models.materialize import materialized
 from quantlab.records import Calibration, Checkpoint, Model, Placement, Precision, Progress, Variant
+from quantlab.runtime import worker
 from quantlab.runtime.session import Facts, LoadedModel
 
 #: What a kernel for the GPU takes: weights that share one scale.
@@ -22,7 +23,10 @@ GROUP_SIZE = 64
 PACKAGES = ("transformers", "gptqmodel", "optimum")
 
 
-class CalibratedMethod(Method):
+P = TypeVar("P", bound=Precision)
+
+
+class CalibratedMethod(Method[P]):
     """A method of gptqmodel. Subclasses name their `options` and what their packing asks of a layer's sizes."""
 
     packages = PACKAGES
@@ -34,11 +38,11 @@ class CalibratedMethod(Method):
     most_samples: int | None = None
     most_length: int | None = None
 
-    def options(self, precision: Precision) -> dict[str, Any]:
+    def options(self, precision: P) -> dict[str, Any]:
         """The arguments of gptqmodel's configuration, plain JSON."""
         raise NotImplementedError
 
-    def calibrated(self, precision: Precision) -> bool:
+    def calibrated(self, precision: P) -> bool:
         return True
 
     def unavailable(self, device: str) -> str | None:
@@ -46,7 +50,7 @@ class CalibratedMethod(Method):
             return "needs the packages gptqmodel and optimum: pip install -r requirements-gptq.txt"
         return worker.unavailable()
 
-    def refuses(self, precision: Precision, checkpoint: Checkpoint, device: str) -> str | None:
+    def refuses(self, precision: P, checkpoint: Checkpoint, device: str) -> str | None:
         if (reason := already_quantized(checkpoint)) is not None:
             return reason
         kind = checkpoint.config.get("model_type")
@@ -107,7 +111,7 @@ class CalibratedMethod(Method):
         shutil.rmtree(work)
         models.copy_tokenizer(variant.model, folder)
 
-    def load(self, model: Model, precision: Precision, placement: Placement, progress: Progress) -> LoadedModel:
+    def load(self, model: Model, precision: P, placement: Placement, progress: Progress) -> LoadedModel:
         from quantlab.methods.quantized_loading import load_quantized
 
         loaded = load_quantized(model, placement, progress)

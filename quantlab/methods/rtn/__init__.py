@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from importlib import import_module
 
 from quantlab.errors import BadInput
-from quantlab.methods.base import Method
 from quantlab.methods.rtn.layout import GROUP_SIZE, packed_columns, padded
+from quantlab.methods.transformers_method import TransformersMethod
 from quantlab.records import Model, Placement, Precision, Progress
 from quantlab.runtime.session import LoadedModel
 
@@ -30,7 +30,7 @@ def rtn_precision(bits: int, group_size: int = GROUP_SIZE, symmetric: bool = Fal
     return RtnPrecision(name, "rtn", bits + overhead, summary, bits, group_size, symmetric)
 
 
-class Rtn(Method):
+class Rtn(TransformersMethod[RtnPrecision]):
     """rtn-8, rtn-4, rtn-3 and rtn-2, each with a zero point or (-sym) without."""
 
     name = "rtn"

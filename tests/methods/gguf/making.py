@@ -12,10 +12,10 @@ from tokenizers import Regex, Tokenizer, decoders, normalizers, pre_tokenizers, 
 from tokenizers import models as kinds
 from transformers.convert_slow_tokenizer import generate_merges
 
-from quantlab import worker
 from quantlab.demo.corpus import ASSISTANT, END, USER, documents
 from quantlab.methods.gguf import GGUF, NAME, building
 from quantlab.records import Model, Variant, silent
+from quantlab.runtime import worker
 
 CONTEXT = 2_048
 SPECIALS = ["<unk>", "<s>", "</s>"]

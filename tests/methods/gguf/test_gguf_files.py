@@ -7,13 +7,14 @@ import gguf
 import pytest
 from gguf.constants import GGML_QUANT_SIZES
 
-from quantlab import models, worker
+from quantlab import models
 from quantlab.errors import Stopped
 from quantlab.methods.gguf import GGUF, NAME, load_file, read_header
 from quantlab.methods.gguf import storage as contents
 from quantlab.methods.gguf.types import FILE_TYPES, TYPES
 from quantlab.models.source import DEMO_FOLDER
 from quantlab.records import PARTS, Calibration, Model, Placement, Variant, silent
+from quantlab.runtime import worker
 from quantlab.settings import AppSettings
 from tests.methods.gguf import making
 

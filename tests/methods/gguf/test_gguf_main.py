@@ -3,14 +3,15 @@
 import pytest
 import torch
 
-from quantlab import models, worker
-from quantlab.engine.bring import bring
-from quantlab.engine.disk import CheckpointStore
+from quantlab import models
+from quantlab.checkpoints.load import bring
+from quantlab.checkpoints.store import CheckpointStore
 from quantlab.methods import precision
 from quantlab.methods.gguf import building, dequantize
 from quantlab.methods.gguf.library import tokens
 from quantlab.models.tokenizer import load_tokenizer
 from quantlab.records import Placement, Variant, silent
+from quantlab.runtime import worker
 from quantlab.settings import AppSettings
 from tests.methods.gguf import making
 from tests.methods.gguf.test_gguf_export import exported, kld, reference

@@ -12,8 +12,8 @@ import torch
 
 from quantlab import models
 from quantlab.methods.gguf import GGUF, library, read_header
-from quantlab.methods.gguf.mixture import Sizes, predict
 from quantlab.methods.gguf.quantize import _matrix
+from quantlab.methods.gguf.tensor_types import Sizes, predict
 from quantlab.methods.gguf.types import FILE_TYPE_NUMBERS
 from quantlab.records import Placement
 from quantlab.settings import AppSettings

@@ -6,12 +6,12 @@ import time
 
 import pytest
 
-from quantlab import worker
 from quantlab.errors import ModelError, Stopped
 from quantlab.methods import METHODS, precision
 from quantlab.methods.gguf import GGUF, trying
 from quantlab.models.source import DEMO_FOLDER
 from quantlab.records import Model, Placement, Variant, silent
+from quantlab.runtime import worker
 from tests.methods.gguf import making
 from tests.methods.gguf.test_gguf_damage import patched
 

@@ -1,0 +1,1 @@
+"""Quantized weights on disk: kept and found again, staged while they are written, loaded, exported."""

@@ -1,0 +1,139 @@
+"""A comparison in the terminal: progress while it runs, the answers and two tables afterwards."""
+
+import threading
+from collections.abc import Iterator
+from statistics import median
+
+from rich.markup import escape
+from rich.table import Table
+
+from quantlab.cli.render.progress import Line, ended, interrupt_sets
+from quantlab.cli.render.screen import Screen
+from quantlab.cli.render.tables import NAME_WIDTH, broken, caution, narrow
+from quantlab.errors import Stopped
+from quantlab.measure import trust
+from quantlab.records import Comparison, Run, units
+from quantlab.records.events import Done, Event, Finished, Loading, NotKept, ReferenceMoved, Started, TimingAgain, Token
+
+
+def follow(events: Iterator[Event], stop: threading.Event) -> Done:
+    """Show the events as they come and return the last. Ctrl-C sets `stop`; what is finished is kept.
+
+    Raises Stopped where nothing had begun yet, KeyboardInterrupt for a second Ctrl-C.
+    """
+    with Line("reading") as line, interrupt_sets(stop, line):
+        for event in events:
+            match event:
+                case Started(precisions=names):
+                    line.tell(f"{len(names)} precisions")
+                case Loading(precision=name, done=done, total=total, what=what):
+                    line.tell(f"load {name}" if name else "download", done, total, what)
+                    line.stage(f"{name}: loading" if name else "fetching the model")
+                case Token(precision=name, index=index):
+                    line.tell(name, index + 1, what="tokens")
+                    if index == 0:
+                        line.stage(f"{name}: answering")
+                case TimingAgain(precision=name, answers=answers):
+                    line.tell(name, answers, what="answers timed")
+                    line.stage(f"{name}: timing again")
+                case Finished(run=run):
+                    what = "failed" if run.error else "tokens, stopped" if run.stopped else "tokens, done"
+                    line.tell(run.precision, len(run.token_ids), what=what)
+                    line.stage(f"{run.precision}: {ended(run)}")
+                case ReferenceMoved(why=why):
+                    line.warn(why)
+                case NotKept(why=why):
+                    line.warn(f"nothing more of this is kept. {why}")
+                case Done():
+                    return event
+    raise Stopped
+
+
+def show(comparison: Comparison, console: Screen | None = None, replayed: bool = False) -> None:
+    """The answers, then a table of their figures, then what to know of them."""
+    console = console or Screen()
+    if replayed:
+        when = comparison.started.astimezone().strftime("%Y-%m-%d %H:%M")
+        console.print(f"[yellow]Nothing ran: this was measured on {when}. --fresh measures again.[/]\n")
+    caution(comparison.model, console)
+    for run in comparison.runs:
+        console.print(f"[bold]{escape(run.precision)}[/]{' (reference)' * (run.precision == comparison.reference)}")
+        console.print(_answer(run), end="\n\n")
+    if all(run.error and run.load is None for run in comparison.runs):
+        return
+    for table in _tables(comparison):
+        console.print(table)
+        console.print()
+    for run in comparison.runs:
+        for note in _notes(run):
+            console.print(f"{escape(run.precision)}: {escape(note)}", style="dim")
+    machine = comparison.machine
+    bandwidth = f", memory read at {machine.bandwidth / 1e9:.1f} GB/s" if machine.bandwidth else ""
+    console.print(f"{escape(machine.device)}, {machine.cores} cores{bandwidth}", style="dim")
+    if comparison.settings.race:
+        console.print("[yellow]All ran at once: these timings do not count.[/]")
+    elif said := trust.said([run for run in comparison.runs if not run.error]):
+        console.print(escape(said), highlight=False)
+    for few in dict.fromkeys(trust.few(len(run.differences)) for run in comparison.runs if run.differences):
+        if few:
+            console.print(f"[yellow]* {few}[/]")
+
+
+def _notes(run: Run) -> tuple[str, ...]:
+    """The kernel and what was really stored; what to know of it; where its layers lie, if not all in one place."""
+    if run.load is None:
+        return ()
+    places = run.load.device_map
+    spread = "; ".join(f"{name}: {device}" for name, device in places.items())
+    details = "; ".join(f"{name} {value}" for name, value in run.load.details.items())
+    what = [f"{run.load.kernel}; {details}"] if details else []
+    if run.load.build_s is not None:
+        what.append(f"quantizing took {units.seconds(run.load.build_s)}; the checkpoint is kept on disk")
+    if run.load.mapped_bytes:
+        what.append(f"{units.size(run.load.mapped_bytes)} of its memory are the file's own pages, mapped")
+    first = [run.caution] if run.caution else []
+    return (*first, *what, *run.load.notes, *([spread] if len(set(places.values())) > 1 else []))
+
+
+def _answer(run: Run) -> str:
+    if run.error:
+        return f"[red]{escape(run.error)}[/] {escape(run.advice)}"
+    parted = run.first_divergence
+    where = f"\n[dim]parts from the reference at token {parted.index}[/]" if parted else ""
+    return f"{escape(run.text)}{' [yellow](stopped)[/]' * run.stopped}{where}"
+
+
+def _tables(comparison: Comparison) -> Iterator[Table]:
+    """Two narrow tables instead of a wide one: a terminal has 80 columns."""
+    title = f"{escape(comparison.model.name)}, reference {escape(comparison.reference)}"
+    for headings, cells in ((_MEMORY, _memory_cells), (_SPEED, _speed_cells)):
+        table = narrow(title, "precision")
+        for heading in headings:
+            table.add_column(heading, justify="right", no_wrap=True)
+        for run in comparison.runs:
+            table.add_row(escape(broken(run.precision, NAME_WIDTH)), *cells(run))
+        yield table
+        title = ""
+
+
+_MEMORY = ("stored", "bits/weight", "peak", "KV cache", "load")
+_SPEED = ("first token", "gap", "tokens/s", "same top", "KLD (nats)")
+
+
+def _memory_cells(run: Run) -> Iterator[str]:
+    load = run.load
+    yield units.size(load and load.stored_bytes)
+    yield units.number(load and load.bits_per_weight)
+    yield ("~" if run.peak and run.peak.estimate else "") + units.size(run.peak and run.peak.bytes)
+    yield units.size(run.kv_cache_bytes)
+    yield f"{units.seconds(load.load_s)} {load.load_origin}" if load else units.NONE
+
+
+def _speed_cells(run: Run) -> Iterator[str]:
+    timing, differences = run.timing, run.differences
+    few = "*" if trust.few(len(differences)) else ""
+    yield units.seconds(run.ttft_s) + trust.around(run.ttft_samples)
+    yield units.seconds(median(timing.itl_s) if timing and timing.itl_s else None)
+    yield units.number(run.decode_tokens_per_s) + trust.around(run.decode_samples)
+    yield units.percent(sum(d.same_top for d in differences) / len(differences) if differences else None) + few
+    yield units.number(sum(d.kld for d in differences) / len(differences) if differences else None) + few

@@ -1,0 +1,1 @@
+"""How the bundled model was made. Nothing imports it but its tests."""

@@ -1,1 +1,0 @@
-"""The decode loop, the sampler and the cache of loaded variants."""

@@ -1,0 +1,1 @@
+"""Records in, something to read out: charts, advice, one HTML file."""

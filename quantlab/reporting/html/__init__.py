@@ -1,0 +1,129 @@
+"""A comparison or a quality run as one HTML file that needs nothing else: no network, no other file.
+
+It holds plotly.js once, which makes it some 4.9 MB, and forbids itself to load anything. Whatever stands in the
+record (a prompt is a visitor's text) is escaped: Jinja does so by itself.
+"""
+
+import re
+from collections.abc import Sequence
+from functools import cache
+from typing import Any
+
+from quantlab.export.codec import whole
+from quantlab.export.common import model_data
+from quantlab.records import Candidate, Comparison, Divergence, Quality, Run, units
+from quantlab.reporting.charts import style
+from quantlab.reporting.charts.inline import library
+from quantlab.reporting.html.sections import sections
+from quantlab.reporting.text import visible
+from quantlab.settings import ASSETS, DOCS
+
+_TEMPLATE = "report.html"
+
+
+def html(record: Comparison | Quality, advice: Sequence[str] = ()) -> str:
+    """The whole page. `advice` are sentences to put before the charts. Only text that can be encoded as UTF-8."""
+    comparison = isinstance(record, Comparison)
+    page = _template().render(
+        title=f"{'Comparison' if comparison else 'Quality'} of {model_data(record.model)['name']}",
+        record=record,
+        comparison=comparison,
+        prompt=record.prompt if comparison else None,
+        facts=_facts(record),
+        answers=[_answer(record, run) for run in record.runs] if comparison else [],
+        failed=[] if comparison else [run for run in record.runs if run.error or run.stopped],
+        advice=advice,
+        sections=sections(record),
+        definitions=_definitions(),
+        library=library(),
+        chart_css=style.TEXT_CSS,
+    )
+    return whole(page)
+
+
+@cache
+def _template():
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    loader = FileSystemLoader(ASSETS)
+    return Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True).get_template(
+        _TEMPLATE
+    )
+
+
+@cache
+def _definitions() -> str:
+    """docs/measurement.md as HTML, its headings one level lower."""
+    from markdown_it import MarkdownIt
+
+    text = (DOCS / "measurement.md").read_text(encoding="utf-8")
+    lower = re.sub(r"^#", "##", text.partition("\n")[2], flags=re.MULTILINE)
+    return MarkdownIt("commonmark").enable("table").render(lower)
+
+
+def _facts(record: Comparison | Quality) -> list[tuple[str, str]]:
+    """What was measured on what, as names and values."""
+    model, machine = record.model, record.machine
+    return [
+        ("Model", f"{model_data(model)['name']}{f' at {model.revision}' if model.revision else ''}"),
+        *([("Weights", model.caution)] if model.caution else []),
+        ("Reference", record.reference),
+        *(_asked(record) if isinstance(record, Comparison) else _read(record)),
+        ("Measured", f"{record.started:%Y-%m-%d %H:%M:%S %Z}"),
+        ("Processor", f"{machine.cpu}, {machine.cores} cores"),
+        ("Memory", units.size(machine.memory_bytes)),
+        ("Device", f"{machine.device}, {units.size(machine.device_memory_bytes)}"),
+        ("Memory bandwidth", "not measured" if machine.bandwidth is None else f"{machine.bandwidth / 1e9:.3g} GB/s"),
+        ("System", machine.system),
+        ("Versions", ", ".join(f"{name} {version}" for name, version in record.versions.items())),
+    ]
+
+
+def _asked(comparison: Comparison) -> list[tuple[str, str]]:
+    asked = comparison.settings
+    drawn = f"temperature {asked.temperature}, top-k {asked.top_k}, top-p {asked.top_p}, seed {asked.seed}"
+    raced = " All at once: the times do not count." if asked.race else ""
+    return [
+        ("Prompt", f"{len(comparison.prompt_token_ids):,} tokens{', no chat template' if asked.raw else ''}"),
+        ("Answers", f"at most {asked.max_new_tokens:,} new tokens, {drawn if asked.sample else 'greedy'}.{raced}"),
+    ]
+
+
+def _read(quality: Quality) -> list[tuple[str, str]]:
+    text, floor = quality.text, quality.noise_floor
+    noise = f"mean KLD {units.nats(floor.kld.mean)}: {quality.floor}" if floor else quality.floor
+    return [
+        ("Text", f"{text.name}, {text.tokens:,} tokens (sha256 {text.digest[:16]}…)"),
+        ("Scored", f"{text.scored:,} tokens, in {text.windows:,} windows of {text.window_tokens:,}"),
+        ("Noise floor", noise),
+        ("Tasks", ", ".join(quality.tasks) or "none"),
+    ]
+
+
+def _answer(comparison: Comparison, run: Run) -> dict[str, Any]:
+    """One run's answer, parted where it leaves the reference's, with the five likeliest tokens of both there."""
+    parted = run.first_divergence
+    same, other = run.text, ""
+    if parted is not None and "".join(run.tokens) == run.text:
+        same, other = "".join(run.tokens[: parted.index]), "".join(run.tokens[parted.index :])
+    look = style.look(run.precision)
+    return {
+        "run": run,
+        "colour": look.colour,
+        "glyph": look.glyph,
+        "is_reference": run.precision == comparison.reference,
+        "same": same,
+        "other": other,
+        "parted": parted,
+        "tops": _tops(parted) if parted else [],
+    }
+
+
+def _tops(parted: Divergence) -> list[tuple[str, str, str, str]]:
+    def told(candidates: tuple[Candidate, ...], at: int) -> tuple[str, str]:
+        if at >= len(candidates):
+            return units.NONE, units.NONE
+        return visible(candidates[at].text), units.percent(candidates[at].probability)
+
+    rows = range(max(len(parted.ours), len(parted.reference)))
+    return [(*told(parted.ours, at), *told(parted.reference, at)) for at in rows]

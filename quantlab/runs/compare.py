@@ -1,0 +1,306 @@
+"""The main job: one prompt through several precisions, side by side, as a stream of events."""
+
+import queue
+import threading
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from functools import cache, partial
+from typing import TYPE_CHECKING
+
+from quantlab.errors import ModelError, QuantlabError, Stopped
+from quantlab.fidelity import METRICS
+from quantlab.fidelity.divergence import divergence, score_answer, token_differences
+from quantlab.measure.machine import machine, versions
+from quantlab.models.tokenizer import token_texts
+from quantlab.records import Comparison, Model, Run, Settings
+from quantlab.records.events import Done, Event, Finished, Loaded, ReferenceMoved, Started, TimingAgain
+from quantlab.runs.generate import Answer, Ready, answer, text_of, texts_of
+from quantlab.runs.loading import Readying, entered, telling, variant_cache
+from quantlab.runs.plan import Entrant, Plan, moved, plan
+from quantlab.runs.repeats import COLUMN_S, TOGETHER_S, Again, again, with_speeds
+from quantlab.runtime.variant_cache import VariantCache
+from quantlab.settings import app_settings
+
+if TYPE_CHECKING:
+    import torch
+
+
+def compare(
+    model: str | Model,
+    precisions_asked: Sequence[str],
+    prompt: str,
+    settings: Settings | None = None,
+    *,
+    stop: threading.Event | None = None,
+    variants: VariantCache | None = None,
+    known: Mapping[str, Run] | None = None,
+    replay: Callable[[Plan], Comparison | None] | None = None,
+) -> Iterator[Event]:
+    """Run one prompt through one model at several precisions.
+
+    `precisions_asked` may also name published checkpoints, as `PATH_OR_ID` or `PATH_OR_ID::PICK` (see
+    `methods.published`); their columns go by a short label. `known` are runs of this comparison that were finished
+    earlier; they are given again instead of being repeated, but for the reference where others are still to be set
+    beside it. `replay` may know the whole comparison from its plan, which then is given at once, marked as replayed.
+
+    Yields `Loading` with an empty precision while a model is fetched, then `Started`, and for each precision, the
+    reference first, `Loading`, `Loaded`, `Token`, `TimingAgain` (not in a race) and `Finished`; at last `Done` with the
+    whole `Comparison`. A precision that fails is a run with an error and takes no other with it. Setting `stop`, or
+    closing the generator, ends the work after the token in progress.
+
+    Raises BadInput or ModelError before `Started` where nothing can run at all.
+    """
+    stop = stop or threading.Event()
+    settings = settings or Settings()
+    found, entrants = yield from entered(model, precisions_asked, stop)
+    planned = plan(found, entrants, prompt, settings, app_settings(), stop)
+    if replay is not None and (earlier := replay(planned)) is not None:
+        yield from _replayed(earlier)
+        return
+    job = _Job(planned, stop, Readying(planned, stop, variants or variant_cache()), known or {})
+    yield from job.run()
+
+
+def _replayed(earlier: Comparison) -> Iterator[Event]:
+    names = tuple(run.precision for run in earlier.runs)
+    yield Started(names, earlier.reference, earlier.prompt_token_ids, earlier.prompt_tokens, earlier.model)
+    for run in earlier.runs:
+        if run.load is not None:
+            yield Loaded(run.precision, run.load)
+        yield Finished(run)
+    yield Done(earlier, replayed=True)
+
+
+@dataclass
+class _Job:
+    """One comparison under way."""
+
+    plan: Plan
+    stop: threading.Event
+    readying: Readying
+    known: Mapping[str, Run] = field(default_factory=dict)
+    runs: dict[str, Run] = field(default_factory=dict)
+    reference_answer: Answer | None = None
+    reference_scores: "torch.Tensor | None" = None
+    not_finite: set[str] = field(default_factory=set)
+
+    def run(self) -> Iterator[Event]:
+        plan, question, started = self.plan, self.plan.question, datetime.now(UTC)
+        tokens = token_texts(question.tokenizer, question.prompt_ids)
+        names = tuple(entrant.name for entrant in plan.order)
+        yield Started(names, plan.reference.name, question.prompt_ids, tokens, plan.model)
+        stages = self._race() if plan.settings.race else self._one_by_one()
+        yield from stages
+        yield Done(
+            Comparison(
+                model=plan.model,
+                prompt=plan.prompt,
+                prompt_token_ids=question.prompt_ids,
+                prompt_tokens=tokens,
+                reference=self.plan.reference.name,
+                settings=plan.settings,
+                machine=machine(plan.settings.placement.device),
+                versions=versions(),
+                runs=tuple(self.runs[entrant.name] for entrant in self.plan.order),
+                started=started,
+            )
+        )
+
+    def _one_by_one(self) -> Iterator[Event]:
+        waiting = list(self.plan.order)
+        while waiting:
+            entrant = waiting.pop(0)
+            if (earlier := self._earlier(entrant)) is not None:
+                yield from self._finish(earlier)
+                continue
+            with ExitStack() as leases:
+                try:
+                    with telling(entrant.name):
+                        ready = yield from self.readying.ready(entrant, leases)
+                        got = yield from answer(ready, self.plan.question, self._device, self.stop)
+                        run = yield from self._timed_again(ready, got, self._run_of(ready, got))
+                        run = self._checked(ready, run)
+                except QuantlabError as error:
+                    run = _failed(entrant, error)
+            yield from self._finish(run)
+            if entrant is self.plan.reference and self._no_numbers():
+                yield from self._move_on(run)
+                waiting = [it for it in self.plan.order if it.name not in self.runs]
+
+    def _no_numbers(self) -> bool:
+        """Whether the reference's answer cannot be compared with. A logit of minus infinity alone is a probability."""
+        return self.reference_scores is not None and bool(self.reference_scores.isnan().any())
+
+    def _move_on(self, run: Run) -> Iterator[Event]:
+        """Another reference, where this one's logits are no numbers and nobody asked for it."""
+        self.not_finite.add(run.precision)
+        if (found := moved(self.plan, self.not_finite)) is not None:
+            self.plan, self.reference_answer, self.reference_scores = found, None, None
+            why = f"The logits of {run.precision} are no numbers: {found.reference.name} is the reference instead."
+            yield ReferenceMoved(found.reference.name, why)
+
+    def _earlier(self, entrant: Entrant) -> Run | None:
+        """A run that was finished before; the reference's only where no other has to be set beside it."""
+        known = {it.name for it in self.plan.entrants if self._is_known(it)}
+        others = len(known) == len(self.plan.entrants)
+        wanted = entrant.name in known and (others or entrant is not self.plan.reference)
+        return self.known[entrant.name] if wanted else None
+
+    def _is_known(self, entrant: Entrant) -> bool:
+        """Whether it was finished with the files and by the definitions of today; an older version told neither."""
+        run = self.known.get(entrant.name)
+        return run is not None and run.metrics == METRICS and run.identity == self.plan.identity(entrant)
+
+    def _race(self) -> Iterator[Event]:
+        """All variants at once, each in a thread; what they tell comes through one queue."""
+        machine(self._device)  # measures the bandwidth once, and not while they all use it
+        with ExitStack() as leases:
+            ready: list[Ready] = []
+            for entrant in self.plan.order:
+                try:
+                    with telling(entrant.name):
+                        ready.append((yield from self.readying.ready(entrant, leases)))
+                except QuantlabError as error:
+                    yield from self._finish(_failed(entrant, error))
+            answers = yield from self._answer_together(ready)
+            while ready:
+                one = ready.pop(0)
+                try:
+                    with telling(one.precision):
+                        outcome = answers[one.precision]
+                        if isinstance(outcome, BaseException):
+                            raise outcome
+                        run = self._checked(one, with_speeds(self._run_of(one, outcome), outcome))
+                except QuantlabError as error:
+                    run = Run(one.precision, error.what, error.advice, load=one.load)
+                yield from self._finish(run)
+                if one.precision == self.plan.reference.name and self._no_numbers():
+                    yield from self._move_on(run)
+                    ready.sort(key=lambda it: it.precision != self.plan.reference.name)
+
+    def _answer_together(self, ready: list[Ready]) -> Generator[Event, None, dict[str, Answer | BaseException]]:
+        told: queue.Queue = queue.Queue()
+        done: dict[str, Answer | BaseException] = {}
+
+        def work(one: Ready) -> None:
+            try:
+                events = answer(one, self.plan.question, self._device, self.stop)
+                while True:
+                    told.put(next(events))
+            except StopIteration as end:
+                done[one.precision] = end.value
+            except BaseException as error:  # handed over whole, and raised by the one who waits
+                done[one.precision] = error
+            finally:
+                told.put(None)
+
+        threads = [threading.Thread(target=work, args=(one,), daemon=True) for one in ready]
+        for thread in threads:
+            thread.start()
+        left = len(threads)
+        try:
+            while left:
+                event = told.get()
+                if event is None:
+                    left -= 1
+                else:
+                    yield event
+        except GeneratorExit:
+            self.stop.set()
+            raise
+        finally:
+            for thread in threads:
+                thread.join()
+        return done
+
+    @property
+    def _device(self) -> str:
+        return self.readying.device
+
+    def _run_of(self, ready: Ready, got: Answer) -> Run:
+        """The run with its figures; the reference's answer is read by this variant too (teacher-forced)."""
+        tokenizer = self.plan.question.tokenizer
+        is_reference = ready.precision == self.plan.reference.name
+        parted, differences = None, ()
+        if is_reference:
+            self.reference_answer = got
+            if got.token_ids and not self.stop.is_set():
+                self.reference_scores = self._scores(ready, got)
+        elif self.reference_answer is not None and got.computed_ids:
+            theirs = self.reference_answer
+            texts = texts_of(tokenizer, (*got.tops, *theirs.tops))
+            parted = divergence(got.token_ids, theirs.token_ids, got.tops, theirs.tops, texts)
+            if self.reference_scores is not None and not self.stop.is_set():
+                tokens = token_texts(tokenizer, theirs.token_ids)
+                scores = self._scores(ready, theirs)
+                name = cache(partial(text_of, tokenizer))
+                differences = token_differences(scores, self.reference_scores, theirs.token_ids, tokens, name)
+        return Run(
+            precision=ready.precision,
+            text=got.text,
+            token_ids=got.token_ids,
+            tokens=token_texts(tokenizer, got.token_ids),
+            load=ready.load,
+            timing=got.timing,
+            peak=got.peak,
+            kv_cache_bytes=got.kv_cache_bytes,
+            bandwidth_share=got.bandwidth_share,
+            nonfinite=got.nonfinite,
+            first_divergence=parted,
+            differences=differences,
+            stopped=got.stopped,
+        )
+
+    def _timed_again(self, ready: Ready, got: Answer, run: Run) -> Generator[TimingAgain, None, Run]:
+        """The run with its speed over several answers. The answer is there: neither Stop nor an error costs it."""
+        if got.timing is None or got.stopped or self.stop.is_set():
+            return with_speeds(run, got)
+        seconds = min(COLUMN_S, TOGETHER_S / len(self.plan.order))
+        steps = again(ready, self.plan.question, self._device, self.stop, got.timing, seconds)
+        try:
+            with telling(ready.precision):
+                repeated = yield from _told(ready.precision, steps)
+        except QuantlabError:
+            repeated = Again()
+        return with_speeds(run, got, repeated)
+
+    def _checked(self, ready: Ready, run: Run) -> Run:
+        """The same run. Raises ModelError where its files changed under it; then no other is held against it."""
+        entrant = next(entrant for entrant in self.plan.entrants if entrant.name == ready.precision)
+        try:
+            self.readying.check_unchanged(entrant, ready)
+        except ModelError:
+            if entrant is self.plan.reference:
+                self.reference_answer = self.reference_scores = None
+            raise
+        return run
+
+    def _scores(self, ready: Ready, theirs: Answer) -> "torch.Tensor":
+        prompt = self.plan.question.prompt_ids
+        session = ready.loaded.start(len(prompt) + len(theirs.token_ids))
+        return score_answer(session, prompt, theirs.token_ids, ready.loaded.vocabulary_size)
+
+    def _finish(self, run: Run) -> Iterator[Event]:
+        entrant = next(entrant for entrant in self.plan.entrants if entrant.name == run.precision)
+        facts = {"identity": self.plan.identity(entrant), "metrics": METRICS}
+        run = replace(run, timings_count=not self.plan.settings.race, **facts)
+        self.runs[run.precision] = run
+        yield Finished(run)
+
+
+def _told(precision: str, steps: Generator[int, None, Again]) -> Generator[TimingAgain, None, Again]:
+    """The repeats as events."""
+    with closing(steps):
+        while True:
+            try:
+                yield TimingAgain(precision, next(steps))
+            except StopIteration as end:
+                return end.value
+
+
+def _failed(entrant: Entrant, error: QuantlabError) -> Run:
+    if isinstance(error, Stopped):
+        return Run(entrant.name, stopped=True)
+    return Run(entrant.name, error.what, error.advice)

@@ -1,0 +1,117 @@
+"""What each precision would take, before anything loads. Needs no torch."""
+
+import importlib
+import math
+from collections import Counter
+from collections.abc import Mapping
+from contextlib import suppress
+
+from quantlab import models
+from quantlab.errors import ModelError
+from quantlab.methods import METHODS, method_of
+from quantlab.methods.published import check_there, precision_of, read
+from quantlab.models.folder import DTYPE_BITS
+from quantlab.records import Checkpoint, Offer, Placement, Precision, Variant
+from quantlab.runtime import hardware
+from quantlab.runtime import placement as placements
+from quantlab.runtime.placement import canonical, devices_of
+from quantlab.runtime.variant_cache import Need
+from quantlab.settings import AppSettings, app_settings
+
+#: The share of free memory that variants may take, unless a budget is set.
+BUDGET_SHARE = 0.8
+
+
+def offers(checkpoint: Checkpoint, placement: Placement) -> tuple[Offer, ...]:
+    """Every precision with its estimated memory for a checkpoint and, where it cannot be had here, why.
+
+    Raises BadInput for a placement that does not exist.
+    """
+    importlib.invalidate_caches()  # a package that was installed while this process runs counts
+    placement = placements.resolve(placement)
+    return tuple(offer(chosen, checkpoint, placement) for method in METHODS.values() for chosen in method.precisions)
+
+
+def offer(chosen: Precision, checkpoint: Checkpoint, placement: Placement) -> Offer:
+    """One precision as `offers` gives it. `placement` is resolved."""
+    method = method_of(chosen)
+    reason = method.unavailable(placement.device) or method.refuses(chosen, checkpoint, placement.device)
+    planned = None if checkpoint.stored_as and reason else method.estimate(chosen, placement, checkpoint)
+    rooms = {device: budget(device) for device in _devices(chosen, placement, checkpoint)}
+    needed = () if planned is None or len(rooms) == 1 else _needed(chosen, placement, checkpoint, planned)
+    crowded = next((it.devices[0] for it in needed if len(it.devices) == 1 and it.nbytes > rooms[it.devices[0]]), "")
+    return Offer(chosen, reason, planned, sum(rooms.values()), method.title, crowded)
+
+
+def offer_published(spec: str, placement: Placement, app: AppSettings) -> Offer:
+    """A published checkpoint as `offers` gives a precision, under the short label of its column.
+
+    Its weights are not downloaded. Raises BadInput or ModelError.
+    """
+    published = read(spec)
+    check_there(published, app)
+    checkpoint = models.peek(published.name, app, published.pick)
+    chosen = precision_of(published, published.label, checkpoint)
+    return offer(chosen, checkpoint, placements.resolve(placement))
+
+
+def budget(device: str, held: int = 0) -> int:
+    """Bytes that all variants on a device may take: the setting, or a share of what is free were `held` given back."""
+    fixed = app_settings().memory_budget
+    return fixed if fixed is not None else int(BUDGET_SHARE * (hardware.free_bytes(device) + held))
+
+
+def estimated_bytes(variant: Variant) -> int:
+    """The planned `stored_bytes` of one variant, whose placement is resolved."""
+    method = method_of(variant.precision)
+    return method.estimate(variant.precision, variant.placement, models.checkpoint(variant.model))
+
+
+def needs(variant: Variant) -> tuple[Need, ...]:
+    """The planned bytes of one variant by the devices that have to hold them. Its placement is resolved."""
+    checkpoint = models.checkpoint(variant.model)
+    total = method_of(variant.precision).estimate(variant.precision, variant.placement, checkpoint)
+    return _needed(variant.precision, variant.placement, checkpoint, total)
+
+
+def _devices(chosen: Precision, placement: Placement, checkpoint: Checkpoint) -> tuple[str, ...]:
+    """The devices whose memory it may take."""
+    return devices_of(placement) if method_of(chosen).spreads(checkpoint) else (placement.device,)
+
+
+def _needed(chosen: Precision, placement: Placement, checkpoint: Checkpoint, total: int) -> tuple[Need, ...]:
+    """`total` bytes by device: all devices together where accelerate spreads them, else each by its modules."""
+    devices = _devices(chosen, placement, checkpoint)
+    if isinstance(placement.device_map, str | None) or not method_of(chosen).spreads(checkpoint):
+        return (Need(devices, total),)
+    places = {module: canonical(where) for module, where in placement.device_map}
+    wide, quantized = _sizes(chosen, placement, checkpoint)
+    # What is not told by tensor (the scales of some methods) lies with what is quantized.
+    scale = (total - sum(wide.values())) / max(1, sum(quantized.values()))
+    found: Counter[str] = Counter()
+    for name, nbytes in (*wide.items(), *((name, math.ceil(nbytes * scale)) for name, nbytes in quantized.items())):
+        found[_place(name, places) or placement.device] += nbytes
+    return tuple(Need((device,), nbytes) for device, nbytes in found.items() if device != "disk")
+
+
+def _sizes(
+    chosen: Precision, placement: Placement, checkpoint: Checkpoint
+) -> tuple[Mapping[str, int], Mapping[str, int]]:
+    """Bytes of the tensors that stay wide, and of those that are quantized, by name."""
+    method, wide, quantized = method_of(chosen), {}, {}
+    if checkpoint.stored_as is None:
+        with suppress(ModelError):
+            for weight in method.layout(chosen, placement, checkpoint).weights:
+                nbytes = method.quantized_bytes(chosen, weight)
+                (wide if nbytes is None else quantized)[weight.name] = weight.nbytes if nbytes is None else nbytes
+            return (wide, quantized) if quantized else ({}, wide)
+    # Quantized already: in the proportions of the files.
+    return {}, {name: math.prod(it.shape) * DTYPE_BITS.get(it.dtype, 8) for name, it in checkpoint.tensors.items()}
+
+
+def _place(tensor: str, places: Mapping[str, str]) -> str | None:
+    """Where a device map puts a tensor: by the longest of its modules' names that the map has."""
+    name = tensor
+    while name and name not in places:
+        name = name.rpartition(".")[0]
+    return places.get(name)

@@ -1,0 +1,176 @@
+"""Comparisons and quality runs that are kept in the history: what the page and the command line call.
+
+A greedy comparison is deterministic, so one that was made before with the same weights, options, prompt and libraries
+is replayed. One that was cut short is resumed: what was finished is not repeated.
+"""
+
+import json
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+from quantlab import models
+from quantlab.checkpoints.store import identity
+from quantlab.errors import BadInput
+from quantlab.export import codec
+from quantlab.fidelity import METRICS
+from quantlab.fidelity.texts import is_named, pasted, text
+from quantlab.history import History, Recorder
+from quantlab.measure.machine import machine, versions
+from quantlab.methods import published
+from quantlab.records import Comparison, Quality, QualityRun, QualitySettings, Run, Settings, Text
+from quantlab.records.events import Event, QualityEvent, QualityStarted, Started
+from quantlab.runs.compare import compare
+from quantlab.runs.plan import Plan
+from quantlab.runs.quality import quality
+from quantlab.runtime.placement import resolve
+from quantlab.settings import app_settings
+
+S = TypeVar("S", Settings, QualitySettings)
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """What of an entry that is resumed is there already."""
+
+    entry: int
+    runs: tuple[Run, ...] | tuple[QualityRun, ...]
+
+
+def kept_compare(
+    history: History | None,
+    model: str,
+    precisions: Sequence[str],
+    prompt: str,
+    settings: Settings,
+    *,
+    stop: threading.Event | None = None,
+    fresh: bool = False,
+    earlier: Earlier | None = None,
+) -> Iterator[Event]:
+    """`compare()`, kept in the history (None: not kept), and replayed from it unless `fresh`."""
+    asked = {**_whole(model, precisions), "prompt": prompt, "settings": _plain(settings)}
+    recorder = Recorder(history, asked, entry=earlier and earlier.entry)
+
+    def replay(plan: Plan) -> Comparison | None:
+        if history is None or plan.settings.sample or plan.settings.race:
+            return None
+        recorder.key = comparison_key(plan)
+        found = None if fresh or earlier else history.find(recorder.key)
+        if found is None:
+            return None
+        recorder.leave()
+        return history.get(found.id)
+
+    def draft(started: Started) -> Comparison:
+        return Comparison(
+            model=started.model,
+            prompt=prompt,
+            prompt_token_ids=started.prompt_token_ids,
+            prompt_tokens=started.prompt_tokens,
+            reference=started.reference,
+            settings=settings,
+            machine=machine(resolve(settings.placement).device),
+            versions=versions(),
+            runs=(),
+        )
+
+    known = {run.precision: run for run in earlier.runs} if earlier else None
+    events = compare(model, precisions, prompt, settings, stop=stop, known=known, replay=replay)
+    yield from recorder.follow(events, draft)
+
+
+def kept_quality(
+    history: History | None,
+    model: str,
+    precisions: Sequence[str],
+    read: Text,
+    settings: QualitySettings,
+    *,
+    stop: threading.Event | None = None,
+    earlier: Earlier | None = None,
+) -> Iterator[QualityEvent]:
+    """`quality()`, kept in the history (None: not kept)."""
+    content = None if is_named(read) else read.content
+    asked = {
+        **_whole(model, precisions),
+        "text": {"name": read.name, "content": content},
+        "settings": _plain(settings),
+    }
+    recorder = Recorder(history, asked, entry=earlier and earlier.entry)
+
+    def draft(started: QualityStarted) -> Quality:
+        return Quality(
+            model=started.model,
+            reference=started.reference,
+            text=started.text,
+            settings=settings,
+            machine=machine(resolve(settings.placement).device),
+            versions=versions(),
+            noise_floor=None,
+            floor="not measured yet",
+            runs=(),
+        )
+
+    known = {run.precision: run for run in earlier.runs} if earlier else None
+    yield from recorder.follow(quality(model, precisions, read, settings, stop=stop, known=known), draft)
+
+
+def resumed(history: History, entry: int, stop: threading.Event | None = None) -> Iterator[Event | QualityEvent]:
+    """Go on with an entry that did not come to its end. Raises BadInput where there is nothing to go on with."""
+    kind = history.entry(entry).kind
+    if not history.asked(entry):
+        raise BadInput("This came from a file, which does not say how to go on.", "Begin a new one.")
+    found = history.resume(entry)
+    asked, earlier = found.asked, Earlier(entry, found.done)
+    try:
+        if kind == "comparison":
+            settings = _with_whole_paths(codec.read(Settings, asked["settings"], "settings"), asked["settings"])
+            inputs = (asked["model"], asked["precisions"], asked["prompt"], settings)
+            events = kept_compare(history, *inputs, stop=stop, earlier=earlier)
+        else:
+            settings = _with_whole_paths(codec.read(QualitySettings, asked["settings"], "settings"), asked["settings"])
+            name, content = asked["text"]["name"], asked["text"]["content"]
+            read = text(name) if content is None else pasted(content, name)
+            inputs = (asked["model"], asked["precisions"], read, settings)
+            events = kept_quality(history, *inputs, stop=stop, earlier=earlier)
+        yield from events
+    finally:
+        history.interrupt(entry)  # nothing happens where it has come to its end
+
+
+def _with_whole_paths(settings: S, asked: Mapping[str, Any]) -> S:
+    """The settings as they were asked for here: what reads exports cuts a path to its last name, for they come from
+    elsewhere."""
+    file = asked["calibration"]["file"]
+    return replace(settings, calibration=replace(settings.calibration, file=None if file is None else Path(file)))
+
+
+def comparison_key(plan: Plan) -> str:
+    """Everything that changes a greedy comparison: weights, options, the prompt's tokens, settings, libraries."""
+    everything = {
+        "metrics": METRICS,
+        "columns": [
+            entrant.failure is None and identity(plan.variant(entrant)) | {"name": entrant.name}
+            for entrant in plan.entrants
+        ],
+        "reference": plan.reference.name,
+        "prompt": plan.question.prompt_ids,
+        "settings": _plain(plan.settings),
+        "machine": _plain(machine(plan.settings.placement.device)) | {"bandwidth": None},
+        "versions": versions(),
+    }
+    return models.digest(everything)
+
+
+def _whole(model: str, precisions: Sequence[str]) -> dict[str, Any]:
+    """What was asked for as it means the same from any folder: who goes on may stand in another one."""
+    app = app_settings()
+    names = [published.whole(name, app) if published.is_published(name) else name for name in precisions]
+    return {"model": published.whole(model, app) if model.strip() else model, "precisions": names}
+
+
+def _plain(record: Any) -> dict[str, Any]:
+    return json.loads(json.dumps(asdict(record), default=str))

@@ -1,0 +1,88 @@
+"""One visitor's run from the choice to the views: limits, clock, stop, and errors in a visitor's words."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import replace
+from functools import reduce
+from typing import Any, TypeVar
+
+import gradio as gr
+
+from quantlab.errors import QuantlabError, Stopped, is_exit
+from quantlab.settings import AppSettings
+from quantlab.ui.common.models import before_it_is_found
+from quantlab.ui.common.stream import batches
+from quantlab.ui.compare import form as choices
+from quantlab.ui.compare.form import Choice
+from quantlab.ui.compare.view import Problem, View, fold, halt
+from quantlab.ui.services import Services
+
+log = logging.getLogger(__name__)
+OUR_FAULT = Problem("Something went wrong on our side.", "Your inputs are kept. Try again, or choose fewer precisions.")
+V = TypeVar("V")
+
+
+def views(choice: Choice, app: AppSettings, services: Services, stop: threading.Event) -> Iterator[View]:
+    """Run a comparison; yield what the page shows each time that something may have changed; see `watched`."""
+
+    def begin() -> Callable[[], Iterator]:
+        choices.check(choice, app)
+        settings = choices.settings(choice, app)
+        asked = (choice.model, choice.precisions, choice.prompt, settings)
+        return lambda: services.compare(*asked, stop=stop, fresh=choice.fresh)
+
+    def see(view: View, batch: Sequence[Any]) -> View:
+        return reduce(fold, batch, view)
+
+    yield from watched(View(model=before_it_is_found(choice.model)), begin, see, halt, app, stop)
+
+
+def watched(
+    view: V,
+    begin: Callable[[], Callable[[], Iterator]],
+    see: Callable[[V, Sequence[Any]], V],
+    halt: Callable[[V, Problem | None], V],
+    app: AppSettings,
+    stop: threading.Event,
+) -> Iterator[V]:
+    """From a first view to the last: `begin` checks the choice and gives the events, `see` folds what came into a view.
+
+    Never raises for what a run can meet: a `QuantlabError` becomes the view's problem, anything else a plain remark,
+    with the traceback in the log only. Closing the generator sets `stop`.
+    """
+    problem = None
+    try:
+        events = begin()
+        if stop.is_set():
+            raise Stopped
+        with closing(batches(events, stop)) as stream:
+            deadline = time.monotonic() + app.max_seconds if app.public else float("inf")
+            for batch in stream:
+                view = see(view, batch)
+                if time.monotonic() > deadline and not stop.is_set():
+                    stop.set()
+                    view = replace(view, notice=f"Stopped after {app.max_seconds:g} s, the limit of this public page.")
+                yield view
+    except Stopped:
+        pass
+    except BaseException as error:
+        if is_exit(error):
+            raise
+        problem = problem_of(error, "a run failed")
+    yield halt(view, problem)
+
+
+def problem_of(error: BaseException, what: str, fault: Problem = OUR_FAULT) -> Problem:
+    """An error as a visitor reads it. One that is no `QuantlabError` is a defect: `fault`, and the log has it whole."""
+    if isinstance(error, QuantlabError):
+        return Problem(error.what, error.advice)
+    log.error(what, exc_info=error)
+    return fault
+
+
+def session(request: gr.Request) -> str:
+    """The name of a page's session; all clients of the API share one."""
+    return request.session_hash or "api"

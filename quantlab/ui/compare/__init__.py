@@ -1,0 +1,1 @@
+"""The tab that asks one prompt of all columns."""

@@ -1,0 +1,234 @@
+"""What the events of the first tab do: one call each, its result handed to the components."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import astuple
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+
+from quantlab.errors import BadInput, QuantlabError
+from quantlab.methods.published import is_published
+from quantlab.ui.common import fragments, models, panels, picker, precision_list, runner
+from quantlab.ui.common.adding import AddingHandlers
+from quantlab.ui.common.precision_list import Offered
+from quantlab.ui.compare import column, share
+from quantlab.ui.compare import form as choices
+from quantlab.ui.compare.form import DEFAULT_TICKS, Choice
+from quantlab.ui.compare.view import Column, Problem, View
+
+if TYPE_CHECKING:
+    from quantlab.ui.compare.parts import Parts
+
+Updates = dict[Any, Any]
+#: Characters of a name out of a link that are shown.
+LONGEST_SHOWN = 80
+
+
+class Handlers(AddingHandlers):
+    """Bound to one page's components. Which session runs what is kept in `StopEvents`; nothing else is."""
+
+    parts: Parts
+
+    def begin(self, request: gr.Request, *values: Any) -> Updates:
+        """The click's answer at once: buttons, waiting columns and the link, before the queue is passed."""
+        self.stops.begin(runner.session(request))
+        parts = self.parts
+        updates = {
+            parts.compare: gr.update(interactive=False),
+            parts.stop: gr.update(interactive=True),
+            parts.status: fragments.waiting(),
+            parts.problem: "",
+            parts.charts: gr.update(visible=False),
+        }
+        try:
+            choice = choices.from_inputs(*values)
+            choices.check(choice, self.app)
+        except QuantlabError:
+            return updates  # compare() meets it again and says so
+        view = View(tuple(map(Column, choice.columns)), model=models.before_it_is_found(choice.model))
+        return (
+            updates
+            | self._columns(view, choice, {})
+            | {
+                parts.legend: fragments.legend(view),
+                parts.tokens: fragments.prompt_tokens(view),
+                parts.link: share.to_query(choice),
+            }
+        )
+
+    def compare(self, request: gr.Request, *values: Any) -> Iterator[Updates]:
+        """Run the comparison; yield what changed. Ends the run when the visitor leaves."""
+        shown: dict[Any, str] = {}
+        view = View()
+        with self.running(request) as stop:
+            try:
+                choice = choices.from_inputs(*values)
+                if not choice.precisions and (problem := self._offered(choice, ())[1]):
+                    # Nothing can be ticked for a model that cannot be read: that is what went wrong.
+                    yield self._ended(View(problem=problem), choice, shown)
+                    return
+                yield {self.parts.stop: gr.update(interactive=True), self.parts.compare: gr.update(interactive=False)}
+                with closing(runner.views(choice, self.app, self.services, stop)) as views:
+                    for view in views:
+                        yield self._progress(view, choice, shown) or {self.parts.status: gr.skip()}
+                yield self._ended(view, choice, shown)
+                # Whole, with what was sent before: the last update is all that a client of the API gets.
+                yield self._ended(view, choice, {}) | self._charts(view)
+            except BadInput as error:
+                yield self._ended(View(problem=Problem(error.what, error.advice)), Choice(), shown)
+
+    def stop(self, request: gr.Request) -> Updates:
+        """Tell this session's run to stop."""
+        self.stops.stop(runner.session(request))
+        return {self.parts.stop: gr.update(interactive=False), self.parts.status: fragments.stopping()}
+
+    def link(self, *values: Any) -> Updates:
+        """The query that restores the choice."""
+        try:
+            choice = choices.from_inputs(*values)
+            query = share.to_query(choice)
+        except QuantlabError as error:
+            return {self.parts.link: "", self.parts.status: fragments.said(str(error))}
+        return {self.parts.link: query, self.parts.status: fragments.link_copied(share.left_out(choice))}
+
+    def example(self, index: int) -> Callable[[str], str]:
+        """The handler of one example button."""
+
+        def fill(model: str) -> str:
+            return models.examples(str(model or ""), self.services.choices())[index][1]
+
+        return fill
+
+    def race(self, on: bool) -> Any:
+        return gr.update(visible=bool(on))
+
+    def estimate(self, model: str, compute_dtype: str, ticked: list[str], before: Offered, prompt: str = "") -> Updates:
+        """What the chosen model takes at each precision; ticks and added checkpoints are kept where they can be.
+
+        A prompt that is an example of another kind of model becomes one of this kind's.
+        """
+        choice = Choice(model=str(model or "").strip(), compute_dtype=compute_dtype)
+        found, problem = self._offered(choice, before.specs)
+        wanted = precision_list.with_the_file(found, before, precision_list.wishes(before, ticked) or DEFAULT_TICKS)
+        own = models.prompt_for(choice.model, prompt, self.services.choices())
+        changed = {self.parts.inputs.prompt: own} if own != prompt else {}
+        return self._listed(choice.model, found, wanted) | {self.parts.problem: fragments.problem(problem)} | changed
+
+    def open(self, file: str, compute_dtype: str, ticked: list[str], before: Offered, prompt: str = "") -> Updates:
+        """A file that was dropped is the model."""
+        return {self.parts.inputs.model: file} | self.estimate(file, compute_dtype, ticked, before, prompt)
+
+    def restore(self, request: gr.Request) -> Updates:
+        """The choice that the page's address holds; the default where it holds none.
+
+        What can run is looked up anew: a package may have come since the page was built.
+        """
+        known = self.services.choices()
+        first = models.start_model(known)
+        default = Choice(first, prompt=models.examples(first, known)[0][1])
+        query = dict(request.query_params)
+        if not set(query) & set(choices.FIELDS):
+            found, problem = self._offered(default, ())
+            # The ticks stay as they are: by now the visitor may have changed them.
+            return {
+                self.parts.offered: found,
+                self.parts.inputs.precisions: gr.update(rows=picker.rows(found)),
+                self.parts.problem: fragments.problem(problem),
+            }
+        choice = share.from_query(query, default, self.app)
+        found, problem = self._offered(choice, tuple(filter(is_published, choice.precisions)))
+        updates = dict(zip(self.parts.inputs.listed(), astuple(choice), strict=True))
+        updates |= self._listed(choice.model, found, choice.precisions)
+        reference = choice.reference if choice.reference in found.names else choices.MOST_PRECISE
+        updates[self.parts.inputs.reference] = gr.update(choices=[choices.MOST_PRECISE, *found.names], value=reference)
+        problem = problem or _not_taken(query.get("model"), choice)
+        return updates | {self.parts.problem: fragments.problem(problem)}
+
+    def _offered(self, choice: Choice, specs: tuple[str, ...]) -> tuple[Offered, Problem | None]:
+        """The offers for a choice's model and the checkpoints `specs`, and what was wrong with the model."""
+        where = choices.placement(choice, self.app)
+        added = precision_list.look_again(specs, where, self.services)
+        return precision_list.of_model(choice.model, where, self.app, self.services, added)
+
+    def _listed(self, model: str, found: Offered, wanted: Any) -> Updates:
+        """The list for a model, with everything on the page that goes with it."""
+        known = self.services.choices()
+        labels = models.examples(model, known)
+        found, ticked = precision_list.settled(found, wanted, self.app.max_columns)
+        return {
+            **self._rows(found, ticked),
+            self.parts.about: fragments.about_model(*models.about(model, known)),
+            self.parts.inputs.reference: gr.update(
+                choices=[choices.MOST_PRECISE, *found.names], value=choices.MOST_PRECISE
+            ),
+            **{b: gr.update(value=label) for b, (label, _) in zip(self.parts.examples, labels, strict=True)},
+        }
+
+    def _progress(self, view: View, choice: Choice, shown: dict[Any, str]) -> Updates:
+        """Updates for what differs from what was shown last."""
+        updates = {
+            self.parts.status: fragments.status(view, running=True),
+            self.parts.tokens: fragments.prompt_tokens(view),
+            self.parts.legend: fragments.legend(view),
+        }
+        fresh = {part: html for part, html in updates.items() if shown.get(part) != html}
+        shown.update(fresh)
+        return fresh | (self._columns(view, choice, shown) if view.columns else {})
+
+    def _columns(self, view: View, choice: Choice, shown: dict[Any, str]) -> Updates:
+        from quantlab.reporting.charts import style
+
+        updates: Updates = (
+            {} if shown.get(self.parts.empty) == "hidden" else {self.parts.empty: gr.update(visible=False)}
+        )
+        shown[self.parts.empty] = "hidden"
+        for index, part in enumerate(self.parts.columns):
+            html = ""
+            if index < len(view.columns):
+                one = view.columns[index]
+                colour = style.colour(one.precision)
+                html = column.render(one, view, colour=colour, new_tokens=choice.max_new_tokens)
+            if shown.get(part) != html:
+                updates[part] = html
+                shown[part] = html
+        return updates
+
+    def _ended(self, view: View, choice: Choice, shown: dict[Any, str]) -> Updates:
+        updates = self._progress(view, choice, shown)
+        updates |= {
+            self.parts.compare: gr.update(interactive=True),
+            self.parts.stop: gr.update(interactive=False),
+            self.parts.status: fragments.status(view, running=False),
+            self.parts.problem: fragments.problem(view.problem),
+        }
+        if not view.columns:
+            updates |= {part: "" for part in self.parts.columns}
+            updates[self.parts.empty] = gr.update(visible=True)
+        return updates
+
+    def _charts(self, view: View) -> Updates:
+        """The charts of a comparison that has anything to draw."""
+        comparison = view.comparison
+        if comparison is None or all(run.load is None or run.error for run in comparison.runs):
+            return {self.parts.charts: gr.update(visible=False)}
+        updates: Updates = {self.parts.charts: gr.update(visible=True)}
+        for chart, panel in zip(panels.CHARTS, self.parts.panels, strict=True):
+            updates[panel.column] = gr.update(visible=chart.has(comparison))
+            if not chart.has(comparison):
+                continue
+            updates |= panel.filled(*chart.drawn(comparison))
+        return updates
+
+
+def _not_taken(named: str | None, choice: Choice) -> Problem | None:
+    """That a link's model was not chosen: a link may not open what lies on this machine."""
+    if not named or named == choice.model:
+        return None
+    shown = named if len(named) <= LONGEST_SHOWN else f"{named[:LONGEST_SHOWN]}..."
+    return Problem(
+        f"The link's model {shown!r} was left out: a link opens bundled models and those of the Hub.",
+        "Choose one from the list, or type another one into the model field.",
+    )

@@ -1,0 +1,123 @@
+"""The components of what a visitor chooses: model, precisions, prompt, settings."""
+
+from dataclasses import dataclass, fields
+
+import gradio as gr
+
+from quantlab.methods.calibration import MIN_LENGTH
+from quantlab.settings import AppSettings
+from quantlab.ui.common import adding, fragments, models, picker, precision_list
+from quantlab.ui.common.precision_list import Offered
+from quantlab.ui.compare import form as choices
+from quantlab.ui.compare.form import Choice
+from quantlab.ui.services import Services
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """The inputs, in the order of `Choice`'s fields."""
+
+    model: gr.Dropdown
+    precisions: picker.PrecisionPicker
+    prompt: gr.Textbox
+    max_new_tokens: gr.Slider
+    sample: gr.Checkbox
+    temperature: gr.Slider
+    top_k: gr.Slider
+    top_p: gr.Slider
+    seed: gr.Number
+    reference: gr.Dropdown
+    compute_dtype: gr.Dropdown
+    raw: gr.Checkbox
+    race: gr.Checkbox
+    calibration_samples: gr.Number
+    calibration_length: gr.Number
+    calibration_file: gr.File
+    kernel: gr.Dropdown
+    fresh: gr.Checkbox
+
+    def listed(self) -> list[gr.components.Component]:
+        return [getattr(self, field.name) for field in fields(self)]
+
+
+def model_inputs(start: Choice, found: Offered, app: AppSettings, services: Services):
+    """Model, what is known of it, the tick list, and the control that adds to the list."""
+    known = services.choices()
+    model = gr.Dropdown(
+        [name for name, _, _ in known],
+        value=start.model,
+        label="Model",
+        info=None if app.public else "Pick one, or type a Hugging Face id, a folder, a .gguf file or ollama:NAME",
+        allow_custom_value=not app.public,
+        elem_id="model",
+    )
+    about = gr.HTML(fragments.about_model(*models.about(start.model, known)), elem_id="about", apply_default_css=False)
+    ticked = precision_list.ticks(found, start.precisions, app.max_columns)
+    return model, about, picker.picker(found, ticked, app.max_columns), adding.build(app)
+
+
+def prompt_inputs(start: Choice, services: Services):
+    """The prompt and the example buttons."""
+    prompt = gr.Textbox(
+        start.prompt, label="Prompt", lines=9, max_lines=14, elem_id="prompt", placeholder="What shall they answer?"
+    )
+    with gr.Row(elem_id="examples"):
+        gr.HTML('<span class="faint" id="examples-label">Examples</span>', apply_default_css=False)
+        shown = models.examples(start.model, services.choices())
+        examples = tuple(gr.Button(label, size="sm", min_width=64, scale=0) for label, _ in shown)
+    return prompt, examples
+
+
+def settings_inputs(start: Choice, found: Offered, app: AppSettings):
+    """Everything under Settings, in the order of `Choice`'s fields, and the warning that belongs to a race."""
+    with gr.Accordion("Settings", open=False, elem_id="settings"):
+        new_tokens = gr.Slider(
+            1, app.max_new_tokens, min(start.max_new_tokens, app.max_new_tokens), step=1, label="New tokens"
+        )
+        with gr.Row():
+            reference = gr.Dropdown([choices.MOST_PRECISE, *found.names], value=start.reference, label="Reference")
+            dtype = gr.Dropdown(list(choices.COMPUTE_DTYPES), value=start.compute_dtype, label="Compute dtype")
+        sample = gr.Checkbox(start.sample, label="Sample (off: the likeliest token every time, greedy)")
+        with gr.Row():
+            temperature = gr.Slider(0.1, 2.0, start.temperature, step=0.05, label="Temperature")
+            top_k = gr.Slider(0, 200, start.top_k, step=1, label="Top-k (0: off)")
+        with gr.Row():
+            top_p = gr.Slider(0.05, 1.0, start.top_p, step=0.01, label="Top-p")
+            seed = gr.Number(start.seed, label="Seed", precision=0, minimum=0, maximum=2**31 - 1)
+        raw = gr.Checkbox(start.raw, label="Raw prompt (without the model's chat template)")
+        race = gr.Checkbox(start.race, label="Race (all at once)")
+        warning = gr.HTML(fragments.RACE_WARNING, visible=False, apply_default_css=False)
+        quantizing = _quantizing_inputs(start, app)
+        fresh = gr.Checkbox(
+            start.fresh, label="Measure again, even where the history has it", visible=app.history_file is not None,
+            elem_id="fresh",
+        )  # fmt: skip
+    values = (new_tokens, sample, temperature, top_k, top_p, seed, reference, dtype, raw, race, *quantizing, fresh)
+    return values, warning
+
+
+def _quantizing_inputs(start: Choice, app: AppSettings):
+    gr.HTML(fragments.calibration(), apply_default_css=False)
+    samples_most = start.calibration_samples if app.public else choices.MAX_SAMPLES
+    length_most = start.calibration_length if app.public else choices.MAX_LENGTH
+    with gr.Row():
+        samples = gr.Number(
+            start.calibration_samples, label="Samples", precision=0, minimum=1, maximum=samples_most, min_width=100
+        )
+        length = gr.Number(
+            start.calibration_length,
+            label="Window, tokens",
+            precision=0,
+            minimum=MIN_LENGTH,
+            maximum=length_most,
+            min_width=100,
+        )
+        kernel = gr.Dropdown(
+            list(choices.KERNELS), value=start.kernel, label="Kernel (GPTQ, AWQ)", allow_custom_value=True,
+            min_width=140, elem_id="kernel",
+        )  # fmt: skip
+    file = gr.File(
+        label="Own calibration text (.txt)", file_types=[".txt"], visible=not app.public, height=110,
+        elem_id="calibration-file",
+    )  # fmt: skip
+    return samples, length, file, kernel

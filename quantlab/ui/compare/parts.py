@@ -1,0 +1,39 @@
+"""The components of the tab, for those who fill them."""
+
+from dataclasses import dataclass
+
+import gradio as gr
+
+from quantlab.ui.common.adding import Adding
+from quantlab.ui.common.panel import Panel
+from quantlab.ui.compare.inputs import Inputs
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Every component that a handler fills."""
+
+    inputs: Inputs
+    offered: gr.State
+    adding: Adding
+    dropped: gr.File
+    about: gr.HTML
+    examples: tuple[gr.Button, ...]
+    compare: gr.Button
+    stop: gr.Button
+    status: gr.HTML
+    problem: gr.HTML
+    race_warning: gr.HTML
+    link: gr.Textbox
+    empty: gr.HTML
+    tokens: gr.HTML
+    legend: gr.HTML
+    columns: tuple[gr.HTML, ...]
+    charts: gr.Column
+    panels: tuple[Panel, ...]
+
+    def results(self) -> list[gr.components.Component | gr.Column]:
+        """What a run fills, from the buttons to the charts."""
+        drawn = [component for panel in self.panels for component in panel.listed()]
+        head = [self.compare, self.stop, self.status, self.problem, self.empty, self.tokens, self.legend]
+        return [*head, *self.columns, self.charts, *drawn]

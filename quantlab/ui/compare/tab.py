@@ -1,0 +1,148 @@
+"""The first tab: its components and how they are wired. What they do is in handlers.py."""
+
+import gradio as gr
+
+from quantlab.errors import QuantlabError
+from quantlab.settings import AppSettings
+from quantlab.ui import scripts
+from quantlab.ui.common import fragments, models, opening, panels
+from quantlab.ui.common.panel import Panel
+from quantlab.ui.common.precision_list import Offered
+from quantlab.ui.common.tab import DEVICE_QUEUE, SMALL
+from quantlab.ui.compare import form as choices
+from quantlab.ui.compare import inputs, save
+from quantlab.ui.compare.form import Choice
+from quantlab.ui.compare.handlers import Handlers
+from quantlab.ui.compare.inputs import Inputs
+from quantlab.ui.compare.parts import Parts
+from quantlab.ui.compare.save import SaveHandlers, SavePanel
+from quantlab.ui.services import Services
+
+
+def build(app: AppSettings, services: Services) -> None:
+    """Make the tab inside the current Blocks, wired."""
+    first = models.start_model(services.choices())
+    start = Choice(first, prompt=models.examples(first, services.choices())[0][1])
+    found = Offered(_first_offers(start, app, services))
+    with gr.Row(elem_id="choose"):
+        with gr.Column(scale=6, min_width=300, elem_id="choose-model"):
+            model, about, precisions, adding = inputs.model_inputs(start, found, app, services)
+            dropped = opening.build(app)
+        with gr.Column(scale=6, min_width=300, elem_id="choose-prompt"):
+            prompt, examples = inputs.prompt_inputs(start, services)
+            with gr.Row(elem_id="actions"):
+                compare = gr.Button("Compare", variant="primary", elem_id="compare", scale=3, min_width=110)
+                stop = gr.Button("Stop", elem_id="stop", interactive=False, scale=1, min_width=70)
+                copy = gr.Button("Copy link", elem_id="copy-link", scale=1, min_width=90)
+            status = gr.HTML(fragments.said(""), elem_id="status", apply_default_css=False)
+            settings, race_warning = inputs.settings_inputs(start, found, app)
+            saving = None if app.public else save.build()
+    problem = gr.HTML("", elem_id="problem", apply_default_css=False)
+    chosen = Inputs(model, precisions, prompt, *settings)
+    link = gr.Textbox(visible="hidden", label="link")
+    state = gr.State(found)
+    head = (chosen, state, adding, dropped, about, examples, compare, stop, status, problem, race_warning, link)
+    parts = Parts(*head, *_results(app))
+    handlers = Handlers(parts, app, services)
+    _wire(parts, copy, handlers)
+    _wire_offers(parts, handlers)
+    if saving is not None:
+        _wire_saving(saving, chosen, SaveHandlers(saving, app, services))
+
+
+def _first_offers(start: Choice, app: AppSettings, services: Services):
+    """The bundled model's offers; none where it cannot be read, which the page then says on its own."""
+    try:
+        return services.offers(start.model, choices.placement(start, app))
+    except QuantlabError:
+        return ()
+
+
+def _results(app: AppSettings):
+    empty = gr.HTML(fragments.EMPTY, elem_id="empty", apply_default_css=False)
+    tokens = gr.HTML("", elem_id="prompt-tokens", apply_default_css=False)
+    legend = gr.HTML("", elem_id="legend", apply_default_css=False)
+    with gr.Row(elem_id="columns"):
+        columns = tuple(
+            # Always there: an empty one takes no room, and one that were mounted while it streams would miss updates.
+            gr.HTML("", elem_classes="column", apply_default_css=False)
+            for _ in range(app.max_columns)
+        )
+    with gr.Column(visible=False, elem_id="charts") as charts:
+        made = tuple(_panel(chart) for chart in panels.CHARTS)
+    return empty, tokens, legend, columns, charts, made
+
+
+def _panel(chart: panels.Chart) -> Panel:
+    with gr.Column(elem_id=f"panel-{chart.key}", min_width=280) as column:
+        gr.HTML(panels.head(chart), apply_default_css=False)
+        plots = tuple(
+            gr.Plot(label=f"{chart.title}: {part}", show_label=False, container=False, elem_classes="as-chart")
+            for part in chart.parts
+        )
+        table = gr.HTML("", elem_classes="as-table", apply_default_css=False)
+    return Panel(column, plots, table)
+
+
+def _wire(parts: Parts, copy: gr.Button, handlers: Handlers) -> None:
+    inputs = parts.inputs.listed()
+    begun = gr.on(
+        [parts.compare.click, parts.inputs.prompt.submit],
+        handlers.begin,
+        inputs,
+        [*parts.results(), parts.link],
+        **SMALL,
+    )
+    begun.then(None, parts.link, js=scripts.SHOW_LINK)
+    begun.then(handlers.compare, inputs, parts.results(), show_progress="hidden", api_name="compare", **DEVICE_QUEUE)
+    parts.stop.click(handlers.stop, None, [parts.stop, parts.status], **SMALL)
+    copy.click(handlers.link, inputs, [parts.link, parts.status], **SMALL).then(None, parts.link, js=scripts.COPY_LINK)
+    for index, button in enumerate(parts.examples):
+        button.click(handlers.example(index), parts.inputs.model, parts.inputs.prompt, **SMALL)
+    parts.inputs.race.change(handlers.race, parts.inputs.race, parts.race_warning, **SMALL)
+    gr.context.Context.root_block.unload(handlers.leave)
+
+
+def _wire_offers(parts: Parts, handlers: Handlers) -> None:
+    """What changes the tick list: another model, an added checkpoint, a link."""
+    ticks, adding = parts.inputs.precisions, parts.adding
+    listed = [parts.offered, ticks, parts.inputs.reference]
+    described = [*listed, parts.about, parts.problem, *parts.examples]
+    quick = {"show_progress": "hidden", "concurrency_limit": 4, "api_visibility": "private"}
+    gr.on(
+        [parts.inputs.model.input, parts.inputs.compute_dtype.input],
+        handlers.estimate,
+        [parts.inputs.model, parts.inputs.compute_dtype, ticks, parts.offered, parts.inputs.prompt],
+        [*described, parts.inputs.prompt],
+        **quick,
+    )
+    parts.dropped.upload(
+        handlers.open,
+        [parts.dropped, parts.inputs.compute_dtype, ticks, parts.offered, parts.inputs.prompt],
+        [parts.inputs.model, *described, parts.inputs.prompt],
+        **quick,
+    )
+    gr.on(
+        [adding.add.click, adding.spec.submit],
+        handlers.add,
+        [adding.spec, parts.inputs.compute_dtype, ticks, parts.offered],
+        [*listed, adding.spec, adding.said],
+        **quick,
+    )
+    others = [component for component in parts.inputs.listed() if component not in listed]
+    gr.context.Context.root_block.load(handlers.restore, None, [*others, *described], **SMALL)
+
+
+def _wire_saving(panel: SavePanel, chosen: Inputs, handlers: SaveHandlers) -> None:
+    shown = [panel.save, panel.stop, panel.result]
+    begun = panel.save.click(handlers.begin, None, shown, **SMALL)
+    begun.then(
+        handlers.save,
+        [panel.precision, panel.out, *chosen.listed()],
+        shown,
+        show_progress="hidden",
+        api_visibility="private",
+        **DEVICE_QUEUE,
+    )
+    panel.stop.click(handlers.stop, None, panel.stop, **SMALL)
+    gr.context.Context.root_block.unload(handlers.leave)

@@ -1,0 +1,117 @@
+"""The list of what is kept: a table whose rows open an entry, and how a moment and an entry are told in a line."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from html import escape
+from typing import Any
+
+import gradio as gr
+
+from quantlab.history import Entry
+
+#: A click anywhere in a row opens it; the button in it is for the keyboard. The opened one stays marked in new rows.
+_SCRIPT = """
+function show() {
+    for (const row of element.querySelectorAll('tr[data-entry]')) {
+        const opened = Number(row.dataset.entry) === props.value;
+        row.classList.toggle('kept-opened', opened);
+        const button = row.querySelector('button');
+        if (opened) button.setAttribute('aria-current', 'true'); else button.removeAttribute('aria-current');
+    }
+}
+element.addEventListener('click', event => {
+    const row = event.target.closest('tr[data-entry]');
+    if (!row) return;
+    props.value = Number(row.dataset.entry);
+    show();
+    trigger('input');
+});
+watch(['value', 'rows'], show);
+show();
+"""
+_MARKS = {"done": "✓", "stopped": "■", "interrupted": "!", "running": "…"}
+_TOLD = {
+    "done": "ran to its end",
+    "stopped": "stopped by a visitor before its end",
+    "interrupted": "ended early, with the process or an error",
+    "running": "is being worked on now",
+}
+KINDS = {"comparison": "comparison", "quality": "quality"}
+
+
+class EntryList(gr.HTML):
+    """Its value is the id of the entry that is open, or None. The rows are HTML made here."""
+
+    def api_info(self) -> dict[str, Any]:
+        return {"type": "integer"}
+
+    def example_payload(self) -> Any:
+        return 1
+
+    def example_value(self) -> Any:
+        return 1
+
+    def preprocess(self, payload: Any) -> int | None:
+        return payload if isinstance(payload, int) and not isinstance(payload, bool) else None
+
+    def postprocess(self, value: int | None) -> int | None:
+        return value
+
+
+def entry_list() -> EntryList:
+    """The component, with nothing in it yet."""
+    return EntryList(
+        value=None, html_template="${rows}", js_on_load=_SCRIPT, apply_default_css=False, elem_id="kept-list", rows=""
+    )
+
+
+def rows(entries: Sequence[Entry], *, searched: bool, more: bool) -> str:
+    """The table. `searched`: something was looked for; `more`: there are others that are not shown."""
+    if not entries:
+        if searched:
+            return '<p class="kept-none faint">Nothing is kept that has all these words.</p>'
+        return (
+            '<div class="empty"><p><b>Nothing is kept yet.</b> Every comparison and every quality run goes here by '
+            "itself.</p><p>A colleague’s export opens with the button above.</p></div>"
+        )
+    names = ("When", "Kind", "Model", "Prompt or text", "Precisions", "State")
+    heads = "".join(f'<th scope="col">{name}</th>' for name in names)
+    count = f"The newest {len(entries)}. Search for older ones." if more else f"{len(entries)} in all."
+    note = f'<p class="kept-more faint">{count}</p>' if more or len(entries) > 1 else ""
+    return (
+        '<div class="kept-scroll" tabindex="0" role="region" aria-label="What is kept, the newest first">'
+        f"<table><thead><tr>{heads}</tr></thead><tbody>{''.join(map(_row, entries))}</tbody></table></div>{note}"
+    )
+
+
+def _row(entry: Entry) -> str:
+    precisions = escape(", ".join(entry.precisions))
+    return (
+        f'<tr data-entry="{entry.id}"><td><button type="button">{escape(moment(entry.started))}</button>'
+        f' <span class="faint">#{entry.id}</span></td>'
+        f"<td>{KINDS[entry.kind]}</td><td>{escape(entry.model)}</td>"
+        f'<td class="kept-title" title="{escape(entry.title)}">{escape(entry.title) or "(empty)"}</td>'
+        f'<td class="kept-precisions" title="{precisions}">{precisions}</td><td>{state(entry)}</td></tr>'
+    )
+
+
+def state(entry: Entry) -> str:
+    """The state as a badge: a sign and a word."""
+    finished, all_of = len(entry.finished), len(entry.precisions)
+    count = f" {finished} of {all_of}" if finished < all_of else ""
+    told = ", ".join((f"{entry.state}{count}", *entry.remarks))
+    return (
+        f'<span class="kept-state kept-{entry.state}" title="{_TOLD[entry.state]}">'
+        f'<span aria-hidden="true">{_MARKS[entry.state]}</span> {told}</span>'
+    )
+
+
+def label(entry: Entry) -> str:
+    """An entry in one line, for a choice among many."""
+    title = entry.title if len(entry.title) <= 48 else f"{entry.title[:47]}…"
+    return f"#{entry.id} · {moment(entry.started)} · {KINDS[entry.kind]} · {entry.model} · {title}"
+
+
+def moment(when: datetime) -> str:
+    """Date and time where the server is."""
+    return f"{when.astimezone():%Y-%m-%d %H:%M}"

@@ -1,0 +1,260 @@
+"""What the events of the history tab do: one call each, its result handed to the components."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+
+from quantlab.errors import BadInput, Stopped
+from quantlab.history import Entry
+from quantlab.records import Comparison, Quality
+from quantlab.settings import AppSettings
+from quantlab.ui.common import fragments, runner
+from quantlab.ui.common.stream import batches
+from quantlab.ui.common.tab import TabHandlers
+from quantlab.ui.compare.view import Problem
+from quantlab.ui.history import entry_list as lines
+from quantlab.ui.history import export as history_export
+from quantlab.ui.history import fragments as html
+from quantlab.ui.history import opened as history_opened
+from quantlab.ui.history import side_by_side
+from quantlab.ui.history.drawing import drawn, redrawn
+from quantlab.ui.history.opened import Opened
+from quantlab.ui.services import Services
+
+if TYPE_CHECKING:
+    from quantlab.ui.history.parts import HistoryParts
+
+Updates = dict[Any, Any]
+OUR_FAULT = Problem("Something went wrong on our side.", "What is kept is not touched by this. The log says why.")
+#: So many entries are listed at once.
+LISTED = 200
+
+
+class HistoryHandlers(TabHandlers):
+    """Bound to one page's components. What is kept is asked anew each time: other processes write it too."""
+
+    def __init__(self, parts: HistoryParts, app: AppSettings, services: Services) -> None:
+        super().__init__(parts, app, services)
+        self._files: dict[str, Path] = {}
+
+    def find(self, search: str, kind: str, opened: Opened | None) -> Updates:
+        """The list as it is now, of what has the searched words."""
+
+        def listed() -> Updates:
+            history = self.services.history()
+            return self._listed(search, kind, opened) | {
+                self.parts.problem: fragments.caution(history.warning if history else "")
+            }
+
+        return self._told(listed)
+
+    def open(self, entry: int | None, search: str, kind: str, opened: Opened | None) -> Updates:
+        """Show an entry. One whose record was damaged can still be deleted."""
+        return self._told(lambda: self._show(self._kept(entry)))
+
+    def read(self, file: str | None, search: str, kind: str, opened: Opened | None) -> Updates:
+        """Keep what a file holds, where anything is kept, and show it."""
+
+        def shown() -> Updates:
+            record = history_opened.uploaded(file)
+            history = self.services.history()
+            if history is None:
+                return self._show(Opened(record, None))
+            known = history_opened.known(history, record)
+            found = Opened(record, known or history.entry(history.keep(record)))
+            told = (
+                f"It {'was' if known else 'is'} in the history {'already' if known else 'now'}, as #{found.entry.id}."
+            )
+            return self._show(found) | self._listed(search, kind, found) | {self.parts.status: fragments.said(told)}
+
+        return {self.parts.status: fragments.said("")} | self._told(shown) | {self.parts.upload: None}
+
+    def draw(self, opened: Opened | None) -> Updates:
+        """The charts of what is open."""
+        if opened is None or opened.record is None:
+            return {self.parts.charts: gr.update(visible=False)}
+        return {self.parts.charts: gr.update(visible=True)} | drawn(self.parts.panels, opened.record)
+
+    def pick(self, index: int) -> Callable[[Opened | None, str | None], Updates]:
+        """The handler of one chart's choice."""
+
+        def redraw(opened: Opened | None, picked: str | None) -> Updates:
+            panel = self.parts.panels[index]
+            return redrawn(panel, opened and opened.record, picked) or {panel.table: gr.skip()}
+
+        return redraw
+
+    def ask(self) -> Updates:
+        return {self.parts.sure: gr.update(visible=True)}
+
+    def keep(self) -> Updates:
+        return {self.parts.sure: gr.update(visible=False)}
+
+    def delete(self, search: str, kind: str, opened: Opened | None) -> Updates:
+        """Delete what is open, after it was asked for twice."""
+
+        def deleted() -> Updates:
+            history = self.services.history()
+            if history is not None and opened is not None and opened.entry is not None:
+                history.delete(opened.entry.id)
+            closed = {
+                self.parts.opened: None,
+                self.parts.shown: gr.update(visible=False),
+                self.parts.sure: gr.update(visible=False),
+                self.parts.status: fragments.said("Deleted."),
+            }
+            return closed | self._listed(search, kind, None)
+
+        return self._told(deleted)
+
+    def beside(self, opened: Opened | None, other: int | None) -> Updates:
+        """Set a second entry beside what is open."""
+
+        def together() -> Updates:
+            history = self.services.history()
+            if history is None or opened is None or opened.record is None:
+                return {self.parts.together: ""}
+            if other is None:
+                raise BadInput("No second entry is chosen.", "Pick the one to set beside this one.")
+            return {self.parts.together: side_by_side.render(opened.record, history.get(int(other)))}
+
+        return {self.parts.together: ""} | self._told(together)
+
+    def export(self, index: int) -> Callable[..., Updates]:
+        """The handler of one format's button: writes the file, which the browser then fetches."""
+        form = history_export.FORMATS[index]
+
+        def export(request: gr.Request, opened: Opened | None) -> Updates:
+            def file() -> Updates:
+                if opened is None or opened.record is None:
+                    return {self.parts.file: None}
+                made = history_export.written(opened.record, form, Path(self.parts.file.GRADIO_CACHE))
+                session = runner.session(request)
+                history_export.remove(self._files.get(session))  # the one before was fetched, or never will be
+                self._files[session] = made
+                return {self.parts.file: str(made), self.parts.status: fragments.said(f"Downloading {made.name}.")}
+
+            return {self.parts.file: None} | self._told(file)
+
+        return export
+
+    def begin(self, request: gr.Request) -> Updates:
+        """The click's answer at once, before the queue is passed."""
+        self.stops.begin(runner.session(request))
+        parts = self.parts
+        return {
+            parts.resume: gr.update(interactive=False),
+            parts.stop: gr.update(visible=True, interactive=True),
+            parts.status: fragments.waiting(),
+            parts.problem: "",
+        }
+
+    def resume(self, request: gr.Request, search: str, kind: str, opened: Opened | None) -> Iterator[Updates]:
+        """Go on with what is open; yield how far it is, at last the whole. Ends when the visitor leaves."""
+        said: Updates = {}
+        with self.running(request) as stop:
+            try:
+                if opened is None or opened.entry is None:
+                    raise BadInput("Nothing is open.", "Open an entry of the list first.")
+                if stop.is_set():
+                    raise Stopped
+                entry, told = opened.entry, ""
+                with closing(batches(lambda: self.services.resume(entry.id, stop), stop)) as stream:
+                    for shown in history_opened.progress(stream, entry):
+                        yield {self.parts.status: gr.skip() if shown == told else shown}
+                        told = shown
+            except Stopped:
+                pass
+            except Exception as error:
+                found = runner.problem_of(error, "an entry could not be resumed", OUR_FAULT)
+                said = {self.parts.problem: fragments.problem(found)}
+        yield self._after(opened, search, kind) | said
+
+    def stop(self, request: gr.Request) -> Updates:
+        """Tell this session's work to stop."""
+        self.stops.stop(runner.session(request))
+        return {self.parts.stop: gr.update(interactive=False), self.parts.status: fragments.stopping()}
+
+    def leave(self, request: gr.Request) -> None:
+        """The tab was closed."""
+        super().leave(request)
+        history_export.remove(self._files.pop(runner.session(request), None))
+
+    def _after(self, opened: Opened | None, search: str, kind: str) -> Updates:
+        """The entry as it is once the work on it has ended."""
+
+        def shown() -> Updates:
+            found = self._kept(opened.id if opened else None)
+            ended = "It is complete now." if found.entry.state == "done" else "What is finished is kept."
+            return self._show(found) | self._listed(search, kind, found) | {self.parts.status: fragments.said(ended)}
+
+        return self._told(shown)
+
+    def _kept(self, entry: int | None) -> Opened:
+        history = self.services.history()
+        if history is None or entry is None:
+            raise BadInput("Nothing is kept on this page.", "Open a file instead.")
+        return history_opened.kept(history, entry)
+
+    def _listed(self, search: str, kind: str, opened: Opened | None) -> Updates:
+        history = self.services.history()
+        if history is None:
+            return {self.parts.entries: gr.update(rows="", visible=False)}
+        words = str(search or "")
+        found = history.entries(words, kind if kind in lines.KINDS else None, limit=LISTED + 1)
+        table = lines.rows(found[:LISTED], searched=bool(words.strip() or kind), more=len(found) > LISTED)
+        return {self.parts.entries: gr.update(rows=table, value=opened.id if opened else None)}
+
+    def _show(self, found: Opened) -> Updates:
+        parts, record, entry = self.parts, found.record, found.entry
+        resumable = entry is not None and entry.resumable and record is not None
+        elsewhere = resumable and not self._asked(entry.id)
+        others = self._others(entry)
+        damaged = Problem(f"This entry cannot be read: {found.fault}", "Delete it, and run it again.")
+        return {
+            parts.opened: found,
+            parts.entries: gr.update(value=found.id),
+            parts.status: fragments.said(""),
+            parts.problem: "" if record is not None else fragments.problem(damaged),
+            parts.shown: gr.update(visible=True),
+            parts.head: html.head(record, entry, elsewhere),
+            parts.resume: gr.update(visible=resumable and not elsewhere, interactive=True),
+            parts.stop: gr.update(visible=False),
+            **{button: gr.update(visible=record is not None) for button in parts.formats},
+            parts.delete: gr.update(visible=entry is not None and entry.state != "running"),
+            parts.sure: gr.update(visible=False),
+            parts.beside: gr.update(visible=bool(others) and record is not None),
+            parts.other: gr.update(choices=others, value=None),
+            parts.together: "",
+            parts.results: "" if record is None else _results(record),
+            parts.charts: gr.update(visible=False),
+        }
+
+    def _asked(self, entry: int) -> bool:
+        """Whether it is known what leads to an entry again: of an imported one it is not."""
+        history = self.services.history()
+        return history is not None and bool(history.asked(entry))
+
+    def _others(self, entry: Entry | None) -> list[tuple[str, int]]:
+        history = self.services.history()
+        if history is None or entry is None:
+            return []
+        return [(lines.label(other), other.id) for other in history.entries(limit=LISTED) if other.id != entry.id]
+
+    def _told(self, work: Callable[[], Updates]) -> Updates:
+        """What `work` gives; what a user can mend as the tab's problem, and a defect as no more than that."""
+        try:
+            return {self.parts.problem: ""} | work()
+        except Exception as error:
+            return {
+                self.parts.problem: fragments.problem(runner.problem_of(error, "the history tab failed", OUR_FAULT))
+            }
+
+
+def _results(record: Comparison | Quality) -> str:
+    return html.answers(record) if isinstance(record, Comparison) else html.figures(record)

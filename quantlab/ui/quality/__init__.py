@@ -1,0 +1,1 @@
+"""The tab that measures how far a model is from its reference."""

@@ -1,0 +1,194 @@
+"""What the events of the quality tab do: one call each, its result handed to the components."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+
+from quantlab.errors import BadInput, QuantlabError
+from quantlab.fidelity import texts
+from quantlab.records import Quality
+from quantlab.reporting import advice
+from quantlab.reporting.advice.recipes import recipes
+from quantlab.reporting.advice.sources import context
+from quantlab.ui.common import fragments, models, precision_list, runner
+from quantlab.ui.common.adding import AddingHandlers
+from quantlab.ui.common.precision_list import Offered
+from quantlab.ui.compare import form
+from quantlab.ui.compare.view import Problem
+from quantlab.ui.quality import form as choices
+from quantlab.ui.quality import fragments as html
+from quantlab.ui.quality import runner as quality_runner
+from quantlab.ui.quality import table
+from quantlab.ui.quality.form import FILE, PASTE
+from quantlab.ui.quality.inputs import source_info
+from quantlab.ui.quality.panels import CHARTS
+from quantlab.ui.quality.view import QualityView, Variant
+
+if TYPE_CHECKING:
+    from quantlab.ui.quality.parts import QualityParts
+
+log = logging.getLogger(__name__)
+Updates = dict[Any, Any]
+
+
+class QualityHandlers(AddingHandlers):
+    """Bound to one page's components. Which session measures what is kept in `StopEvents`."""
+
+    parts: QualityParts
+
+    def begin(self, request: gr.Request, *values: Any) -> Updates:
+        """The click's answer at once: buttons and waiting rows, before the queue is passed."""
+        self.stops.begin(runner.session(request))
+        parts = self.parts
+        updates = {
+            parts.measure: gr.update(interactive=False),
+            parts.stop: gr.update(interactive=True),
+            parts.status: html.waiting(),
+            parts.progress: "",
+            parts.problem: "",
+            parts.advised: gr.update(visible=False),
+            parts.charts: gr.update(visible=False),
+        }
+        try:
+            chosen = choices.from_inputs(*values)
+            choices.check(chosen, self.app)
+            view = QualityView(tuple(map(Variant, chosen.columns)), tasks=chosen.all_tasks)
+        except QuantlabError:
+            return updates  # measure() meets it again and says so
+        return updates | {parts.empty: gr.update(visible=False), parts.table: table.render(view)}
+
+    def measure(self, request: gr.Request, *values: Any) -> Iterator[Updates]:
+        """Measure; yield what changed. Ends the run when the visitor leaves."""
+        shown: dict[Any, str] = {}
+        view = QualityView()
+        with self.running(request) as stop:
+            try:
+                chosen = choices.from_inputs(*values)
+                if not chosen.precisions and (problem := self._offered(chosen.model, chosen.compute_dtype, ())[1]):
+                    # Nothing can be ticked for a model that cannot be read: that is what went wrong.
+                    yield self._ended(QualityView(problem=problem), shown)
+                    return
+                yield {self.parts.stop: gr.update(interactive=True), self.parts.measure: gr.update(interactive=False)}
+                with closing(quality_runner.views(chosen, self.app, self.services, stop)) as views:
+                    for view in views:
+                        yield self._progress(view, shown) or {self.parts.status: gr.skip()}
+                yield self._ended(view, shown)
+                # Whole, with what was sent before: the last update is all that a client of the API gets.
+                yield self._ended(view, {}) | self._results(view.quality)
+            except BadInput as error:
+                yield self._ended(QualityView(problem=Problem(error.what, error.advice)), shown)
+
+    def stop(self, request: gr.Request) -> Updates:
+        """Tell this session's run to stop."""
+        self.stops.stop(runner.session(request))
+        return {self.parts.stop: gr.update(interactive=False), self.parts.status: fragments.stopping()}
+
+    def source(self, source: str) -> Updates:
+        """Show what the chosen text needs: a box to paste into, or a place to upload to."""
+        inputs = self.parts.inputs
+        return {
+            inputs.source: gr.update(info=source_info(str(source))),
+            inputs.pasted: gr.update(visible=source == PASTE),
+            inputs.file: gr.update(visible=source == FILE),
+        }
+
+    def suit(self, model: str, source: str) -> Updates:
+        """A bundled text follows the model; what a visitor brought, or WikiText-2, stays."""
+        inputs, fitting = self.parts.inputs, texts.suiting(str(model or ""), self.app)
+        if source not in texts.BUNDLED:
+            return {inputs.source: gr.skip()}
+        return {inputs.source: gr.update(value=fitting, info=source_info(fitting, suits=True))}
+
+    def estimate(self, model: str, compute_dtype: str, ticked: list[str], before: Offered) -> Updates:
+        """What the chosen model takes at each precision; ticks and added checkpoints are kept where they can be."""
+        name = str(model or "").strip()
+        found, problem = self._offered(name, compute_dtype, before.specs)
+        wanted = precision_list.with_the_file(
+            found, before, precision_list.wishes(before, ticked) or form.DEFAULT_TICKS
+        )
+        found, ticks = precision_list.settled(found, wanted, self.app.max_columns)
+        references = [form.MOST_PRECISE, *found.names]
+        return self._rows(found, ticks) | {
+            self.parts.inputs.reference: gr.update(choices=references, value=form.MOST_PRECISE),
+            self.parts.about: fragments.about_model(*models.about(name, self.services.choices())),
+            self.parts.problem: fragments.problem(problem),
+        }
+
+    def advise(self, quality: Quality | None, bound: float | None, megabytes: float | None) -> str:
+        """The recommendation for a bound and a memory limit, from figures that are there."""
+        if quality is None:
+            return ""
+        if bound is None or not bound > 0:
+            return html.no_advice("Type a bound larger than zero.")
+        if not (megabytes or 0) >= 0:
+            return html.no_advice("Type a memory limit, or 0 for none.")
+        try:
+            found = advice.advise(quality, float(bound), round(megabytes * 1e6) if megabytes else None)
+            elsewhere = recipes(quality, found, context(quality.model), private=self.app.public)
+            return html.advice(found) + html.to_run(elsewhere)
+        except Exception:
+            log.exception("no recommendation could be made")
+            return html.no_advice("The recommendation could not be made through a fault of ours. The log says why.")
+
+    def pick(self, index: int):
+        """The handler of one chart's choice."""
+
+        def redraw(quality: Quality | None, picked: str | None) -> Updates:
+            chart, panel = CHARTS[index], self.parts.panels[index]
+            if quality is None or picked not in chart.options(quality):
+                return {panel.plots[0]: gr.skip()}
+            return panel.filled(*chart.drawn(quality, picked))
+
+        return redraw
+
+    def _offered(self, model: str, compute_dtype: str, specs: Sequence[str]) -> tuple[Offered, Problem | None]:
+        """The offers for a model and the checkpoints `specs`, and what was wrong with the model."""
+        where = self._where(compute_dtype)
+        added = precision_list.look_again(specs, where, self.services)
+        return precision_list.of_model(model, where, self.app, self.services, added)
+
+    def _progress(self, view: QualityView, shown: dict[Any, str], running: bool = True) -> Updates:
+        """Updates for what differs from what was shown last."""
+        parts = self.parts
+        updates = {
+            parts.status: html.status(view, running=running),
+            parts.progress: html.progress(view) if running else "",
+        }
+        if view.variants:
+            updates[parts.table] = table.render(view)
+        fresh = {part: text for part, text in updates.items() if shown.get(part) != text}
+        shown.update(fresh)
+        if view.variants and shown.get(parts.empty) != "hidden":
+            shown[parts.empty] = "hidden"
+            fresh[parts.empty] = gr.update(visible=False)
+        return fresh
+
+    def _ended(self, view: QualityView, shown: dict[Any, str]) -> Updates:
+        parts = self.parts
+        updates = self._progress(view, shown, running=False) | {
+            parts.measure: gr.update(interactive=True),
+            parts.stop: gr.update(interactive=False),
+            parts.problem: fragments.problem(view.problem),
+            parts.quality: view.quality,
+        }
+        return updates if view.variants else updates | {parts.table: "", parts.empty: gr.update(visible=True)}
+
+    def _results(self, quality: Quality | None) -> Updates:
+        """The recommendation and the charts, of a run that compared anything."""
+        parts = self.parts
+        if quality is None or not any(chart.has(quality) for chart in CHARTS):
+            return {parts.advised: gr.update(visible=False), parts.charts: gr.update(visible=False)}
+        updates: Updates = {parts.advised: gr.update(visible=True), parts.charts: gr.update(visible=True)}
+        for chart, panel in zip(CHARTS, parts.panels, strict=True):
+            has = chart.has(quality)
+            updates[panel.column] = gr.update(visible=has)
+            if has:
+                options = chart.options(quality)
+                updates |= panel.filled(*chart.drawn(quality, options[-1] if options else ""))
+                updates |= {panel.pick: gr.update(choices=list(options), value=options[-1])} if chart.pick else {}
+        return updates

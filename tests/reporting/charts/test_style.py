@@ -1,0 +1,115 @@
+import itertools
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from quantlab.methods import PRECISIONS
+from quantlab.reporting.charts import style
+
+ROOT = Path(__file__).resolve().parents[3]
+BACKGROUNDS = ("#ffffff", "#0b0f19", "#27272a")
+NAMES = tuple(style._SCALE)
+FOUR_BITS = ("nf4", "fp4", "rtn-4", "gptq-4", "awq-4", "q4_k_m")
+TICKED_TOGETHER = ("fp32", "bf16", "int8", "nf4", "nf4-dq", "fp4")
+# Machado, Oliveira and Fernandes 2009, full severity, for linear RGB.
+SIGHT = {
+    "normal": np.eye(3),
+    "protanopia": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
+    "deuteranopia": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]],
+    "tritanopia": [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.303900]],
+}
+# Oklab, Björn Ottosson 2020.
+TO_LMS = [[0.4122214708, 0.5363325363, 0.0514459929], [0.2119034982, 0.6806995451, 0.1073969566],
+          [0.0883024619, 0.2817188376, 0.6299787005]]  # fmt: skip
+TO_LAB = [[0.2104542553, 0.7936177850, -0.0040720468], [1.9779984951, -2.4285922050, 0.4505937099],
+          [0.0259040371, 0.7827717662, -0.8086757660]]  # fmt: skip
+
+
+def seen(colour: str, sight: str) -> np.ndarray:
+    light = np.clip(np.array(SIGHT[sight]) @ style.linear(colour), 0, 1)
+    return np.array(TO_LAB) @ np.cbrt(np.array(TO_LMS) @ light)
+
+
+def nearest(names: tuple[str, ...], sight: str) -> float:
+    colours = [seen(style.colour(name), sight) for name in names]
+    return min(np.linalg.norm(a - b) for a, b in itertools.combinations(colours, 2))
+
+
+@pytest.mark.parametrize("sight", SIGHT)
+def test_colours_stay_apart_also_for_the_colour_blind(sight: str):
+    assert nearest(TICKED_TOGETHER, sight) >= 0.09
+    assert nearest(FOUR_BITS, sight) >= 0.04
+    assert nearest(NAMES, sight) >= 0.02
+
+
+def test_contrast_is_the_standards():
+    assert style.contrast("#ffffff", "#000000") == pytest.approx(21)
+    assert style.contrast("#777777", "#ffffff") == pytest.approx(4.48, abs=0.01)
+
+
+@given(st.one_of(st.sampled_from(NAMES), st.text(st.characters(exclude_categories=()))))
+def test_every_name_has_a_colour_that_shows_on_light_and_dark(name: str):
+    assert min(style.contrast(style.colour(name), background) for background in BACKGROUNDS) >= 3
+    assert style.look(name) == style.look(name)
+
+
+def test_grey_text_is_as_readable_on_light_as_on_dark():
+    assert min(style.contrast(style.GREY, background) for background in BACKGROUNDS) >= 3.7
+
+
+def test_no_two_precisions_share_a_symbol_or_its_character():
+    looks = [style.look(name) for name in NAMES]
+    assert len({it.symbol for it in looks}) == len({it.glyph for it in looks}) == len(NAMES)
+
+
+def test_every_precision_of_the_methods_has_a_place_of_its_own_or_tells_its_bits():
+    assert [name for name in PRECISIONS if name not in NAMES and not style._BITS.match(name)] == []
+
+
+def test_plotly_knows_every_symbol():
+    from plotly.validator_cache import ValidatorCache
+
+    known = ValidatorCache.get_validator("scatter.marker", "symbol").values
+    assert {style.look(name).symbol for name in (*NAMES, *map(str, range(60)))} <= set(known)
+
+
+def test_a_new_precision_lies_among_those_of_its_bits():
+    scale = ("fp32", "fp16", "bf16", "int8", "int8-plain", "rtn-8", "nf4", "nf4-dq", "fp4", "fp4-dq", "rtn-4", "rtn-3",
+             "rtn-2")  # fmt: skip
+
+    def place(name: str) -> int:
+        colours = [seen(style.colour(other), "normal") for other in scale]
+        return int(np.argmin([np.linalg.norm(seen(style.colour(name), "normal") - other) for other in colours]))
+
+    eight, four, two = place("fp8"), place("gptq-4-g32"), place("iq2_xs")
+    assert 2 <= eight <= 6 <= four <= 10 <= two
+    assert len({style.colour(name) for name in ("gptq-4", "gptq-4-g32", "gptq-4-g64", "awq-4-g32")}) == 4
+    assert style.look("gptq-4-g32").symbol not in {style.look(name).symbol for name in NAMES}
+
+
+def test_a_published_name_does_not_lend_its_numbers_as_bits():
+    names = ("TinyLlama-1.1B-GPTQ", "Qwen2.5-7B-Instruct-AWQ", "model-8x22b")
+    assert not any(map(style._BITS.match, names)) and style._BITS.match("gptq-4-g128")[1] == "4"
+
+
+def test_labels_are_no_markup():
+    assert "<img" not in style.label("<img src=x>") and "<b>" not in style.label("x", "<b>1</b>")
+
+
+def test_a_long_name_keeps_its_end():
+    long, other = (style.label(f"Qwen2.5-0.5B-Instruct-{method}") for method in ("GPTQ-Int4", "AWQ-Int4"))
+    assert "…" in long and long.endswith("TQ-Int4") and long != other and len(long) < 70
+
+
+def test_a_colour_and_a_number_are_had_without_plotly():
+    ask = """import sys
+from quantlab.reporting import text
+from quantlab.reporting.charts import difference_table, style
+print('plotly' in sys.modules)"""
+    done = subprocess.run([sys.executable, "-c", ask], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout == "False\n", done.stderr
