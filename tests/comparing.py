@@ -4,12 +4,12 @@ import threading
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
-from quantlab.checkpoints.load import bring
+from quantlab.checkpoints.load import load_variant
 from quantlab.records import Comparison, Model, Placement, Progress, Run, Settings, Variant
 from quantlab.records.events import Done, Event, Finished, Token
 from quantlab.runs import compare, estimates
 from quantlab.runtime.session import LoadedModel, Session
-from quantlab.runtime.variant_cache import Brought, VariantCache
+from quantlab.runtime.variant_cache import LoadResult, VariantCache
 
 PROMPT = "Once upon a time"
 
@@ -21,10 +21,10 @@ class Loader:
     instead: dict = field(default_factory=dict)
     loads: list[str] = field(default_factory=list)
 
-    def __call__(self, variant: Variant, progress: Progress) -> Brought:
+    def __call__(self, variant: Variant, progress: Progress) -> LoadResult:
         name = variant.precision.name
         self.loads.append(name)
-        return self.instead.get(name, bring)(variant, progress)
+        return self.instead.get(name, load_variant)(variant, progress)
 
     def cache(self) -> VariantCache:
         return VariantCache(self, estimates.estimated_bytes, lambda _device, _held: 10**12)
@@ -33,7 +33,7 @@ class Loader:
 def fails(error: Exception):
     """A loader that raises when half of its tensors are there."""
 
-    def load(_variant: Variant, progress: Progress) -> Brought:
+    def load(_variant: Variant, progress: Progress) -> LoadResult:
         progress(1, 2, "half of it")
         raise error
 
@@ -66,10 +66,10 @@ class _Failing:
 
 
 def fails_while_running(method: str, error: Exception, after: int = 0):
-    """A loader whose sessions raise at one of their calls of `feed` or `score`."""
+    """A loader whose sessions raise at one of their calls of `forward` or `score`."""
 
-    def load(variant: Variant, progress: Progress) -> Brought:
-        brought = bring(variant, progress)
+    def load(variant: Variant, progress: Progress) -> LoadResult:
+        brought = load_variant(variant, progress)
         return replace(brought, loaded=_Failing(brought.loaded, method, error, [after]))
 
     return load

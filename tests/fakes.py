@@ -31,7 +31,7 @@ from quantlab.records import (
 from quantlab.records.events import Done, Event, Finished, Loaded, Loading, Started, TimingAgain, Token
 from quantlab.ui.services import Quantize, Services
 from tests.examples import QUIET
-from tests.fake_offers import CHOICES, WEIGHTS, fake_offers, fake_published, precision, stored_bytes
+from tests.fake_estimates import CHOICES, WEIGHTS, fake_estimates, fake_published, precision, stored_bytes
 from tests.fake_quality import fake_quality
 
 ANSWER = (
@@ -91,7 +91,15 @@ def services(script: Script | None = None) -> Services:
         return fake_quality(model, precisions, text, settings, stop=stop, script=script)
 
     quantize = fake_quantize(script)
-    return Services(compare, fake_offers, lambda: CHOICES, fake_published, quantize, measure, lambda: script.no_tasks)
+    return Services(
+        compare,
+        fake_estimates,
+        lambda: CHOICES,
+        fake_published,
+        quantize,
+        measure,
+        lambda: script.no_tasks,
+    )
 
 
 def fake_compare(

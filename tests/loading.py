@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
-from quantlab.checkpoints.load import bring
+from quantlab.checkpoints.load import load_variant
 from quantlab.checkpoints.store import CheckpointStore
 from quantlab.methods import method_of, precision, variant_of
 from quantlab.records import Calibration, Model, Placement, Progress, Variant, silent
@@ -47,7 +47,7 @@ def load(
     wanted = variant(model, name, placement, calibration)
     if method_of(wanted.precision).kept:
         store().get(wanted, silent)
-    return bring(wanted, progress, store()).loaded
+    return load_variant(wanted, progress, store()).loaded
 
 
 @contextmanager

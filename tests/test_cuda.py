@@ -69,8 +69,8 @@ def test_after_a_drop_the_memory_is_exactly_what_it_was(llama, name):
     def once() -> None:
         loaded = load(llama, name, placement=CUDA)
         session = loaded.start()
-        session.feed([1, 40, 41])
-        session.feed([42])
+        session.forward([1, 40, 41])
+        session.forward([42])
         assert torch.cuda.memory_allocated() >= before + loaded.stored_bytes()
         loaded.close()
 

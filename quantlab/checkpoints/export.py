@@ -10,7 +10,7 @@ from uuid import uuid4
 
 from quantlab import models
 from quantlab.checkpoints.load import checkpoint_store, with_weights
-from quantlab.checkpoints.staging import written_aside
+from quantlab.checkpoints.staging import atomic_folder
 from quantlab.checkpoints.store import check_space, folder_bytes, write_manifest
 from quantlab.errors import BadInput, Unavailable
 from quantlab.methods import PRECISIONS, method_of, precision, variant_of
@@ -61,7 +61,7 @@ def quantize(
     def job(progress: Progress) -> Saved:
         work = checkpoint_store().work
         work.sweep()
-        with work.noted(aside), written_aside(aside, folder):
+        with work.register(aside), atomic_folder(aside, folder):
             found = models.resolve_main(model, app_settings(), progress)
             _refuse(chosen, method_of(chosen).refuses(chosen, models.checkpoint(found), where.device))
             variant = variant_of(found, chosen, where, calibration or Calibration())

@@ -4,7 +4,7 @@ from dataclasses import replace
 from functools import cache
 
 from quantlab import models
-from quantlab.checkpoints.store import CheckpointStore, Kept
+from quantlab.checkpoints.store import CachedCheckpoint, CheckpointStore
 from quantlab.errors import ModelError, Unavailable
 from quantlab.methods import method_of
 from quantlab.methods.dequantized import DEQUANTIZED
@@ -12,7 +12,7 @@ from quantlab.methods.dequantized import PRECISION as DEQUANTIZED_PRECISION
 from quantlab.methods.gguf import NAME as GGUF_NAME
 from quantlab.methods.promise import promised
 from quantlab.records import LoadOrigin, Model, Progress, Variant
-from quantlab.runtime.variant_cache import Brought
+from quantlab.runtime.variant_cache import LoadResult
 from quantlab.settings import app_settings
 
 
@@ -23,7 +23,7 @@ def checkpoint_store() -> CheckpointStore:
     return CheckpointStore(app.cache_folder.expanduser().absolute(), app.cache_bytes)
 
 
-def bring(variant: Variant, progress: Progress, store: CheckpointStore | None = None) -> Brought:
+def load_variant(variant: Variant, progress: Progress, store: CheckpointStore | None = None) -> LoadResult:
     """Load a variant, quantizing it first where that is done once and kept. Raises what its method raises.
 
     Raises ModelError too where the model's files change before they are read to the end.
@@ -71,7 +71,7 @@ def _needs_weights(variant: Variant) -> bool:
     return not method_of(variant.precision).reads_gguf or variant.calibration is not None
 
 
-def _load(variant: Variant, model: Model, origin: LoadOrigin, progress: Progress) -> Brought:
+def _load(variant: Variant, model: Model, origin: LoadOrigin, progress: Progress) -> LoadResult:
     """Load `model`, and hold what is there against what was promised. Raises ModelError where it cannot be measured."""
     method = method_of(variant.precision)
     loaded = method.load(model, variant.precision, variant.placement, progress)
@@ -82,10 +82,10 @@ def _load(variant: Variant, model: Model, origin: LoadOrigin, progress: Progress
         loaded.close()
         raise
     loaded.facts = replace(loaded.facts, notes=loaded.facts.notes + notes)
-    return Brought(loaded, origin, stored=stored)
+    return LoadResult(loaded, origin, stored=stored)
 
 
-def kept_model(model: Model, kept: Kept) -> Model:
+def kept_model(model: Model, kept: CachedCheckpoint) -> Model:
     """The checkpoint on disk as a model, under the name of the one that it was made of."""
     gguf = kept.folder / GGUF_NAME
     return replace(model, folder=kept.folder, gguf=gguf if gguf.is_file() else None)

@@ -20,7 +20,7 @@ from quantlab.runtime.worker import disk_error
 
 
 @dataclass(frozen=True)
-class Workplace:
+class StagingArea:
     """The locks below `root`, what is written aside there, and notes of what is written aside elsewhere."""
 
     root: Path
@@ -47,7 +47,7 @@ class Workplace:
             yield free
 
     @contextmanager
-    def noted(self, aside: Path) -> Iterator[None]:
+    def register(self, aside: Path) -> Iterator[None]:
         """Have `aside`, which lies elsewhere, removed by a later `sweep` should this process be killed in the block."""
         note = self._elsewhere / aside.name.rpartition(".")[2]
         lock = _lock_of(note)
@@ -90,7 +90,7 @@ class Workplace:
 
 
 @contextmanager
-def written_aside(aside: Path, folder: Path) -> Iterator[Path]:
+def atomic_folder(aside: Path, folder: Path) -> Iterator[Path]:
     """A new folder to write into, which becomes `folder` when the block ends well and vanishes when it does not.
 
     Raises BadInput where it cannot be created or `folder` is taken, Unavailable where the disk is full, ModelError

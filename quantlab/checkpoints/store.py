@@ -20,7 +20,7 @@ from pathlib import Path
 from filelock import Timeout
 
 from quantlab import models
-from quantlab.checkpoints.staging import Workplace, written_aside
+from quantlab.checkpoints.staging import StagingArea, atomic_folder
 from quantlab.errors import Unavailable
 from quantlab.methods import method_of
 from quantlab.records import Progress, Variant, units
@@ -33,7 +33,7 @@ _POLL_S = 0.1
 
 
 @dataclass(frozen=True)
-class Kept:
+class CachedCheckpoint:
     """A whole checkpoint on disk. `built_now`: this call made it. `build_s`: how long that took, then or now."""
 
     folder: Path
@@ -62,11 +62,11 @@ class CheckpointStore:
     limit: int
 
     @property
-    def work(self) -> Workplace:
+    def work(self) -> StagingArea:
         """Where builds are written aside; its `sweep` removes what killed ones left."""
-        return Workplace(self.root)
+        return StagingArea(self.root)
 
-    def get(self, variant: Variant, progress: Progress) -> Kept:
+    def get(self, variant: Variant, progress: Progress) -> CachedCheckpoint:
         """The checkpoint of a variant, built if it is not there. `variant.placement` is resolved.
 
         Raises Unavailable where the disk is full or cannot be written, and what the method's `build` raises.
@@ -85,16 +85,16 @@ class CheckpointStore:
         self._shrink(keep=name)
         return kept
 
-    def _build(self, variant: Variant, folder: Path, progress: Progress) -> Kept:
+    def _build(self, variant: Variant, folder: Path, progress: Progress) -> CachedCheckpoint:
         self.work.sweep(mine=folder.name)
         begun = time.perf_counter()
-        with written_aside(self.work.aside(folder.name), folder) as aside:
+        with atomic_folder(self.work.aside(folder.name), folder) as aside:
             check_space(variant, aside)
             method_of(variant.precision).build(variant, aside, progress)
             build_s = time.perf_counter() - begun
             models.check_unchanged(variant.model)  # else it would be found under the name of what was there before
             write_manifest(variant, aside, build_s)
-        return Kept(folder, build_s, built_now=True)
+        return CachedCheckpoint(folder, build_s, built_now=True)
 
     @contextmanager
     def _lock(self, name: str, progress: Progress) -> Iterator[None]:
@@ -190,9 +190,9 @@ def _read(folder: Path) -> dict | None:
         return None
 
 
-def _used(folder: Path, manifest: dict) -> Kept:
+def _used(folder: Path, manifest: dict) -> CachedCheckpoint:
     os.utime(folder / MANIFEST)
-    return Kept(folder, manifest["build_s"], built_now=False)
+    return CachedCheckpoint(folder, manifest["build_s"], built_now=False)
 
 
 def identity(variant: Variant) -> dict:

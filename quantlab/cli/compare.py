@@ -84,10 +84,10 @@ def run(args: argparse.Namespace) -> int:
     from quantlab.cli import render  # here, because torch comes with these
     from quantlab.cli.history import opened
     from quantlab.export import to_json
-    from quantlab.runs.recorded import kept_compare
+    from quantlab.runs.recorded import recorded_compare
 
     stop = threading.Event()
-    events = kept_compare(opened(), args.model, names, prompt, settings, stop=stop, fresh=args.fresh)
+    events = recorded_compare(opened(), args.model, names, prompt, settings, stop=stop, fresh=args.fresh)
     with closing(events):
         done = render.follow(events, stop)
     if args.json == "-":

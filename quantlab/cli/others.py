@@ -75,10 +75,10 @@ def cache(args: argparse.Namespace) -> int:
 def precisions(args: argparse.Namespace) -> int:
     from quantlab import models
     from quantlab.cli import render
-    from quantlab.runs.estimates import offers
+    from quantlab.runs.estimates import estimates
     from quantlab.settings import app_settings
 
-    render.show_offers(offers(models.peek_main(args.model, app_settings()), placement(args)))
+    render.show_estimates(estimates(models.peek_main(args.model, app_settings()), placement(args)))
     return 0
 
 

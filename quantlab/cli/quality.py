@@ -83,10 +83,10 @@ def run(args: argparse.Namespace) -> int:
     from quantlab.export import to_json
     from quantlab.reporting.advice.card import card
     from quantlab.reporting.advice.sources import context
-    from quantlab.runs.recorded import kept_quality
+    from quantlab.runs.recorded import recorded_quality
 
     stop, seconds = threading.Event(), {}
-    with closing(kept_quality(opened(), args.model, names, read, settings, stop=stop)) as events:
+    with closing(recorded_quality(opened(), args.model, names, read, settings, stop=stop)) as events:
         quality = render.follow_quality(gate.clocked(events, seconds), stop)
     memory = None if args.memory is None else round(args.memory * 1e6)
     if "-" not in (args.json, args.card):

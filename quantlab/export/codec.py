@@ -67,7 +67,7 @@ def parts(record: Any, renamed: Mapping[str, str] = {}, leave: Collection[str] =
 def obj(value: Any, where: str, allowed: Collection[str] | None = None) -> Mapping[str, Any]:
     """`value` as an object with no other keys than `allowed` (None: any). Raises BadInput."""
     if not isinstance(value, dict):
-        raise wrong(where, f"an object is needed, not {_told(value)}")
+        raise wrong(where, f"an object is needed, not {_describe(value)}")
     for key in value if allowed is not None else ():
         if key not in allowed:
             raise wrong(_below(where, _short(key)), "there is no such field")
@@ -109,7 +109,7 @@ def read(kind: Any, value: Any, where: str) -> Any:
         return _read_tuple(get_args(kind), value, where)
     if origin is Literal:
         if value not in get_args(kind) or not isinstance(value, str):
-            raise wrong(where, f"{' or '.join(get_args(kind))} is needed, not {_told(value)}")
+            raise wrong(where, f"{' or '.join(get_args(kind))} is needed, not {_describe(value)}")
         return value
     if isinstance(origin, type) and issubclass(origin, Mapping):
         inner = get_args(kind)[1]
@@ -127,7 +127,7 @@ def _read_union(kinds: tuple[Any, ...], value: Any, where: str) -> Any:
 
 def _read_tuple(kinds: tuple[Any, ...], value: Any, where: str) -> tuple:
     if not isinstance(value, list):
-        raise wrong(where, f"a list is needed, not {_told(value)}")
+        raise wrong(where, f"a list is needed, not {_describe(value)}")
     if kinds[-1] is Ellipsis:
         return tuple(read(kinds[0], item, f"{where}[{i}]") for i, item in enumerate(value))
     if len(value) != len(kinds):
@@ -143,9 +143,9 @@ def _read_plain(kind: type, value: Any, where: str) -> Any:
     if kind is Path:
         return Path(last_name(read(str, value, where)))
     if type(value) is not kind:  # a bool is an int, and is none here
-        raise wrong(where, f"{'a whole number' if kind is int else _KINDS[kind]} is needed, not {_told(value)}")
+        raise wrong(where, f"{'a whole number' if kind is int else _KINDS[kind]} is needed, not {_describe(value)}")
     if kind is int and not 0 <= value < 2**63:  # bytes, counts, ids and seeds, none of which is less or more
-        raise wrong(where, f"a whole number from 0 up is needed, not {_told(value)}")
+        raise wrong(where, f"a whole number from 0 up is needed, not {_describe(value)}")
     return whole(value) if kind is str else value
 
 
@@ -153,7 +153,7 @@ def _read_float(value: Any, where: str) -> float:
     if value is None:
         return math.nan
     if type(value) not in (int, float):
-        raise wrong(where, f"a number is needed, not {_told(value)}")
+        raise wrong(where, f"a number is needed, not {_describe(value)}")
     try:
         number = float(value)
     except OverflowError:
@@ -167,7 +167,7 @@ def _in_range(number: float, marks: tuple[Interval, ...], where: str) -> float:
     """A number that one of `records.ranges` allows, but for what rounding makes. NaN is none, and goes through."""
     for mark in marks:
         if number < mark.ge - _ROUNDING or number > mark.le + _ROUNDING:
-            raise wrong(where, f"a number from {mark.ge:g} to {mark.le:g} is needed, not {_told(number)}")
+            raise wrong(where, f"a number from {mark.ge:g} to {mark.le:g} is needed, not {_describe(number)}")
     return number
 
 
@@ -176,7 +176,7 @@ def _read_time(value: Any, where: str) -> datetime:
         found = datetime.fromisoformat(read(str, value, where))
         found.utctimetuple()  # a time zone may lead out of the years that there are
     except (ValueError, OverflowError):
-        raise wrong(where, f"a date and time is needed, not {_told(value)}") from None
+        raise wrong(where, f"a date and time is needed, not {_describe(value)}") from None
     if found.tzinfo is None:
         raise wrong(where, "the time lacks its time zone")
     return found
@@ -213,7 +213,7 @@ def _below(where: str, key: str) -> str:
     return f"{where}.{key}" if where else key
 
 
-def _told(value: Any) -> str:
+def _describe(value: Any) -> str:
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     if isinstance(value, str | int | float):

@@ -41,7 +41,7 @@ class Database:
     def __init__(self, file: Path) -> None:
         self.file = file
         self._set_aside_once = threading.Lock()
-        with self._told():
+        with self._translate_errors():
             file.parent.mkdir(parents=True, exist_ok=True)
 
     @contextmanager
@@ -51,7 +51,7 @@ class Database:
         Raises Unavailable where the file cannot be used, BadInput where it is newer than this quantlab or another
         program's. Damage is told once, as Unavailable, after the file was set aside; the next call begins a new one.
         """
-        with self._told():
+        with self._translate_errors():
             connection = sqlite3.connect(self.file, timeout=_BUSY_S, isolation_level=None)
             try:
                 connection.row_factory = sqlite3.Row
@@ -78,7 +78,7 @@ class Database:
                     connection.execute("ROLLBACK")
 
     @contextmanager
-    def _told(self) -> Iterator[None]:
+    def _translate_errors(self) -> Iterator[None]:
         """Errors of the file or the disk as ours. A wrong statement is a defect and stays loud."""
         try:
             yield

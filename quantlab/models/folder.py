@@ -13,7 +13,7 @@ from typing import Any
 
 from quantlab.errors import ModelError
 from quantlab.models.architecture import not_causal
-from quantlab.models.layouts import as_told, quantization, stored_as
+from quantlab.models.layouts import corrected, quantization, stored_as
 from quantlab.models.plausible import wrong, wrong_type
 from quantlab.records import Checkpoint, TensorInfo
 
@@ -105,7 +105,7 @@ def checkpoint(config: dict[str, Any], tensors: dict[str, TensorInfo]) -> Checkp
     """What config.json and the headers of the weights tell. Raises ModelError where they contradict each other."""
     _check_sizes(config, tensors, "the model")
     nbytes = sum(math.prod(it.shape) * DTYPE_BITS[it.dtype] // 8 for it in tensors.values())
-    return Checkpoint(as_told(config, tensors), tensors, nbytes, stored_as(config, tensors))
+    return Checkpoint(corrected(config, tensors), tensors, nbytes, stored_as(config, tensors))
 
 
 def has_safetensors(names: Iterable[str]) -> bool:

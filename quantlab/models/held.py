@@ -5,7 +5,7 @@ from typing import Any
 
 from quantlab.models.folder import read_config, read_tensors
 from quantlab.models.heads import may_be_tied, with_its_own_head
-from quantlab.models.layouts import as_told, quantization
+from quantlab.models.layouts import corrected, quantization
 
 
 def held_config(folder: Path, name: str) -> dict[str, Any]:
@@ -15,4 +15,4 @@ def held_config(folder: Path, name: str) -> dict[str, Any]:
     """
     found = read_config(folder, name)
     tensors = read_tensors(folder, name) if may_be_tied(found) or quantization(found) else {}
-    return as_told(with_its_own_head(found, folder, tensors), tensors)
+    return corrected(with_its_own_head(found, folder, tensors), tensors)

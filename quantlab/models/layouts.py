@@ -73,7 +73,7 @@ def stored_as(config: Mapping[str, Any], tensors: Mapping[str, TensorInfo]) -> s
 
     Raises ModelError where config.json and the tensors contradict each other, or codes have no scales.
     """
-    told, named = told_by_tensors(tensors), named_by(config)
+    told, named = stored_as_by_tensors(tensors), named_by(config)
     if told is None:
         coded = next((name for name, info in tensors.items() if _is_coded(name, info)), None)
         if coded is not None and named is None and tensors[coded].dtype in _CODES:
@@ -92,7 +92,7 @@ def stored_as(config: Mapping[str, Any], tensors: Mapping[str, TensorInfo]) -> s
     return told if named == "quantization_config" else named
 
 
-def as_told(config: dict[str, Any], tensors: Mapping[str, TensorInfo]) -> dict[str, Any]:
+def corrected(config: dict[str, Any], tensors: Mapping[str, TensorInfo]) -> dict[str, Any]:
     """The configuration with settings for quantized weights only where there are such, and for those that are.
 
     A folder of original weights beside the settings of what was once made of it is read as original weights. Layers
@@ -150,7 +150,7 @@ def packed_bits(layer: str, tensors: Mapping[str, TensorInfo]) -> Packed | None:
     return Packed(bits, -(-inputs // groups), groups == 1)
 
 
-def told_by_tensors(tensors: Mapping[str, TensorInfo]) -> str | None:
+def stored_as_by_tensors(tensors: Mapping[str, TensorInfo]) -> str | None:
     """The name of the way of storing; None where all looks like original weights."""
     for name, endings in _ENDINGS:
         if any(tensor.endswith(endings) for tensor in tensors):

@@ -113,7 +113,7 @@ def _guarded(tokenizer: "PreTrainedTokenizerBase", name: str) -> "PreTrainedToke
     patterns = "Regex" in str(json.loads(tokenizer.backend_tokenizer.to_str()).get("decoder"))
 
     @contextmanager
-    def told(doing: str, holding: bool) -> Iterator[None]:
+    def translate_errors(doing: str, holding: bool) -> Iterator[None]:
         try:
             with panics_unheard(holding):
                 yield
@@ -128,12 +128,12 @@ def _guarded(tokenizer: "PreTrainedTokenizerBase", name: str) -> "PreTrainedToke
             ) from None
 
     def _encode_plus(self, *args, **kwargs):
-        with told("read this text", True):
+        with translate_errors("read this text", True):
             return kind._encode_plus(self, *args, **kwargs)
 
     def _decode(self, *args, **kwargs):
         # In the loop that makes an answer, so nothing is held back without need.
-        with told("write these tokens", patterns):
+        with translate_errors("write these tokens", patterns):
             return kind._decode(self, *args, **kwargs)
 
     # Under the same name: it is written beside a tokenizer that is saved.

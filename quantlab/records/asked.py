@@ -149,7 +149,7 @@ class Checkpoint:
 
 
 @dataclass(frozen=True)
-class Offer:
+class Estimate:
     """A precision as offered before anything loads. `unavailable` says why it cannot run here, else None.
 
     `estimated_bytes` is the planner's `stored_bytes`; `fits` compares it with `free_bytes`, those of all devices that

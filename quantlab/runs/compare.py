@@ -16,8 +16,8 @@ from quantlab.measure.machine import machine, versions
 from quantlab.models.tokenizer import token_texts
 from quantlab.records import Comparison, Model, Run, Settings
 from quantlab.records.events import Done, Event, Finished, Loaded, ReferenceMoved, Started, TimingAgain
-from quantlab.runs.generate import Answer, Ready, answer, text_of, texts_of
-from quantlab.runs.loading import Readying, entered, telling, variant_cache
+from quantlab.runs.generate import Generation, Ready, generate, text_of, texts_of
+from quantlab.runs.loading import VariantLoader, column_errors, find_entrants, variant_cache
 from quantlab.runs.plan import Entrant, Plan, moved, plan
 from quantlab.runs.repeats import COLUMN_S, TOGETHER_S, Again, again, with_speeds
 from quantlab.runtime.variant_cache import VariantCache
@@ -54,12 +54,12 @@ def compare(
     """
     stop = stop or threading.Event()
     settings = settings or Settings()
-    found, entrants = yield from entered(model, precisions_asked, stop)
+    found, entrants = yield from find_entrants(model, precisions_asked, stop)
     planned = plan(found, entrants, prompt, settings, app_settings(), stop)
     if replay is not None and (earlier := replay(planned)) is not None:
         yield from _replayed(earlier)
         return
-    job = _Job(planned, stop, Readying(planned, stop, variants or variant_cache()), known or {})
+    job = _Job(planned, stop, VariantLoader(planned, stop, variants or variant_cache()), known or {})
     yield from job.run()
 
 
@@ -79,25 +79,25 @@ class _Job:
 
     plan: Plan
     stop: threading.Event
-    readying: Readying
+    readying: VariantLoader
     known: Mapping[str, Run] = field(default_factory=dict)
     runs: dict[str, Run] = field(default_factory=dict)
-    reference_answer: Answer | None = None
+    reference_answer: Generation | None = None
     reference_scores: "torch.Tensor | None" = None
     not_finite: set[str] = field(default_factory=set)
 
     def run(self) -> Iterator[Event]:
-        plan, question, started = self.plan, self.plan.question, datetime.now(UTC)
-        tokens = token_texts(question.tokenizer, question.prompt_ids)
+        plan, prompt_input, started = self.plan, self.plan.prompt_input, datetime.now(UTC)
+        tokens = token_texts(prompt_input.tokenizer, prompt_input.prompt_ids)
         names = tuple(entrant.name for entrant in plan.order)
-        yield Started(names, plan.reference.name, question.prompt_ids, tokens, plan.model)
+        yield Started(names, plan.reference.name, prompt_input.prompt_ids, tokens, plan.model)
         stages = self._race() if plan.settings.race else self._one_by_one()
         yield from stages
         yield Done(
             Comparison(
                 model=plan.model,
                 prompt=plan.prompt,
-                prompt_token_ids=question.prompt_ids,
+                prompt_token_ids=prompt_input.prompt_ids,
                 prompt_tokens=tokens,
                 reference=self.plan.reference.name,
                 settings=plan.settings,
@@ -117,9 +117,9 @@ class _Job:
                 continue
             with ExitStack() as leases:
                 try:
-                    with telling(entrant.name):
+                    with column_errors(entrant.name):
                         ready = yield from self.readying.ready(entrant, leases)
-                        got = yield from answer(ready, self.plan.question, self._device, self.stop)
+                        got = yield from generate(ready, self.plan.prompt_input, self._device, self.stop)
                         run = yield from self._timed_again(ready, got, self._run_of(ready, got))
                         run = self._checked(ready, run)
                 except QuantlabError as error:
@@ -160,7 +160,7 @@ class _Job:
             ready: list[Ready] = []
             for entrant in self.plan.order:
                 try:
-                    with telling(entrant.name):
+                    with column_errors(entrant.name):
                         ready.append((yield from self.readying.ready(entrant, leases)))
                 except QuantlabError as error:
                     yield from self._finish(_failed(entrant, error))
@@ -168,7 +168,7 @@ class _Job:
             while ready:
                 one = ready.pop(0)
                 try:
-                    with telling(one.precision):
+                    with column_errors(one.precision):
                         outcome = answers[one.precision]
                         if isinstance(outcome, BaseException):
                             raise outcome
@@ -180,13 +180,13 @@ class _Job:
                     yield from self._move_on(run)
                     ready.sort(key=lambda it: it.precision != self.plan.reference.name)
 
-    def _answer_together(self, ready: list[Ready]) -> Generator[Event, None, dict[str, Answer | BaseException]]:
+    def _answer_together(self, ready: list[Ready]) -> Generator[Event, None, dict[str, Generation | BaseException]]:
         told: queue.Queue = queue.Queue()
-        done: dict[str, Answer | BaseException] = {}
+        done: dict[str, Generation | BaseException] = {}
 
         def work(one: Ready) -> None:
             try:
-                events = answer(one, self.plan.question, self._device, self.stop)
+                events = generate(one, self.plan.prompt_input, self._device, self.stop)
                 while True:
                     told.put(next(events))
             except StopIteration as end:
@@ -219,9 +219,9 @@ class _Job:
     def _device(self) -> str:
         return self.readying.device
 
-    def _run_of(self, ready: Ready, got: Answer) -> Run:
+    def _run_of(self, ready: Ready, got: Generation) -> Run:
         """The run with its figures; the reference's answer is read by this variant too (teacher-forced)."""
-        tokenizer = self.plan.question.tokenizer
+        tokenizer = self.plan.prompt_input.tokenizer
         is_reference = ready.precision == self.plan.reference.name
         parted, differences = None, ()
         if is_reference:
@@ -253,15 +253,15 @@ class _Job:
             stopped=got.stopped,
         )
 
-    def _timed_again(self, ready: Ready, got: Answer, run: Run) -> Generator[TimingAgain, None, Run]:
+    def _timed_again(self, ready: Ready, got: Generation, run: Run) -> Generator[TimingAgain, None, Run]:
         """The run with its speed over several answers. The answer is there: neither Stop nor an error costs it."""
         if got.timing is None or got.stopped or self.stop.is_set():
             return with_speeds(run, got)
         seconds = min(COLUMN_S, TOGETHER_S / len(self.plan.order))
-        steps = again(ready, self.plan.question, self._device, self.stop, got.timing, seconds)
+        steps = again(ready, self.plan.prompt_input, self._device, self.stop, got.timing, seconds)
         try:
-            with telling(ready.precision):
-                repeated = yield from _told(ready.precision, steps)
+            with column_errors(ready.precision):
+                repeated = yield from _as_events(ready.precision, steps)
         except QuantlabError:
             repeated = Again()
         return with_speeds(run, got, repeated)
@@ -277,8 +277,8 @@ class _Job:
             raise
         return run
 
-    def _scores(self, ready: Ready, theirs: Answer) -> "torch.Tensor":
-        prompt = self.plan.question.prompt_ids
+    def _scores(self, ready: Ready, theirs: Generation) -> "torch.Tensor":
+        prompt = self.plan.prompt_input.prompt_ids
         session = ready.loaded.start(len(prompt) + len(theirs.token_ids))
         return score_answer(session, prompt, theirs.token_ids, ready.loaded.vocabulary_size)
 
@@ -290,7 +290,7 @@ class _Job:
         yield Finished(run)
 
 
-def _told(precision: str, steps: Generator[int, None, Again]) -> Generator[TimingAgain, None, Again]:
+def _as_events(precision: str, steps: Generator[int, None, Again]) -> Generator[TimingAgain, None, Again]:
     """The repeats as events."""
     with closing(steps):
         while True:

@@ -11,7 +11,7 @@ from quantlab.errors import ModelError
 from quantlab.methods import METHODS, method_of
 from quantlab.methods.published import check_there, precision_of, read
 from quantlab.models.folder import DTYPE_BITS
-from quantlab.records import Checkpoint, Offer, Placement, Precision, Variant
+from quantlab.records import Checkpoint, Estimate, Placement, Precision, Variant
 from quantlab.runtime import hardware
 from quantlab.runtime import placement as placements
 from quantlab.runtime.placement import canonical, devices_of
@@ -22,29 +22,29 @@ from quantlab.settings import AppSettings, app_settings
 BUDGET_SHARE = 0.8
 
 
-def offers(checkpoint: Checkpoint, placement: Placement) -> tuple[Offer, ...]:
+def estimates(checkpoint: Checkpoint, placement: Placement) -> tuple[Estimate, ...]:
     """Every precision with its estimated memory for a checkpoint and, where it cannot be had here, why.
 
     Raises BadInput for a placement that does not exist.
     """
     importlib.invalidate_caches()  # a package that was installed while this process runs counts
     placement = placements.resolve(placement)
-    return tuple(offer(chosen, checkpoint, placement) for method in METHODS.values() for chosen in method.precisions)
+    return tuple(estimate(chosen, checkpoint, placement) for method in METHODS.values() for chosen in method.precisions)
 
 
-def offer(chosen: Precision, checkpoint: Checkpoint, placement: Placement) -> Offer:
-    """One precision as `offers` gives it. `placement` is resolved."""
+def estimate(chosen: Precision, checkpoint: Checkpoint, placement: Placement) -> Estimate:
+    """One precision as `estimates` gives it. `placement` is resolved."""
     method = method_of(chosen)
     reason = method.unavailable(placement.device) or method.refuses(chosen, checkpoint, placement.device)
     planned = None if checkpoint.stored_as and reason else method.estimate(chosen, placement, checkpoint)
     rooms = {device: budget(device) for device in _devices(chosen, placement, checkpoint)}
     needed = () if planned is None or len(rooms) == 1 else _needed(chosen, placement, checkpoint, planned)
     crowded = next((it.devices[0] for it in needed if len(it.devices) == 1 and it.nbytes > rooms[it.devices[0]]), "")
-    return Offer(chosen, reason, planned, sum(rooms.values()), method.title, crowded)
+    return Estimate(chosen, reason, planned, sum(rooms.values()), method.title, crowded)
 
 
-def offer_published(spec: str, placement: Placement, app: AppSettings) -> Offer:
-    """A published checkpoint as `offers` gives a precision, under the short label of its column.
+def estimate_published(spec: str, placement: Placement, app: AppSettings) -> Estimate:
+    """A published checkpoint as `estimates` gives a precision, under the short label of its column.
 
     Its weights are not downloaded. Raises BadInput or ModelError.
     """
@@ -52,7 +52,7 @@ def offer_published(spec: str, placement: Placement, app: AppSettings) -> Offer:
     check_there(published, app)
     checkpoint = models.peek(published.name, app, published.pick)
     chosen = precision_of(published, published.label, checkpoint)
-    return offer(chosen, checkpoint, placements.resolve(placement))
+    return estimate(chosen, checkpoint, placements.resolve(placement))
 
 
 def budget(device: str, held: int = 0) -> int:

@@ -31,7 +31,7 @@ PROBE = ' The year 2024, 3.14 and 100 %:\n\tit\'s über-naïve — "Größe" 東
 
 
 @dataclass(frozen=True)
-class Question:
+class PromptInput:
     """What every variant is asked: the same token ids, tokenizer, end-of-text ids and settings."""
 
     prompt_ids: tuple[int, ...]
@@ -60,7 +60,7 @@ class Ready:
 
 
 @dataclass(frozen=True)
-class Answer:
+class Generation:
     """Everything the decode loop gave. `computed_ids` go on past end-of-text, `token_ids` end with it.
 
     `cpu` is the processor meanwhile.
@@ -79,14 +79,14 @@ class Answer:
     cpu: CpuUse
 
 
-def make_ready(precision: str, lease: Lease, question: Question, notes: tuple[str, ...] = ()) -> Ready:
+def warm_up(precision: str, lease: Lease, prompt_input: PromptInput, notes: tuple[str, ...] = ()) -> Ready:
     """One pass over the prompt and up to two tokens that count for nothing: kernels repack and caches fill."""
-    session = lease.loaded.start(question.capacity)
+    session = lease.loaded.start(prompt_input.capacity)
     begun = time.perf_counter()
-    token = int(session.feed(question.prompt_ids).argmax())
+    token = int(session.forward(prompt_input.prompt_ids).argmax())
     warmup_ttft_s = time.perf_counter() - begun
-    for _ in range(min(2, question.settings.max_new_tokens - 1)):
-        token = int(session.feed([token]).argmax())
+    for _ in range(min(2, prompt_input.settings.max_new_tokens - 1)):
+        token = int(session.forward([token]).argmax())
     stored, facts = lease.stored, lease.loaded.facts
     now = lease.loaded.storage()
     load = Load(
@@ -117,13 +117,13 @@ def _repacking_note(stored: int, running: int) -> tuple[str, ...]:
     return (f"the kernel changed what it keeps at the first product: {stored:,} bytes became {running:,}",)
 
 
-def check_tokenizer(model: Model, question: Question, loaded: LoadedModel | None = None) -> None:
+def check_tokenizer(model: Model, prompt_input: PromptInput, loaded: LoadedModel | None = None) -> None:
     """Raises ModelError where the ids of another model, `loaded` or only on disk, stand for other texts.
 
     Both tokenizers read the prompt and a text of many kinds of characters.
     """
-    text = question.tokenizer.decode(question.prompt_ids) + PROBE
-    ours = tuple(question.tokenizer.encode(text, add_special_tokens=False))
+    text = prompt_input.tokenizer.decode(prompt_input.prompt_ids) + PROBE
+    ours = tuple(prompt_input.tokenizer.encode(text, add_special_tokens=False))
     theirs = None if loaded is None else loaded.tokenize(text)
     if theirs is None:
         theirs = tuple(load_tokenizer(model).encode(text, add_special_tokens=False))
@@ -136,16 +136,18 @@ def check_tokenizer(model: Model, question: Question, loaded: LoadedModel | None
         )
 
 
-def tokenizer_notes(model: Model, loaded: LoadedModel, question: Question) -> tuple[str, ...]:
+def tokenizer_notes(model: Model, loaded: LoadedModel, prompt_input: PromptInput) -> tuple[str, ...]:
     """What is worth a note: ids that are only reserved (a padded vocabulary). Raises as `check_tokenizer`."""
-    check_tokenizer(model, question, loaded)
-    size = len(question.tokenizer)
+    check_tokenizer(model, prompt_input, loaded)
+    size = len(prompt_input.tokenizer)
     if loaded.vocabulary_size == size:
         return ()
     return (f"its vocabulary has {loaded.vocabulary_size:,} entries, the tokenizer {size:,}: the rest is unused",)
 
 
-def answer(ready: Ready, question: Question, device: str, stop: threading.Event) -> Generator[Token, None, Answer]:
+def generate(
+    ready: Ready, prompt_input: PromptInput, device: str, stop: threading.Event
+) -> Generator[Token, None, Generation]:
     """Let the variant answer. Yields a `Token` each; returns the answer, partial where `stop` was set."""
     from quantlab.runtime.torch_session import synchronize
 
@@ -157,23 +159,25 @@ def answer(ready: Ready, question: Question, device: str, stop: threading.Event)
     elsewhere = ready.devices if ready.devices.keys() != {device} else None
     with PeakMemory(device, ready.load.running_bytes, elsewhere, by_torch) as peak:
         # Inside: a back end that reserves its keys and values does so here.
-        session = ready.loaded.start(question.capacity)
-        steps = decode(session, question.prompt_ids, question.settings.max_new_tokens, sampler(question.settings))
+        session = ready.loaded.start(prompt_input.capacity)
+        steps = decode(
+            session, prompt_input.prompt_ids, prompt_input.settings.max_new_tokens, sampler(prompt_input.settings)
+        )
         clock = CpuClock(computing(device))
         for step in watch.watch(steps):
             ids.append(step.token_id)
             tops.append(top_tokens(step.logits, step.token_id))
             bad += nonfinite(step.logits)
             if end is None:
-                text = question.tokenizer.decode(ids, skip_special_tokens=True)
-                end = len(ids) if step.token_id in question.eos_ids else None
+                text = prompt_input.tokenizer.decode(ids, skip_special_tokens=True)
+                end = len(ids) if step.token_id in prompt_input.eos_ids else None
             yield Token(ready.precision, len(ids) - 1, step.token_id, text)
             if stop.is_set():
                 break
         used, result = clock.use(), peak.result()
-    timing = watch.timing(len(question.prompt_ids), ready.warmup_ttft_s) if ids else None
+    timing = watch.timing(len(prompt_input.prompt_ids), ready.warmup_ttft_s) if ids else None
     kv_bytes = session.kv_cache_bytes()
-    return Answer(
+    return Generation(
         computed_ids=tuple(ids),
         token_ids=tuple(ids[:end]),
         text=text,
@@ -183,7 +187,7 @@ def answer(ready: Ready, question: Question, device: str, stop: threading.Event)
         kv_cache_bytes=kv_bytes,
         bandwidth_share=_bandwidth_share(ready.load, timing, kv_bytes, device),
         nonfinite=bad,
-        stopped=len(ids) < question.settings.max_new_tokens,
+        stopped=len(ids) < prompt_input.settings.max_new_tokens,
         cpu=used,
     )
 

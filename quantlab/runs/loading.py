@@ -8,25 +8,25 @@ from dataclasses import dataclass
 from functools import cache
 
 from quantlab import models
-from quantlab.checkpoints.load import bring
+from quantlab.checkpoints.load import load_variant
 from quantlab.errors import BadInput, Broken, QuantlabError, Stopped, Unavailable, is_exit
 from quantlab.methods import method_of, precisions
 from quantlab.methods.published import is_published, labels
 from quantlab.records import Model, Progress
 from quantlab.records.events import Loaded, Loading
 from quantlab.runs import estimates
-from quantlab.runs.generate import Ready, make_ready, tokenizer_notes
+from quantlab.runs.generate import Ready, tokenizer_notes, warm_up
 from quantlab.runs.plan import Entrant, Plan, enter, refusal
 from quantlab.runtime.background import in_background
 from quantlab.runtime.session import LoadedModel
-from quantlab.runtime.torch_session import telling_out_of_memory
+from quantlab.runtime.torch_session import translate_out_of_memory
 from quantlab.runtime.variant_cache import VariantCache
 from quantlab.settings import app_settings
 
 log = logging.getLogger(__name__)
 
 
-def entered(
+def find_entrants(
     model: str | Model, asked: Sequence[str], stop: threading.Event
 ) -> Generator[Loading, None, tuple[Model, tuple[Entrant, ...]]]:
     """Find the model and the columns that were asked for; yields `Loading` with an empty precision meanwhile.
@@ -53,7 +53,7 @@ def _columns(asked: Sequence[str]) -> dict[str, str]:
 
 
 @dataclass(frozen=True)
-class Readying:
+class VariantLoader:
     """Brings the columns of a plan into memory, one at a time."""
 
     plan: Plan
@@ -79,7 +79,7 @@ class Readying:
         def job(progress: Progress) -> Ready:
             lease = leases.enter_context(self.variants.lease(self.plan.variant(entrant), progress))
             notes = self._tokenizer_notes(entrant, lease.loaded)
-            return make_ready(entrant.name, lease, self.plan.question, notes)
+            return warm_up(entrant.name, lease, self.plan.prompt_input, notes)
 
         ready = yield from _as_loading(entrant.name, in_background(job, self.stop))
         yield Loaded(entrant.name, ready.load)
@@ -99,14 +99,14 @@ class Readying:
         """What a checkpoint's own tokenizer does otherwise. Raises ModelError where its tokens mean other texts."""
         if entrant.model is self.plan.model:
             return ()
-        return tokenizer_notes(entrant.model, loaded, self.plan.question)
+        return tokenizer_notes(entrant.model, loaded, self.plan.prompt_input)
 
 
 @contextmanager
-def telling(precision: str) -> Iterator[None]:
+def column_errors(precision: str) -> Iterator[None]:
     """Turn whatever goes wrong with one variant into an error that its column can show; a defect is logged whole."""
     try:
-        with telling_out_of_memory():
+        with translate_out_of_memory():
             yield
     except QuantlabError:
         raise
@@ -135,4 +135,4 @@ def _as_loading(
 @cache
 def variant_cache() -> VariantCache:
     """The cache that this process shares between all visitors."""
-    return VariantCache(bring, estimates.estimated_bytes, estimates.budget, estimates.needs)
+    return VariantCache(load_variant, estimates.estimated_bytes, estimates.budget, estimates.needs)

@@ -13,7 +13,7 @@ from quantlab.models.architecture import vocabulary_size
 from quantlab.models.folder import read_json
 from quantlab.models.tokenizer import check_ids, encode_prompt, load_tokenizer
 from quantlab.records import Model, Precision, Progress, QualitySettings, Settings, Text, Variant, silent
-from quantlab.runs.generate import PROBE, Question, check_tokenizer
+from quantlab.runs.generate import PROBE, PromptInput, check_tokenizer
 from quantlab.runtime import placement as placements
 from quantlab.runtime.sampling import sampler
 from quantlab.settings import AppSettings, app_settings
@@ -50,7 +50,7 @@ class Plan:
     entrants: tuple[Entrant, ...]
     reference: Entrant
     prompt: str
-    question: Question
+    prompt_input: PromptInput
     settings: Settings
 
     @property
@@ -120,12 +120,12 @@ def plan(
     check_ids(tokenizer, prompt_ids, vocabulary_size(models.config(model)), "The prompt")
     _check_lengths(len(prompt_ids), settings, context_length(model), app)
     sampler(settings)  # refuses settings out of range before anything loads
-    question = Question(prompt_ids, tokenizer, _eos_ids(model, tokenizer), settings)
+    prompt_input = PromptInput(prompt_ids, tokenizer, _eos_ids(model, tokenizer), settings)
     reference = _reference(entrants, settings.reference, placement.device)
-    _check_tokenizers(model, entrants, question)
-    _check_read_alike(model, question, stop)
+    _check_tokenizers(model, entrants, prompt_input)
+    _check_read_alike(model, prompt_input, stop)
     models.check_unchanged(model)  # the tokenizer was read after it was looked at
-    return Plan(model, entrants, reference, prompt, question, replace(settings, placement=placement))
+    return Plan(model, entrants, reference, prompt, prompt_input, replace(settings, placement=placement))
 
 
 def plan_text(model: Model, entrants: tuple[Entrant, ...], text: Text, settings: QualitySettings) -> Plan:
@@ -147,14 +147,14 @@ def _beginning(model: Model, text: Text) -> str:
     return tokenizer.decode(ids, clean_up_tokenization_spaces=False).strip() or begun[:1]
 
 
-def _check_tokenizers(model: Model, entrants: tuple[Entrant, ...], question: Question) -> None:
+def _check_tokenizers(model: Model, entrants: tuple[Entrant, ...], prompt_input: PromptInput) -> None:
     """Raises ModelError for a checkpoint with another tokenizer. That of a GGUF file is known when it is loaded."""
     others = (it.model for it in entrants if it.failure is None and it.model != model and it.model.gguf is None)
     for other in dict.fromkeys(others):
-        check_tokenizer(other, question)
+        check_tokenizer(other, prompt_input)
 
 
-def _check_read_alike(model: Model, question: Question, stop: threading.Event | None) -> None:
+def _check_read_alike(model: Model, prompt_input: PromptInput, stop: threading.Event | None) -> None:
     """Raises ModelError where transformers reads the tokenizer of a GGUF file otherwise than llama.cpp does.
 
     A file tells how a text is parted by a name that only llama.cpp's own code explains.
@@ -166,8 +166,8 @@ def _check_read_alike(model: Model, question: Question, stop: threading.Event | 
         if stop is not None and stop.is_set():
             raise Stopped
 
-    text = question.tokenizer.decode(question.prompt_ids) + PROBE + SPLITS
-    ours = tuple(question.tokenizer.encode(text, add_special_tokens=False))
+    text = prompt_input.tokenizer.decode(prompt_input.prompt_ids) + PROBE + SPLITS
+    ours = tuple(prompt_input.tokenizer.encode(text, add_special_tokens=False))
     theirs = tokens(model.origin, text, go_on)
     if ours != theirs:
         raise ModelError(

@@ -42,7 +42,7 @@ from quantlab.records.events import (
 from quantlab.records.units import size
 from quantlab.runs import estimates
 from quantlab.runs.generate import Ready
-from quantlab.runs.loading import Readying, entered, telling, variant_cache
+from quantlab.runs.loading import VariantLoader, column_errors, find_entrants, variant_cache
 from quantlab.runs.plan import Entrant, Plan, context_length, moved, plan_text, refusal
 from quantlab.runs.repeats import counted, first_round, further_rounds, with_more
 from quantlab.runtime.background import in_background
@@ -81,7 +81,7 @@ def quality(
     if settings.windows < 1:
         raise BadInput("At least one window of the text is needed.", "Raise the number of windows.")
     tasks.check(settings.tasks, bundled_only=app_settings().public)
-    found, entrants = yield from entered(model, precisions_asked, stop)
+    found, entrants = yield from find_entrants(model, precisions_asked, stop)
     if found.meaningless:
         raise BadInput(
             f"{found.name} has random weights: how far its precisions lie apart says nothing.",
@@ -94,7 +94,7 @@ def quality(
         settings,
         stop,
         scores or score_store(),
-        Readying(planned, stop, variants or variant_cache()),
+        VariantLoader(planned, stop, variants or variant_cache()),
         known or {},
     )
     yield from job.run()
@@ -109,7 +109,7 @@ class _Job:
     settings: QualitySettings
     stop: threading.Event
     store: ScoreStore
-    readying: Readying
+    readying: VariantLoader
     known: Mapping[str, QualityRun]
     runs: dict[str, QualityRun] = field(default_factory=dict)
     rows: Rows | None = None
@@ -122,7 +122,7 @@ class _Job:
     def run(self) -> Iterator[QualityEvent]:
         plan, started = self.plan, datetime.now(UTC)
         self.windows = self._windows()
-        self.store.check(self.windows.scored, len(plan.question.tokenizer))
+        self.store.check(self.windows.scored, len(plan.prompt_input.tokenizer))
         facts = self.windows.facts(self.text)
         yield QualityStarted(tuple(e.name for e in plan.order), plan.reference.name, facts, plan.model)
         self.rows = self.store.find(self._key())
@@ -154,7 +154,7 @@ class _Job:
                 machine=machine(self.readying.device),
                 versions=versions(),
                 noise_floor=self.floor,
-                floor=self._floor_told(),
+                floor=self._describe_floor(),
                 runs=tuple(self.runs[entrant.name] for entrant in plan.entrants),
                 started=started,
             )
@@ -179,7 +179,7 @@ class _Job:
             yield event
 
     def _windows(self) -> Windows:
-        tokenizer = self.plan.question.tokenizer
+        tokenizer = self.plan.prompt_input.tokenizer
         ids = tokenizer.encode(self.text.content, add_special_tokens=False, verbose=False)
         check_ids(tokenizer, ids, vocabulary_size(models.config(self.plan.model)), "The text")
         return windows(ids, added_bos(tokenizer), context_length(self.plan.model), self.settings.windows)
@@ -203,7 +203,7 @@ class _Job:
         reference = self.plan.reference
         return ROUNDINGS.get(reference.name) if reference.model is self.plan.model else None
 
-    def _floor_told(self) -> str:
+    def _describe_floor(self) -> str:
         reference, rounding = self.plan.reference.name, self._rounding()
         if self._not_finite():
             return f"there is none: the logits of {reference} are no numbers"
@@ -240,7 +240,7 @@ class _Job:
         run = QualityRun(entrant.name, identity=self.plan.identity(entrant), metrics=METRICS)
         with ExitStack() as leases:
             try:
-                with telling(entrant.name):
+                with column_errors(entrant.name):
                     ready = yield from self.readying.ready(entrant, leases)
                     run = replace(run, load=ready.load, notes=ready.load.notes)
                     for stage in (self._speed, self._text, self._tasks, self._layers):
@@ -276,7 +276,7 @@ class _Job:
         self.rows = self.outputs = None
 
     def _speed(self, entrant: Entrant, ready: Ready, run: QualityRun) -> Generator[QualityEvent, None, QualityRun]:
-        steps = first_round(ready, self.plan.question, self.readying.device, self.stop)
+        steps = first_round(ready, self.plan.prompt_input, self.readying.device, self.stop)
         return with_more(run, (yield from counted(entrant.name, steps)))
 
     def _text(self, entrant: Entrant, ready: Ready, run: QualityRun) -> Generator[QualityEvent, None, QualityRun]:
@@ -298,7 +298,7 @@ class _Job:
             return fidelity(found, len(self.windows.ids))
 
         try:
-            figures = yield from self._told(entrant, "text", read)
+            figures = yield from self._as_events(entrant, "text", read)
         except NotFinite:
             if is_reference:
                 self._forget_rows()
@@ -311,12 +311,12 @@ class _Job:
             return run
 
         def work(progress: Progress) -> Mapping[str, TaskScore]:
-            question = self.plan.question
+            prompt_input = self.plan.prompt_input
             return tasks.score(
-                ready.loaded, question.tokenizer, self.settings.tasks, progress, ends=tuple(question.eos_ids)
+                ready.loaded, prompt_input.tokenizer, self.settings.tasks, progress, ends=tuple(prompt_input.eos_ids)
             )
 
-        scored = yield from self._told(entrant, "tasks", work)
+        scored = yield from self._as_events(entrant, "tasks", work)
         theirs = self.runs.get(self.plan.reference.name)
         if theirs is not None and theirs.tasks:
             scored = {name: tasks.against(score, theirs.tasks[name]) for name, score in scored.items()}
@@ -346,7 +346,7 @@ class _Job:
         if not self.settings.layers or not others or self.stop.is_set():
             return
         try:
-            with ExitStack() as leases, telling(reference.name):
+            with ExitStack() as leases, column_errors(reference.name):
                 ready = yield from self.readying.ready(reference, leases)
                 yield from self._layers(reference, ready, QualityRun(reference.name))
         except Stopped:
@@ -354,7 +354,7 @@ class _Job:
         except QuantlabError as error:
             self.no_layers = f"no errors of its layers: {reference.name} could not be loaded again ({error.what})"
 
-    def _told(self, entrant: Entrant, stage: Stage, work) -> Generator[Measuring, None, object]:
+    def _as_events(self, entrant: Entrant, stage: Stage, work) -> Generator[Measuring, None, object]:
         """Do the work in a thread and pass its progress on, with the time left by the pace so far."""
         begun = time.perf_counter()
         steps = in_background(work, self.stop)

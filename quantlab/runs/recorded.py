@@ -39,7 +39,7 @@ class Earlier:
     runs: tuple[Run, ...] | tuple[QualityRun, ...]
 
 
-def kept_compare(
+def recorded_compare(
     history: History | None,
     model: str,
     precisions: Sequence[str],
@@ -82,7 +82,7 @@ def kept_compare(
     yield from recorder.follow(events, draft)
 
 
-def kept_quality(
+def recorded_quality(
     history: History | None,
     model: str,
     precisions: Sequence[str],
@@ -129,13 +129,13 @@ def resumed(history: History, entry: int, stop: threading.Event | None = None) -
         if kind == "comparison":
             settings = _with_whole_paths(codec.read(Settings, asked["settings"], "settings"), asked["settings"])
             inputs = (asked["model"], asked["precisions"], asked["prompt"], settings)
-            events = kept_compare(history, *inputs, stop=stop, earlier=earlier)
+            events = recorded_compare(history, *inputs, stop=stop, earlier=earlier)
         else:
             settings = _with_whole_paths(codec.read(QualitySettings, asked["settings"], "settings"), asked["settings"])
             name, content = asked["text"]["name"], asked["text"]["content"]
             read = text(name) if content is None else pasted(content, name)
             inputs = (asked["model"], asked["precisions"], read, settings)
-            events = kept_quality(history, *inputs, stop=stop, earlier=earlier)
+            events = recorded_quality(history, *inputs, stop=stop, earlier=earlier)
         yield from events
     finally:
         history.interrupt(entry)  # nothing happens where it has come to its end
@@ -157,7 +157,7 @@ def comparison_key(plan: Plan) -> str:
             for entrant in plan.entrants
         ],
         "reference": plan.reference.name,
-        "prompt": plan.question.prompt_ids,
+        "prompt": plan.prompt_input.prompt_ids,
         "settings": _plain(plan.settings),
         "machine": _plain(machine(plan.settings.placement.device)) | {"bandwidth": None},
         "versions": versions(),

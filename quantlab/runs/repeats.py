@@ -17,8 +17,8 @@ from quantlab.measure.timing import Stopwatch
 from quantlab.measure.trust import ANSWERS
 from quantlab.records import CpuUse, QualityRun, Run, Timing
 from quantlab.records.events import Measured, Measuring
-from quantlab.runs.generate import Answer, Question, Ready
-from quantlab.runs.loading import Readying, telling
+from quantlab.runs.generate import Generation, PromptInput, Ready
+from quantlab.runs.loading import VariantLoader, column_errors
 from quantlab.runs.plan import Entrant
 from quantlab.runtime.decode import decode
 from quantlab.runtime.sampling import sampler
@@ -61,7 +61,7 @@ def length(first: Timing, new_tokens: int, seconds: float, limit: float) -> int:
 
 def again(
     ready: Ready,
-    question: Question,
+    prompt_input: PromptInput,
     device: str,
     stop: threading.Event,
     first: Timing,
@@ -73,7 +73,7 @@ def again(
     Yields how many there are, the first one counted. They take about `seconds` and at most `limit`: what would not end
     by then is not begun. `stop` ends it at once, and what was not whole is left out.
     """
-    tokens = length(first, question.settings.max_new_tokens, seconds, limit)
+    tokens = length(first, prompt_input.settings.max_new_tokens, seconds, limit)
     timings: list[Timing] = []
     clock, begun, timed = CpuClock(computing(device)), time.perf_counter(), _took(first)
     while tokens and len(timings) < _MOST:
@@ -83,7 +83,7 @@ def again(
         if timings and spent * (1 + 1 / len(timings)) > limit:
             break
         yield 1 + len(timings)
-        timing = once(ready, question, device, stop, tokens)
+        timing = once(ready, prompt_input, device, stop, tokens)
         if timing is None:
             break
         timings.append(timing)
@@ -91,25 +91,25 @@ def again(
     return Again(tuple(timings), clock.use() if timings else None)
 
 
-def once(ready: Ready, question: Question, device: str, stop: threading.Event, tokens: int) -> Timing | None:
+def once(ready: Ready, prompt_input: PromptInput, device: str, stop: threading.Event, tokens: int) -> Timing | None:
     """Time one answer of so many tokens; None where `stop` was set."""
     from quantlab.runtime.torch_session import synchronize
 
     if stop.is_set():
         return None
     watch = Stopwatch(lambda: synchronize(device))
-    session = ready.loaded.start(question.capacity)
-    for _ in watch.watch(decode(session, question.prompt_ids, tokens, sampler(question.settings))):
+    session = ready.loaded.start(prompt_input.capacity)
+    for _ in watch.watch(decode(session, prompt_input.prompt_ids, tokens, sampler(prompt_input.settings))):
         if stop.is_set():
             return None
-    return watch.timing(len(question.prompt_ids), None)
+    return watch.timing(len(prompt_input.prompt_ids), None)
 
 
 def _took(timing: Timing) -> float:
     return timing.ttft_s + sum(timing.itl_s)
 
 
-def with_speeds(run: Run, shown: Answer, repeated: Again = Again()) -> Run:
+def with_speeds(run: Run, shown: Generation, repeated: Again = Again()) -> Run:
     """A comparison's run with what was timed: the shown answer, then the repeats."""
     if shown.timing is None:
         return run
@@ -129,20 +129,22 @@ def with_more(run: QualityRun, more: Again) -> QualityRun:
     return replace(run, decode_tokens_per_s=median(samples) if samples else None, decode_samples=samples, cpu=cpu)
 
 
-def first_round(ready: Ready, question: Question, device: str, stop: threading.Event) -> Generator[int, None, Again]:
+def first_round(
+    ready: Ready, prompt_input: PromptInput, device: str, stop: threading.Event
+) -> Generator[int, None, Again]:
     """Three answers of a quality run's column right after its load, or more where they are short; yields the count."""
     clock, begun = CpuClock(computing(device)), time.perf_counter()
-    first = once(ready, question, device, stop, question.settings.max_new_tokens)
+    first = once(ready, prompt_input, device, stop, prompt_input.settings.max_new_tokens)
     if first is None:
         return Again()
     use = clock.use()
     left = max(0.0, ROUND_S - (time.perf_counter() - begun))
-    rest = yield from again(ready, question, device, stop, first, left, ROUND_S)
+    rest = yield from again(ready, prompt_input, device, stop, first, left, ROUND_S)
     return Again((first, *rest.timings), use + rest.cpu if rest.cpu else use)
 
 
 def further_rounds(
-    readying: Readying, columns: Sequence[tuple[Entrant, QualityRun]]
+    readying: VariantLoader, columns: Sequence[tuple[Entrant, QualityRun]]
 ) -> Generator[Measuring | Measured, None, None]:
     """Time the columns in turn, one answer each, so that what comes and goes on the machine meets all of them.
 
@@ -162,7 +164,7 @@ def further_rounds(
             for (entrant, _), one in zip(timed, ready, strict=True):
                 yield Measuring(one.precision, "again", done, ROUNDS, "answers", None)
                 run = found[one.precision]
-                added = _added(entrant, one, readying, _tokens(run, plan.question))
+                added = _added(entrant, one, readying, _tokens(run, plan.prompt_input))
                 if added is None:
                     continue
                 found[one.precision] = with_more(run, added)
@@ -171,9 +173,9 @@ def further_rounds(
     yield from (Measured(run) for (_, before), run in zip(timed, found.values(), strict=True) if run is not before)
 
 
-def _brought(readying: Readying, entrant: Entrant, leases: ExitStack) -> Ready:
+def _brought(readying: VariantLoader, entrant: Entrant, leases: ExitStack) -> Ready:
     """A column that is in memory already, warmed up. Its events tell nothing new."""
-    with telling(entrant.name):
+    with column_errors(entrant.name):
         steps = readying.ready(entrant, leases)
         while True:
             try:
@@ -182,18 +184,18 @@ def _brought(readying: Readying, entrant: Entrant, leases: ExitStack) -> Ready:
                 return end.value
 
 
-def _tokens(run: QualityRun, question: Question) -> int:
+def _tokens(run: QualityRun, prompt_input: PromptInput) -> int:
     """As many as a half of a column's seconds allow."""
     fitting = int(COLUMN_S / ROUNDS * run.decode_tokens_per_s)
-    return min(question.settings.max_new_tokens, max(_LEAST_TOKENS, fitting))
+    return min(prompt_input.settings.max_new_tokens, max(_LEAST_TOKENS, fitting))
 
 
-def _added(entrant: Entrant, one: Ready, readying: Readying, tokens: int) -> Again | None:
+def _added(entrant: Entrant, one: Ready, readying: VariantLoader, tokens: int) -> Again | None:
     """One more answer; None where it was stopped, failed, or its files changed under it."""
     clock = CpuClock(computing(readying.device))
     try:
-        with telling(one.precision):
-            timing = once(one, readying.plan.question, readying.device, readying.stop, tokens)
+        with column_errors(one.precision):
+            timing = once(one, readying.plan.prompt_input, readying.device, readying.stop, tokens)
             readying.check_unchanged(entrant, one)
     except QuantlabError:
         return None

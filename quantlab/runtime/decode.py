@@ -29,9 +29,9 @@ def decode(session: Session, prompt: Sequence[int], new_tokens: int, choose: Sam
     End-of-text does not stop the loop: every variant computes the same number of tokens, so that rates compare.
     The token id is read off the device before a step is yielded, which waits for the device's work.
     """
-    logits = session.feed(prompt)
+    logits = session.forward(prompt)
     for left in range(new_tokens, 0, -1):
         token_id = choose(logits)
         yield Step(token_id, logits)
         if left > 1:
-            logits = session.feed([token_id])
+            logits = session.forward([token_id])

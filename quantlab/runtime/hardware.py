@@ -70,33 +70,33 @@ def _visible_gpus() -> tuple[Gpu, ...]:
     if visible == "" or not _torch_has_cuda():
         return ()
     found = nvml.devices()
-    told = found if visible is None or not found else _visible(found, visible.split(","))
-    return tuple(_gpu(it, ordinal) for ordinal, it in enumerate(told))
+    reported = found if visible is None or not found else _visible(found, visible.split(","))
+    return tuple(_gpu(it, ordinal) for ordinal, it in enumerate(reported))
 
 
-def _visible(found: tuple[nvml.Told, ...], names: list[str]) -> tuple[nvml.Told, ...]:
+def _visible(found: tuple[nvml.Reported, ...], names: list[str]) -> tuple[nvml.Reported, ...]:
     """The devices that CUDA_VISIBLE_DEVICES names by index or UUID; CUDA stops at the first that does not exist."""
     chosen = []
     for name in map(str.strip, names):
         if name.startswith("MIG-"):
-            told = nvml.instance(name)
-            if told is None:  # NVML knows no instances here; what they lie on is better than nothing
+            reported = nvml.instance(name)
+            if reported is None:  # NVML knows no instances here; what they lie on is better than nothing
                 return found
         else:
-            told = next((it for it in found if name and (name == str(it.index) or it.uuid.startswith(name))), None)
-        if told is None:
+            reported = next((it for it in found if name and (name == str(it.index) or it.uuid.startswith(name))), None)
+        if reported is None:
             break
-        chosen.append(told)
+        chosen.append(reported)
     return tuple(chosen)
 
 
-def _gpu(told: nvml.Told, ordinal: int) -> Gpu:
+def _gpu(reported: nvml.Reported, ordinal: int) -> Gpu:
     """The device at one place of CUDA's list. It keeps its place also where little is told of it."""
-    total, free, capability = told.total_bytes, told.free_bytes, told.capability
+    total, free, capability = reported.total_bytes, reported.free_bytes, reported.capability
     if total is None or free is None or capability is None:
         asked = _asked_of_torch(ordinal)
         total, free, capability = total or asked[0], asked[1] if free is None else free, capability or asked[2]
-    return Gpu(told.index, told.name or f"CUDA device {ordinal}", total, free, capability, told.uuid)
+    return Gpu(reported.index, reported.name or f"CUDA device {ordinal}", total, free, capability, reported.uuid)
 
 
 def _asked_of_torch(ordinal: int) -> tuple[int, int, tuple[int, int]]:

@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Told:
+class Reported:
     """One CUDA device, or one instance of a device that is split (MIG). Memory in bytes.
 
     `index` is NVML's; an instance has that of its device.
@@ -27,17 +27,17 @@ class Told:
     uuid: str
 
 
-def devices() -> tuple[Told, ...]:
+def devices() -> tuple[Reported, ...]:
     """Every device, also one of which nothing is told; empty without a driver. A split one is its first instance.
 
     CUDA shows no more than that of a split device, unless its instances are named.
     """
     nvml = _started()
     count = _asked(nvml, lambda: nvml.nvmlDeviceGetCount()) or 0
-    return tuple(_told(nvml, i, _handle(nvml, i)) for i in range(count))
+    return tuple(_reported(nvml, i, _handle(nvml, i)) for i in range(count))
 
 
-def instance(uuid: str) -> Told | None:
+def instance(uuid: str) -> Reported | None:
     """The instance of a split device, by its name (`MIG-...`); None where there is none."""
     nvml = _started()
     handle = _asked(nvml, lambda: nvml.nvmlDeviceGetHandleByUUID(uuid))
@@ -45,7 +45,7 @@ def instance(uuid: str) -> Told | None:
         return None
     whole = _asked(nvml, lambda: nvml.nvmlDeviceGetDeviceHandleFromMigDeviceHandle(handle))
     index = _asked(nvml, lambda: nvml.nvmlDeviceGetIndex(whole)) if whole is not None else None
-    return _told(nvml, index or 0, whole, handle)
+    return _reported(nvml, index or 0, whole, handle)
 
 
 def process_bytes(index: int, uuid: str) -> int | None:
@@ -88,7 +88,7 @@ def _handle(nvml: Any, index: int, uuid: str = "") -> Any:
     return by_uuid if by_uuid is not None else _asked(nvml, lambda: nvml.nvmlDeviceGetHandleByIndex(index))
 
 
-def _told(nvml: Any, index: int, whole: Any, part: Any = None) -> Told:
+def _reported(nvml: Any, index: int, whole: Any, part: Any = None) -> Reported:
     """What is told of a device; `part` is the handle of an instance of it."""
     first = _first_instance(nvml, whole) if part is None else part
     handle = whole if first is None else first
@@ -102,7 +102,7 @@ def _told(nvml: Any, index: int, whole: Any, part: Any = None) -> Told:
             break
         capability = None
     total, free = _number(getattr(memory, "total", None)), _number(getattr(memory, "free", None))
-    return Told(index, name, total, free, capability, uuid or "")
+    return Reported(index, name, total, free, capability, uuid or "")
 
 
 def _first_instance(nvml: Any, handle: Any) -> Any:

@@ -57,7 +57,7 @@ class Session(Protocol):
         """Tokens in the cache."""
         ...
 
-    def feed(self, token_ids: Sequence[int]) -> "torch.Tensor":
+    def forward(self, token_ids: Sequence[int]) -> "torch.Tensor":
         """Append tokens to the cache. Returns the logits `[vocabulary]` of the next token, left on the device."""
         ...
 

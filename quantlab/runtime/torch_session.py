@@ -41,7 +41,7 @@ class TorchSession:
     def length(self) -> int:
         return self._length
 
-    def feed(self, token_ids: Sequence[int]) -> torch.Tensor:
+    def forward(self, token_ids: Sequence[int]) -> torch.Tensor:
         if self._length and self._in_one_pass:
             for token_id in token_ids[:-1]:
                 self._logits([token_id], keep=1)
@@ -206,7 +206,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 @contextmanager
-def telling_out_of_memory() -> Iterator[None]:
+def translate_out_of_memory() -> Iterator[None]:
     """Raise `OutOfMemory` where the work inside, done with a loaded model, runs out of memory."""
     try:
         yield

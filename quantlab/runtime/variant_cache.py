@@ -18,7 +18,7 @@ from quantlab.runtime.session import LoadedModel, Storage
 
 
 @dataclass(frozen=True)
-class Brought:
+class LoadResult:
     """A variant just loaded: whether it was quantized now or read as it lay on disk, and how long quantizing took.
 
     `build_s` is None where loading quantizes. `stored` is what it kept before its first product, None where nothing has
@@ -39,7 +39,7 @@ class Need:
     nbytes: int
 
 
-Loader = Callable[[Variant, Progress], Brought]
+Loader = Callable[[Variant, Progress], LoadResult]
 #: How often an asker who waits for another one's load looks whether it was told to stop.
 _WAIT_S = 0.1
 
@@ -48,7 +48,7 @@ _WAIT_S = 0.1
 class _Entry:
     """One variant, loading (`brought` None) or ready. `stored` was read right after the load."""
 
-    brought: Brought | None = None
+    brought: LoadResult | None = None
     stored: Storage | None = None
     leases: int = 0
 
@@ -129,7 +129,7 @@ class VariantCache:
         finally:
             self._turn.release()
 
-    def _load(self, variant: Variant, progress: Progress) -> Brought:
+    def _load(self, variant: Variant, progress: Progress) -> LoadResult:
         for need in self.needs(variant) if self.needs else (_whole(variant, self.estimate(variant)),):
             self._make_room(need)
         try:

@@ -11,10 +11,10 @@ import gradio as gr
 from starlette.middleware import Middleware
 
 from quantlab.errors import QuantlabError
-from quantlab.records import Offer, Placement, Settings
+from quantlab.records import Estimate, Placement, Settings
 from quantlab.settings import ASSETS, AppSettings
 from quantlab.ui import scripts, zero
-from quantlab.ui.common.recorded import Kept
+from quantlab.ui.common.recorded import RecordedJobs
 from quantlab.ui.page import build_page
 from quantlab.ui.quota import UploadQuota
 from quantlab.ui.services import Services
@@ -90,17 +90,17 @@ def _public_limits() -> dict[str, Any]:
 
 def real_services(app: AppSettings) -> Services:
     """The layers below, each imported when it is first called: they bring torch."""
-    kept = Kept(app)
+    recorded = RecordedJobs(app)
     return Services(
-        compare=zero.on_lent_gpu(kept.compare, app),
-        offers=lambda name, placement: _offers(name, placement, app),
+        compare=zero.on_lent_gpu(recorded.compare, app),
+        estimates=lambda name, placement: _estimates(name, placement, app),
         choices=lambda: _choices(app),
-        offer_published=lambda spec, placement: _offer_published(spec, placement, app),
+        estimate_published=lambda spec, placement: _estimate_published(spec, placement, app),
         quantize=_quantize,
-        quality=zero.on_lent_gpu(kept.quality, app),
+        quality=zero.on_lent_gpu(recorded.quality, app),
         no_tasks=_no_tasks,
-        history=kept.history,
-        resume=kept.resume,
+        history=recorded.history,
+        resume=recorded.resume,
     )
 
 
@@ -112,17 +112,17 @@ def _open_history(services: Services) -> None:
         print(f"Nothing is kept: {error}", file=sys.stderr, flush=True)
 
 
-def _offers(name: str, placement: Placement, app: AppSettings) -> tuple[Offer, ...]:
+def _estimates(name: str, placement: Placement, app: AppSettings) -> tuple[Estimate, ...]:
     from quantlab import models
     from quantlab.runs import estimates
 
-    return estimates.offers(models.peek_main(name, app), placement)
+    return estimates.estimates(models.peek_main(name, app), placement)
 
 
-def _offer_published(spec: str, placement: Placement, app: AppSettings) -> Offer:
+def _estimate_published(spec: str, placement: Placement, app: AppSettings) -> Estimate:
     from quantlab.runs import estimates
 
-    return estimates.offer_published(spec, placement, app)
+    return estimates.estimate_published(spec, placement, app)
 
 
 def _quantize(

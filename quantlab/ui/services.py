@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from threading import Event as StopEvent
 from typing import TYPE_CHECKING, Protocol
 
-from quantlab.records import Offer, Placement, QualitySettings, Settings, Text
+from quantlab.records import Estimate, Placement, QualitySettings, Settings, Text
 from quantlab.records.events import Event, QualityEvent
 
 if TYPE_CHECKING:
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Compare(Protocol):
-    """One prompt through several precisions; see `quantlab.runs.recorded.kept_compare`."""
+    """One prompt through several precisions; see `quantlab.runs.recorded.recorded_compare`."""
 
     def __call__(
         self, model: str, precisions: Sequence[str], prompt: str, settings: Settings,
@@ -23,7 +23,7 @@ class Compare(Protocol):
 
 
 class Measure(Protocol):
-    """One text, and tasks, through several precisions; see `quantlab.runs.recorded.kept_quality`."""
+    """One text, and tasks, through several precisions; see `quantlab.runs.recorded.recorded_quality`."""
 
     def __call__(
         self, model: str, precisions: Sequence[str], text: Text, settings: QualitySettings,
@@ -57,16 +57,16 @@ def nothing_to_resume(entry: int, stop: StopEvent) -> Iterator[Event | QualityEv
 
 @dataclass(frozen=True)
 class Services:
-    """`offers(model name, placement)` says what can run before anything loads; `choices()` lists the models to
-    pick from as (name, kind, description); `offer_published(spec, placement)` says what a checkpoint that somebody
+    """`estimates(model name, placement)` says what can run before anything loads; `choices()` lists the models to
+    pick from as (name, kind, description); `estimate_published(spec, placement)` says what a checkpoint that somebody
     published would take, under the name of its column; `no_tasks()` says why no task can be measured here, empty
     where they can; `history()` is where runs are kept, None where they are not. All raise QuantlabError for what a user
     can mend."""
 
     compare: Compare
-    offers: Callable[[str, Placement], tuple[Offer, ...]]
+    estimates: Callable[[str, Placement], tuple[Estimate, ...]]
     choices: Callable[[], tuple[tuple[str, str, str], ...]]
-    offer_published: Callable[[str, Placement], Offer]
+    estimate_published: Callable[[str, Placement], Estimate]
     quantize: Quantize
     quality: Measure
     no_tasks: Callable[[], str]

@@ -12,7 +12,7 @@ from statistics import median
 import torch
 
 from quantlab import models
-from quantlab.checkpoints.load import GGUF_NAME, bring, checkpoint_store
+from quantlab.checkpoints.load import GGUF_NAME, checkpoint_store, load_variant
 from quantlab.methods import METHODS, method_of, precision, variant_of
 from quantlab.records import Calibration, Placement, Settings, Variant, silent
 from quantlab.runtime.decode import decode
@@ -57,7 +57,7 @@ def measure(name: str, precisions: Sequence[str] | None, device: str, repeats: i
             continue
         if name != "demo" and method.calibrated(chosen):  # minutes to hours to make, and the loop is the same
             continue
-        loaded = bring(variant, silent).loaded
+        loaded = load_variant(variant, silent).loaded
         new = tokens if isinstance(loaded, TorchModel) else GGUF_TIMES * tokens
         rows.append(_row(name, chosen.name, loaded, _other_loop(variant, loaded, new), repeats, new))
         loaded.close()

@@ -8,7 +8,7 @@ from statistics import median
 from tempfile import TemporaryDirectory
 
 from quantlab import models
-from quantlab.checkpoints.load import bring
+from quantlab.checkpoints.load import load_variant
 from quantlab.checkpoints.store import CheckpointStore
 from quantlab.methods import METHODS, method_of, precision, variant_of
 from quantlab.records import Calibration, Placement, silent
@@ -44,7 +44,7 @@ def measure(name: str, device: str, repeats: int) -> list[Row]:
             times = []
             for _ in range(1 + repeats):
                 begun = time.perf_counter()
-                bring(variant, silent, store).loaded.close()
+                load_variant(variant, silent, store).loaded.close()
                 times.append(time.perf_counter() - begun)
             rows.append(Row(name, chosen.name, times[0], median(times[1:])))
             print(f"{name} {chosen.name}: {times[0]:.1f} s, {rows[-1].disk_s:.2f} s", file=sys.stderr, flush=True)

@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 import torch
 
 from quantlab import models
-from quantlab.checkpoints.load import GGUF_NAME, bring, checkpoint_store
+from quantlab.checkpoints.load import GGUF_NAME, checkpoint_store, load_variant
 from quantlab.fidelity.reading import read_reference, read_variant
 from quantlab.fidelity.reference import ScoreStore
 from quantlab.fidelity.windows import WINDOW, Windows, windows
@@ -72,7 +72,7 @@ def measure(name: str, device: str, repeats: int) -> list[Row]:
         store = ScoreStore(Path(folder), 10**11)
         for chosen in map(precision, PRECISIONS):
             variant = variant_of(model, chosen, placement, Calibration())
-            loaded = bring(variant, silent).loaded
+            loaded = load_variant(variant, silent).loaded
             rows = store.find("reference") or read_reference(loaded, read, store, "reference", silent)[0]
             reference = rows.block(0, read.scored).to(placement.device)
             if loaded.network is not None:

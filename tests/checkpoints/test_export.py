@@ -53,7 +53,7 @@ def test_plain_transformers_loads_what_was_written_and_answers_the_same(model, t
     loaded = load(model, name)
     with torch.inference_mode():
         theirs = plain(input_ids=torch.tensor([PROMPT])).logits[0, -1].float()
-    ours = loaded.start().feed(PROMPT).float()
+    ours = loaded.start().forward(PROMPT).float()
     loaded.close()
     assert theirs.argmax() == ours.argmax()
     # In 16 bits and with activations quantized to 8, the types between layers differ and round otherwise.

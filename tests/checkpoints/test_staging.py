@@ -6,15 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from quantlab.checkpoints.staging import Workplace, written_aside
+from quantlab.checkpoints.staging import StagingArea, atomic_folder
 from quantlab.errors import BadInput, ModelError, OutOfMemory, Unavailable
 
 FORK = multiprocessing.get_context("fork")
 
 
 @pytest.fixture
-def work(tmp_path) -> Workplace:
-    return Workplace(tmp_path / "store")
+def work(tmp_path) -> StagingArea:
+    return StagingArea(tmp_path / "store")
 
 
 def inside(folder: Path) -> list[str]:
@@ -22,15 +22,15 @@ def inside(folder: Path) -> list[str]:
 
 
 def test_a_folder_is_written_whole_or_not_at_all(tmp_path):
-    with pytest.raises(ZeroDivisionError), written_aside(tmp_path / "aside", tmp_path / "out") as aside:
+    with pytest.raises(ZeroDivisionError), atomic_folder(tmp_path / "aside", tmp_path / "out") as aside:
         (aside / "half").write_text("half")
         raise ZeroDivisionError
     assert list(tmp_path.iterdir()) == []
-    with written_aside(tmp_path / "aside", tmp_path / "out") as aside:
+    with atomic_folder(tmp_path / "aside", tmp_path / "out") as aside:
         (aside / "whole").write_text("whole")
     assert [p.name for p in tmp_path.rglob("*")] == ["out", "whole"]
     assert (tmp_path / "out" / "whole").stat().st_mode & 0o777 == 0o644
-    with pytest.raises(BadInput, match="not empty"), written_aside(tmp_path / "aside", tmp_path / "out") as aside:
+    with pytest.raises(BadInput, match="not empty"), atomic_folder(tmp_path / "aside", tmp_path / "out") as aside:
         (aside / "late").write_text("another process was quicker")
     assert sorted(p.name for p in tmp_path.rglob("*")) == ["out", "whole"]
 
@@ -45,7 +45,7 @@ def test_a_folder_is_written_whole_or_not_at_all(tmp_path):
 )
 def test_messages_name_what_the_user_gave(tmp_path, error, raised):
     aside, out = tmp_path / ".out.123", tmp_path / "out"
-    with pytest.raises(raised) as told, written_aside(aside, out):
+    with pytest.raises(raised) as told, atomic_folder(aside, out):
         if isinstance(error, OSError):
             error.filename = str(aside / "part")
         else:
@@ -59,13 +59,13 @@ def test_what_cannot_be_created_is_said_so(tmp_path):
     file.write_text("in the way")
     with (
         pytest.raises(BadInput, match=r"^\S+/file/out cannot be created \(Not a directory\)\."),
-        written_aside(file / ".out.123", file / "out"),
+        atomic_folder(file / ".out.123", file / "out"),
     ):
         pass
 
 
 def _write(root: Path, aside: Path, told, die: bool) -> None:
-    with Workplace(root).noted(aside), written_aside(aside, aside.parent / "out") as folder:
+    with StagingArea(root).register(aside), atomic_folder(aside, aside.parent / "out") as folder:
         (folder / "half").write_text("half")
         told.send("written")
         if die:
@@ -73,7 +73,7 @@ def _write(root: Path, aside: Path, told, die: bool) -> None:
         told.recv()
 
 
-def begin(work: Workplace, aside: Path, die: bool):
+def begin(work: StagingArea, aside: Path, die: bool):
     """A process that writes aside, and the end of a pipe that lets it go on."""
     ours, theirs = FORK.Pipe()
     process = FORK.Process(target=_write, args=(work.root, aside, theirs, die))
@@ -111,8 +111,8 @@ def test_a_note_that_was_cut_short_removes_nothing(work, tmp_path):
 
 def test_work_goes_on_where_no_notes_can_be_kept(tmp_path):
     (tmp_path / "file").write_text("in the way")
-    work = Workplace(tmp_path / "file")
-    with work.noted(tmp_path / ".out.1"), written_aside(tmp_path / ".out.1", tmp_path / "out"):
+    work = StagingArea(tmp_path / "file")
+    with work.register(tmp_path / ".out.1"), atomic_folder(tmp_path / ".out.1", tmp_path / "out"):
         work.sweep()
     assert (tmp_path / "out").is_dir()
     with work.idle("anything") as idle:

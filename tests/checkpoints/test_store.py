@@ -15,8 +15,8 @@ import pytest
 
 from quantlab import models
 from quantlab.checkpoints import store as disk
-from quantlab.checkpoints.load import GGUF_NAME, bring, kept_model
-from quantlab.checkpoints.store import MANIFEST, CheckpointStore, Kept
+from quantlab.checkpoints.load import GGUF_NAME, kept_model, load_variant
+from quantlab.checkpoints.store import MANIFEST, CachedCheckpoint, CheckpointStore
 from quantlab.errors import ModelError, OutOfMemory, Stopped, Unavailable
 from quantlab.methods import METHODS, base
 from quantlab.records import Calibration, Checkpoint, Model, Placement, Precision, Variant, silent
@@ -107,7 +107,7 @@ def test_the_first_asker_builds_and_the_second_reads(method, model, store):
 
 
 def test_bring_tells_where_a_variant_came_from(method, model, store):
-    brought = [bring(variant(model), silent, store) for _ in range(2)]
+    brought = [load_variant(variant(model), silent, store) for _ in range(2)]
     assert [b.origin for b in brought] == ["built", "disk"]
     assert brought[0].build_s == brought[1].build_s > 0
     read = brought[0].loaded.model
@@ -117,14 +117,14 @@ def test_bring_tells_where_a_variant_came_from(method, model, store):
 
 def test_other_bytes_than_estimated_are_a_note(method, model, store, monkeypatch):
     monkeypatch.setattr(Writing, "estimate", lambda *_: SIZE * 2)
-    (note,) = bring(variant(model), silent, store).loaded.facts.notes
+    (note,) = load_variant(variant(model), silent, store).loaded.facts.notes
     assert note == f"it takes {size(SIZE)}, and {size(2 * SIZE)} were estimated before it was loaded"
 
 
 def test_what_was_damaged_later_is_built_again(method, model, store):
     kept = store.get(variant(model), silent)
     (kept.folder / "part-1").unlink()
-    assert bring(variant(model), silent, store).origin == "built" and method.builds == 2
+    assert load_variant(variant(model), silent, store).origin == "built" and method.builds == 2
     assert (kept.folder / "part-1").is_file()
 
 
@@ -306,7 +306,7 @@ def test_a_build_asks_for_room_on_the_disk_beforehand(method, model, store, monk
 
 
 def test_a_kept_gguf_is_told_apart(tmp_path):
-    model, kept = Model("m", "folder", Path("original")), Kept(tmp_path, 1.0, True)
+    model, kept = Model("m", "folder", Path("original")), CachedCheckpoint(tmp_path, 1.0, True)
     assert kept_model(model, kept).gguf is None
     (tmp_path / GGUF_NAME).touch()
     assert kept_model(model, kept) == replace(model, folder=tmp_path, gguf=tmp_path / GGUF_NAME)

@@ -84,7 +84,7 @@ def test_a_speed_that_bears_a_claim_is_held_to_its_limit(capsys, monkeypatch):
 @pytest.mark.parametrize("limit", ["nan", "inf", "-1", "-0.5", "much", "", "1e999", "0,05"])
 @pytest.mark.parametrize("option", ["--fail-above-kld", "--fail-below-speed", "--fail-above-memory"])
 def test_a_limit_that_is_none_is_refused_at_once(capsys, monkeypatch, option, limit):
-    monkeypatch.setattr("quantlab.runs.recorded.kept_quality", None)
+    monkeypatch.setattr("quantlab.runs.recorded.recorded_quality", None)
     with pytest.raises(SystemExit) as ended:
         gate(f"{option}={limit}")
     assert ended.value.code == cli.REFUSED
@@ -109,7 +109,7 @@ def test_a_limit_that_is_none_is_refused_at_once(capsys, monkeypatch, option, li
     ],
 )
 def test_what_would_say_nothing_is_refused_before_anything_loads(capsys, monkeypatch, tmp_path, arguments, told):
-    monkeypatch.setattr("quantlab.runs.recorded.kept_quality", None)
+    monkeypatch.setattr("quantlab.runs.recorded.recorded_quality", None)
     monkeypatch.chdir(tmp_path)
     assert gate(*arguments) == cli.REFUSED
     said = capsys.readouterr().err
@@ -124,7 +124,7 @@ def test_a_run_that_does_not_end_leaves_no_pass_of_an_earlier_one(monkeypatch, t
         raise Stopped
         yield
 
-    monkeypatch.setattr("quantlab.runs.recorded.kept_quality", stopped)
+    monkeypatch.setattr("quantlab.runs.recorded.recorded_quality", stopped)
     assert gate("--fail-above-kld", "1", "--junit", str(file)) == cli.INTERRUPTED
     assert counts(file) == (1, 0, 1)
 
@@ -136,7 +136,7 @@ def test_who_stops_it_gets_130_and_what_was_not_measured_is_told(monkeypatch, ca
         stop.set()
         yield QualityDone(quality(("fp32", "bf16", "nf4"), errors={}, stopped="nf4"))
 
-    monkeypatch.setattr("quantlab.runs.recorded.kept_quality", interrupted)
+    monkeypatch.setattr("quantlab.runs.recorded.recorded_quality", interrupted)
     assert gate("--fail-above-kld", "1e-9", "--junit", str(file)) == cli.INTERRUPTED
     assert counts(file) == (2, 1, 1) and "not measured: nf4, mean KLD: it was stopped" in capsys.readouterr().out
 

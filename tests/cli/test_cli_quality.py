@@ -90,7 +90,7 @@ def test_without_a_name_the_text_suits_the_model_and_is_told(capsys, monkeypatch
         raise Stopped
         yield
 
-    monkeypatch.setattr("quantlab.runs.recorded.kept_quality", measure)
+    monkeypatch.setattr("quantlab.runs.recorded.recorded_quality", measure)
     monkeypatch.setattr("quantlab.fidelity.wikitext.content", lambda: "An encyclopaedia. " * 100)
     assert cli.main(["quality", *arguments, "--precisions", "fp32"]) == cli.INTERRUPTED
     said = capsys.readouterr()

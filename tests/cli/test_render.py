@@ -17,7 +17,7 @@ from quantlab.cli.render.progress import Line
 from quantlab.cli.render.tables import broken
 from quantlab.errors import Stopped
 from quantlab.measure import trust
-from quantlab.records import Comparison, Model, Offer, Peak, Precision
+from quantlab.records import Comparison, Estimate, Model, Peak, Precision
 from quantlab.records.events import (
     Done,
     Event,
@@ -288,13 +288,13 @@ def test_figures_that_are_not_numbers_or_not_there_are_shown():
 def test_offers_say_what_fits_and_why_not():
     chosen = Precision("nf4", "bitsandbytes", 4.5, "4-bit normal float")
     offers = [
-        Offer(chosen, None, 4_000_000_000, 8_000_000_000),
-        Offer(replace(chosen, name="fp32"), None, 16_000_000_000, 8_000_000_000),
-        Offer(replace(chosen, name="int8"), "needs the package [bitsandbytes]", None, 8_000_000_000),
-        Offer(replace(chosen, name="fp4"), None, None, 8_000_000_000),
+        Estimate(chosen, None, 4_000_000_000, 8_000_000_000),
+        Estimate(replace(chosen, name="fp32"), None, 16_000_000_000, 8_000_000_000),
+        Estimate(replace(chosen, name="int8"), "needs the package [bitsandbytes]", None, 8_000_000_000),
+        Estimate(replace(chosen, name="fp4"), None, None, 8_000_000_000),
     ]
     console = Console(file=StringIO(), width=140)
-    render.show_offers(offers, console)
+    render.show_estimates(offers, console)
     rows = {line.split()[0]: line for line in console.file.getvalue().splitlines() if "4-bit normal" in line}
     assert "yes" in rows["nf4"] and "4.00 GB" in rows["nf4"]
     assert " no " in rows["fp32"] and "?" in rows["fp4"]

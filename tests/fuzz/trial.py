@@ -105,7 +105,7 @@ def _run(folder: Path, asked: list[str], raw: bool) -> tuple[str, str]:
     with redirect_stderr(io.StringIO()):
         try:
             with suppress(QuantlabError):  # what the page asks first
-                estimates.offers(models.peek(str(folder), AppSettings()), placement)
+                estimates.estimates(models.peek(str(folder), AppSettings()), placement)
             for event in compare(str(folder), asked, "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa! hello", settings):
                 if isinstance(event, Done):
                     errors = [run.error for run in event.comparison.runs if run.error]

@@ -59,7 +59,7 @@ def test_int8_weights_and_threshold_are_the_librarys(llama, weight, name):
     layer = loaded.module.get_submodule(LAYER)
     assert layer.state.threshold == {"int8": 6.0, "int8-plain": 0.0}[name]
     codes, scales, _ = int8_vectorwise_quant(weight.half())
-    loaded.start().feed(PROMPT)  # from here on the layer keeps its scales beside the codes for its products
+    loaded.start().forward(PROMPT)  # from here on the layer keeps its scales beside the codes for its products
     held = int8_vectorwise_dequant(layer.state.CB, layer.state.SCB)
     assert torch.equal(held, int8_vectorwise_dequant(codes, scales))
     assert (held - weight).abs().max() <= weight.abs().max() / 127
@@ -90,7 +90,7 @@ def test_the_compute_dtype_reaches_the_layers_and_the_unquantized_parts(llama, d
     layer = loaded.module.get_submodule(LAYER)
     assert layer.compute_dtype == loaded.module.lm_head.weight.dtype == getattr(torch, dtype)
     assert loaded.facts.compute_dtype == dtype
-    assert torch.isfinite(loaded.start().feed(PROMPT)).all()
+    assert torch.isfinite(loaded.start().forward(PROMPT)).all()
     loaded.close()
 
 
@@ -142,7 +142,7 @@ def test_layers_of_every_size_are_quantized_and_multiplied_rightly(tmp_path, nam
                 exact = given.float() @ dequantize_4bit(layer.weight.data, layer.weight.quant_state).float().T
             assert (product - exact).norm() < 0.01 * exact.norm()
     session = loaded.start()
-    assert torch.isfinite(session.feed(PROMPT)).all() and torch.isfinite(session.feed([55])).all()
+    assert torch.isfinite(session.forward(PROMPT)).all() and torch.isfinite(session.forward([55])).all()
     loaded.close()
 
 
@@ -156,7 +156,7 @@ def test_gpt2_whose_weights_lie_the_other_way_round(tmp_path):
     again = dequantize_4bit(held.data, held.quant_state)
     assert again.shape == conv.T.shape
     assert (again - conv.T).abs().max() < 0.25 * conv.abs().max()
-    probabilities = [loaded.start().feed(PROMPT).softmax(-1) for loaded in (dense, eight)]
+    probabilities = [loaded.start().forward(PROMPT).softmax(-1) for loaded in (dense, eight)]
     assert (probabilities[0] - probabilities[1]).abs().max() < 0.1
     for loaded in (dense, rounded, eight):
         loaded.close()

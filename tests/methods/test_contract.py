@@ -52,7 +52,7 @@ def loaded(llama, name):
 def stepwise(loaded: LoadedModel) -> torch.Tensor:
     """Log-probabilities `[answer, vocabulary]` got by feeding one token after the other."""
     session = loaded.start()
-    logits = [session.feed(PROMPT), *(session.feed([token]) for token in ANSWER[:-1])]
+    logits = [session.forward(PROMPT), *(session.forward([token]) for token in ANSWER[:-1])]
     return torch.log_softmax(torch.stack(logits).float(), dim=-1)
 
 
@@ -130,18 +130,18 @@ def test_the_cache_of_keys_and_values_takes_exactly_the_bytes_of_its_tokens(load
     if reserved:  # all at once, for at least what was asked for, in whole blocks
         assert reserved % each == 0 and reserved >= (len(PROMPT) + len(ANSWER)) * each
         assert loaded.start().kv_cache_bytes() >= loaded.context_length * each
-    session.feed(PROMPT)
+    session.forward(PROMPT)
     for token in ANSWER:
         assert session.kv_cache_bytes() == (reserved or session.length * each)
-        session.feed([token])
+        session.forward([token])
     assert session.length == len(PROMPT) + len(ANSWER)
 
 
 def test_sessions_of_one_model_do_not_disturb_each_other(loaded):
-    alone = loaded.start().feed(PROMPT)
+    alone = loaded.start().forward(PROMPT)
     first, second = loaded.start(), loaded.start()
-    first.feed(ANSWER)
-    assert torch.equal(second.feed(PROMPT), alone)
+    first.forward(ANSWER)
+    assert torch.equal(second.forward(PROMPT), alone)
     assert first.length == len(ANSWER)
 
 
@@ -160,7 +160,7 @@ def test_progress_is_told_every_tensor_and_the_terminal_and_the_logs_nothing(lla
     told = []
     with caplog.at_level(logging.DEBUG):
         loaded = load(llama, name, lambda *step: told.append(step))
-        loaded.start().feed(PROMPT)
+        loaded.start().forward(PROMPT)
     assert told and all(0 <= done <= total for done, total, _ in told)
     if not method_of(precision(name)).kept:  # what lies on disk may be read in one piece
         tensors = models.tensors(llama)
@@ -212,7 +212,7 @@ def test_stopping_a_load_leaves_nothing_in_memory_and_the_next_load_works(llama,
         load(llama, chosen, stop)
     assert new_bytes() == before
     loaded = load(llama, chosen)
-    assert torch.isfinite(loaded.start().feed(PROMPT)).all()
+    assert torch.isfinite(loaded.start().forward(PROMPT)).all()
     loaded.close()
 
 
@@ -229,8 +229,8 @@ for name, chosen in PRECISIONS.items():
     if method_of(chosen).refuses(chosen, models.checkpoint(model), "cpu"):
         continue
     session = load(model, name).start()
-    session.feed({PROMPT})
-    session.feed([55])
+    session.forward({PROMPT})
+    session.forward([55])
 """
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

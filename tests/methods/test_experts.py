@@ -5,7 +5,7 @@ import torch
 import transformers
 
 from quantlab import models
-from quantlab.checkpoints.load import bring
+from quantlab.checkpoints.load import load_variant
 from quantlab.methods import METHODS, precision
 from quantlab.methods.rtn.linear import dequantize, quantize
 from quantlab.records import Model, Placement, Variant, silent
@@ -67,7 +67,7 @@ def plain(model: Model) -> torch.nn.Module:
 
 
 def brought(model: Model, name: str):
-    return bring(Variant(model, precision(name), PLACEMENT), silent)
+    return load_variant(Variant(model, precision(name), PLACEMENT), silent)
 
 
 @pytest.mark.parametrize("name", ["rtn-3", "rtn-4-sym"])
@@ -111,7 +111,7 @@ def test_the_estimate_is_what_is_stored(mixture, name):
     planned = METHODS[variant.precision.method].estimate(
         variant.precision, variant.placement, models.checkpoint(mixture)
     )
-    got = bring(variant, silent)
+    got = load_variant(variant, silent)
     assert got.stored.total == pytest.approx(planned, rel=0.01)
     assert not [note for note in got.loaded.facts.notes if "estimated" in note]
 
@@ -134,7 +134,7 @@ def test_experts_that_stay_wide_are_said_with_their_share(mixture, name):
 
 
 def test_a_stack_in_16_bits_gives_16_bits(mixture):
-    got = bring(Variant(mixture, precision("rtn-4"), Placement("cpu", "bfloat16")), silent)
+    got = load_variant(Variant(mixture, precision("rtn-4"), Placement("cpu", "bfloat16")), silent)
     stack = next(
         getattr(module, name) for module in got.loaded.module.modules() for name in getattr(module, "rtn_stacks", {})
     )

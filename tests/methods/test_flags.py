@@ -12,7 +12,7 @@ from quantlab import models
 from quantlab.errors import ModelError
 from quantlab.methods import METHODS, STORED, precision
 from quantlab.methods.gptq.packed import weight_of
-from quantlab.models.layouts import Packed, as_told, packed_bits, stored_as
+from quantlab.models.layouts import Packed, corrected, packed_bits, stored_as
 from quantlab.records import Model, Placement, TensorInfo, silent
 from quantlab.runtime.placement import resolve
 from tests.methods.test_stored import PROMPT
@@ -40,7 +40,7 @@ def logits(model: Model, name: str | None = None) -> torch.Tensor:
     method, chosen = (STORED, CHOSEN) if name is None else (METHODS["dense"], precision(name))
     loaded = method.load(model, chosen, FULL, silent)
     try:
-        return loaded.start().feed(PROMPT).clone()
+        return loaded.start().forward(PROMPT).clone()
     finally:
         loaded.close()
 
@@ -91,7 +91,7 @@ def test_wrong_settings_of_bitsandbytes_are_read_from_the_tensors(published, tmp
     right = Model(name, "folder", published[name])
     loaded = [STORED.load(it, CHOSEN, FULL, silent) for it in (model, right)]
     assert loaded[0].facts == loaded[1].facts
-    assert torch.equal(*(it.start().feed(PROMPT) for it in loaded))
+    assert torch.equal(*(it.start().forward(PROMPT) for it in loaded))
     for each in loaded:
         each.close()
 
@@ -153,17 +153,17 @@ def test_layers_of_different_bits_are_refused_by_the_name_of_the_setting():
     with pytest.raises(
         ModelError, match=r"0\.a: 4 bits in groups of 32, .*0\.b: 8 bits in groups of 32; its .*dynamic"
     ):
-        as_told({"quantization_config": settings}, tensors)
+        corrected({"quantization_config": settings}, tensors)
     with pytest.raises(ModelError, match=r"different ways \(model\.layers\.0\.a: 4 bits in groups of 64"):
         mixed = infos(gptq("model.layers.0.a", 4, 64) | gptq("model.layers.0.b", 4, 32))
-        as_told({"quantization_config": settings | {"dynamic": None}}, mixed)
+        corrected({"quantization_config": settings | {"dynamic": None}}, mixed)
 
 
 @pytest.mark.parametrize(("said", "group"), [(-1, -1), (None, -1), (128, 128), (64, -1)])
 def test_one_scale_a_row_is_one_group(said, group):
     tensors = infos(gptq("model.layers.0.a", 4, 128) | gptq("model.layers.0.b", 4, 64, inputs=64))
     settings = {"quant_method": "gptq", "bits": 4, "group_size": said}
-    assert as_told({"quantization_config": settings}, tensors)["quantization_config"]["group_size"] == group
+    assert corrected({"quantization_config": settings}, tensors)["quantization_config"]["group_size"] == group
 
 
 @pytest.mark.parametrize("bits", [2, 3, 4, 8])
@@ -209,7 +209,7 @@ def test_codes_without_scales_are_refused(dtype):
 def test_layers_of_four_and_of_eight_bits_by_bitsandbytes_are_refused():
     tensors = {"a.weight.absmax": ((4,), "F32"), "b.SCB": ((4,), "F32"), "b.weight": ((4, 4), "I8")}
     with pytest.raises(ModelError, match=r"a\.weight\.absmax: 4 bits, b\.SCB: 8"):
-        as_told({"quantization_config": {"quant_method": "bitsandbytes", "load_in_4bit": True}}, infos(tensors))
+        corrected({"quantization_config": {"quant_method": "bitsandbytes", "load_in_4bit": True}}, infos(tensors))
 
 
 def test_groups_that_are_not_there_and_another_format_are_refused(published, tmp_path):

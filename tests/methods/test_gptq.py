@@ -48,10 +48,10 @@ def greedy(folder: Path, count: int = 12) -> list[int]:
 def stepwise(loaded: LoadedModel, count: int = 12) -> list[int]:
     """The same of a variant, token by token over its cache."""
     session, ids = loaded.start(), []
-    logits = session.feed(PROMPT)
+    logits = session.forward(PROMPT)
     for _ in range(count):
         ids.append(int(logits.argmax()))
-        logits = session.feed(ids[-1:])
+        logits = session.forward(ids[-1:])
     return ids
 
 

@@ -51,7 +51,7 @@ def test_a_bad_setting_is_told_by_file_and_value(model, values, said, name):
     change(model, **values)
     with pytest.raises(ModelError, match=said):
         loaded = load(model, name)
-        loaded.start().feed([3, 4, 5])
+        loaded.start().forward([3, 4, 5])
 
 
 def test_bad_settings_of_a_quantizer_are_told(model):

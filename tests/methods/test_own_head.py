@@ -39,7 +39,7 @@ def test_every_method_keeps_it(conflict, name):
         head = load_file(conflict.folder / "model.safetensors")["lm_head.weight"]
         assert torch.equal(ours.network.get_output_embeddings().weight.float(), head)
     # With other embeddings for a head the tokens are others altogether.
-    expected, got = (it.start().feed(PROMPT).float().log_softmax(-1) for it in (whole, ours))
+    expected, got = (it.start().forward(PROMPT).float().log_softmax(-1) for it in (whole, ours))
     assert name not in ("rtn-8", "gptq-8", "q8_0") or float((expected.exp() * (expected - got)).sum()) < 0.02
     whole.close()
     ours.close()

@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from quantlab import models
-from quantlab.checkpoints.load import bring
+from quantlab.checkpoints.load import load_variant
 from quantlab.methods import METHODS, precision
 from quantlab.records import Placement, Variant, silent
 from tests.tiny import write
@@ -21,7 +21,7 @@ def model(tmp_path_factory):
 
 
 def notes(model, name: str = "fp32") -> tuple[str, ...]:
-    brought = bring(Variant(model, precision(name), PLACEMENT), silent)
+    brought = load_variant(Variant(model, precision(name), PLACEMENT), silent)
     try:
         return brought.loaded.facts.notes
     finally:

@@ -10,7 +10,7 @@ from hypothesis.extra.numpy import arrays
 from quantlab.methods import METHODS, PRECISIONS
 from quantlab.methods.rtn import rtn_precision
 from quantlab.methods.rtn.layout import packed_columns
-from quantlab.methods.rtn.linear import RtnLinear, pack, quantize, stored, told, unpack
+from quantlab.methods.rtn.linear import RtnLinear, decoded_scale, pack, quantize, stored, unpack
 from quantlab.records import Placement
 from tests import tiny
 from tests.loading import load
@@ -109,7 +109,7 @@ def test_no_weight_is_off_by_more_than_half_a_step(bits, symmetric, weight):
     error = (layer(weight, bits, symmetric).dequantize(torch.float32) - weight).abs()
     # The scale is a float16: at the ends of the range its rounding adds up over all the steps.
     steps = 2 ** (bits - 1) - 1 if symmetric else 2**bits - 1
-    assert (error <= told(scale) * (0.5 + steps * 2**-11 + 1e-4)).all()
+    assert (error <= decoded_scale(scale) * (0.5 + steps * 2**-11 + 1e-4)).all()
 
 
 @EITHER
@@ -225,7 +225,7 @@ def test_a_scale_takes_two_bytes_whatever_its_size_and_ordinary_ones_stand_for_t
     assert kept.dtype == torch.float16
     ordinary = (scale == 0) | ((scale >= 2.0**-18) & (scale <= 65_504))
     assert torch.equal(kept[ordinary].abs(), kept[ordinary]) and (kept[~ordinary] < 0).all()
-    torch.testing.assert_close(told(kept)[1:], scale[1:], rtol=2**-6, atol=0)
+    torch.testing.assert_close(decoded_scale(kept)[1:], scale[1:], rtol=2**-6, atol=0)
     usual = ordinary & (scale >= 2.0**-14)
     assert torch.equal(kept[usual], scale[usual].half())
 

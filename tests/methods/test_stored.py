@@ -47,9 +47,9 @@ def loading(model: Model, placement: Placement = SIXTEEN, progress=silent):
 
 
 def greedy(session, count: int = 24) -> list[int]:
-    tokens = [int(session.feed(PROMPT).argmax())]
+    tokens = [int(session.forward(PROMPT).argmax())]
     while len(tokens) < count:
-        tokens.append(int(session.feed(tokens[-1:]).argmax()))
+        tokens.append(int(session.forward(tokens[-1:]).argmax()))
     return tokens
 
 
@@ -93,7 +93,7 @@ def test_what_is_not_quantized_computes_in_the_type_asked_for(model, name):
     planned = STORED.estimate(CHOSEN, resolve(FULL), models.checkpoint(model))
     assert planned == pytest.approx(loaded.stored_bytes(), rel=0.01)
     assert loaded.module.get_input_embeddings().weight.dtype == torch.float32
-    assert loaded.start().feed(PROMPT).dtype == torch.float32
+    assert loaded.start().forward(PROMPT).dtype == torch.float32
     assert loaded.facts.compute_dtype.startswith("float16" if name == "int8" else "float32")
     loaded.close()
 
@@ -174,7 +174,7 @@ def test_what_older_tools_wrote_loads(published, name, tmp_path):
     config["quantization_config"] = settings | {"group_size": 32, "quant_method": name}
     (tmp_path / "config.json").write_text(json.dumps(config))
     old, new = (loading(Model(name, "folder", folder)) for folder in (tmp_path, published[name]))
-    assert torch.equal(old.start().feed(PROMPT), new.start().feed(PROMPT))
+    assert torch.equal(old.start().forward(PROMPT), new.start().forward(PROMPT))
     assert "quantized by" not in old.facts.details
     for each in (old, new):
         each.close()
@@ -193,7 +193,7 @@ def test_a_gguf_file_is_loaded_by_llama_cpp(tmp_path):
     assert loaded.stored_bytes() == checkpoint.nbytes == STORED.estimate(CHOSEN, where, checkpoint)
     assert STORED.bits_of(checkpoint) == 8.5
     assert loaded.tokenize("héllo") == tuple(tiny.letters().encode("héllo", add_special_tokens=False))
-    assert torch.isfinite(loaded.start(64).feed(PROMPT)).all()
+    assert torch.isfinite(loaded.start(64).forward(PROMPT)).all()
     loaded.close()
 
 
@@ -246,7 +246,7 @@ def test_what_is_unpacked_is_near_the_original_in_every_compute_type(published, 
             held = loaded.module.get_parameter(key)
             assert held.dtype == getattr(torch, placement.compute_dtype)
             assert 0.05 < (held.float() - original.float()).norm() / original.float().norm() < 0.2
-    assert torch.isfinite(loaded.start().feed(PROMPT)).all()
+    assert torch.isfinite(loaded.start().forward(PROMPT)).all()
     loaded.close()
 
 
@@ -262,7 +262,7 @@ def test_keys_and_values_that_were_to_be_quantized_are_said_not_to_be(published,
     )
     note = "its publisher meant keys and values to be kept in 8 bits; here they are kept in the compute type"
     assert note in told.facts.notes and note not in silent_of_it.facts.notes
-    assert torch.equal(told.start().feed(PROMPT), silent_of_it.start().feed(PROMPT))
+    assert torch.equal(told.start().forward(PROMPT), silent_of_it.start().forward(PROMPT))
     for each in (told, silent_of_it):
         each.close()
 
@@ -276,8 +276,8 @@ from quantlab.runtime.placement import resolve
 for folder in {[str(folder) for folder in published.values()]}:
     loaded = STORED.load(Model("m", "folder", Path(folder)), STORED.precisions[0], resolve(Placement("cpu")), silent)
     session = loaded.start()
-    session.feed({PROMPT})
-    session.feed([55])
+    session.forward({PROMPT})
+    session.forward([55])
     loaded.close()
 """
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)

@@ -24,7 +24,7 @@ def test_a_kernel_can_be_chosen(published, method, kernel, layer):
     assert loaded.facts.kernel == f"{method} {layer}"
     assert type(loaded.module.model.layers[0].mlp.up_proj).__name__ == layer
     other = loading(model)
-    ours, theirs = loaded.start().feed(PROMPT).float(), other.start().feed(PROMPT).float()
+    ours, theirs = loaded.start().forward(PROMPT).float(), other.start().forward(PROMPT).float()
     assert torch.nn.functional.cosine_similarity(ours, theirs, dim=0) > 0.999
     for each in (loaded, other):
         each.close()

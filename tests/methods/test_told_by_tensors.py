@@ -9,10 +9,10 @@ import transformers
 from quantlab import models
 from quantlab.methods import METHODS, most_precise, precision
 from quantlab.methods.published import as_stored
-from quantlab.models.layouts import told_by_tensors
+from quantlab.models.layouts import stored_as_by_tensors
 from quantlab.records import Checkpoint, Placement, TensorInfo, Variant, silent
 from quantlab.settings import AppSettings
-from tests.loading import bring
+from tests.loading import load_variant
 from tests.tiny import letters, write
 
 STORED = METHODS["stored"]
@@ -108,7 +108,7 @@ def test_gptq_says_how_many_weights_by_the_group_of_each_column(bits):
 )
 def test_a_way_of_storing_is_known_by_its_tensors(tensors, name):
     infos = {key: TensorInfo(shape, dtype) for key, (shape, dtype) in tensors.items()}
-    assert told_by_tensors(infos) == name
+    assert stored_as_by_tensors(infos) == name
     found = models.folders.checkpoint({"model_type": "llama"}, infos)
     assert found.stored_as == name
     if name is not None:
@@ -131,7 +131,7 @@ def test_codes_in_a_floating_type_are_counted_as_quantized(tmp_path):
     letters().save_pretrained(folder)
     model = models.resolve(str(folder), AppSettings())
     chosen = as_stored(models.checkpoint(model), "stored")
-    brought = bring(Variant(model, chosen, Placement("cpu", "float32")), silent)
+    brought = load_variant(Variant(model, chosen, Placement("cpu", "float32")), silent)
     assert 4.5 <= chosen.bits < 4.7 and brought.stored.bits_per_quantized_weight == pytest.approx(chosen.bits, rel=0.02)
     assert not [note for note in brought.loaded.facts.notes if "estimated" in note]
     brought.loaded.close()

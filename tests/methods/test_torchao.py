@@ -50,10 +50,10 @@ def test_what_is_written_reloads_by_plain_transformers_and_as_stored(llama, name
     model = Model("written", "folder", tmp_path)
     assert models.checkpoint(model).stored_as == "torchao"
     stored = STORED.load(model, STORED.precisions[0], FULL, silent)
-    expected = loaded.start().feed(PROMPT)
+    expected = loaded.start().forward(PROMPT)
     with torch.inference_mode():
         assert torch.allclose(plain(torch.tensor([PROMPT])).logits[0, -1], expected, atol=1e-4)
-    assert torch.allclose(stored.start().feed(PROMPT), expected, atol=1e-4)
+    assert torch.allclose(stored.start().forward(PROMPT), expected, atol=1e-4)
     assert stored.stored_bytes() == loaded.stored_bytes()
     for each in (loaded, stored):
         each.close()
@@ -93,4 +93,4 @@ def test_four_bits_on_a_gpu_take_what_is_told_and_reload(tmp_path):
     TORCHAO.build(Variant(model, precision("ao-int4"), where), tmp_path / "written", silent)
     written = Model("written", "folder", tmp_path / "written")
     stored = STORED.load(written, STORED.precisions[0], where, silent)
-    assert torch.allclose(stored.start().feed(PROMPT), loaded.start().feed(PROMPT), atol=0.1)
+    assert torch.allclose(stored.start().forward(PROMPT), loaded.start().forward(PROMPT), atol=0.1)

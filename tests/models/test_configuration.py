@@ -51,17 +51,17 @@ def test_no_kernel_is_fetched_though_a_package_for_it_is_installed(tmp_path):
     program(f"""
         import sys
         sys.path.insert(0, {str(tmp_path)!r})
-        from quantlab.checkpoints.load import bring
+        from quantlab.checkpoints.load import load_variant
         from quantlab.methods import precision
         from quantlab.models import resolve
         from quantlab.records import Placement, Variant, silent
         from quantlab.settings import AppSettings
         for name in ("fp32", "nf4"):
             model = resolve("demo", AppSettings())
-            brought = bring(Variant(model, precision(name), Placement("cpu", "float32")), silent)
+            brought = load_variant(Variant(model, precision(name), Placement("cpu", "float32")), silent)
             session = brought.loaded.start()
-            session.feed([5, 6, 7])
-            session.feed([8])
+            session.forward([5, 6, 7])
+            session.forward([8])
     """)
     assert not asked.exists()
 

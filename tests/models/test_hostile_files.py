@@ -185,6 +185,6 @@ def test_what_a_configuration_does_not_say_does_not_end_the_offers(tmp_path, key
     write(tmp_path, "llama", letters())
     path = tmp_path / "config.json"
     path.write_text(json.dumps({k: v for k, v in json.loads(path.read_text()).items() if k != key}))
-    found = estimates.offers(models.peek(str(tmp_path), AppSettings()), Placement("cpu", "float32"))
+    found = estimates.estimates(models.peek(str(tmp_path), AppSettings()), Placement("cpu", "float32"))
     (refused,) = {offer.unavailable for offer in found if offer.precision.name == "q8_0"}
     assert f"needs {key} in config.json" in refused or "package" in refused

@@ -10,7 +10,7 @@ from huggingface_hub import errors as hub
 
 from quantlab import models
 from quantlab.errors import BadInput, ModelError
-from quantlab.models.hub.errors import told
+from quantlab.models.hub.errors import translate_errors
 from tests.models.conftest import REPO, WEIGHTS, point_to
 
 
@@ -127,10 +127,10 @@ def test_a_file_that_is_listed_and_not_there_is_told(filled, local):
 )
 def test_what_the_library_raises_is_said_in_words(error, cause, says):
     error.__cause__ = cause
-    with pytest.raises(ModelError, match=says), told(REPO, None):
+    with pytest.raises(ModelError, match=says), translate_errors(REPO, None):
         raise error
 
 
 def test_a_defect_stays_loud():
-    with pytest.raises(KeyError), told(REPO, None):
+    with pytest.raises(KeyError), translate_errors(REPO, None):
         raise KeyError("ours")

@@ -12,7 +12,7 @@ from quantlab.models.quiet import panics_unheard
 from quantlab.models.tokenizer import encode_prompt, load_tokenizer
 from quantlab.records import Model, Placement, QualitySettings, Settings, Text
 from quantlab.runs.compare import compare
-from quantlab.runs.loading import telling
+from quantlab.runs.loading import column_errors
 from quantlab.runs.quality import quality
 from quantlab.settings import AppSettings
 from quantlab.ui.common import runner
@@ -105,7 +105,7 @@ def test_the_command_line_ends_with_its_code_and_two_lines(model, capfd):
 
 
 def test_a_panic_from_elsewhere_ends_one_column_and_the_page_s_run():
-    with pytest.raises(Broken, match="fp32 broke: PanicException"), telling("fp32"):
+    with pytest.raises(Broken, match="fp32 broke: PanicException"), column_errors("fp32"):
         raise PanicException("shape")
     choice = Choice(prompt="Hello", precisions=("fp32",))
     script = services(Script(0, 0, crash=PanicException("shape")))
@@ -119,7 +119,7 @@ def test_what_ends_the_program_is_let_through(kind, model, monkeypatch):
     monkeypatch.setattr(type(tokenizer).__mro__[1], "_encode_plus", lambda *_args, **_more: (_ for _ in ()).throw(kind))
     with pytest.raises(kind):
         tokenizer.encode("a")
-    with pytest.raises(kind), telling("fp32"):
+    with pytest.raises(kind), column_errors("fp32"):
         raise kind
 
 

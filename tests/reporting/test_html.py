@@ -28,7 +28,7 @@ class Page(HTMLParser):
         self.elements: list[tuple[str, dict]] = []
         self.scripts: list[str] = []
         self.text = ""
-        self.feed(source)
+        self.forward(source)
         self.close()
 
     def handle_starttag(self, tag: str, attributes: list) -> None:

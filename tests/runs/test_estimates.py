@@ -5,7 +5,7 @@ import os
 import pytest
 
 from quantlab import models
-from quantlab.checkpoints.load import bring
+from quantlab.checkpoints.load import load_variant
 from quantlab.errors import BadInput
 from quantlab.methods import METHODS, base, gguf, precision
 from quantlab.records import Model, Placement, Variant
@@ -30,13 +30,13 @@ def test_a_package_that_is_installed_meanwhile_is_found(demo, tmp_path, monkeypa
     # So quick that the folder's time does not tell: Python then trusts what it has listed.
     os.utime(tmp_path, ns=(before.st_atime_ns, before.st_mtime_ns))
     assert base.missing_package("installed_meanwhile")
-    estimates.offers(demo, Placement("cpu"))
+    estimates.estimates(demo, Placement("cpu"))
     assert not base.missing_package("installed_meanwhile")
 
 
 def test_without_llama_cpp_the_reason_names_the_target_that_installs_it(demo, monkeypatch):
     monkeypatch.setattr(gguf, "missing_package", lambda module: module == "llama_cpp")
-    found = {one.precision.name: one for one in estimates.offers(demo, Placement("cpu"))}
+    found = {one.precision.name: one for one in estimates.estimates(demo, Placement("cpu"))}
     reasons = {found[one.name].unavailable for one in METHODS["gguf"].precisions}
     assert len(reasons) == 1 and "make gguf" in reasons.pop()
 
@@ -76,9 +76,9 @@ def test_auto_may_take_every_gpu_and_the_cpu(two_gpus):
     (need,) = estimates.needs(mistral("auto"))
     assert need.devices == ("cuda", "cuda:1", "cpu") and need.nbytes == estimates.estimated_bytes(mistral(None))
     checkpoint = models.checkpoint(mistral(None).model)
-    offer = estimates.offer(precision("fp32"), checkpoint, mistral("auto").placement)
-    assert offer.estimated_bytes > 28 * GB and offer.free_bytes == 140 * GB and offer.fits
-    assert not estimates.offer(precision("fp32"), checkpoint, mistral(None).placement).fits, "29 GB on one of 20"
+    estimate = estimates.estimate(precision("fp32"), checkpoint, mistral("auto").placement)
+    assert estimate.estimated_bytes > 28 * GB and estimate.free_bytes == 140 * GB and estimate.fits
+    assert not estimates.estimate(precision("fp32"), checkpoint, mistral(None).placement).fits, "29 GB on one of 20"
 
 
 @pytest.mark.parametrize("name", ["bf16", "nf4", "rtn-4", "hqq-4"])
@@ -100,9 +100,9 @@ def test_what_the_map_puts_on_the_disk_takes_no_memory(two_gpus):
 def test_a_map_that_crowds_one_device_does_not_fit(two_gpus):
     checkpoint = models.checkpoint(mistral(None).model)
     even, crowded = layers("cuda", "cuda:1"), layers("cuda:1")
-    fits = estimates.offer(precision("fp32"), checkpoint, mistral(even).placement)
+    fits = estimates.estimate(precision("fp32"), checkpoint, mistral(even).placement)
     assert fits.fits and not fits.crowded and fits.free_bytes == 40 * GB
-    does_not = estimates.offer(precision("fp32"), checkpoint, mistral(crowded).placement)
+    does_not = estimates.estimate(precision("fp32"), checkpoint, mistral(crowded).placement)
     assert does_not.crowded == "cuda:1" and does_not.fits is False and does_not.estimated_bytes < does_not.free_bytes
 
 
@@ -125,7 +125,7 @@ def test_a_variant_split_over_cpu_and_disk_holds_what_was_planned(tmp_path):
     )
     variant = Variant(model, precision("fp32"), placements.resolve(Placement("cpu", "float32", split)))
     (need,) = estimates.needs(variant)
-    cache = VariantCache(bring, estimates.estimated_bytes, lambda *_: 10**12, estimates.needs)
+    cache = VariantCache(load_variant, estimates.estimated_bytes, lambda *_: 10**12, estimates.needs)
     with cache.lease(variant) as lease:
         stored = lease.loaded.storage()
         assert stored.devices.keys() == {"cpu", "disk"} and sum(stored.devices.values()) == stored.total
@@ -133,7 +133,7 @@ def test_a_variant_split_over_cpu_and_disk_holds_what_was_planned(tmp_path):
         # What is not in the file: the frequencies of the rotary embedding.
         assert need.devices == ("cpu",) and 0 <= stored.devices["cpu"] - need.nbytes < 200
         assert set(lease.loaded.facts.device_map.values()) == {"cpu", "disk"}
-    tight = VariantCache(bring, estimates.estimated_bytes, lambda *_: need.nbytes + 10, estimates.needs)
+    tight = VariantCache(load_variant, estimates.estimated_bytes, lambda *_: need.nbytes + 10, estimates.needs)
     with tight.lease(variant):
         assert estimates.estimated_bytes(variant) > need.nbytes + 10, "all of it would not fit"
     assert cache.drop_unused() == tight.drop_unused() == 1

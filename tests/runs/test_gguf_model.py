@@ -14,7 +14,7 @@ from quantlab.models.gguf import splits
 from quantlab.models.tokenizer import load_tokenizer
 from quantlab.records import FROM_GGUF, Placement, silent
 from quantlab.runs import compare
-from quantlab.runs.estimates import offers
+from quantlab.runs.estimates import estimates
 from quantlab.runs.plan import SPLITS
 from quantlab.settings import app_settings
 from tests import gguf_files
@@ -154,7 +154,7 @@ def test_without_precisions_the_file_is_a_column_of_its_own(file, capsys):
 
 
 def test_what_it_takes_is_known_before_it_loads(file):
-    found = {it.precision.name: it for it in offers(models.peek_main(str(file), app_settings()), Placement("cpu"))}
+    found = {it.precision.name: it for it in estimates(models.peek_main(str(file), app_settings()), Placement("cpu"))}
     assert (
         found["stored"].estimated_bytes == sum(models.peek(str(file), app_settings()).file.nbytes for _ in ()) or True
     )
@@ -166,7 +166,7 @@ def test_an_architecture_that_transformers_does_not_know_runs_by_llama_cpp_alone
     # The same network under the name of one that llama.cpp has and transformers' reader has not.
     odd = gguf_files.rewrite(file, tmp_path / "odd.gguf", architecture="internlm2")
     model = models.resolve_main(str(odd), app_settings())
-    found = {it.precision.name: it for it in offers(models.checkpoint(model), Placement("cpu"))}
+    found = {it.precision.name: it for it in estimates(models.checkpoint(model), Placement("cpu"))}
     assert "internlm2 it cannot read: choose stored" in found["nf4"].unavailable
     assert found["stored"].unavailable is None and found["q4_0"].unavailable is None
 

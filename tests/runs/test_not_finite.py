@@ -19,7 +19,7 @@ from quantlab.records.events import Measured, QualityDone, ReferenceMoved
 from quantlab.reporting.advice import KLD_BOUND, advise
 from quantlab.reporting.html import html
 from quantlab.runs.quality import quality
-from quantlab.runs.recorded import kept_quality, resumed
+from quantlab.runs.recorded import recorded_quality, resumed
 from quantlab.ui.compare.figures import remarks
 from tests import tiny
 from tests.comparing import Loader, events
@@ -115,7 +115,7 @@ def test_where_none_gives_numbers_the_last_one_stays(damaged, tmp_path):
 def test_what_was_cut_short_after_the_move_is_finished_beside_the_new_reference(overflowing, tmp_path, monkeypatch):
     history = History(tmp_path / "history.sqlite")
     names = ["fp16", "rtn-4", "rtn-3"]
-    with closing(kept_quality(history, str(overflowing.folder), names, text("demo"), SETTINGS)) as stream:
+    with closing(recorded_quality(history, str(overflowing.folder), names, text("demo"), SETTINGS)) as stream:
         for event in stream:
             if isinstance(event, Measured) and event.run.precision == "rtn-4":
                 break

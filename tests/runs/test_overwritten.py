@@ -15,7 +15,7 @@ import torch
 
 from quantlab import models
 from quantlab.checkpoints.export import quantize
-from quantlab.checkpoints.load import bring
+from quantlab.checkpoints.load import load_variant
 from quantlab.fidelity.reference import ScoreStore
 from quantlab.fidelity.texts import text
 from quantlab.history import History
@@ -23,9 +23,9 @@ from quantlab.methods import method_of, precision
 from quantlab.records import Model, Placement, Progress, QualitySettings, Settings, Variant, silent
 from quantlab.records.events import Done, Finished, Loaded, Measured, QualityDone
 from quantlab.runs import quality as quality_module
-from quantlab.runs.recorded import kept_compare, kept_quality, resumed
+from quantlab.runs.recorded import recorded_compare, recorded_quality, resumed
 from quantlab.runtime.storage import every_tensor
-from quantlab.runtime.variant_cache import Brought, VariantCache
+from quantlab.runtime.variant_cache import LoadResult, VariantCache
 from tests import tiny
 from tests.comparing import Loader, compared
 
@@ -151,7 +151,7 @@ def test_a_published_folder_that_is_overwritten_is_loaded_anew(folder, tmp_path)
 def overwriting(folder: Path, when: str):
     """A loader that overwrites the folder before or after the real one has read it."""
 
-    def load(variant: Variant, progress: Progress) -> Brought:
+    def load(variant: Variant, progress: Progress) -> LoadResult:
         if when == "before":
             other_weights(folder)
         seen = []
@@ -162,7 +162,7 @@ def overwriting(folder: Path, when: str):
             seen.append(step)
             progress(*step)
 
-        return bring(variant, meanwhile)
+        return load_variant(variant, meanwhile)
 
     return load
 
@@ -187,16 +187,16 @@ def history(tmp_path: Path) -> History:
 def test_an_overwritten_folder_is_not_replayed(folder, tmp_path, change):
     kept = history(tmp_path)
     asked = (kept, str(folder), ["fp32", "rtn-8"], PROMPT, SETTINGS)
-    first, again = (list(kept_compare(*asked))[-1] for _ in range(2))
+    first, again = (list(recorded_compare(*asked))[-1] for _ in range(2))
     change(folder)
-    after = list(kept_compare(*asked))[-1]
+    after = list(recorded_compare(*asked))[-1]
     assert (first.replayed, again.replayed, after.replayed) == (False, True, False)
     assert tokens(after.comparison) != tokens(first.comparison)
 
 
 def test_a_comparison_cut_short_is_not_finished_with_other_weights(folder, tmp_path):
     kept = history(tmp_path)
-    with closing(kept_compare(kept, str(folder), ["rtn-8", "fp32", "rtn-3"], PROMPT, SETTINGS)) as events:
+    with closing(recorded_compare(kept, str(folder), ["rtn-8", "fp32", "rtn-3"], PROMPT, SETTINGS)) as events:
         count = 0
         for event in events:
             count += isinstance(event, Finished)
@@ -261,7 +261,7 @@ def test_runs_of_a_column_whose_reference_was_overwritten_are_measured_again(fol
 def test_a_quality_run_cut_short_is_not_finished_with_other_weights(folder, tmp_path):
     kept = history(tmp_path)
     names = ["fp32", "bf16", "rtn-8"]
-    with closing(kept_quality(kept, str(folder), names, text("english"), QUALITY)) as events:
+    with closing(recorded_quality(kept, str(folder), names, text("english"), QUALITY)) as events:
         next(event for event in events if isinstance(event, Measured))
     other_weights(folder)
     (entry,) = kept.entries()
@@ -298,7 +298,7 @@ def test_a_gguf_file_that_is_overwritten_is_measured_anew(tmp_path):
     variants = loader.cache()
     asked = ["fp32", str(file)]
     compare = (kept, "demo", asked, PROMPT, SETTINGS)
-    assert [list(kept_compare(*compare))[-1].replayed for _ in range(2)] == [False, True]
+    assert [list(recorded_compare(*compare))[-1].replayed for _ in range(2)] == [False, True]
     before = measured(store, loader, "demo", asked, variants)
     label = before.runs[1].precision
     aside = tmp_path / "aside"
@@ -307,7 +307,7 @@ def test_a_gguf_file_that_is_overwritten_is_measured_anew(tmp_path):
         opened.truncate(max(aside.stat().st_size, 1))
     aside.rename(file)
     os.utime(file, (1_700_000_000, 1_700_000_000))
-    last = list(kept_compare(*compare))[-1]
+    last = list(recorded_compare(*compare))[-1]
     assert isinstance(last, Done) and not last.replayed
     after = measured(store, loader, "demo", asked, variants, known={run.precision: run for run in before.runs})
     worse = next(run for run in after.runs if run.precision not in ("fp32",)).fidelity.kld.mean
@@ -355,8 +355,8 @@ def tiny_model(folder: Path):
 def while_running(folder: Path, change: Callable[[Path], None]):
     """A loader whose model's file is changed as soon as it is loaded, before anything is measured."""
 
-    def load(variant: Variant, progress: Progress) -> Brought:
-        brought = bring(variant, progress)
+    def load(variant: Variant, progress: Progress) -> LoadResult:
+        brought = load_variant(variant, progress)
         change(folder)
         return brought
 

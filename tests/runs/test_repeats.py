@@ -70,7 +70,7 @@ class Slow:
         return answered(self.each / 64, self.each / 64)
 
     def all(self, first: float) -> list[int]:
-        question = type("Question", (), {"settings": type("Settings", (), {"max_new_tokens": 64})})
+        question = type("PromptInput", (), {"settings": type("Settings", (), {"max_new_tokens": 64})})
         steps = repeats.again(None, question, "cpu", threading.Event(), answered(first / 64, first / 64), 5.0)
         return list(steps)
 

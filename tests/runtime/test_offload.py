@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from quantlab.checkpoints.load import bring
+from quantlab.checkpoints.load import load_variant
 from quantlab.errors import Stopped, Unavailable
 from quantlab.methods import precision
 from quantlab.methods.transformers_loading import _offloaded
@@ -42,7 +42,7 @@ def there(root: Path) -> list[str]:
 def test_a_variant_takes_its_folder_with_it(root, tmp_path, name):
     variant = Variant(tiny.write(tmp_path / "models", "llama"), precision(name), PLACEMENT)
     for _ in range(3):
-        brought = bring(variant, silent)
+        brought = load_variant(variant, silent)
         assert len(there(root)) == 2, "one folder and its lock"
         brought.loaded.close()
         del brought
@@ -57,7 +57,7 @@ def test_a_load_that_fails_or_is_stopped_leaves_none(root, tmp_path):
         raise Stopped
 
     with pytest.raises(Stopped):
-        bring(variant, stop)
+        load_variant(variant, stop)
     assert there(root) == []
 
 
@@ -66,7 +66,7 @@ def test_without_layers_on_the_disk_there_is_none(root, tmp_path):
         variant = Variant(
             tiny.write(tmp_path / "m", "llama"), precision("fp32"), Placement("cpu", "float32", device_map)
         )
-        bring(variant, silent).loaded.close()
+        load_variant(variant, silent).loaded.close()
     assert there(root) == []
 
 

@@ -86,8 +86,8 @@ def test_states_that_take_several_tokens_only_at_the_beginning_are_read_in_one_p
     assert torch.allclose(read, whole, atol=1e-5)
     # What is fed later in one call goes in token by token.
     session = model.start()
-    session.feed(ids[:10])
-    assert torch.allclose(session.feed(ids[10:]), whole[-1], atol=1e-4) and session.length == len(ids)
+    session.forward(ids[:10])
+    assert torch.allclose(session.forward(ids[10:]), whole[-1], atol=1e-4) and session.length == len(ids)
 
 
 def test_the_measure_is_the_difference_in_units_of_the_spread():

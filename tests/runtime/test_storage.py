@@ -125,7 +125,7 @@ def test_memory_comes_back_after_load_and_drop(tmp_path, name, cycles):
     resident = []
     for _ in range(cycles):
         loaded = load(model, name)
-        loaded.start().feed([1, 40, 41])
+        loaded.start().forward([1, 40, 41])
         loaded.close()
         resident.append(resident_bytes())
     assert resident[-1] <= resident[2] * 1.02
@@ -138,10 +138,10 @@ def test_cuda_memory_is_exactly_what_it_was(tmp_path, name):
     placement = resolve(Placement("cuda"))
     chosen = precision(name)
     first = method_of(chosen).load(model, chosen, placement, silent)
-    first.start().feed([1, 40, 41])  # cuBLAS keeps a workspace from its first product on
+    first.start().forward([1, 40, 41])  # cuBLAS keeps a workspace from its first product on
     first.close()
     before = torch.cuda.memory_allocated()
     loaded = method_of(chosen).load(model, chosen, placement, silent)
-    loaded.start().feed([1, 40, 41])
+    loaded.start().forward([1, 40, 41])
     loaded.close()
     assert torch.cuda.memory_allocated() == before

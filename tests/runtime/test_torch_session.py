@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from quantlab.errors import OutOfMemory
-from quantlab.runtime.torch_session import is_out_of_memory, telling_out_of_memory
+from quantlab.runtime.torch_session import is_out_of_memory, translate_out_of_memory
 from tests import tiny
 from tests.loading import load
 
@@ -30,7 +30,7 @@ def test_misuse_of_scoring_is_refused(tmp_path):
         with pytest.raises(ValueError, match="empty session"):
             next(loaded.start().score(IDS, start=start))
     session = loaded.start()
-    session.feed(IDS)
+    session.forward(IDS)
     with pytest.raises(ValueError, match="empty session"):
         next(session.score(IDS))
     loaded.close()
@@ -50,7 +50,7 @@ NOT_OURS = [RuntimeError("mat1 and mat2 shapes cannot be multiplied"), OSError(2
 @pytest.mark.parametrize("error", OURS, ids=repr)
 def test_memory_that_runs_out_is_told_in_plain_words(error):
     assert is_out_of_memory(error)
-    with pytest.raises(OutOfMemory, match="memory ran out") as told, telling_out_of_memory():
+    with pytest.raises(OutOfMemory, match="memory ran out") as told, translate_out_of_memory():
         raise error
     assert told.value.advice and told.value.__cause__ is error
 
@@ -58,6 +58,6 @@ def test_memory_that_runs_out_is_told_in_plain_words(error):
 @pytest.mark.parametrize("error", NOT_OURS, ids=repr)
 def test_other_errors_stay_what_they_are(error):
     assert not is_out_of_memory(error)
-    with pytest.raises(type(error)) as same, telling_out_of_memory():
+    with pytest.raises(type(error)) as same, translate_out_of_memory():
         raise error
     assert same.value is error

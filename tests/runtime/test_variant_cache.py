@@ -10,7 +10,7 @@ import pytest
 from quantlab.errors import ModelError, OutOfMemory, Stopped
 from quantlab.records import Model, Placement, Precision, Progress, Variant
 from quantlab.runtime.session import Storage
-from quantlab.runtime.variant_cache import Brought, Need, VariantCache
+from quantlab.runtime.variant_cache import LoadResult, Need, VariantCache
 
 MODEL = Model("demo", "demo", None)
 
@@ -47,7 +47,7 @@ class Device:
     def used(self) -> int:
         return sum(model.size for model in self.models if not model.closed)
 
-    def load(self, variant: Variant, progress: Progress) -> Brought:
+    def load(self, variant: Variant, progress: Progress) -> LoadResult:
         self.loads.append(variant.precision.name)
         self.before_load(variant)
         for done in range(3):
@@ -55,7 +55,7 @@ class Device:
         if self.used() + self.size > self.capacity:
             raise OutOfMemory("full")
         self.models.append(FakeModel(self.size))
-        return Brought(self.models[-1])
+        return LoadResult(self.models[-1])
 
     def cache(self, budget: int | None = None, estimate: int | None = None) -> VariantCache:
         """With its true size as the estimate, and all that is left as the budget, unless said otherwise."""
@@ -303,12 +303,12 @@ class Machine:
     lies: dict[str, dict[str, int]]
     loads: list[str] = field(default_factory=list)
 
-    def load(self, variant: Variant, _progress: Progress) -> Brought:
+    def load(self, variant: Variant, _progress: Progress) -> LoadResult:
         self.loads.append(variant.precision.name)
         lies = self.lies[variant.precision.name]
         model = FakeModel(sum(lies.values()))
         model.storage = lambda: Storage(model.size, {}, model.size, 0, 0, devices=lies)
-        return Brought(model)
+        return LoadResult(model)
 
     def cache(self, needs) -> VariantCache:
         total = {name: sum(lies.values()) for name, lies in self.lies.items()}

@@ -14,7 +14,7 @@ import torch
 import transformers
 
 from quantlab import models
-from quantlab.checkpoints.load import bring
+from quantlab.checkpoints.load import load_variant
 from quantlab.checkpoints.store import CheckpointStore
 from quantlab.errors import QuantlabError
 from quantlab.methods import method_of, precision, variant_of
@@ -130,7 +130,7 @@ def _judged(model: Model, chosen: Precision) -> Outcome:
     variant = variant_of(model, chosen, PLACEMENT, CALIBRATION)
     planned = method_of(chosen).estimate(chosen, PLACEMENT, models.checkpoint(model))
     with TemporaryDirectory(prefix="sweep-kept-") as kept:
-        loaded = (brought := bring(variant, silent, CheckpointStore(Path(kept), 10**10))).loaded
+        loaded = (brought := load_variant(variant, silent, CheckpointStore(Path(kept), 10**10))).loaded
         try:
             notes = loaded.facts.notes
             if abs(brought.stored.total - planned) > 0.01 * planned:
@@ -145,10 +145,10 @@ def _judged(model: Model, chosen: Precision) -> Outcome:
 
 def _greedy(loaded) -> list[int]:
     session, ids = loaded.start(), []
-    logits = session.feed(PROMPT)
+    logits = session.forward(PROMPT)
     while len(ids) < NEW_TOKENS:
         ids.append(int(logits.argmax()))
-        logits = session.feed(ids[-1:])
+        logits = session.forward(ids[-1:])
     return ids
 
 

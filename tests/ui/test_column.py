@@ -9,11 +9,11 @@ import pytest
 from quantlab.records import Candidate, Divergence, Model, Run, Settings
 from quantlab.records.events import TimingAgain
 from quantlab.ui.common import fragments, panels, picker
-from quantlab.ui.common.precision_list import Offered, Row
+from quantlab.ui.common.precision_list import PrecisionList, Row
 from quantlab.ui.compare.column import render
 from quantlab.ui.compare.view import Column, Problem, View, fold
 from tests.examples import QUIET
-from tests.fake_offers import fake_offers, precision
+from tests.fake_estimates import fake_estimates, precision
 from tests.fakes import Script, fake_compare
 from tests.fakes import _load as fake_load
 
@@ -28,7 +28,7 @@ class Tags(HTMLParser):
     def __init__(self, html: str) -> None:
         super().__init__()
         self.names, self.attributes, self.text, self.open = [], [], "", []
-        self.feed(html)
+        self.forward(html)
 
     def handle_starttag(self, tag, attrs):
         self.names.append(tag)
@@ -208,8 +208,8 @@ def test_nothing_of_a_model_becomes_markup(state):
     harmless(render(column, view, colour='"><img src=x>', new_tokens=8))
 
 
-EVIL_OFFER = replace(fake_offers("demo", None)[0], unavailable=EVIL, group=EVIL)
-EVIL_OFFERED = Offered(
+EVIL_OFFER = replace(fake_estimates("demo", None)[0], unavailable=EVIL, group=EVIL)
+EVIL_OFFERED = PrecisionList(
     (EVIL_OFFER,), (Row(f"a/{EVIL}", replace(EVIL_OFFER, precision=replace(precision("nf4"), name=EVIL))),)
 )
 

@@ -13,7 +13,7 @@ from quantlab.export import read_json, to_json
 from quantlab.history import History
 from quantlab.records.events import Done, Finished, Started
 from quantlab.settings import AppSettings
-from quantlab.ui.common.recorded import Kept
+from quantlab.ui.common.recorded import RecordedJobs
 from quantlab.ui.history import side_by_side
 from quantlab.ui.history.export import FORMATS
 from quantlab.ui.history.opened import Opened
@@ -177,12 +177,12 @@ def test_the_history_opens_once_marks_what_was_left_and_may_be_mended(tmp_path):
     entry = History(file).begin(COMPARISON, {}, ["fp32"])
     with sqlite3.connect(file) as connection:
         connection.execute("UPDATE entries SET owner = 'gone'")
-    kept = Kept(AppSettings(public=False, history_file=file))
+    kept = RecordedJobs(AppSettings(public=False, history_file=file))
     assert kept.history().entry(entry).state == "interrupted" and kept.history() is kept.history()
-    assert Kept(AppSettings(public=True, history_file=file)).history() is None
+    assert RecordedJobs(AppSettings(public=True, history_file=file)).history() is None
     blocked = tmp_path / "blocked"
     blocked.mkdir()
-    kept = Kept(AppSettings(public=False, history_file=blocked))
+    kept = RecordedJobs(AppSettings(public=False, history_file=blocked))
     with pytest.raises(Unavailable):
         kept.history()
     blocked.rmdir()

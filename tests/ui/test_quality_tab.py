@@ -7,11 +7,11 @@ import pytest
 
 from quantlab.settings import AppSettings
 from quantlab.ui.common.panel import Panel
-from quantlab.ui.common.precision_list import Offered
+from quantlab.ui.common.precision_list import PrecisionList
 from quantlab.ui.quality.form import FIELDS, QualityChoice, settings
 from quantlab.ui.quality.handlers import QualityHandlers
 from quantlab.ui.quality.panels import CHARTS
-from tests.fake_offers import QUANTIZED
+from tests.fake_estimates import QUANTIZED
 from tests.fakes import Script, services
 from tests.quality_examples import quality
 from tests.ui.pages import served
@@ -123,7 +123,9 @@ def test_another_precision_of_the_heat_map_is_drawn_from_what_is_there():
 
 def test_a_model_that_cannot_be_read_is_told_and_ticks_come_back():
     made = handlers()
-    gone = made.estimate("nobody/nothing", "default", ["fp32", "nf4"], Offered(made.services.offers("demo", None)))
+    gone = made.estimate(
+        "nobody/nothing", "default", ["fp32", "nf4"], PrecisionList(made.services.estimates("demo", None))
+    )
     assert "nobody/nothing" in gone["problem"] and gone["inputs.precisions"]["value"] == []
     back = made.estimate("demo", "default", [], gone["offered"])
     assert back["problem"] == "" and back["inputs.precisions"]["value"] == ["fp32", "nf4"]

@@ -12,7 +12,7 @@ from quantlab.methods import METHODS
 from quantlab.settings import AppSettings
 from quantlab.ui.compare.form import FIELDS, Choice
 from quantlab.ui.compare.save import SaveHandlers, SavePanel
-from tests.fake_offers import BLOCKED, QUANTIZED
+from tests.fake_estimates import BLOCKED, QUANTIZED
 from tests.fakes import Script, services
 from tests.ui.pages import FAST, compare, served
 

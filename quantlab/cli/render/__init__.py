@@ -1,7 +1,7 @@
 """The command line's screen: progress on standard error, tables on standard output."""
 
 from quantlab.cli.render.comparison import follow, show
-from quantlab.cli.render.lists import show_history, show_kept, show_models, show_offers, show_saved
+from quantlab.cli.render.lists import show_estimates, show_history, show_kept, show_models, show_saved
 from quantlab.cli.render.progress import follow_steps
 from quantlab.cli.render.quality import follow_quality, show_gate, show_quality
 
@@ -10,11 +10,11 @@ __all__ = [
     "follow_quality",
     "follow_steps",
     "show",
+    "show_estimates",
     "show_gate",
     "show_history",
     "show_kept",
     "show_models",
-    "show_offers",
     "show_quality",
     "show_saved",
 ]

@@ -7,7 +7,7 @@ from rich.markup import escape
 
 from quantlab.cli.render.screen import Screen
 from quantlab.cli.render.tables import narrow, printable
-from quantlab.records import Offer, units
+from quantlab.records import Estimate, units
 
 if TYPE_CHECKING:
     from quantlab.checkpoints.export import Saved
@@ -50,17 +50,22 @@ def show_history(entries: "Iterable[Entry]", console: Screen | None = None) -> N
         console.print(f"    {escape(printable(', '.join(entry.precisions)))}", highlight=False)
 
 
-def show_offers(offers: Iterable[Offer], console: Screen | None = None) -> None:
+def show_estimates(estimates: Iterable[Estimate], console: Screen | None = None) -> None:
     """What can run here, with its estimated memory, and why the rest cannot."""
     table = narrow("precisions", "precision", "bits", "memory", "fits")
     for column in table.columns[1:3]:
         column.justify = "right"
     table.add_column("what it is")
-    for offer in offers:
-        fits = "no" if offer.unavailable else {True: "yes", False: "no", None: "?"}[offer.fits]
-        cells = (offer.precision.name, units.number(offer.precision.bits), units.size(offer.estimated_bytes), fits)
-        why = f". Not here: it {offer.unavailable}" if offer.unavailable else ""
-        table.add_row(*(escape(cell) for cell in (*cells, offer.precision.summary + why)))
+    for estimate in estimates:
+        fits = "no" if estimate.unavailable else {True: "yes", False: "no", None: "?"}[estimate.fits]
+        cells = (
+            estimate.precision.name,
+            units.number(estimate.precision.bits),
+            units.size(estimate.estimated_bytes),
+            fits,
+        )
+        why = f". Not here: it {estimate.unavailable}" if estimate.unavailable else ""
+        table.add_row(*(escape(cell) for cell in (*cells, estimate.precision.summary + why)))
     (console or Screen()).print(table)
 
 

@@ -8,7 +8,7 @@ from statistics import mean
 
 import torch
 
-from quantlab.checkpoints.load import bring
+from quantlab.checkpoints.load import load_variant
 from quantlab.demo.corpus import ASSISTANT, END, USER, addends, held_out_documents, sum_fact
 from quantlab.demo.world import Fact, facts, world
 from quantlab.methods import precision, variant_of
@@ -51,7 +51,7 @@ def ladder(folder: Path, names: Sequence[str] = LADDER) -> tuple[Rung, ...]:
     reference, rungs = None, []
     for name in names:
         chosen = precision(name)
-        loaded = bring(variant_of(model_at(folder), chosen, placement, Calibration()), silent).loaded
+        loaded = load_variant(variant_of(model_at(folder), chosen, placement, Calibration()), silent).loaded
         scores = [_scores(loaded, ids) for ids in texts]
         reference = reference or scores
         kld = torch.cat([_kld(q, p) for q, p in zip(scores, reference, strict=True)])

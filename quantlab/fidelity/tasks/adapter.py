@@ -159,7 +159,7 @@ class SessionLM(TemplateLM):
         fed = prompt
         while len(ids) < most:
             self._tick(0, task)
-            token = int(session.feed(fed).argmax())
+            token = int(session.forward(fed).argmax())
             ids.append(token)
             tail = self._decoded(ids[-reach:])
             if token in self._ends or any(stop in tail for stop in stops if stop):

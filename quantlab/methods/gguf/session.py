@@ -119,7 +119,7 @@ class LlamaSession:
     def length(self) -> int:
         return self._length
 
-    def feed(self, token_ids: Sequence[int]) -> torch.Tensor:
+    def forward(self, token_ids: Sequence[int]) -> torch.Tensor:
         if len(token_ids) > 1:
             return self._decode(token_ids, keep=1)[-1]
         if not token_ids:

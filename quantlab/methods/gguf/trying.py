@@ -40,11 +40,11 @@ def try_first(file: Path, model: Model, placement: Placement, progress: Progress
     where = {"device": placement.device, "dtype": placement.compute_dtype}
     arguments = {"file": str(file.absolute()), "name": model.name, **where}
 
-    def told(done: int, total: int, what: str) -> None:
+    def report_progress(done: int, total: int, what: str) -> None:
         progress(done, total, f"trying the file in a process of its own: {what}")
 
     try:
-        worker.run("quantlab.methods.gguf.trying:attempt", arguments, told, _ENVIRONMENT)
+        worker.run("quantlab.methods.gguf.trying:attempt", arguments, report_progress, _ENVIRONMENT)
     except RuntimeError as error:
         raise ModelError(
             f"llama.cpp broke off over {file.name}, tried in a process of its own ({_last(error)}).",
@@ -101,7 +101,7 @@ def attempt(progress: Progress, file: str, name: str, device: str, dtype: str) -
     ids = [i for i in loaded.tokenize(_PROBE) if 0 <= i < loaded.vocabulary_size][: _ROOM // 2] or [0]
     room = min(_ROOM, loaded.context_length)
     session = loaded.start(room)
-    session.feed(ids[: max(1, room // 2)])
+    session.forward(ids[: max(1, room // 2)])
     if session.length < room:
-        session.feed([ids[0]])
+        session.forward([ids[0]])
     loaded.close()

@@ -19,11 +19,11 @@ def _tell_why_a_thread_ended(failed: Callable[[BaseException], None]) -> None:
 
     end_process = threadx._DeviceWorker._abort_process
 
-    def told(thread, error: BaseException) -> None:
+    def report(thread, error: BaseException) -> None:
         failed(error)
         end_process(thread, error)
 
-    threadx._DeviceWorker._abort_process = told
+    threadx._DeviceWorker._abort_process = report
 
 
 def _clip_any_number_of_rows() -> None:

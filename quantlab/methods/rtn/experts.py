@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from quantlab.methods.rtn.layout import packed_columns, padded
-from quantlab.methods.rtn.linear import dequantize, told
+from quantlab.methods.rtn.linear import decoded_scale, dequantize
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ class Stack:
         shape, columns = codes.shape[:-1], options.shape[2]
         weight = dequantize(
             codes.flatten(0, -2),
-            told(scale).flatten(0, -2),
+            decoded_scale(scale).flatten(0, -2),
             None if zero is None else zero[index].flatten(0, -2),
             options.bits,
             options.group_size,

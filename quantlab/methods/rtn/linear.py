@@ -19,7 +19,8 @@ def quantize(
 
     Returns codes `[rows, padded columns]` (uint8, below 2**bits), scales `[rows, groups]` (float16, as `stored`) and
     zero points `[rows, groups]` (uint8; None when symmetric, where the middle code stands for zero). The weight is
-    `(code - zero_point) * told(scale)`: uniform affine quantization, Jacob et al. 2018, arXiv:1712.05877, eq. 1. The
+    `(code - zero_point) * decoded_scale(scale)`: uniform affine quantization,
+    Jacob et al. 2018, arXiv:1712.05877, eq. 1. The
     codes are computed with the scale as stored, so its own rounding costs nothing more.
     """
     rows, columns = weight.shape
@@ -33,14 +34,15 @@ def quantize(
         low, high = grouped.amin(-1).clamp(max=0), grouped.amax(-1).clamp(min=0)
         span, steps = high - low, top
     scale = stored(span / steps)
-    step = told(scale).unsqueeze(-1)
+    step = decoded_scale(scale).unsqueeze(-1)
     zero = (top + 1) // 2 if symmetric else (-low.unsqueeze(-1) / step).round().clamp(0, top)
     codes = ((grouped / step).round() + zero).clamp(0, top).to(torch.uint8).view(rows, -1)
     return codes, scale, None if symmetric else zero.squeeze(-1).to(torch.uint8)
 
 
 def stored(scale: torch.Tensor) -> torch.Tensor:
-    """Scales (float32, at least zero) as the float16 that `told` reads, with six binary digits from 2e-11 to 4e9.
+    """Scales (float32, at least zero) as the float16 that `decoded_scale` reads,
+    with six binary digits from 2e-11 to 4e9.
 
     Zero becomes the smallest number, so that it can be divided by. What is not finite stays so.
     """
@@ -56,7 +58,7 @@ def stored(scale: torch.Tensor) -> torch.Tensor:
     return torch.where(small | large, -rounded, rounded)
 
 
-def told(scale: torch.Tensor) -> torch.Tensor:
+def decoded_scale(scale: torch.Tensor) -> torch.Tensor:
     """The scales, float32, that `stored` kept."""
     found = scale.float()
     size = found.abs()
@@ -101,7 +103,7 @@ def dequantize(
     group_size: int,
     dtype: torch.dtype,
 ) -> torch.Tensor:
-    """What `quantize` and `pack` made, as a weight `[rows, padded columns]` in `dtype`. `scale` as `told`."""
+    """What `quantize` and `pack` made, as a weight `[rows, padded columns]` in `dtype`. `scale` as `decoded_scale`."""
     codes = unpack(packed, bits).view(len(packed), -1, group_size).to(dtype)
     zero = 2 ** (bits - 1) if zero_point is None else zero_point.unsqueeze(-1).to(dtype)
     return codes.sub_(zero).mul_(scale.unsqueeze(-1).to(dtype)).view(len(packed), -1)
@@ -135,7 +137,7 @@ class RtnLinear(torch.nn.Module):
         """The weight `[out_features, in_features]` that the integers stand for."""
         if self._ordinary is None:
             self._ordinary = not bool((self.scale < 0).any())
-        scale = self.scale if self._ordinary else told(self.scale)
+        scale = self.scale if self._ordinary else decoded_scale(self.scale)
         options = self.bits, self.group_size, dtype
         return dequantize(self.weight, scale, self.zero_point, *options)[:, : self.in_features]
 

@@ -22,7 +22,7 @@ from quantlab.models.gguf import files as gguf_files
 from quantlab.models.hub import fetch, outline
 from quantlab.models.hub.ask import ask
 from quantlab.models.hub.cache import File, Snapshot, check_space, known, remember, sweep
-from quantlab.models.hub.errors import told
+from quantlab.models.hub.errors import translate_errors
 from quantlab.models.quiet import QUIET_HUB
 from quantlab.models.source import COMMIT
 from quantlab.records import Checkpoint, Progress, TensorInfo, silent
@@ -78,7 +78,7 @@ def download(
     `progress` is told bytes; what it raises (`Stopped`) ends the download within moments. Files that are whole by then
     stay, and a later call fetches the others. Raises ModelError for all that can go wrong on the way.
     """
-    with told(repo, revision):
+    with translate_errors(repo, revision):
         snapshot, listing = _find(repo, revision, pick, progress)
         gguf = _gguf(snapshot, listing, pick)
         if listing is not None and (gguf or not snapshot.complete()):
@@ -99,7 +99,7 @@ def peek(repo: str, revision: str | None = None, pick: str | None = None) -> Che
 
     Raises ModelError as `download` does.
     """
-    with told(repo, revision):
+    with translate_errors(repo, revision):
         snapshot, listing = _find(repo, revision, pick, silent)
         if gguf := _gguf(snapshot, listing, pick):
             with TemporaryDirectory(prefix="quantlab-") as work:
@@ -120,7 +120,7 @@ def outlined(repo: str, revision: str | None, pick: str | None, folder: Path) ->
 
     Raises ModelError as `download` does.
     """
-    with told(repo, revision):
+    with translate_errors(repo, revision):
         snapshot, listing = _find(repo, revision, pick, silent)
         gguf = _gguf(snapshot, listing, pick)
         return _outlined(snapshot, gguf, folder, silent) if gguf else None

@@ -9,7 +9,7 @@ from quantlab.models.source import SMOLLM2, offline_names
 
 
 @contextmanager
-def told(repo: str, revision: str | None) -> Iterator[None]:
+def translate_errors(repo: str, revision: str | None) -> Iterator[None]:
     """Turn the errors of huggingface_hub, of HTTP and of the disk into ModelError; others pass."""
     try:
         yield

@@ -14,7 +14,7 @@ from typing import Any
 
 from quantlab.errors import ModelError, Stopped
 from quantlab.models.hub.cache import File, Snapshot
-from quantlab.models.hub.errors import told
+from quantlab.models.hub.errors import translate_errors
 from quantlab.records import Progress
 
 _WORKERS = 4
@@ -38,7 +38,7 @@ def fetch(
     place, wanted, stop = Snapshot(**snapshot), [File(**file) for file in files], Event()
     came, total = dict.fromkeys((file.name for file in wanted), 0), sum(file.size for file in wanted)
     pool = ThreadPoolExecutor(_WORKERS, thread_name_prefix="quantlab-download")
-    with told(place.repo, place.commit):
+    with translate_errors(place.repo, place.commit):
         try:
             pending = {pool.submit(_fetch_one, place, file, came, stop) for file in wanted}
             while pending:

@@ -120,10 +120,10 @@ def _answer(comparison: Comparison, run: Run) -> dict[str, Any]:
 
 
 def _tops(parted: Divergence) -> list[tuple[str, str, str, str]]:
-    def told(candidates: tuple[Candidate, ...], at: int) -> tuple[str, str]:
+    def describe(candidates: tuple[Candidate, ...], at: int) -> tuple[str, str]:
         if at >= len(candidates):
             return units.NONE, units.NONE
         return visible(candidates[at].text), units.percent(candidates[at].probability)
 
     rows = range(max(len(parted.ours), len(parted.reference)))
-    return [(*told(parted.ours, at), *told(parted.reference, at)) for at in rows]
+    return [(*describe(parted.ours, at), *describe(parted.reference, at)) for at in rows]

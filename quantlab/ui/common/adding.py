@@ -9,7 +9,7 @@ from quantlab.errors import BadInput
 from quantlab.records import Placement
 from quantlab.settings import AppSettings
 from quantlab.ui.common import fragments, picker, precision_list
-from quantlab.ui.common.precision_list import Offered
+from quantlab.ui.common.precision_list import PrecisionList
 from quantlab.ui.common.runner import problem_of
 from quantlab.ui.common.tab import TabHandlers
 from quantlab.ui.compare import form as choices
@@ -52,7 +52,7 @@ def build(app: AppSettings, before_ids: str = "") -> Adding:
 class AddingHandlers(TabHandlers):
     """Of a tab with a tick list: its `parts` have `offered`, `adding`, `inputs.precisions` and `inputs.reference`."""
 
-    def add(self, typed: str, compute_dtype: str, ticked: list[str], before: Offered) -> Updates:
+    def add(self, typed: str, compute_dtype: str, ticked: list[str], before: PrecisionList) -> Updates:
         """Add a published checkpoint to the list and tick it, where that can be."""
         control, spec = self.parts.adding, str(typed or "").strip()
         try:
@@ -74,7 +74,7 @@ class AddingHandlers(TabHandlers):
     def _where(self, compute_dtype: str) -> Placement:
         return choices.placement(Choice(compute_dtype=compute_dtype), self.app)
 
-    def _rows(self, found: Offered, ticked: list[str]) -> Updates:
+    def _rows(self, found: PrecisionList, ticked: list[str]) -> Updates:
         inputs = self.parts.inputs
         return {
             self.parts.offered: found,

@@ -89,9 +89,9 @@ def added(found: Problem) -> str:
 
 def added_row(row: Row, *, full: bool) -> str:
     """What became of a checkpoint that was added; `full`: no more columns are free."""
-    name = escape(row.offer.precision.name)
-    if row.offer.unavailable is not None:
-        said = f"{name} is in the list, but cannot be ticked: it {escape(row.offer.unavailable)}."
+    name = escape(row.estimate.precision.name)
+    if row.estimate.unavailable is not None:
+        said = f"{name} is in the list, but cannot be ticked: it {escape(row.estimate.unavailable)}."
     elif full:
         said = f"{name} is in the list. Untick another one to tick it."
     else:

@@ -5,8 +5,8 @@ from typing import Any
 
 import gradio as gr
 
-from quantlab.records import Offer, units
-from quantlab.ui.common.precision_list import Group, Offered, Row, arranged
+from quantlab.records import Estimate, units
+from quantlab.ui.common.precision_list import Group, PrecisionList, Row, arranged
 from quantlab.ui.compare.form import DEFAULT_TICKS
 
 #: Keeps the component's value and the boxes in step both ways, greys the rest out when the columns are full, and opens
@@ -78,7 +78,7 @@ class PrecisionPicker(gr.HTML):
         return list(value or ())
 
 
-def picker(offered: Offered, ticked: list[str], limit: int, elem_id: str = "precisions") -> PrecisionPicker:
+def picker(offered: PrecisionList, ticked: list[str], limit: int, elem_id: str = "precisions") -> PrecisionPicker:
     """The component, filled with the offers for the first model."""
     return PrecisionPicker(
         value=list(ticked),
@@ -92,11 +92,11 @@ def picker(offered: Offered, ticked: list[str], limit: int, elem_id: str = "prec
     )
 
 
-def rows(offered: Offered) -> str:
+def rows(offered: PrecisionList) -> str:
     """The tick list as HTML: one label a row, so that a click anywhere in it ticks; a fold for each method."""
     if not offered.rows:
         return '<p class="faint pick-none">Choose a model to see what it can run at.</p>'
-    free = units.size(offered.rows[0].offer.free_bytes)
+    free = units.size(offered.rows[0].estimate.free_bytes)
     first, groups = arranged(offered)
     more = ""
     if groups:
@@ -114,9 +114,9 @@ def rows(offered: Offered) -> str:
 def _group(group: Group) -> str:
     """A fold. Its heading names what is inside, so that a known name is found without opening one after the other."""
     title = escape(group.title)
-    inside = " · ".join(escape(row.offer.precision.name) for row in group.rows)
+    inside = " · ".join(escape(row.estimate.precision.name) for row in group.rows)
     reason = f'<span class="group-reason">{escape(group.reason)}</span>' if group.reason else ""
-    is_open = " open" if any(row.published and row.offer.unavailable is None for row in group.rows) else ""
+    is_open = " open" if any(row.published and row.estimate.unavailable is None for row in group.rows) else ""
     boxes = "".join(_row(row, bool(reason)) for row in group.rows)
     return (
         f'<details class="pick-group{" pick-group-blocked" if group.reason else ""}" data-group="{title}"{is_open}>'
@@ -128,19 +128,22 @@ def _group(group: Group) -> str:
 
 def _row(row: Row, reason_above: bool = False) -> str:
     """One tick. `reason_above`: why it cannot run stands in the heading of its group."""
-    offer = row.offer
-    blocked = offer.unavailable is not None
-    name, value = escape(offer.precision.name), escape(row.value)
+    estimate = row.estimate
+    blocked = estimate.unavailable is not None
+    name, value = escape(estimate.precision.name), escape(row.value)
     box = (
         f'<input type="checkbox" name="{value}" data-spec="{value if row.published else ""}" '
         f'data-blocked="{int(blocked)}"{" disabled" if blocked else ""}>'
     )
-    told = offer.unavailable if blocked and not reason_above else offer.precision.summary
-    about, why = escape(_about(row, told)), escape(f"{offer.precision.name} {offer.unavailable}" if blocked else told)
+    told = estimate.unavailable if blocked and not reason_above else estimate.precision.summary
+    about, why = (
+        escape(_about(row, told)),
+        escape(f"{estimate.precision.name} {estimate.unavailable}" if blocked else told),
+    )
     kind = " pick-blocked" * blocked + " pick-told" * (blocked and not reason_above) + " pick-added" * row.published
     return (
         f'<label class="pick{kind}">{box}<span class="pick-name">{name}</span>'
-        f'<span class="pick-about" title="{why}">{about}</span>{_memory(offer)}</label>'
+        f'<span class="pick-about" title="{why}">{about}</span>{_memory(estimate)}</label>'
     )
 
 
@@ -149,12 +152,12 @@ def _about(row: Row, told: str) -> str:
     return f"{row.value}: {told}" if row.published and row.value not in told else told
 
 
-def _memory(offer: Offer) -> str:
-    if offer.unavailable is not None or offer.estimated_bytes is None:
+def _memory(estimate: Estimate) -> str:
+    if estimate.unavailable is not None or estimate.estimated_bytes is None:
         return '<span class="num">–</span><span>–</span>'
-    exact, shown = units.exact_bytes(offer.estimated_bytes), units.size(offer.estimated_bytes)
+    exact, shown = units.exact_bytes(estimate.estimated_bytes), units.size(estimate.estimated_bytes)
     size = f'<span class="num" title="{exact}">{shown}</span>'
-    if offer.fits:
+    if estimate.fits:
         return size + '<span class="fits">yes</span>'
-    where = f"no room on {offer.crowded}; all devices together have " if offer.crowded else "free: "
-    return size + f'<span class="fits-not" title="{escape(where + units.size(offer.free_bytes))}">no</span>'
+    where = f"no room on {estimate.crowded}; all devices together have " if estimate.crowded else "free: "
+    return size + f'<span class="fits-not" title="{escape(where + units.size(estimate.free_bytes))}">no</span>'

@@ -1,4 +1,4 @@
-"""What the tick list offers: the precisions of the chosen model, and published checkpoints that were added to them."""
+"""The precisions of the chosen model with their estimates, and published checkpoints that were added to them."""
 
 import logging
 from collections.abc import Iterable
@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from quantlab.errors import QuantlabError
 from quantlab.methods.published import SEPARATOR, STORED, is_published, label, read
-from quantlab.records import Offer, Placement, Precision
+from quantlab.records import Estimate, Placement, Precision
 from quantlab.settings import AppSettings
 from quantlab.ui.common.runner import problem_of
 from quantlab.ui.compare.form import DEFAULT_TICKS, check_model
@@ -22,7 +22,7 @@ class Row:
     """One row of the list: `value` is what ticking it chooses, a precision's name or a checkpoint as typed."""
 
     value: str
-    offer: Offer
+    estimate: Estimate
 
     @property
     def published(self) -> bool:
@@ -39,21 +39,21 @@ class Group:
 
 
 @dataclass(frozen=True)
-class Offered:
+class PrecisionList:
     """`own` are the model's precisions, `added` the checkpoints: they stay when another model is chosen.
 
     `missed` are the visitor's ticks that this model cannot take: they come back with one that can. `stand_in` is what
     was ticked in their place where none of them could be.
     """
 
-    own: tuple[Offer, ...] = ()
+    own: tuple[Estimate, ...] = ()
     added: tuple[Row, ...] = ()
     missed: tuple[str, ...] = ()
     stand_in: str = ""
 
     @property
     def rows(self) -> tuple[Row, ...]:
-        return (*(Row(offer.precision.name, offer) for offer in self.own), *self.added)
+        return (*(Row(estimate.precision.name, estimate) for estimate in self.own), *self.added)
 
     @property
     def specs(self) -> tuple[str, ...]:
@@ -62,15 +62,15 @@ class Offered:
     @property
     def names(self) -> tuple[str, ...]:
         """The names of the columns that the rows would have."""
-        return tuple(row.offer.precision.name for row in self.rows)
+        return tuple(row.estimate.precision.name for row in self.rows)
 
-    def with_added(self, row: Row) -> "Offered":
+    def with_added(self, row: Row) -> "PrecisionList":
         """The same with one more checkpoint, or with a newer look at one that is there."""
         kept = tuple(row if old.value == row.value else old for old in self.added)
         return replace(self, added=kept if row.value in self.specs else (*kept, row))
 
 
-def with_the_file(offered: Offered, before: Offered, wanted: Iterable[str]) -> tuple[str, ...]:
+def with_the_file(offered: PrecisionList, before: PrecisionList, wanted: Iterable[str]) -> tuple[str, ...]:
     """What is wanted, and with it the file itself where a GGUF file has just been chosen as the model."""
     wanted = tuple(wanted)
     if not _is_file(offered) or _is_file(before) or STORED in wanted:
@@ -78,49 +78,49 @@ def with_the_file(offered: Offered, before: Offered, wanted: Iterable[str]) -> t
     return (STORED, *wanted)
 
 
-def _is_file(offered: Offered) -> bool:
+def _is_file(offered: PrecisionList) -> bool:
     """Whether the weights can be had as they are stored, and dequantized too."""
     can = {it.precision.name for it in offered.own if it.unavailable is None}
     return STORED in can and not can.isdisjoint(DEFAULT_TICKS)
 
 
-def ticks(offered: Offered, wanted: Iterable[str], limit: int) -> list[str]:
+def ticks(offered: PrecisionList, wanted: Iterable[str], limit: int) -> list[str]:
     """The first `limit` of the wanted that can run, in the order of the rows; else the first row that can."""
-    can = [row.value for row in offered.rows if row.offer.unavailable is None]
+    can = [row.value for row in offered.rows if row.estimate.unavailable is None]
     chosen = [name for name in dict.fromkeys(wanted) if name in can][:limit]
     return sorted(chosen, key=can.index) or can[:1]
 
 
-def wishes(offered: Offered, ticked: Iterable[str]) -> tuple[str, ...]:
+def wishes(offered: PrecisionList, ticked: Iterable[str]) -> tuple[str, ...]:
     """What the visitor wants ticked: what is, and what was until a model came that could not take it."""
     own = tuple(ticked)
     return tuple(dict.fromkeys((*(own if own != (offered.stand_in,) else ()), *offered.missed)))
 
 
-def settled(offered: Offered, wanted: Iterable[str], limit: int) -> tuple[Offered, list[str]]:
+def settled(offered: PrecisionList, wanted: Iterable[str], limit: int) -> tuple[PrecisionList, list[str]]:
     """The ticks for what a visitor wants, and the offers with what of it has to wait."""
     wanted = tuple(wanted)
     ticked = ticks(offered, wanted, limit)
-    can = {row.value for row in offered.rows if row.offer.unavailable is None}
+    can = {row.value for row in offered.rows if row.estimate.unavailable is None}
     stand_in = "" if set(ticked) & set(wanted) else "".join(ticked)
     missed = tuple(name for name in wanted if name not in can)
     return replace(offered, missed=missed, stand_in=stand_in), ticked
 
 
-def arranged(offered: Offered) -> tuple[tuple[Row, ...], tuple[Group, ...]]:
+def arranged(offered: PrecisionList) -> tuple[tuple[Row, ...], tuple[Group, ...]]:
     """The rows to show at once, and the others by method. Methods that cannot run for one same reason share a group."""
     rows = offered.rows
     names = (STORED, *DEFAULT_TICKS) if _is_file(offered) else DEFAULT_TICKS
     first = [row for name in names for row in rows if row.value == name]
-    if not any(row.offer.unavailable is None for row in first):
+    if not any(row.estimate.unavailable is None for row in first):
         # A model that is quantized already runs at none of the usual ones: what it can run at comes first.
-        can = [row for row in offered.rows if row.offer.unavailable is None and row not in offered.added]
+        can = [row for row in offered.rows if row.estimate.unavailable is None and row not in offered.added]
         first = can or first
-    titles = dict.fromkeys(row.offer.group for row in rows if row not in first)
+    titles = dict.fromkeys(row.estimate.group for row in rows if row not in first)
     found: dict[str, Group] = {}
     for title in titles:
-        members = tuple(row for row in rows if row.offer.group == title and row not in first)
-        reasons = {row.offer.unavailable for row in members}
+        members = tuple(row for row in rows if row.estimate.group == title and row not in first)
+        reasons = {row.estimate.unavailable for row in members}
         reason = (reasons.pop() or "") if len(reasons) == 1 else ""
         key = reason or title
         if key in found:
@@ -133,18 +133,18 @@ def look_at(spec: str, placement: Placement, services: Services) -> Row:
     """A published checkpoint as a row, by its shortest name. Raises QuantlabError for what a user can mend."""
     published = read(spec)
     short = SEPARATOR.join(filter(None, (published.name, published.pick)))
-    return Row(short, replace(services.offer_published(short, placement), group=PUBLISHED_TITLE))
+    return Row(short, replace(services.estimate_published(short, placement), group=PUBLISHED_TITLE))
 
 
 def of_model(
     model: str, placement: Placement, app: AppSettings, services: Services, added: tuple[Row, ...] = ()
-) -> tuple[Offered, Problem | None]:
+) -> tuple[PrecisionList, Problem | None]:
     """The offers for a model beside what was added, and what was wrong with the model."""
     try:
         check_model(model, app)
-        return Offered(services.offers(model, placement), added), None
+        return PrecisionList(services.estimates(model, placement), added), None
     except Exception as error:
-        return Offered((), added), problem_of(error, "no estimate for a model")
+        return PrecisionList((), added), problem_of(error, "no estimate for a model")
 
 
 def look_again(specs: Iterable[str], placement: Placement, services: Services) -> tuple[Row, ...]:
@@ -161,4 +161,4 @@ def _look_again(spec: str, placement: Placement, services: Services) -> Row:
         log.exception("no estimate for a checkpoint")
         reason = "could not be read. The log says why."
     precision = Precision(label(spec), "stored", 0.0, spec)
-    return Row(spec, Offer(precision, reason, None, 0, PUBLISHED_TITLE))
+    return Row(spec, Estimate(precision, reason, None, 0, PUBLISHED_TITLE))

@@ -13,7 +13,7 @@ from quantlab.settings import AppSettings
 log = logging.getLogger(__name__)
 
 
-class Kept:
+class RecordedJobs:
     """The history of one page, and the services that write it. Any thread may call them."""
 
     def __init__(self, app: AppSettings) -> None:
@@ -46,7 +46,7 @@ class Kept:
 
         history, why = self._usable()
         yield from why
-        yield from recorded.kept_compare(history, model, precisions, prompt, settings, stop=stop, fresh=fresh)
+        yield from recorded.recorded_compare(history, model, precisions, prompt, settings, stop=stop, fresh=fresh)
 
     def quality(
         self, model: str, precisions: Sequence[str], text: Text, settings: QualitySettings,
@@ -57,7 +57,7 @@ class Kept:
 
         history, why = self._usable()
         yield from why
-        yield from recorded.kept_quality(history, model, precisions, text, settings, stop=stop)
+        yield from recorded.recorded_quality(history, model, precisions, text, settings, stop=stop)
 
     def resume(self, entry: int, stop: threading.Event) -> Iterator[Event | QualityEvent]:
         """Go on with an entry; see `recording.resumed`."""

@@ -155,7 +155,7 @@ def check_reference(name: str, columns: tuple[str, ...]) -> None:
 
 
 def check_compute_dtype(name: str) -> None:
-    """Raises BadInput for one that the page does not offer."""
+    """Raises BadInput for one that the page does not estimate."""
     if name not in COMPUTE_DTYPES:
         raise unknown("compute dtype", name[:100], COMPUTE_DTYPES)
 

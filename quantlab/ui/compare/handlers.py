@@ -13,7 +13,7 @@ from quantlab.errors import BadInput, QuantlabError
 from quantlab.methods.published import is_published
 from quantlab.ui.common import fragments, models, panels, picker, precision_list, runner
 from quantlab.ui.common.adding import AddingHandlers
-from quantlab.ui.common.precision_list import Offered
+from quantlab.ui.common.precision_list import PrecisionList
 from quantlab.ui.compare import column, share
 from quantlab.ui.compare import form as choices
 from quantlab.ui.compare.form import DEFAULT_TICKS, Choice
@@ -66,7 +66,7 @@ class Handlers(AddingHandlers):
         with self.running(request) as stop:
             try:
                 choice = choices.from_inputs(*values)
-                if not choice.precisions and (problem := self._offered(choice, ())[1]):
+                if not choice.precisions and (problem := self._listed_for(choice, ())[1]):
                     # Nothing can be ticked for a model that cannot be read: that is what went wrong.
                     yield self._ended(View(problem=problem), choice, shown)
                     return
@@ -105,19 +105,23 @@ class Handlers(AddingHandlers):
     def race(self, on: bool) -> Any:
         return gr.update(visible=bool(on))
 
-    def estimate(self, model: str, compute_dtype: str, ticked: list[str], before: Offered, prompt: str = "") -> Updates:
+    def estimate(
+        self, model: str, compute_dtype: str, ticked: list[str], before: PrecisionList, prompt: str = ""
+    ) -> Updates:
         """What the chosen model takes at each precision; ticks and added checkpoints are kept where they can be.
 
         A prompt that is an example of another kind of model becomes one of this kind's.
         """
         choice = Choice(model=str(model or "").strip(), compute_dtype=compute_dtype)
-        found, problem = self._offered(choice, before.specs)
+        found, problem = self._listed_for(choice, before.specs)
         wanted = precision_list.with_the_file(found, before, precision_list.wishes(before, ticked) or DEFAULT_TICKS)
         own = models.prompt_for(choice.model, prompt, self.services.choices())
         changed = {self.parts.inputs.prompt: own} if own != prompt else {}
         return self._listed(choice.model, found, wanted) | {self.parts.problem: fragments.problem(problem)} | changed
 
-    def open(self, file: str, compute_dtype: str, ticked: list[str], before: Offered, prompt: str = "") -> Updates:
+    def open(
+        self, file: str, compute_dtype: str, ticked: list[str], before: PrecisionList, prompt: str = ""
+    ) -> Updates:
         """A file that was dropped is the model."""
         return {self.parts.inputs.model: file} | self.estimate(file, compute_dtype, ticked, before, prompt)
 
@@ -131,7 +135,7 @@ class Handlers(AddingHandlers):
         default = Choice(first, prompt=models.examples(first, known)[0][1])
         query = dict(request.query_params)
         if not set(query) & set(choices.FIELDS):
-            found, problem = self._offered(default, ())
+            found, problem = self._listed_for(default, ())
             # The ticks stay as they are: by now the visitor may have changed them.
             return {
                 self.parts.offered: found,
@@ -139,7 +143,7 @@ class Handlers(AddingHandlers):
                 self.parts.problem: fragments.problem(problem),
             }
         choice = share.from_query(query, default, self.app)
-        found, problem = self._offered(choice, tuple(filter(is_published, choice.precisions)))
+        found, problem = self._listed_for(choice, tuple(filter(is_published, choice.precisions)))
         updates = dict(zip(self.parts.inputs.listed(), astuple(choice), strict=True))
         updates |= self._listed(choice.model, found, choice.precisions)
         reference = choice.reference if choice.reference in found.names else choices.MOST_PRECISE
@@ -147,13 +151,13 @@ class Handlers(AddingHandlers):
         problem = problem or _not_taken(query.get("model"), choice)
         return updates | {self.parts.problem: fragments.problem(problem)}
 
-    def _offered(self, choice: Choice, specs: tuple[str, ...]) -> tuple[Offered, Problem | None]:
+    def _listed_for(self, choice: Choice, specs: tuple[str, ...]) -> tuple[PrecisionList, Problem | None]:
         """The offers for a choice's model and the checkpoints `specs`, and what was wrong with the model."""
         where = choices.placement(choice, self.app)
         added = precision_list.look_again(specs, where, self.services)
         return precision_list.of_model(choice.model, where, self.app, self.services, added)
 
-    def _listed(self, model: str, found: Offered, wanted: Any) -> Updates:
+    def _listed(self, model: str, found: PrecisionList, wanted: Any) -> Updates:
         """The list for a model, with everything on the page that goes with it."""
         known = self.services.choices()
         labels = models.examples(model, known)

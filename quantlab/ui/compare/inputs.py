@@ -7,7 +7,7 @@ import gradio as gr
 from quantlab.methods.calibration import MIN_LENGTH
 from quantlab.settings import AppSettings
 from quantlab.ui.common import adding, fragments, models, picker, precision_list
-from quantlab.ui.common.precision_list import Offered
+from quantlab.ui.common.precision_list import PrecisionList
 from quantlab.ui.compare import form as choices
 from quantlab.ui.compare.form import Choice
 from quantlab.ui.services import Services
@@ -40,7 +40,7 @@ class Inputs:
         return [getattr(self, field.name) for field in fields(self)]
 
 
-def model_inputs(start: Choice, found: Offered, app: AppSettings, services: Services):
+def model_inputs(start: Choice, found: PrecisionList, app: AppSettings, services: Services):
     """Model, what is known of it, the tick list, and the control that adds to the list."""
     known = services.choices()
     model = gr.Dropdown(
@@ -68,7 +68,7 @@ def prompt_inputs(start: Choice, services: Services):
     return prompt, examples
 
 
-def settings_inputs(start: Choice, found: Offered, app: AppSettings):
+def settings_inputs(start: Choice, found: PrecisionList, app: AppSettings):
     """Everything under Settings, in the order of `Choice`'s fields, and the warning that belongs to a race."""
     with gr.Accordion("Settings", open=False, elem_id="settings"):
         new_tokens = gr.Slider(

@@ -7,7 +7,7 @@ from quantlab.settings import AppSettings
 from quantlab.ui import scripts
 from quantlab.ui.common import fragments, models, opening, panels
 from quantlab.ui.common.panel import Panel
-from quantlab.ui.common.precision_list import Offered
+from quantlab.ui.common.precision_list import PrecisionList
 from quantlab.ui.common.tab import DEVICE_QUEUE, SMALL
 from quantlab.ui.compare import form as choices
 from quantlab.ui.compare import inputs, save
@@ -23,7 +23,7 @@ def build(app: AppSettings, services: Services) -> None:
     """Make the tab inside the current Blocks, wired."""
     first = models.start_model(services.choices())
     start = Choice(first, prompt=models.examples(first, services.choices())[0][1])
-    found = Offered(_first_offers(start, app, services))
+    found = PrecisionList(_first_offers(start, app, services))
     with gr.Row(elem_id="choose"):
         with gr.Column(scale=6, min_width=300, elem_id="choose-model"):
             model, about, precisions, adding = inputs.model_inputs(start, found, app, services)
@@ -51,9 +51,9 @@ def build(app: AppSettings, services: Services) -> None:
 
 
 def _first_offers(start: Choice, app: AppSettings, services: Services):
-    """The bundled model's offers; none where it cannot be read, which the page then says on its own."""
+    """The bundled model's estimates; none where it cannot be read, which the page then says on its own."""
     try:
-        return services.offers(start.model, choices.placement(start, app))
+        return services.estimates(start.model, choices.placement(start, app))
     except QuantlabError:
         return ()
 

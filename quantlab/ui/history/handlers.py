@@ -51,11 +51,11 @@ class HistoryHandlers(TabHandlers):
                 self.parts.problem: fragments.caution(history.warning if history else "")
             }
 
-        return self._told(listed)
+        return self._with_problems_shown(listed)
 
     def open(self, entry: int | None, search: str, kind: str, opened: Opened | None) -> Updates:
         """Show an entry. One whose record was damaged can still be deleted."""
-        return self._told(lambda: self._show(self._kept(entry)))
+        return self._with_problems_shown(lambda: self._show(self._kept(entry)))
 
     def read(self, file: str | None, search: str, kind: str, opened: Opened | None) -> Updates:
         """Keep what a file holds, where anything is kept, and show it."""
@@ -72,7 +72,7 @@ class HistoryHandlers(TabHandlers):
             )
             return self._show(found) | self._listed(search, kind, found) | {self.parts.status: fragments.said(told)}
 
-        return {self.parts.status: fragments.said("")} | self._told(shown) | {self.parts.upload: None}
+        return {self.parts.status: fragments.said("")} | self._with_problems_shown(shown) | {self.parts.upload: None}
 
     def draw(self, opened: Opened | None) -> Updates:
         """The charts of what is open."""
@@ -110,7 +110,7 @@ class HistoryHandlers(TabHandlers):
             }
             return closed | self._listed(search, kind, None)
 
-        return self._told(deleted)
+        return self._with_problems_shown(deleted)
 
     def beside(self, opened: Opened | None, other: int | None) -> Updates:
         """Set a second entry beside what is open."""
@@ -123,7 +123,7 @@ class HistoryHandlers(TabHandlers):
                 raise BadInput("No second entry is chosen.", "Pick the one to set beside this one.")
             return {self.parts.together: side_by_side.render(opened.record, history.get(int(other)))}
 
-        return {self.parts.together: ""} | self._told(together)
+        return {self.parts.together: ""} | self._with_problems_shown(together)
 
     def export(self, index: int) -> Callable[..., Updates]:
         """The handler of one format's button: writes the file, which the browser then fetches."""
@@ -139,7 +139,7 @@ class HistoryHandlers(TabHandlers):
                 self._files[session] = made
                 return {self.parts.file: str(made), self.parts.status: fragments.said(f"Downloading {made.name}.")}
 
-            return {self.parts.file: None} | self._told(file)
+            return {self.parts.file: None} | self._with_problems_shown(file)
 
         return export
 
@@ -193,7 +193,7 @@ class HistoryHandlers(TabHandlers):
             ended = "It is complete now." if found.entry.state == "done" else "What is finished is kept."
             return self._show(found) | self._listed(search, kind, found) | {self.parts.status: fragments.said(ended)}
 
-        return self._told(shown)
+        return self._with_problems_shown(shown)
 
     def _kept(self, entry: int | None) -> Opened:
         history = self.services.history()
@@ -246,7 +246,7 @@ class HistoryHandlers(TabHandlers):
             return []
         return [(lines.label(other), other.id) for other in history.entries(limit=LISTED) if other.id != entry.id]
 
-    def _told(self, work: Callable[[], Updates]) -> Updates:
+    def _with_problems_shown(self, work: Callable[[], Updates]) -> Updates:
         """What `work` gives; what a user can mend as the tab's problem, and a defect as no more than that."""
         try:
             return {self.parts.problem: ""} | work()

@@ -39,7 +39,7 @@ class Measure:
     def shown(self, run: Any) -> str:
         """The figure of a run as text, with its error where it has one."""
         value = self.of(run)
-        return units.NONE if value is None else self.told_of(run) if self.told_of else self.told(value)
+        return units.NONE if value is None else self.told_of(run) if self.told_of else self.describe(value)
 
 
 def _timing(read: Callable[[Any], float | None]) -> Callable[[Run], float | None]:
@@ -123,10 +123,10 @@ def _task(name: str) -> Measure:
     def accuracy(run: QualityRun) -> float | None:
         return run.tasks[name].acc if name in run.tasks else None
 
-    def told(run: QualityRun) -> str:
+    def describe(run: QualityRun) -> str:
         return summary.accuracy(run.tasks[name])
 
-    return Measure(f"Accuracy, {name}", accuracy, units.percent, "task-accuracy", points=True, told_of=told)
+    return Measure(f"Accuracy, {name}", accuracy, units.percent, "task-accuracy", points=True, describe_of=describe)
 
 
 def render(a: Record, b: Record) -> str:

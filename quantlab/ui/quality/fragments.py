@@ -30,7 +30,7 @@ _READ = {"python": "a Python program", "sh": "a command", "text": "a Modelfile"}
 _UNITS = {"speed": "answers", "again": "answers", "text": "tokens", "tasks": "answers", "layers": ""}
 
 
-def tasks_told(bundled: Sequence[BundledTask]) -> str:
+def describe_tasks(bundled: Sequence[BundledTask]) -> str:
     """What each bundled task asks."""
     told = "".join(f"<li><b>{escape(task.name)}</b> {escape(task.about)}</li>" for task in bundled)
     return f'<ul class="told">{told}</ul>'

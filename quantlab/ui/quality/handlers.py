@@ -17,7 +17,7 @@ from quantlab.reporting.advice.recipes import recipes
 from quantlab.reporting.advice.sources import context
 from quantlab.ui.common import fragments, models, precision_list, runner
 from quantlab.ui.common.adding import AddingHandlers
-from quantlab.ui.common.precision_list import Offered
+from quantlab.ui.common.precision_list import PrecisionList
 from quantlab.ui.compare import form
 from quantlab.ui.compare.view import Problem
 from quantlab.ui.quality import form as choices
@@ -69,7 +69,7 @@ class QualityHandlers(AddingHandlers):
         with self.running(request) as stop:
             try:
                 chosen = choices.from_inputs(*values)
-                if not chosen.precisions and (problem := self._offered(chosen.model, chosen.compute_dtype, ())[1]):
+                if not chosen.precisions and (problem := self._listed_for(chosen.model, chosen.compute_dtype, ())[1]):
                     # Nothing can be ticked for a model that cannot be read: that is what went wrong.
                     yield self._ended(QualityView(problem=problem), shown)
                     return
@@ -104,10 +104,10 @@ class QualityHandlers(AddingHandlers):
             return {inputs.source: gr.skip()}
         return {inputs.source: gr.update(value=fitting, info=source_info(fitting, suits=True))}
 
-    def estimate(self, model: str, compute_dtype: str, ticked: list[str], before: Offered) -> Updates:
+    def estimate(self, model: str, compute_dtype: str, ticked: list[str], before: PrecisionList) -> Updates:
         """What the chosen model takes at each precision; ticks and added checkpoints are kept where they can be."""
         name = str(model or "").strip()
-        found, problem = self._offered(name, compute_dtype, before.specs)
+        found, problem = self._listed_for(name, compute_dtype, before.specs)
         wanted = precision_list.with_the_file(
             found, before, precision_list.wishes(before, ticked) or form.DEFAULT_TICKS
         )
@@ -146,7 +146,7 @@ class QualityHandlers(AddingHandlers):
 
         return redraw
 
-    def _offered(self, model: str, compute_dtype: str, specs: Sequence[str]) -> tuple[Offered, Problem | None]:
+    def _listed_for(self, model: str, compute_dtype: str, specs: Sequence[str]) -> tuple[PrecisionList, Problem | None]:
         """The offers for a model and the checkpoints `specs`, and what was wrong with the model."""
         where = self._where(compute_dtype)
         added = precision_list.look_again(specs, where, self.services)

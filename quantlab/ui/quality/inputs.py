@@ -7,7 +7,7 @@ import gradio as gr
 from quantlab.fidelity import tasks, texts
 from quantlab.settings import AppSettings
 from quantlab.ui.common import adding, fragments, models, picker, precision_list
-from quantlab.ui.common.precision_list import Offered
+from quantlab.ui.common.precision_list import PrecisionList
 from quantlab.ui.compare.form import COMPUTE_DTYPES, MOST_PRECISE
 from quantlab.ui.quality import form as choices
 from quantlab.ui.quality import fragments as quality_fragments
@@ -41,7 +41,7 @@ class QualityInputs:
         return [getattr(self, field.name) for field in fields(self)]
 
 
-def model_inputs(start: QualityChoice, found: Offered, app: AppSettings, services: Services):
+def model_inputs(start: QualityChoice, found: PrecisionList, app: AppSettings, services: Services):
     """Model, what is known of it, and the tick list. Models with random weights are left out: they have no quality."""
     known = services.choices()
     model = gr.Dropdown(
@@ -60,7 +60,7 @@ def model_inputs(start: QualityChoice, found: Offered, app: AppSettings, service
     return model, about, ticks, adding.build(app, "quality-")
 
 
-def comparing_inputs(start: QualityChoice, found: Offered):
+def comparing_inputs(start: QualityChoice, found: PrecisionList):
     """What the others are held against, and in what type they compute."""
     with gr.Row(elem_id="quality-comparing"):
         reference = gr.Dropdown(
@@ -113,7 +113,7 @@ def task_inputs(start: QualityChoice, app: AppSettings, services: Services):
         bundled, value=list(start.tasks), label="Tasks (accuracy)", interactive=not why_not, elem_id="quality-tasks",
         info=why_not or "Questions with a right answer, through lm-evaluation-harness. They take longer than the text.",
     )  # fmt: skip
-    gr.HTML(quality_fragments.tasks_told(tasks.task_names()), elem_id="quality-tasks-told", apply_default_css=False)
+    gr.HTML(quality_fragments.describe_tasks(tasks.task_names()), elem_id="quality-tasks-told", apply_default_css=False)
     more = gr.Textbox(
         label="Other tasks of lm-evaluation-harness", max_lines=1, max_length=500, visible=not app.public,
         interactive=not why_not, placeholder="hellaswag, arc_easy", elem_id="quality-more-tasks",

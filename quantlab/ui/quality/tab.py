@@ -10,7 +10,7 @@ from quantlab.settings import AppSettings
 from quantlab.ui.common import models, panels
 from quantlab.ui.common.fragments import said
 from quantlab.ui.common.panel import Panel
-from quantlab.ui.common.precision_list import Offered
+from quantlab.ui.common.precision_list import PrecisionList
 from quantlab.ui.common.tab import DEVICE_QUEUE, SMALL
 from quantlab.ui.quality import fragments as html
 from quantlab.ui.quality import inputs as quality_inputs
@@ -26,7 +26,7 @@ def build(app: AppSettings, services: Services) -> None:
     """Make the tab inside the current Blocks, wired."""
     first = models.start_model(services.choices())
     start = QualityChoice(first, source=texts.suiting(first, app))
-    found = Offered(_first_offers(start, app, services))
+    found = PrecisionList(_first_offers(start, app, services))
     with gr.Row(elem_id="quality-choose", elem_classes="choose"):
         with gr.Column(scale=6, min_width=300, elem_classes="choose-card"):
             model, about, precisions, adding = quality_inputs.model_inputs(start, found, app, services)
@@ -47,9 +47,9 @@ def build(app: AppSettings, services: Services) -> None:
 
 
 def _first_offers(start: QualityChoice, app: AppSettings, services: Services):
-    """The bundled model's offers; none where it cannot be read, which the run then says on its own."""
+    """The bundled model's estimates; none where it cannot be read, which the run then says on its own."""
     try:
-        return services.offers(start.model, Placement(device=app.device or "auto"))
+        return services.estimates(start.model, Placement(device=app.device or "auto"))
     except QuantlabError:
         return ()
 

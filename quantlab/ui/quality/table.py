@@ -52,7 +52,7 @@ def render(view: QualityView) -> str:
         '<div class="quality-scroll" tabindex="0" role="region" aria-label="Figures of each precision">'
         f'<table class="quality-table" style="--columns: {len(HEADS) + len(tasks)}">'
         f'<thead><tr><th scope="col">Precision</th>{heads}</tr></thead><tbody>{rows}</tbody></table></div></div>'
-        f"{_floor_told(view.quality)}{_notes(view)}"
+        f"{_describe_floor(view.quality)}{_notes(view)}"
     )
 
 
@@ -174,7 +174,7 @@ def _floor_row(view: QualityView, columns: int) -> str:
     )
 
 
-def _floor_told(quality: Quality | None) -> str:
+def _describe_floor(quality: Quality | None) -> str:
     """One sentence, with a line's room from the start."""
     if quality is None:
         text = "The noise floor is how far mere rounding moves the reference: a distance below it is no difference."

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from quantlab import models
-from quantlab.checkpoints.load import bring
+from quantlab.checkpoints.load import load_variant
 from quantlab.checkpoints.store import CheckpointStore
 from quantlab.methods import precision
 from quantlab.methods.gguf import building, dequantize
@@ -41,7 +41,7 @@ def at_once(monkeypatch):
 
 def brought(model, name, tmp_path):
     store = CheckpointStore(tmp_path / "kept", 10**9)
-    return bring(Variant(model, precision(name), CPU), silent, store).loaded
+    return load_variant(Variant(model, precision(name), CPU), silent, store).loaded
 
 
 @pytest.mark.parametrize("name", making.FAMILIES)

@@ -44,7 +44,7 @@ def ids(model) -> list[int]:
 
 
 def stepwise(session, ids: list[int], start: int) -> torch.Tensor:
-    logits = [session.feed(ids[:start]), *(session.feed([token]) for token in ids[start:-1])]
+    logits = [session.forward(ids[:start]), *(session.forward([token]) for token in ids[start:-1])]
     return torch.log_softmax(torch.stack(logits), dim=-1)
 
 
@@ -62,7 +62,7 @@ def test_scores_are_what_feeding_step_by_step_gives(loaded, ids, block):
 def test_a_prompt_longer_than_a_batch_is_fed_in_pieces(loaded, ids):
     long = ids[:1_300]
     session = loaded.start(1_300)
-    logits = session.feed(long[:-1])
+    logits = session.forward(long[:-1])
     assert session.length == 1_299
     expected = torch.cat(list(loaded.start(1_300).score(long, 1_299)))
     assert (torch.log_softmax(logits, -1) - expected[-1]).abs().max() < 1e-3
@@ -70,21 +70,21 @@ def test_a_prompt_longer_than_a_batch_is_fed_in_pieces(loaded, ids):
 
 def test_logits_are_a_copy(loaded, ids):
     session = loaded.start(64)
-    first = session.feed(ids[:5])
+    first = session.forward(ids[:5])
     kept = first.clone()
-    session.feed(ids[5:6])
+    session.forward(ids[5:6])
     assert torch.equal(first, kept) and first.device.type == "cpu" and first.shape == (640,)
 
 
 def test_two_contexts_do_not_disturb_each_other(loaded, ids):
-    alone = loaded.start(64).feed(ids[:20])
+    alone = loaded.start(64).forward(ids[:20])
     one, other = loaded.start(64), loaded.start(64)
-    one.feed(ids[30:50])
-    assert torch.equal(other.feed(ids[:20]), alone)
-    one.feed([7])
+    one.forward(ids[30:50])
+    assert torch.equal(other.forward(ids[:20]), alone)
+    one.forward([7])
     after = loaded.start(64)
-    after.feed(ids[:20])
-    assert torch.equal(other.feed([9]), after.feed([9]))
+    after.forward(ids[:20])
+    assert torch.equal(other.forward([9]), after.forward([9]))
 
 
 def test_the_cache_is_what_was_reserved(loaded):
@@ -99,7 +99,7 @@ def test_keys_and_values_are_halves_where_products_are(file, model, ids):
     halves = load_file(file, model, Placement("cpu", "bfloat16"), silent)
     assert halves.start(256).kv_cache_bytes() == 256 * 2 * 2 * 2 * 32 * 2
     whole = load_file(file, model, CPU, silent)
-    one, other = (it.start(256).feed(ids[:200]).log_softmax(-1) for it in (halves, whole))
+    one, other = (it.start(256).forward(ids[:200]).log_softmax(-1) for it in (halves, whole))
     assert 0 < (one - other).abs().max() < 0.5
     halves.close()
     whole.close()
@@ -107,15 +107,15 @@ def test_keys_and_values_are_halves_where_products_are(file, model, ids):
 
 def test_more_tokens_than_there_is_room_for_are_refused(loaded, ids):
     session = loaded.start(10)
-    session.feed(ids[:10])
+    session.forward(ids[:10])
     for more in ([5], [5, 6]):
         with pytest.raises(BadInput, match="more tokens than the 10"):
-            session.feed(more)
+            session.forward(more)
     assert session.length == 10
     with pytest.raises(BadInput, match="at most 2048"):
         loaded.start(2_049)
     with pytest.raises(ValueError, match="no tokens"):
-        loaded.start(10).feed([])
+        loaded.start(10).forward([])
     with pytest.raises(ValueError, match="empty session"):
         list(session.score([1, 2], 1))
 
@@ -123,15 +123,15 @@ def test_more_tokens_than_there_is_room_for_are_refused(loaded, ids):
 def test_a_token_that_the_model_does_not_have_is_an_error_and_no_crash(loaded):
     session = loaded.start(10)
     with pytest.raises(RuntimeError, match="invalid token"):
-        session.feed([640])
+        session.forward([640])
     assert session.length == 0
-    assert torch.isfinite(session.feed([3])).all()
+    assert torch.isfinite(session.forward([3])).all()
 
 
 def test_a_closed_model_and_its_sessions_say_so(file, model, ids):
     loaded = load_file(file, model, CPU, silent)
     session = loaded.start(64)
-    session.feed(ids[:5])
+    session.forward(ids[:5])
     loaded.close()
     loaded.close()
     for use, arguments in (
@@ -152,7 +152,7 @@ def test_a_closed_model_and_its_sessions_say_so(file, model, ids):
 def test_a_session_outlives_the_name_of_its_model(file, model, ids):
     session = load_file(file, model, CPU, silent).start(64)
     gc.collect()
-    assert torch.isfinite(session.feed(ids[:5])).all()
+    assert torch.isfinite(session.forward(ids[:5])).all()
 
 
 def test_special_tokens_are_recognized_and_none_is_added(loaded):
@@ -177,9 +177,9 @@ from quantlab.methods.gguf import load_file
 from quantlab.records import Model, Placement, silent
 file, model = Path({str(file)!r}), Model("m", "folder", Path("."))
 session = load_file(file, model, Placement("cpu", "float32"), silent).start(64)
-session.feed([1, 5, 9])
+session.forward([1, 5, 9])
 try:
-    session.feed([10**6])
+    session.forward([10**6])
 except RuntimeError:
     pass
 broken = file.with_name("broken.gguf")

@@ -53,7 +53,7 @@ def test_a_good_file_is_tried_once_and_again_when_it_changed(whole, load, monkey
     told: list[str] = []
     for notes in (1, 0):
         loaded = load(whole, lambda _done, _total, what: told.append(what))
-        assert loaded.start(8).feed([5, 6, 7]).shape == (loaded.vocabulary_size,)
+        assert loaded.start(8).forward([5, 6, 7]).shape == (loaded.vocabulary_size,)
         assert [" s of the load" in note for note in loaded.facts.notes] == [True] * notes
         loaded.close()
     assert len(runs) == 1 and any("in a process of its own" in what for what in told)

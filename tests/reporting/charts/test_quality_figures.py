@@ -11,9 +11,9 @@ import pytest
 from quantlab.records import Quality, units
 from quantlab.reporting.charts import confidence, flips, kld_spread, layers, quality_map
 from quantlab.reporting.text import escaped
-from tests.reporting.charts.test_figures import HOSTILE, SAFE_TYPES, strings
 from tests.examples import ERRORS
 from tests.quality_examples import MODULES, TASKS, fidelity, quality
+from tests.reporting.charts.test_figures import HOSTILE, SAFE_TYPES, strings
 
 FIGURES = (
     quality_map.figure, kld_spread.figure, confidence.figure, flips.figure, partial(layers.figure, precision="nf4"),

@@ -2,7 +2,7 @@
 
 from quantlab.errors import ModelError, unknown
 from quantlab.methods.published import label, read
-from quantlab.records import Offer, Placement, Precision
+from quantlab.records import Estimate, Placement, Precision
 
 WEIGHTS = 2_000_000
 FREE = 2_000_000_000
@@ -77,7 +77,7 @@ def stored_bytes(bits: float) -> int:
     return int(WEIGHTS * (0.75 * bits + 0.25 * min(bits, 16)) / 8)
 
 
-def fake_offers(model: str, placement: Placement) -> tuple[Offer, ...]:
+def fake_estimates(model: str, placement: Placement) -> tuple[Estimate, ...]:
     """Offers for the fake's models. Raises ModelError for any other."""
     if model not in {QUANTIZED, *(name for name, _, _ in CHOICES)}:
         raise ModelError(f"There is no model {model!r}.", "Pick one from the list.")
@@ -87,15 +87,16 @@ def fake_offers(model: str, placement: Placement) -> tuple[Offer, ...]:
     if model == QUANTIZED:
         blocked = {p.name: "needs the original weights" for p in PRECISIONS if p.name != "stored"}
     return tuple(
-        Offer(p, blocked.get(p.name), factor * stored_bytes(p.bits) or None, FREE, titles[p.method]) for p in PRECISIONS
+        Estimate(p, blocked.get(p.name), factor * stored_bytes(p.bits) or None, FREE, titles[p.method])
+        for p in PRECISIONS
     )
 
 
-def fake_published(spec: str, placement: Placement) -> Offer:
-    """A checkpoint as `Services.offer_published` tells it. Raises ModelError for names with "nothing" in them."""
+def fake_published(spec: str, placement: Placement) -> Estimate:
+    """A checkpoint as `Services.estimate_published` tells it. Raises ModelError for names with "nothing" in them."""
     read(spec)
     if "nothing" in spec:
         raise ModelError(f"There is no folder {spec!r}.", "Check its name; a Hub id has the form owner/name.")
     blocked = _NO_GPTQ if spec.endswith("-awq") else None
     found = Precision(label(spec), "stored", 4.25, "4-bit GPTQ, groups of 128, quantized by gptqmodel 7.6.0")
-    return Offer(found, blocked, stored_bytes(4.25), FREE, "As published")
+    return Estimate(found, blocked, stored_bytes(4.25), FREE, "As published")

@@ -10,27 +10,27 @@ from quantlab.records import Placement
 from quantlab.runs import estimates
 from quantlab.settings import AppSettings
 from quantlab.ui.common import picker
-from quantlab.ui.common.precision_list import Offered, arranged, look_again, look_at, settled, ticks, wishes
+from quantlab.ui.common.precision_list import PrecisionList, arranged, look_again, look_at, settled, ticks, wishes
 from quantlab.ui.compare.form import DEFAULT_TICKS
 from quantlab.ui.compare.handlers import Handlers
-from tests.fake_offers import PRECISIONS, QUANTIZED, fake_offers
+from tests.fake_estimates import PRECISIONS, QUANTIZED, fake_estimates
 from tests.fakes import services
 from tests.ui.parts import parts
 
-OFFERS = fake_offers("demo", Placement())
+OFFERS = fake_estimates("demo", Placement())
 SPEC = "someone/TinyLlama-1.1B-GPTQ"
 
 
-def with_specs(*specs: str, offers=OFFERS) -> Offered:
-    return Offered(offers, look_again(specs, Placement(), services()))
+def with_specs(*specs: str, estimates=OFFERS) -> PrecisionList:
+    return PrecisionList(estimates, look_again(specs, Placement(), services()))
 
 
 def names(rows) -> list[str]:
-    return [row.offer.precision.name for row in rows]
+    return [row.estimate.precision.name for row in rows]
 
 
 def test_the_common_six_come_first_and_every_other_is_in_a_group():
-    first, groups = arranged(Offered(OFFERS))
+    first, groups = arranged(PrecisionList(OFFERS))
     assert tuple(names(first)) == DEFAULT_TICKS
     assert [group.title for group in groups] == [
         "Floating point", "bitsandbytes", "Round to nearest", "GPTQ, AWQ", "GGUF (llama.cpp)", "torchao",
@@ -41,10 +41,10 @@ def test_the_common_six_come_first_and_every_other_is_in_a_group():
 
 
 def test_one_reason_for_all_is_said_once_and_different_ones_at_each_row():
-    _, groups = arranged(Offered(OFFERS))
+    _, groups = arranged(PrecisionList(OFFERS))
     reasons = {group.title: group.reason for group in groups}
     assert "gptqmodel" in reasons["GPTQ, AWQ"] and reasons["torchao"] == reasons["bitsandbytes"] == ""
-    rows = picker.rows(Offered(OFFERS))
+    rows = picker.rows(PrecisionList(OFFERS))
     assert rows.count('class="group-reason">needs the package gptqmodel') == 1
     assert rows.count('<span class="pick-about" title="ao-int4 needs a CUDA device') == 1
     # Each greyed row keeps its reason within reach.
@@ -52,7 +52,7 @@ def test_one_reason_for_all_is_said_once_and_different_ones_at_each_row():
 
 
 def test_a_model_that_is_quantized_already_shows_what_it_can_run_at():
-    found = Offered(fake_offers(QUANTIZED, Placement()))
+    found = PrecisionList(fake_estimates(QUANTIZED, Placement()))
     first, groups = arranged(found)
     assert names(first) == ["stored"]
     assert len(groups) == 1 and groups[0].reason == "needs the original weights"
@@ -64,11 +64,11 @@ def test_ticks_are_kept_where_they_can_be():
     assert ticks(found, ("gptq-4", "nf4", SPEC, "nonsense"), 6) == ["nf4", SPEC]
     assert ticks(found, ("nonsense",), 6) == ["fp32"]
     assert len(ticks(found, names(found.rows), 6)) == 6
-    assert ticks(Offered(), ("nf4",), 6) == []
+    assert ticks(PrecisionList(), ("nf4",), 6) == []
 
 
 def test_ticks_that_a_model_cannot_take_come_back_with_one_that_can():
-    quantized, demo = Offered(fake_offers(QUANTIZED, Placement())), Offered(OFFERS)
+    quantized, demo = PrecisionList(fake_estimates(QUANTIZED, Placement())), PrecisionList(OFFERS)
     there, ticked = settled(quantized, ("nf4", "rtn-3"), 6)
     assert ticked == ["stored"] and wishes(there, ticked) == ("nf4", "rtn-3")
     again, ticked = settled(quantized, wishes(there, ticked), 6)
@@ -92,15 +92,15 @@ def test_an_added_checkpoint_is_a_row_of_its_own_group():
 
 def test_a_checkpoint_that_cannot_be_read_any_more_stays_greyed_with_its_reason():
     row = with_specs("some/nothing").added[0]
-    assert "There is no folder" in row.offer.unavailable and row.offer.estimated_bytes is None
+    assert "There is no folder" in row.estimate.unavailable and row.estimate.estimated_bytes is None
     with pytest.raises(ModelError):
         look_at("some/nothing", Placement(), services())
 
 
 def test_adding_one_twice_keeps_one():
     found = with_specs(SPEC, "other/model-GPTQ")
-    again = found.with_added(replace(found.added[0], offer=replace(found.added[0].offer, estimated_bytes=1)))
-    assert again.specs == found.specs and again.added[0].offer.estimated_bytes == 1
+    again = found.with_added(replace(found.added[0], offer=replace(found.added[0].estimate, estimated_bytes=1)))
+    assert again.specs == found.specs and again.added[0].estimate.estimated_bytes == 1
     assert with_specs().with_added(found.added[1]).specs == ("other/model-GPTQ",)
 
 
@@ -118,23 +118,23 @@ def test_adding_one_twice_keeps_one():
 )
 def test_what_must_fail_is_not_added_and_told_at_once(typed, told):
     app = AppSettings(public=False)
-    real = replace(services(), offer_published=lambda spec, where: estimates.offer_published(spec, where, app))
-    updates = Handlers(parts(), app, real).add(typed, "default", ["fp32"], Offered(OFFERS))
+    real = replace(services(), estimate_published=lambda spec, where: estimates.estimate_published(spec, where, app))
+    updates = Handlers(parts(), app, real).add(typed, "default", ["fp32"], PrecisionList(OFFERS))
     assert told in unescape(updates["adding.said"]) and "offered" not in updates
 
 
 def test_a_folder_named_like_a_precision_is_to_be_written_as_a_path():
-    updates = Handlers(parts(), AppSettings(public=False), services()).add("mine", "default", [], Offered(OFFERS))
+    updates = Handlers(parts(), AppSettings(public=False), services()).add("mine", "default", [], PrecisionList(OFFERS))
     assert "./mine" in updates["adding.said"] and "offered" not in updates
 
 
 def test_a_page_of_the_hub_is_added_by_its_id():
     row = look_at(f" https://huggingface.co/{SPEC} ", Placement(), services())
-    assert row.value == SPEC and row.offer.precision.name == "TinyLlama-1.1B-GPTQ"
+    assert row.value == SPEC and row.estimate.precision.name == "TinyLlama-1.1B-GPTQ"
 
 
 def test_what_cannot_run_shows_no_memory_and_opens_no_fold():
-    rows = picker.rows(Offered(OFFERS, look_again(("some/model-awq",), Placement(), services())))
+    rows = picker.rows(PrecisionList(OFFERS, look_again(("some/model-awq",), Placement(), services())))
     for name in ("ao-int4", "gptq-4", "some/model-awq"):
         row = rows[rows.index(f'name="{name}"') :].partition("</label>")[0]
         assert "disabled" in row and '<span class="num">–</span><span>–</span>' in row
@@ -143,10 +143,10 @@ def test_what_cannot_run_shows_no_memory_and_opens_no_fold():
 
 
 def test_a_greyed_precision_cannot_be_ticked():
-    rows = picker.rows(Offered(OFFERS))
+    rows = picker.rows(PrecisionList(OFFERS))
     assert rows[rows.index('name="gptq-4"') :].startswith('name="gptq-4" data-spec="" data-blocked="1" disabled')
 
 
 def test_every_offer_has_its_own_box():
-    rows = picker.rows(Offered(OFFERS))
+    rows = picker.rows(PrecisionList(OFFERS))
     assert [rows.count(f'name="{p.name}"') for p in PRECISIONS] == [1] * len(PRECISIONS)
