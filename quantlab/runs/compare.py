@@ -3,7 +3,7 @@
 import queue
 import threading
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cache, partial
@@ -20,6 +20,7 @@ from quantlab.runs.generate import Generation, Ready, generate, text_of, texts_o
 from quantlab.runs.loading import VariantLoader, column_errors, find_entrants, variant_cache
 from quantlab.runs.plan import Entrant, Plan, moved, plan
 from quantlab.runs.repeats import COLUMN_S, TOGETHER_S, Again, again, with_speeds
+from quantlab.runtime.background import forward
 from quantlab.runtime.variant_cache import VariantCache
 from quantlab.settings import app_settings
 
@@ -261,7 +262,7 @@ class _Job:
         steps = again(ready, self.plan.prompt_input, self._device, self.stop, got.timing, seconds)
         try:
             with column_errors(ready.precision):
-                repeated = yield from _as_events(ready.precision, steps)
+                repeated = yield from forward(steps, lambda done: TimingAgain(ready.precision, done))
         except QuantlabError:
             repeated = Again()
         return with_speeds(run, got, repeated)
@@ -288,16 +289,6 @@ class _Job:
         run = replace(run, timings_count=not self.plan.settings.race, **facts)
         self.runs[run.precision] = run
         yield Finished(run)
-
-
-def _as_events(precision: str, steps: Generator[int, None, Again]) -> Generator[TimingAgain, None, Again]:
-    """The repeats as events."""
-    with closing(steps):
-        while True:
-            try:
-                yield TimingAgain(precision, next(steps))
-            except StopIteration as end:
-                return end.value
 
 
 def _failed(entrant: Entrant, error: QuantlabError) -> Run:

@@ -17,7 +17,7 @@ from quantlab.records.events import Loaded, Loading
 from quantlab.runs import estimates
 from quantlab.runs.generate import Ready, tokenizer_notes, warm_up
 from quantlab.runs.plan import Entrant, Plan, enter, refusal
-from quantlab.runtime.background import in_background
+from quantlab.runtime.background import forward, in_background
 from quantlab.runtime.session import LoadedModel
 from quantlab.runtime.torch_session import translate_out_of_memory
 from quantlab.runtime.variant_cache import VariantCache
@@ -40,7 +40,7 @@ def find_entrants(
         found = models.resolve_main(model, app, progress) if isinstance(model, str) else models.identified(model)
         return found, tuple(enter(found, name, spec, app, progress) for spec, name in names.items())
 
-    return (yield from _as_loading("", in_background(fetch, stop)))
+    return (yield from forward(in_background(fetch, stop), lambda step: Loading("", *step)))
 
 
 def _columns(asked: Sequence[str]) -> dict[str, str]:
@@ -81,7 +81,7 @@ class VariantLoader:
             notes = self._tokenizer_notes(entrant, lease.loaded)
             return warm_up(entrant.name, lease, self.plan.prompt_input, notes)
 
-        ready = yield from _as_loading(entrant.name, in_background(job, self.stop))
+        ready = yield from forward(in_background(job, self.stop), lambda step: Loading(entrant.name, *step))
         yield Loaded(entrant.name, ready.load)
         return ready
 
@@ -117,19 +117,6 @@ def column_errors(precision: str) -> Iterator[None]:
         raise Broken(
             f"{precision} broke: {type(error).__name__}.", "A defect, not your doing; the log has its traceback."
         ) from error
-
-
-def _as_loading(
-    precision: str, work: Generator[tuple[int, int, str], None, object]
-) -> Generator[Loading, None, object]:
-    """Pass the progress of background work on as events; closing this closes the work."""
-    try:
-        while True:
-            yield Loading(precision, *next(work))
-    except StopIteration as end:
-        return end.value
-    finally:
-        work.close()
 
 
 @cache

@@ -45,7 +45,7 @@ from quantlab.runs.generate import Ready
 from quantlab.runs.loading import VariantLoader, column_errors, find_entrants, variant_cache
 from quantlab.runs.plan import Entrant, Plan, context_length, moved, plan_text, refusal
 from quantlab.runs.repeats import counted, first_round, further_rounds, with_more
-from quantlab.runtime.background import in_background
+from quantlab.runtime.background import forward, in_background
 from quantlab.runtime.variant_cache import VariantCache
 from quantlab.settings import app_settings
 
@@ -357,17 +357,14 @@ class _Job:
     def _as_events(self, entrant: Entrant, stage: Stage, work) -> Generator[Measuring, None, object]:
         """Do the work in a thread and pass its progress on, with the time left by the pace so far."""
         begun = time.perf_counter()
-        steps = in_background(work, self.stop)
-        try:
-            while True:
-                done, total, what = next(steps)
-                spent = time.perf_counter() - begun
-                left = spent * (total - done) / done if done else None
-                yield Measuring(entrant.name, stage, done, total, what, left)
-        except StopIteration as end:
-            return end.value
-        finally:
-            steps.close()
+
+        def measuring(step: tuple[int, int, str]) -> Measuring:
+            done, total, what = step
+            spent = time.perf_counter() - begun
+            left = spent * (total - done) / done if done else None
+            return Measuring(entrant.name, stage, done, total, what, left)
+
+        return (yield from forward(in_background(work, self.stop), measuring))
 
     def _key(self) -> str:
         """What changes the reference's log-probabilities: its weights, how they are computed, the tokens read."""

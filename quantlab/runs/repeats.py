@@ -7,7 +7,7 @@ whole answers would take too long it is their beginning.
 import threading
 import time
 from collections.abc import Generator, Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from statistics import fmean, median
 
@@ -20,6 +20,7 @@ from quantlab.records.events import Measured, Measuring
 from quantlab.runs.generate import Generation, PromptInput, Ready
 from quantlab.runs.loading import VariantLoader, column_errors
 from quantlab.runs.plan import Entrant
+from quantlab.runtime.background import forward, result
 from quantlab.runtime.decode import decode
 from quantlab.runtime.sampling import sampler
 
@@ -176,12 +177,7 @@ def further_rounds(
 def _brought(readying: VariantLoader, entrant: Entrant, leases: ExitStack) -> Ready:
     """A column that is in memory already, warmed up. Its events tell nothing new."""
     with column_errors(entrant.name):
-        steps = readying.ready(entrant, leases)
-        while True:
-            try:
-                next(steps)
-            except StopIteration as end:
-                return end.value
+        return result(readying.ready(entrant, leases))
 
 
 def _tokens(run: QualityRun, prompt_input: PromptInput) -> int:
@@ -205,10 +201,5 @@ def _added(entrant: Entrant, one: Ready, readying: VariantLoader, tokens: int) -
 def counted(precision: str, steps: Generator[int, None, Again]) -> Generator[Measuring, None, Again]:
     """The steps as events of a quality run."""
     yield Measuring(precision, "speed", 0, ANSWERS, "answers", None)
-    with closing(steps):
-        while True:
-            try:
-                done = next(steps)
-            except StopIteration as end:
-                return end.value
-            yield Measuring(precision, "speed", done, max(done, ANSWERS), "answers", None)
+    told = forward(steps, lambda done: Measuring(precision, "speed", done, max(done, ANSWERS), "answers", None))
+    return (yield from told)

@@ -4,11 +4,14 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Generator
+from contextlib import closing
 from typing import TypeVar
 
 from quantlab.errors import Stopped
 from quantlab.records import Progress
 
+Step = TypeVar("Step")
+Event = TypeVar("Event")
 T = TypeVar("T")
 #: Progress in between is dropped: nobody reads faster.
 _EVERY_S = 0.05
@@ -53,3 +56,24 @@ def in_background(job: Callable[[Progress], T], stop: threading.Event) -> Genera
     if "error" in outcome:
         raise outcome["error"]
     return outcome["result"]
+
+
+def forward(steps: Generator[Step, None, T], event: Callable[[Step], Event]) -> Generator[Event, None, T]:
+    """Yield what `event` makes of each step, and return what the steps return. Closing this closes them."""
+    with closing(steps):
+        while True:
+            try:
+                step = next(steps)
+            except StopIteration as end:
+                return end.value
+            yield event(step)
+
+
+def result(steps: Generator[Step, None, T], tell: Callable[[Step], object] = lambda step: None) -> T:
+    """What the steps return in the end; `tell` is told of each."""
+    with closing(steps):
+        while True:
+            try:
+                tell(next(steps))
+            except StopIteration as end:
+                return end.value

@@ -89,7 +89,7 @@ def test_stop_set_beforehand_computes_nothing(llama):
 
 def test_stop_while_a_model_is_fetched_is_the_end(monkeypatch):
     stop = threading.Event()
-    monkeypatch.setattr(loading.models, "resolve", lambda name, app, progress: until_stopped(name, progress))
+    monkeypatch.setattr(loading.models, "resolve_main", lambda name, app, progress: until_stopped(name, progress))
     stream = events("owner/name", ["fp32"], stop=stop)
     assert next(stream) == Loading("", 1, 2, "for ever")
     stop.set()
@@ -134,8 +134,8 @@ def test_closing_the_generator_in_the_middle_of_a_load_ends_the_load(llama):
 FAILURES = {
     "no room for the weights": fails(OutOfMemory("No room.", "Choose fewer bits.")),
     "damaged weights": fails(ModelError("The file is damaged.", "Copy it again.")),
-    "full while warming up": fails_while_running("feed", CUDA_FULL),
-    "full while decoding": fails_while_running("feed", CPU_FULL, after=6),
+    "full while warming up": fails_while_running("forward", CUDA_FULL),
+    "full while decoding": fails_while_running("forward", CPU_FULL, after=6),
     "full while reading the reference": fails_while_running("score", MemoryError()),
 }
 

@@ -14,6 +14,7 @@ from quantlab.cli.render.screen import Screen, visible
 from quantlab.measure import trust
 from quantlab.records import QualityRun, Run
 from quantlab.reporting.text import shortened
+from quantlab.runtime.background import result
 
 T = TypeVar("T")
 
@@ -22,11 +23,7 @@ def follow_steps(steps: Generator[tuple[int, int, str], None, T], stop: threadin
     """Show the progress of one long job and return its result. Ctrl-C sets `stop`. Raises what the job raises."""
     with Line("quantizing") as line, interrupt_sets(stop, line):
         line.stage("quantizing")
-        while True:
-            try:
-                line.tell("quantizing", *next(steps))
-            except StopIteration as end:
-                return end.value
+        return result(steps, lambda step: line.tell("quantizing", *step))
 
 
 def ended(run: Run | QualityRun) -> str:
