@@ -89,7 +89,7 @@ def test_stop_set_beforehand_computes_nothing(llama):
 
 def test_stop_while_a_model_is_fetched_is_the_end(monkeypatch):
     stop = threading.Event()
-    monkeypatch.setattr(readying.models, "resolve", lambda name, app, progress: until_stopped(name, progress))
+    monkeypatch.setattr(readying.models, "resolve_main", lambda name, app, progress: until_stopped(name, progress))
     stream = events("owner/name", ["fp32"], stop=stop)
     assert next(stream) == Loading("", 1, 2, "for ever")
     stop.set()
