@@ -2,7 +2,9 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import gguf
 
@@ -26,8 +28,10 @@ def make(folder: Path, file_type: str | None = None, family: str = "qwen2") -> P
     return target
 
 
-def rewrite(file: Path, target: Path, without: tuple[str, ...] = (), **changes) -> Path:
-    """The same file without some keys, with others changed, and (`architecture`) for another architecture."""
+def rewrite(
+    file: Path, target: Path, without: tuple[str, ...] = (), counts: Mapping[str, int] = MappingProxyType({}), **changes
+) -> Path:
+    """The same file without some keys, with others changed, more `counts`, and (`architecture`) for another one."""
     reader = gguf.GGUFReader(file)
     named = bytes(reader.fields["general.architecture"].parts[-1]).decode()
     other = changes.pop("architecture", named)
@@ -40,6 +44,8 @@ def rewrite(file: Path, target: Path, without: tuple[str, ...] = (), **changes) 
         kinds = (field.types[0], field.types[-1] if len(field.types) > 1 else None)
         value = changes.get(field.name.replace(".", "_"), field.contents())
         writer.add_key_value(field.name.replace(f"{named}.", f"{other}.", 1), value, *kinds)
+    for key, count in counts.items():
+        writer.add_uint32(key, count)
     for tensor in reader.tensors:
         writer.add_tensor(tensor.name, tensor.data, raw_dtype=tensor.tensor_type)
     writer.write_header_to_file()

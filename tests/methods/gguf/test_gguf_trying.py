@@ -1,7 +1,5 @@
 """A foreign file that ends llama.cpp ends a process of its own and is refused; a good one is tried once."""
 
-import math
-import struct
 import time
 
 import pytest
@@ -12,12 +10,11 @@ from quantlab.methods.gguf import GGUF, trying
 from quantlab.models.source import DEMO_FOLDER
 from quantlab.records import Model, Placement, Variant, silent
 from quantlab.runtime import worker
+from tests.gguf_files import rewrite
 from tests.methods.gguf import making
-from tests.methods.gguf.test_gguf_damage import patched
 
 CPU = Placement("cpu", "float32")
 DEMO = Model("demo", "demo", DEMO_FOLDER)
-EPSILON = "llama.attention.layer_norm_rms_epsilon"
 
 
 @pytest.fixture(scope="module")
@@ -38,16 +35,20 @@ def load(tmp_path, monkeypatch):
     return load
 
 
-@pytest.mark.parametrize("value", [math.nan, -1.0])
-def test_a_file_over_which_llama_cpp_asserts_is_refused_and_this_process_goes_on(whole, load, value, capfd):
-    """Its header passes what the loader itself looks at; a visitor's file is held against reason before."""
-    broken = patched(whole, EPSILON, struct.pack("<f", value))
+@pytest.fixture(scope="module")
+def broken(whole, tmp_path_factory) -> bytes:
+    """Its header passes all that is looked at before; llama.cpp asserts over it."""
+    (file := tmp_path_factory.mktemp("broken") / "whole.gguf").write_bytes(whole)
+    return rewrite(file, file.with_name("broken.gguf"), counts={"llama.expert_used_count": 3}).read_bytes()
+
+
+def test_a_file_over_which_llama_cpp_asserts_is_refused_and_this_process_goes_on(broken, load, capfd):
     with pytest.raises(ModelError, match=r"llama.cpp broke off over foreign.gguf.*(-6|GGML_ASSERT)"):
         load(broken)
     assert capfd.readouterr() == ("", "")
 
 
-def test_a_good_file_is_tried_once_and_again_when_it_changed(whole, load, monkeypatch):
+def test_a_good_file_is_tried_once_and_again_when_it_changed(whole, broken, load, monkeypatch):
     runs, run = [], worker.run
     monkeypatch.setattr(worker, "run", lambda *args, **more: (runs.append(args), run(*args, **more)))
     told: list[str] = []
@@ -58,7 +59,7 @@ def test_a_good_file_is_tried_once_and_again_when_it_changed(whole, load, monkey
         loaded.close()
     assert len(runs) == 1 and any("in a process of its own" in what for what in told)
     with pytest.raises(ModelError, match="broke off"):
-        load(patched(whole, EPSILON, struct.pack("<f", -1.0)))
+        load(broken)
     assert len(runs) == 2
 
 
