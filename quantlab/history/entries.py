@@ -52,8 +52,8 @@ class Entry:
 
 COLUMNS = "id, kind, state, model, title, precisions, started, ended, asked"
 _FINISHED = """
-SELECT precision, json_extract(data, '$.error') IS NOT NULL AS failed FROM runs
-WHERE entry = ? AND json_valid(data) AND NOT json_extract(data, '$.stopped') ORDER BY position
+SELECT precision, outcome = 'failed' AS failed FROM runs
+WHERE entry = ? AND outcome IN ('done', 'failed') ORDER BY position
 """
 
 
@@ -121,8 +121,13 @@ def read(text: str) -> Any:
 def write_run(connection: sqlite3.Connection, entry: int, run: Run | QualityRun) -> None:
     data = run_data(run) if isinstance(run, Run) else quality_run_data(run)
     connection.execute(
-        "INSERT INTO runs (entry, precision, position, data)"
-        " VALUES (:entry, :precision, (SELECT count(*) FROM runs WHERE entry = :entry), :data)"
-        " ON CONFLICT (entry, precision) DO UPDATE SET data = excluded.data",
-        {"entry": entry, "precision": whole(run.precision), "data": json.dumps(data, allow_nan=False)},
+        "INSERT INTO runs (entry, precision, position, data, outcome)"
+        " VALUES (:entry, :precision, (SELECT count(*) FROM runs WHERE entry = :entry), :data, :outcome)"
+        " ON CONFLICT (entry, precision) DO UPDATE SET data = excluded.data, outcome = excluded.outcome",
+        {
+            "entry": entry,
+            "precision": whole(run.precision),
+            "data": json.dumps(data, allow_nan=False),
+            "outcome": "stopped" if run.stopped else "failed" if run.error is not None else "done",
+        },
     )

@@ -41,6 +41,15 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "CREATE INDEX entries_by_state ON entries (state)",
         "CREATE INDEX entries_by_key ON entries (replay_key) WHERE replay_key IS NOT NULL",
     ),
+    (
+        # How each run ended, so that a list of entries reads no run's JSON.
+        "ALTER TABLE runs ADD COLUMN outcome TEXT NOT NULL DEFAULT 'done'",
+        """UPDATE runs SET outcome = CASE
+            WHEN NOT json_valid(data) THEN 'damaged'
+            WHEN json_extract(data, '$.stopped') THEN 'stopped'
+            WHEN json_extract(data, '$.error') IS NOT NULL THEN 'failed'
+            ELSE 'done' END""",
+    ),
 )
 VERSION = len(MIGRATIONS)
 
