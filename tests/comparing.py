@@ -10,6 +10,7 @@ from quantlab.records.events import Done, Event, Finished, Token
 from quantlab.runs import compare, estimates
 from quantlab.runtime.session import LoadedModel, Session
 from quantlab.runtime.variant_cache import LoadResult, VariantCache
+from tests.event_grammar import checked
 
 PROMPT = "Once upon a time"
 
@@ -87,7 +88,8 @@ def events(
     """`compare()` with settings for a test: few tokens, and the same compute dtype on every processor."""
     variants = variants or (loader or Loader()).cache()
     options = Settings(**{"max_new_tokens": 8, "placement": Placement("cpu", "float32"), **settings})
-    return compare.compare(model, precisions, prompt, options, stop=stop, variants=variants)
+    found = compare.compare(model, precisions, prompt, options, stop=stop, variants=variants)
+    return checked(found, options.race)
 
 
 def done(stream: Iterable[Event]) -> Comparison:

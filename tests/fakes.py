@@ -30,6 +30,7 @@ from quantlab.records import (
 )
 from quantlab.records.events import Done, Event, Finished, Loaded, Loading, Started, TimingAgain, Token
 from quantlab.ui.services import Quantize, Services
+from tests.event_grammar import checked
 from tests.examples import QUIET
 from tests.fake_estimates import CHOICES, WEIGHTS, fake_estimates, fake_published, precision, stored_bytes
 from tests.fake_quality import fake_quality
@@ -85,10 +86,10 @@ def services(script: Script | None = None) -> Services:
     script = script or Script()
 
     def compare(model, precisions, prompt, settings, *, stop=None, fresh=False):
-        return fake_compare(model, precisions, prompt, settings, stop=stop, script=script)
+        return checked(fake_compare(model, precisions, prompt, settings, stop=stop, script=script), settings.race)
 
     def measure(model, precisions, text, settings, *, stop=None):
-        return fake_quality(model, precisions, text, settings, stop=stop, script=script)
+        return checked(fake_quality(model, precisions, text, settings, stop=stop, script=script))
 
     quantize = fake_quantize(script)
     return Services(
