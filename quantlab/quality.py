@@ -46,7 +46,7 @@ ROUNDINGS: Mapping[str, str] = {"fp32": "bf16", "bf16": "fp32", "fp16": "fp32"}
 #: The decode speed is measured after this many characters of the text, or this many tokens where that is less.
 _PROMPT, _PROMPT_TOKENS = 400, 64
 #: Changes when the same inputs give other log-probabilities.
-FORMAT = 1
+FORMAT = 2
 
 
 def quality(
