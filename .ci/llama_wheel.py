@@ -18,6 +18,7 @@ import sys
 import sysconfig
 import tempfile
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -34,6 +35,17 @@ OPTIONS = (
 #: Read by CMake after project(). The library of llama.cpp's own programs is the longest to compile and is not bound by
 #: Python; the build forces its option on in CMake's cache, where an ordinary variable goes before.
 INCLUDED = "set(LLAMA_BUILD_COMMON OFF)\n"
+#: llama.cpp's own programs that `make peers` measures beside, and the same for a wheel of nothing but them: they run
+#: with the libraries of the other.
+TOOLS = ("llama-perplexity", "llama-bench")
+INCLUDED_TOOLS = f"""\
+set(LLAMA_BUILD_TOOLS ON)
+set(LLAMA_BUILD_SERVER OFF)
+set(LLAMA_OPENSSL OFF)
+set(CMAKE_INSTALL_RPATH $ORIGIN)
+cmake_language(DEFER CALL install TARGETS {" ".join(f"{it} {it}-impl" for it in TOOLS)} llama-common
+  DESTINATION llama_cpp/lib COMPONENT tools)
+"""
 NO_COMPILER = """\
 GGUF needs llama-cpp-python, which is built here from its source, and there is no C++ compiler.
 Install one (on Debian and Ubuntu: apt-get install build-essential; on macOS: xcode-select --install), then call
@@ -51,10 +63,10 @@ def options() -> str:
     return " ".join([*OPTIONS, os.environ.get("CMAKE_ARGS", "")]).strip()
 
 
-def kept_in(version: str) -> Path:
+def kept_in(version: str, included: str = INCLUDED) -> Path:
     """The folder of the wheel that this version, these options and this system give."""
     system = (sysconfig.get_platform(), *platform.libc_ver())
-    decides = "\n".join([options(), INCLUDED, *system])
+    decides = "\n".join([options(), included, *system])
     caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     key = hashlib.sha256(decides.encode()).hexdigest()[:16]
     return caches / "quantlab" / "wheels" / f"{PACKAGE}-{version}-{key}"
@@ -67,7 +79,7 @@ def pip(*arguments: str, **environment: str) -> None:
         sys.exit(run.returncode)
 
 
-def build(requirement: str, folder: Path) -> None:
+def build(requirement: str, folder: Path, included: str, settings: Sequence[str]) -> None:
     """Build the wheel aside and rename it into the folder, so that half a wheel is never taken for a whole one.
 
     pip's own cache is left out: it does not look at the options.
@@ -76,11 +88,12 @@ def build(requirement: str, folder: Path) -> None:
         sys.exit(NO_COMPILER)
     print(f"Building {requirement} from its source: 5 to 15 minutes, once. The wheel is kept in {folder}", flush=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".building-") as aside:
-        included = Path(aside, "included.cmake")
-        included.write_text(INCLUDED)
+        read = Path(aside, "included.cmake")
+        read.write_text(included)
         pip(
             *("wheel", requirement, "--no-deps", "--no-cache-dir", "--no-binary", PACKAGE, "--wheel-dir", aside),
-            CMAKE_ARGS=f"{options()} {shlex.quote(f'-DCMAKE_PROJECT_llama_cpp_INCLUDE={included}')}",
+            *(f"--config-settings={setting}" for setting in settings),
+            CMAKE_ARGS=f"{options()} {shlex.quote(f'-DCMAKE_PROJECT_llama_cpp_INCLUDE={read}')}",
             CMAKE_BUILD_PARALLEL_LEVEL=os.environ.get("CMAKE_BUILD_PARALLEL_LEVEL", str(os.cpu_count() or 1)),
         )
         (built,) = Path(aside).glob("*.whl")
@@ -88,16 +101,24 @@ def build(requirement: str, folder: Path) -> None:
         built.rename(folder / built.name)
 
 
-def wheel(requirement: str) -> Path:
-    """The kept wheel of a requirement `name==version`, built now if there is none. Two at once build it once."""
+def wheel(requirement: str, included: str = INCLUDED, settings: Sequence[str] = ()) -> Path:
+    """The kept wheel of a requirement `name==version`, built now if there is none. Two at once build it once.
+
+    `settings` are the build backend's, scikit-build-core's.
+    """
     from filelock import FileLock
 
-    folder = kept_in(requirement.partition("==")[2])
+    folder = kept_in(requirement.partition("==")[2], included)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{folder}.lock"):
         if not any(folder.glob("*.whl")):
-            build(requirement, folder)
+            build(requirement, folder, included, settings)
     return next(folder.glob("*.whl"))
+
+
+def wheel_of_tools(requirement: str) -> Path:
+    """A wheel of the same source, built with the same options, whose folder `llama_cpp/lib` holds `TOOLS`."""
+    return wheel(requirement, INCLUDED_TOOLS, (f"build.targets={';'.join(TOOLS)}", "install.components=tools"))
 
 
 def installed(requirement: str) -> bool:

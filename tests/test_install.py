@@ -38,7 +38,9 @@ def build_wheel(folder, config_settings=None, metadata_directory=None):
         raise SystemExit("no room left")
     options = os.environ["CMAKE_ARGS"].split()
     (included,) = (option for option in options if option.startswith("-DCMAKE_PROJECT_llama_cpp_INCLUDE="))
-    files = {"options": "\\n".join(options), "included": pathlib.Path(included.partition("=")[2]).read_text()}
+    settings = "\\n".join(f"{name}={value}" for name, value in (config_settings or {}).items())
+    read = pathlib.Path(included.partition("=")[2]).read_text()
+    files = {"settings": settings, "options": "\\n".join(options), "included": read}
     info = "llama_cpp_python-0.3.36.dist-info"
     files[f"{info}/METADATA"] = "Metadata-Version: 2.1\\nName: llama_cpp_python\\nVersion: 0.3.36\\n"
     files[f"{info}/WHEEL"] = "Wheel-Version: 1.0\\nGenerator: x\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n"
@@ -270,6 +272,25 @@ def test_a_wheel_is_built_once_for_the_same_options(llama_wheel, tmp_path, monke
     assert llama_wheel.wheel("llama-cpp-python==0.3.36") == other
     monkeypatch.delenv("CMAKE_ARGS")
     assert llama_wheel.wheel("llama-cpp-python==0.3.36") == wheel
+
+
+def test_llama_cpp_s_own_programs_come_of_the_same_source_and_options(llama_wheel, monkeypatch):
+    monkeypatch.setenv("CMAKE_ARGS", "-DX=1")
+    wheel, tools = llama_wheel.wheel("llama-cpp-python==0.3.36"), llama_wheel.wheel_of_tools("llama-cpp-python==0.3.36")
+    assert tools.parent != wheel.parent and tools.parent.parent == wheel.parent.parent
+
+    def chosen(name: Path) -> list[str]:
+        return [it for it in held(name, "options").split("\n") if "PROJECT_llama_cpp_INCLUDE" not in it]
+
+    assert chosen(tools) == chosen(wheel) and "-DX=1" in chosen(tools)
+    assert held(wheel, "settings") == ""
+    assert held(tools, "settings").split("\n") == [
+        "build.targets=llama-perplexity;llama-bench",
+        "install.components=tools",
+    ]
+    included = held(tools, "included")
+    assert "set(LLAMA_BUILD_TOOLS ON)" in included
+    assert "llama-perplexity llama-perplexity-impl llama-bench llama-bench-impl llama-common" in included
 
 
 def test_a_build_that_fails_leaves_no_wheel(llama_wheel, tmp_path, monkeypatch):

@@ -52,7 +52,7 @@ from quantlab.settings import app_settings
 #: The same weights in another rounding: what such a pair differs by is noise, and a smaller difference is none.
 ROUNDINGS: Mapping[str, str] = {"fp32": "bf16", "bf16": "fp32", "fp16": "fp32"}
 #: Changes when the same inputs give other log-probabilities.
-FORMAT = 1
+FORMAT = 2
 
 
 def quality(

@@ -5,9 +5,8 @@ import itertools
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from statistics import median
 
 import torch
 
@@ -21,6 +20,7 @@ from quantlab.runtime.sampling import sampler
 from quantlab.runtime.session import LoadedModel
 from quantlab.runtime.torch_session import TorchModel, synchronize
 from quantlab.settings import app_settings
+from tests.bench.turns import in_turn
 
 PROMPT = list(range(10, 26))
 Work = Callable[[], Iterator[int]]
@@ -89,24 +89,12 @@ def _row(name: str, chosen: str, loaded: LoadedModel, theirs: Work, repeats: int
         return (step.token_id for step in steps)
 
     same = list(ours()) == list(theirs())  # the warm-up of both
-    pairs = []
-    for repeat in range(repeats):
-        # Each goes first in turn, so that neither always meets the other's warm caches.
-        order = (ours, theirs) if repeat % 2 else (theirs, ours)
-        seconds = {work: _seconds(work(), untimed, device) for work in order}
-        pairs.append((seconds[ours], seconds[theirs]))
-    our_median, their_median = (median(column) for column in zip(*pairs, strict=True))
-    ratios = sorted(b / a for a, b in pairs)
-    quarter = len(ratios) // 4
+    turns = in_turn(lambda: _seconds(ours(), untimed, device), lambda: _seconds(theirs(), untimed, device), repeats)
     return Row(
         model=name,
         precision=chosen,
-        ours_s=our_median,
-        other_s=their_median,
-        ratio=median(ratios),
-        ratio_low=ratios[quarter],
-        ratio_high=ratios[-1 - quarter],
-        tokens_per_s=(tokens - untimed) / our_median,
+        **asdict(turns),
+        tokens_per_s=(tokens - untimed) / turns.ours_s,
         same_tokens=same,
     )
 

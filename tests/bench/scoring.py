@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from statistics import median
 from tempfile import TemporaryDirectory
 
 import torch
@@ -23,6 +22,7 @@ from quantlab.runtime.placement import resolve
 from quantlab.runtime.session import Facts
 from quantlab.runtime.torch_session import TorchModel, release_memory, synchronize
 from quantlab.settings import app_settings
+from tests.bench.turns import in_turn
 
 Work = Callable[[], object]
 PRECISIONS = ("fp32", "bf16", "nf4", "q8_0", "q4_k_m")
@@ -89,15 +89,9 @@ def measure(name: str, device: str, repeats: int) -> list[Row]:
 
 def _row(name: str, chosen: str, beside: str, ours: Work, other: Work, repeats: int, device: str) -> Row:
     ours(), other()  # the warm-up of both
-    pairs = []
-    for repeat in range(repeats):
-        order = (ours, other) if repeat % 2 else (other, ours)
-        seconds = {work: _seconds(work, device) for work in order}
-        pairs.append((seconds[ours], seconds[other]))
-    ratios = sorted(theirs / mine for mine, theirs in pairs)
-    quarter = len(ratios) // 4
-    speed = WINDOWS * WINDOW / median(mine for mine, _ in pairs)
-    return Row(name, chosen, beside, speed, median(ratios), ratios[quarter], ratios[-1 - quarter])
+    turns = in_turn(lambda: _seconds(ours, device), lambda: _seconds(other, device), repeats)
+    speed = WINDOWS * WINDOW / turns.ours_s
+    return Row(name, chosen, beside, speed, turns.ratio, turns.ratio_low, turns.ratio_high)
 
 
 def _seconds(work: Work, device: str) -> float:

@@ -20,6 +20,8 @@ from quantlab.runtime.session import Facts, Storage
 
 #: Tokens that are computed together, and those among them whose logits are kept together: both take memory.
 BATCH, OUTPUTS = 512, 128
+#: Kernels take so many rows at once, or a divisor of it.
+GROUP = 16
 _F32, _F16 = 0, 1
 _BYTES = {_F32: 4, _F16: 2}
 _CACHE = re.compile(r"llama_kv_cache\w*: size = .*\(\s*(\d+) cells,\s*(\d+) layers")
@@ -135,11 +137,19 @@ class LlamaSession:
     def read(self, token_ids: Sequence[int], start: int = 1, block: int = 128) -> Iterator[torch.Tensor]:
         if self._length or not 1 <= start < len(token_ids):
             raise ValueError(f"needs an empty session and 1 <= start < {len(token_ids)}, got start={start}")
-        yield self._decode(token_ids[:start], keep=1)
-        block = min(block, OUTPUTS, self._batch)
-        for first in range(start, len(token_ids) - 1, block):
-            chunk = token_ids[first : min(first + block, len(token_ids) - 1)]
-            yield self._decode(chunk, keep=len(chunk))
+        # In pieces that give the very logits of one pass, as `llama-perplexity` makes it: kernels take rows in groups
+        # and multiply those left over in another way, whose rounding can differ by a tenth of what Q4_K loses. That is
+        # why the last token is read too, where there is room for it, and why logits are asked for in groups.
+        size = max(GROUP, min(block, OUTPUTS, self._batch) // GROUP * GROUP)
+        begin, last = (start - 1) // size * size, len(token_ids) - 1
+        if begin:
+            self._decode(token_ids[:begin], keep=1)
+        for first in range(begin, last, size):
+            chunk = token_ids[first : min(first + size, last + (last < self._size))]
+            wanted = slice(max(0, start - 1 - first), last - first)
+            skipped = wanted.start // GROUP * GROUP
+            rows = self._decode(chunk, keep=len(chunk) - skipped)
+            yield from rows[wanted.start - skipped : wanted.stop - skipped].split(block)
 
     def score(self, token_ids: Sequence[int], start: int = 1, block: int = 128) -> Iterator[torch.Tensor]:
         for logits in self.read(token_ids, start, block):

@@ -9,10 +9,12 @@ import pytest
 import torch
 
 from quantlab.errors import BadInput, Stopped
+from quantlab.methods import precision
 from quantlab.methods.gguf import building, load_file
+from quantlab.methods.gguf import session as sessions
 from quantlab.methods.gguf.export import export
 from quantlab.models.tokenizer import load_tokenizer
-from quantlab.records import Model, Placement, silent
+from quantlab.records import Model, Placement, Variant, silent
 from tests.methods.gguf import making
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -174,7 +176,7 @@ def test_llama_cpp_says_nothing_on_a_terminal(file):
 from pathlib import Path
 from quantlab.errors import ModelError
 from quantlab.methods.gguf import load_file
-from quantlab.records import Model, Placement, silent
+from quantlab.records import Model, Placement, Variant, silent
 file, model = Path({str(file)!r}), Model("m", "folder", Path("."))
 session = load_file(file, model, Placement("cpu", "float32"), silent).start(64)
 session.forward([1, 5, 9])
@@ -193,3 +195,32 @@ else:
 """
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+@pytest.fixture(scope="module")
+def wide(tmp_path_factory):
+    """A model whose rows are long enough for llama.cpp to arrange Q4_K for a kernel that takes several at once."""
+    sizes = {"hidden_size": 256, "intermediate_size": 512, "head_dim": 64}
+    settings, tokenizer = making.config("Llama", **sizes), making.qwen2()
+    model = making.write(tmp_path_factory.mktemp("wide"), settings, tokenizer)
+    file = making.built(Variant(model, precision("q4_k_m"), CPU), model.folder)
+    loaded = load_file(file, model, Placement("cpu", "bfloat16"), silent)
+    yield loaded
+    loaded.close()
+
+
+@pytest.mark.parametrize(("count", "start"), [(512, 257), (512, 1), (300, 40), (300, 299), (97, 96), (64, 33)])
+def test_a_text_read_in_pieces_gives_the_very_logits_of_one_pass(wide, ids, count, start, monkeypatch):
+    """As `llama-perplexity` reads a window. Rows that are left over in a piece would be multiplied in another way."""
+    few = ids[:count]
+    read = torch.cat(list(wide.start(count).read(few, start)))
+    monkeypatch.setattr(sessions, "OUTPUTS", count)
+    whole = wide.start(count)._decode(few, keep=count)[start - 1 : -1]
+    assert torch.equal(read, whole)
+
+
+def test_where_there_is_no_room_for_the_last_token_it_is_not_read(wide, ids):
+    few = ids[:130]
+    cut, whole = (torch.cat(list(wide.start(room).read(few, 60))) for room in (129, 130))
+    assert len(cut) == len(whole) == 70 and torch.equal(cut[:60], whole[:60])
+    assert (cut - whole).abs().max() < 0.5
