@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from quantlab.methods.bitsandbytes import what_runs as bitsandbytes_runs
-from quantlab.records import Placement, TensorInfo
+from quantlab.records import ResolvedPlacement, TensorInfo
 
 #: Kernels that turn what comes in into a type of their own, and from which types.
 _PRODUCTS = {
@@ -60,7 +60,11 @@ def details(
 
 
 def what_runs(
-    network: torch.nn.Module, quantized: Set[str], method: str, settings: Mapping[str, Any], placement: Placement
+    network: torch.nn.Module,
+    quantized: Set[str],
+    method: str,
+    settings: Mapping[str, Any],
+    placement: ResolvedPlacement,
 ) -> tuple[str, str]:
     """The type that products are really computed in, and the classes of the layers that run, the most frequent first.
 

@@ -20,7 +20,7 @@ from quantlab.models.folder import DTYPE_BITS
 from quantlab.models.layouts import named_by, quantization
 from quantlab.models.quiet import NO_BARS, NO_OUTPUT, NO_WARNINGS
 from quantlab.models.tokenizer import load_tokenizer
-from quantlab.records import Model, Placement, Progress
+from quantlab.records import Model, Progress, ResolvedPlacement
 from quantlab.runtime.session import Storage
 from quantlab.runtime.storage import FromFiles, bytes_of, from_files
 from quantlab.runtime.torch_session import TorchModel, TorchSession
@@ -72,9 +72,9 @@ def prepare() -> None:
 
 
 def load_quantized(
-    model: Model, placement: Placement, progress: Progress, own_tokenizer: bool = False
+    model: Model, placement: ResolvedPlacement, progress: Progress, own_tokenizer: bool = False
 ) -> QuantizedModel:
-    """Load a folder whose config.json has a quantization_config. `placement` is resolved.
+    """Load a folder whose config.json has a quantization_config.
 
     `placement.kernel` names a kernel of gptqmodel ("gptq_marlin", or "marlin") for GPTQ and AWQ. The model tokenizes
     by itself if `own_tokenizer`. Raises BadInput for an unknown kernel, Unavailable where a package or a kernel is
@@ -143,7 +143,7 @@ def _run_eagerly(network: torch.nn.Module) -> None:
         vars(module).pop("dequantize_weight", None)
 
 
-def _with_kernel(settings: Mapping[str, Any], method: str, placement: Placement):
+def _with_kernel(settings: Mapping[str, Any], method: str, placement: ResolvedPlacement):
     """The configuration that makes transformers choose the kernel asked for; None for its own choice."""
     if method not in _GPTQMODEL:
         if placement.kernel is not None:
@@ -192,7 +192,7 @@ def _kernel_name(typed: str, method, stored_format) -> str:
     return found
 
 
-def _can_run(kernel: str, stored, method, placement: Placement) -> None:
+def _can_run(kernel: str, stored, method, placement: ResolvedPlacement) -> None:
     """Raises Unavailable where no kernel, or not the one asked for, takes these weights on this device."""
     from gptqmodel.utils.importer import hf_select_quant_linear_v2
 

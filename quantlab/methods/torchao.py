@@ -7,7 +7,7 @@ from pathlib import Path
 from quantlab.errors import BadInput
 from quantlab.methods.base import already_quantized, missing_package
 from quantlab.methods.transformers_method import TransformersMethod
-from quantlab.records import Checkpoint, Model, Placement, Precision, Progress, Variant
+from quantlab.records import Checkpoint, Model, Precision, Progress, ResolvedPlacement, Variant
 from quantlab.runtime.session import LoadedModel
 
 GROUP_SIZE, GROUP_SIZES = 64, (32, 64, 128, 256)
@@ -79,10 +79,12 @@ class TorchAo(TransformersMethod[TorchAoPrecision]):
         padded = -(-rows // OUTPUT_MULTIPLE) * OUTPUT_MULTIPLE * (-(-columns // INPUT_MULTIPLE) * INPUT_MULTIPLE)
         return padded // 2 + padded // precision.group_size * 4
 
-    def dtype(self, precision: TorchAoPrecision, placement: Placement) -> str:
+    def dtype(self, precision: TorchAoPrecision, placement: ResolvedPlacement) -> str:
         return "bfloat16" if precision.kind == "int4" else placement.compute_dtype
 
-    def load(self, model: Model, precision: TorchAoPrecision, placement: Placement, progress: Progress) -> LoadedModel:
+    def load(
+        self, model: Model, precision: TorchAoPrecision, placement: ResolvedPlacement, progress: Progress
+    ) -> LoadedModel:
         from quantlab.methods import transformers_loading as loading
         from quantlab.methods.skeleton import kept_wide, other_linear_layers, read_directly
 
@@ -94,7 +96,7 @@ class TorchAo(TransformersMethod[TorchAoPrecision]):
         kernel = {"int8": "Int8Tensor", "float8": "Float8Tensor", "int4": "Int4TilePackedTo4dTensor (tinygemm)"}
         return loading.finish(network, placement, dtype, f"torchao {kernel[precision.kind]}")
 
-    def build(self, variant: Variant, folder: Path, progress: Progress) -> None:
+    def build(self, variant: Variant[TorchAoPrecision], folder: Path, progress: Progress) -> None:
         self.save(variant, folder, progress)
 
 

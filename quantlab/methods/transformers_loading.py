@@ -17,7 +17,7 @@ from quantlab.methods import skeleton as skeletons
 from quantlab.models.architecture import context_length
 from quantlab.models.configuration import cause, configuration
 from quantlab.models.quiet import import_transformers, watching
-from quantlab.records import Model, Placement, Progress
+from quantlab.records import Model, Progress, ResolvedPlacement
 from quantlab.runtime.offload import OffloadFolder
 from quantlab.runtime.placement import canonical
 from quantlab.runtime.session import Facts
@@ -32,7 +32,7 @@ _NO_READER_THREADS = "HF_DEACTIVATE_ASYNC_LOAD"
 
 
 @contextmanager
-def _in_turn(placement: Placement) -> Iterator[None]:
+def _in_turn(placement: ResolvedPlacement) -> Iterator[None]:
     """Read tensors one after the other on a CPU, by transformers' own switch.
 
     Its reader threads allocate in arenas of their own, so that resident memory wanders by some percent from load to
@@ -87,7 +87,7 @@ def _class_for(config, quantization_config: object | None, model: Model) -> type
 
 def load(
     model: Model,
-    placement: Placement,
+    placement: ResolvedPlacement,
     dtype: str,
     progress: Progress,
     quantization_config: object | None = None,
@@ -167,7 +167,7 @@ def _let_go(error: Exception) -> None:
     release_memory()
 
 
-def _device_options(placement: Placement) -> dict[str, object]:
+def _device_options(placement: ResolvedPlacement) -> dict[str, object]:
     if placement.device_map is None:
         return {"device_map": {"": placement.device}}
     if isinstance(placement.device_map, str):
@@ -176,7 +176,7 @@ def _device_options(placement: Placement) -> dict[str, object]:
 
 
 @contextmanager
-def _offloaded(placement: Placement) -> Iterator[OffloadFolder | None]:
+def _offloaded(placement: ResolvedPlacement) -> Iterator[OffloadFolder | None]:
     """A folder for the layers that a map leaves on the disk, None where it leaves none; a load that fails removes it.
 
     Raises Unavailable where none can be made.
@@ -232,7 +232,9 @@ def _is_ours(error: Exception) -> bool:
     return bool(frames) and Path(frames[-1].filename).is_relative_to(_PACKAGE)
 
 
-def finish(network: torch.nn.Module, placement: Placement, facts_dtype: str, kernel: str, notes=()) -> TorchModel:
+def finish(
+    network: torch.nn.Module, placement: ResolvedPlacement, facts_dtype: str, kernel: str, notes=()
+) -> TorchModel:
     """Wrap a loaded network with how it really runs."""
     device_map = getattr(network, "hf_device_map", None) or {"": placement.device}
     places = {str(module): canonical(str(where)) for module, where in device_map.items()}

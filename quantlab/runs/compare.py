@@ -101,7 +101,7 @@ class _Job:
                 prompt_tokens=tokens,
                 reference=self.plan.reference.name,
                 settings=plan.settings,
-                machine=machine(plan.settings.placement.device),
+                machine=machine(plan.placement.device),
                 versions=versions(),
                 runs=tuple(self.runs[entrant.name] for entrant in self.plan.order),
                 started=started,

@@ -62,7 +62,7 @@ class VariantLoader:
 
     @property
     def device(self) -> str:
-        return self.plan.settings.placement.device
+        return self.plan.placement.device
 
     def ready(self, entrant: Entrant, leases: ExitStack) -> Generator[Loading | Loaded, None, Ready]:
         """Load and warm up a column; `leases` pins it. Raises what keeps it from running."""

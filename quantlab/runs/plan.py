@@ -12,7 +12,17 @@ from quantlab.methods.published import STORED, as_stored, check_there, is_publis
 from quantlab.models.architecture import vocabulary_size
 from quantlab.models.folder import read_json
 from quantlab.models.tokenizer import check_ids, encode_prompt, load_tokenizer
-from quantlab.records import Model, Precision, Progress, QualitySettings, Settings, Text, Variant, silent
+from quantlab.records import (
+    Model,
+    Precision,
+    Progress,
+    QualitySettings,
+    ResolvedPlacement,
+    Settings,
+    Text,
+    Variant,
+    silent,
+)
 from quantlab.runs.generate import PROBE, PromptInput, check_tokenizer
 from quantlab.runtime import placement as placements
 from quantlab.runtime.sampling import sampler
@@ -44,7 +54,7 @@ class Entrant:
 
 @dataclass(frozen=True)
 class Plan:
-    """All that is known before the first variant loads."""
+    """All that is known before the first variant loads. The placement of `settings` is `placement`."""
 
     model: Model
     entrants: tuple[Entrant, ...]
@@ -52,6 +62,7 @@ class Plan:
     prompt: str
     prompt_input: PromptInput
     settings: Settings
+    placement: ResolvedPlacement
 
     @property
     def order(self) -> tuple[Entrant, ...]:
@@ -63,7 +74,7 @@ class Plan:
         return self.model.identity if len(files) == 1 else models.digest(list(files))[:32]
 
     def variant(self, entrant: Entrant) -> Variant:
-        return variant_of(entrant.model, entrant.precision, self.settings.placement, self.settings.calibration)
+        return variant_of(entrant.model, entrant.precision, self.placement, self.settings.calibration)
 
 
 def enter(model: Model, name: str, asked: str, app: AppSettings, progress: Progress = silent) -> Entrant:
@@ -125,7 +136,8 @@ def plan(
     _check_tokenizers(model, entrants, prompt_input)
     _check_read_alike(model, prompt_input, stop)
     models.check_unchanged(model)  # the tokenizer was read after it was looked at
-    return Plan(model, entrants, reference, prompt, prompt_input, replace(settings, placement=placement))
+    settings = replace(settings, placement=placement.asked)
+    return Plan(model, entrants, reference, prompt, prompt_input, settings, placement)
 
 
 def plan_text(model: Model, entrants: tuple[Entrant, ...], text: Text, settings: QualitySettings) -> Plan:
@@ -202,7 +214,7 @@ def moved(plan: Plan, without: Collection[str]) -> Plan | None:
     if plan.settings.reference is not None:
         return None
     left = tuple(entrant for entrant in plan.entrants if entrant.name not in without)
-    return replace(plan, reference=_reference(left, None, plan.settings.placement.device)) if left else None
+    return replace(plan, reference=_reference(left, None, plan.placement.device)) if left else None
 
 
 def _check_lengths(prompt_tokens: int, settings: Settings, context: int, app: AppSettings) -> None:

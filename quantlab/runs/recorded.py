@@ -159,7 +159,7 @@ def comparison_key(plan: Plan) -> str:
         "reference": plan.reference.name,
         "prompt": plan.prompt_input.prompt_ids,
         "settings": _plain(plan.settings),
-        "machine": _plain(machine(plan.settings.placement.device)) | {"bandwidth": None},
+        "machine": _plain(machine(plan.placement.device)) | {"bandwidth": None},
         "versions": versions(),
     }
     return models.digest(everything)

@@ -14,7 +14,7 @@ from quantlab.methods.gguf.header import read_header
 from quantlab.methods.gguf.loading import load_file
 from quantlab.methods.gguf.quantize import importance_matrix, quantize
 from quantlab.models.tokenizer import load_tokenizer
-from quantlab.records import Calibration, Model, Placement, Progress, silent
+from quantlab.records import Calibration, Model, Progress, ResolvedPlacement, silent
 
 PROBE = (
     "Every export is checked: the year 1984, 3.14159 and 1,000,000.\n\n\tWhere's the naïve café? "
@@ -28,7 +28,7 @@ TOLERANCE = {"F32": 1e-3, "F16": 2e-2, "BF16": 1e-1}
 #: Checkpoints below this are compared in float32, larger ones in their own type, to save memory.
 _FLOAT32_BELOW = 4 * 10**9
 _TORCH = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
-_CPU = Placement("cpu", "float32")
+_CPU = ResolvedPlacement("cpu", "float32")
 
 
 class _Span:

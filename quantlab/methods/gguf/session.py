@@ -15,7 +15,7 @@ from quantlab.errors import BadInput, OutOfMemory
 from quantlab.methods.gguf import library
 from quantlab.methods.gguf.storage import storage
 from quantlab.models.gguf.header import GgufHeader
-from quantlab.records import Placement, Progress
+from quantlab.records import Progress, ResolvedPlacement
 from quantlab.runtime.session import Facts, Storage
 
 #: Tokens that are computed together, and those among them whose logits are kept together: both take memory.
@@ -32,7 +32,9 @@ class LlamaModel:
 
     network = None
 
-    def __init__(self, file: Path, header: GgufHeader, placement: Placement, facts: Facts, progress: Progress) -> None:
+    def __init__(
+        self, file: Path, header: GgufHeader, placement: ResolvedPlacement, facts: Facts, progress: Progress
+    ) -> None:
         self.facts = facts
         self._placement = placement
         self._cell = _values_per_cell(header)
@@ -84,7 +86,7 @@ class LlamaModel:
 class LlamaSession:
     """One context of llama.cpp, whose cache is reserved at once; implements `Session`."""
 
-    def __init__(self, model: LlamaModel, handle: int, size: int, placement: Placement, cell: float) -> None:
+    def __init__(self, model: LlamaModel, handle: int, size: int, placement: ResolvedPlacement, cell: float) -> None:
         self._model = model  # its weights must outlive this context
         self._lib = library.lib()
         self._vocabulary = model.vocabulary_size
@@ -218,7 +220,7 @@ def _values_per_cell(header: GgufHeader) -> float:
     return sum(kept) / len(kept) * ((of("attention.key_length") or head) + (of("attention.value_length") or head))
 
 
-def _parameters(size: int, placement: Placement):
+def _parameters(size: int, placement: ResolvedPlacement):
     llama = library.lib()
     params = llama.llama_context_default_params()
     params.n_ctx = size

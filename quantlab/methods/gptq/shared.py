@@ -5,14 +5,15 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from quantlab import models
 from quantlab.methods.base import Method, already_quantized, missing_package
 from quantlab.methods.gptq.architectures import ARCHITECTURES
 from quantlab.models.layouts import IN_BLOCK
 from quantlab.models.materialize import materialized
-from quantlab.records import Calibration, Checkpoint, Model, Placement, Precision, Progress, Variant
+from quantlab.records import Calibration, Checkpoint, Model, Progress, ResolvedPlacement, Variant
+from quantlab.records.asked import P
 from quantlab.runtime import worker
 from quantlab.runtime.session import Facts, LoadedModel
 
@@ -21,9 +22,6 @@ GROUP_SIZES = (32, 64, 128)
 #: The same as round-to-nearest's, so that what differs is the method.
 GROUP_SIZE = 64
 PACKAGES = ("transformers", "gptqmodel", "optimum")
-
-
-P = TypeVar("P", bound=Precision)
 
 
 class CalibratedMethod(Method[P]):
@@ -79,7 +77,7 @@ class CalibratedMethod(Method[P]):
 
         quantized_loading.prepare()
 
-    def build(self, variant: Variant, folder: Path, progress: Progress) -> None:
+    def build(self, variant: Variant[P], folder: Path, progress: Progress) -> None:
         """Quantize in a process of its own; `folder` holds only the checkpoint in the end."""
         text = variant.calibration or Calibration()
         samples = min(text.samples, self.most_samples or text.samples)
@@ -111,7 +109,7 @@ class CalibratedMethod(Method[P]):
         shutil.rmtree(work)
         models.copy_tokenizer(variant.model, folder)
 
-    def load(self, model: Model, precision: P, placement: Placement, progress: Progress) -> LoadedModel:
+    def load(self, model: Model, precision: P, placement: ResolvedPlacement, progress: Progress) -> LoadedModel:
         from quantlab.methods.quantized_loading import load_quantized
 
         loaded = load_quantized(model, placement, progress)
