@@ -14,6 +14,7 @@ from quantlab.runtime.session import LoadedModel
 
 if TYPE_CHECKING:
     import torch
+    from transformers import BitsAndBytesConfig
 
 #: Weights that share one absmax in the 4-bit types, and absmax values that share one scale when quantized again.
 BLOCK, NESTED_BLOCK = 64, 256
@@ -97,7 +98,9 @@ class BitsAndBytes(TransformersMethod[BitsAndBytesPrecision]):
         self.save(variant, folder, progress)
 
 
-def _quantization_config(precision: BitsAndBytesPrecision, compute_dtype: str, skipped: list[str]):
+def _quantization_config(
+    precision: BitsAndBytesPrecision, compute_dtype: str, skipped: list[str]
+) -> "BitsAndBytesConfig":
     import torch
     from transformers import BitsAndBytesConfig
 

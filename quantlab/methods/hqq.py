@@ -4,7 +4,6 @@ Badri and Shaji 2023, "Half-Quadratic Quantization of Large Machine Learning Mod
 own API: transformers loads no HQQ checkpoint, and the format is the package's own, so nothing is written to disk.
 """
 
-import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -65,11 +64,8 @@ class Hqq(TransformersMethod[HqqPrecision]):
         return elements * (4 if precision.weight_bits == 3 else 1)
 
     def estimate(self, precision: HqqPrecision, placement: ResolvedPlacement, checkpoint: Checkpoint) -> int:
-        quantized = sum(
-            math.prod(weight.shape)
-            for weight in self.layout(precision, placement, checkpoint).weights
-            if weight.kind == "linear" and _fits(*weight.shape, precision.weight_bits)
-        )
+        layers = (it.shape for it in self.layout(precision, placement, checkpoint).weights if it.kind == "linear")
+        quantized = sum(rows * columns for rows, columns in layers if _fits(rows, columns, precision.weight_bits))
         scales = 2 * DTYPE_BYTES[self.dtype(precision, placement)] * quantized // GROUP_SIZE
         return super().estimate(precision, placement, checkpoint) + scales
 

@@ -45,7 +45,7 @@ def details(
     quantizer = (settings.get("meta") or {}).get("quantizer")
     if quantizer:
         told["quantized by"] = ", ".join(quantizer) if isinstance(quantizer, list) else str(quantizer)
-    skipped = ()
+    skipped: tuple[str, ...] = ()
     if method == "bitsandbytes":
         skipped = _EIGHT_BIT_ONLY if settings.get("load_in_4bit") else _FOUR_BIT_ONLY
         told["bits"] = "4" if settings.get("load_in_4bit") else "8"

@@ -3,12 +3,16 @@
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from quantlab.errors import BadInput
 from quantlab.methods.base import already_quantized, missing_package
 from quantlab.methods.transformers_method import TransformersMethod
 from quantlab.records import Checkpoint, Model, Precision, Progress, ResolvedPlacement, Variant
 from quantlab.runtime.session import LoadedModel
+
+if TYPE_CHECKING:
+    from transformers import TorchAoConfig
 
 GROUP_SIZE, GROUP_SIZES = 64, (32, 64, 128, 256)
 #: The 4-bit kernel (tinygemm) wants sizes that are multiples of these, and torchao pads to them.
@@ -100,7 +104,7 @@ class TorchAo(TransformersMethod[TorchAoPrecision]):
         self.save(variant, folder, progress)
 
 
-def _quantization_config(precision: TorchAoPrecision, kept: list[str] | None):
+def _quantization_config(precision: TorchAoPrecision, kept: list[str] | None) -> "TorchAoConfig":
     """`kept` names modules that stay as they are; None is the library's own choice."""
     from torchao.quantization import Float8WeightOnlyConfig, Int4WeightOnlyConfig, Int8WeightOnlyConfig
     from transformers import TorchAoConfig

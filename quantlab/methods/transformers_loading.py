@@ -5,9 +5,10 @@ import os
 import threading
 import traceback
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -24,6 +25,9 @@ from quantlab.runtime.session import Facts
 from quantlab.runtime.storage import every_tensor
 from quantlab.runtime.torch_session import TorchModel, is_out_of_memory, release_memory
 from quantlab.runtime.worker import disk_error
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig
 
 #: The switch for transformers' reader threads is one per process, so one model loads at a time.
 _LOADING = threading.Lock()
@@ -62,7 +66,7 @@ def skeleton(model: Model) -> torch.nn.Module:
     return skeletons.network(models.config(model), model.name)
 
 
-def _class_for(config, quantization_config: object | None, model: Model) -> type:
+def _class_for(config: "PreTrainedConfig", quantization_config: object | None, model: Model) -> Any:
     """The class to load with. Where weights are to be quantized, one whose linear layers are all torch's own.
 
     Quantizers replace that class alone, so that of Falcon, which brings one of its own, nothing would be quantized.
@@ -74,7 +78,7 @@ def _class_for(config, quantization_config: object | None, model: Model) -> type
     files = None if model.folder is None else models.checkpoint(model)
     tensors = files.tensors if files is not None and files.stored_as is None else {}
 
-    def __init__(self, *args, **kwargs) -> None:
+    def __init__(self: torch.nn.Module, *args: Any, **kwargs: Any) -> None:
         made.__init__(self, *args, **kwargs)
         for name, parameter in self.named_parameters():
             if name in tensors and tensors[name].shape != tuple(parameter.shape):
@@ -233,7 +237,7 @@ def _is_ours(error: Exception) -> bool:
 
 
 def finish(
-    network: torch.nn.Module, placement: ResolvedPlacement, facts_dtype: str, kernel: str, notes=()
+    network: torch.nn.Module, placement: ResolvedPlacement, facts_dtype: str, kernel: str, notes: Iterable[str] = ()
 ) -> TorchModel:
     """Wrap a loaded network with how it really runs."""
     device_map = getattr(network, "hf_device_map", None) or {"": placement.device}

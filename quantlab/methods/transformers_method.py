@@ -1,6 +1,7 @@
 """What methods share that load with transformers and quantize, if they do, on the way."""
 
 from pathlib import Path
+from typing import Any
 
 from quantlab import models
 from quantlab.methods.base import Method
@@ -21,9 +22,10 @@ class TransformersMethod(Method[P]):
         from quantlab.models.quiet import watching
 
         loaded = self.load(variant.model, variant.precision, variant.placement, progress)
+        network: Any = loaded.network
         try:
             with watching(silent):
-                loaded.module.save_pretrained(folder)
+                network.save_pretrained(folder)
         finally:
             loaded.close()
         models.copy_tokenizer(variant.model, folder)

@@ -98,7 +98,9 @@ def _sizes(
     chosen: Precision, placement: ResolvedPlacement, checkpoint: Checkpoint
 ) -> tuple[Mapping[str, int], Mapping[str, int]]:
     """Bytes of the tensors that stay wide, and of those that are quantized, by name."""
-    method, wide, quantized = method_of(chosen), {}, {}
+    method = method_of(chosen)
+    wide: dict[str, int] = {}
+    quantized: dict[str, int] = {}
     if checkpoint.stored_as is None:
         with suppress(ModelError):
             for weight in method.layout(chosen, placement, checkpoint).weights:

@@ -6,6 +6,7 @@ from collections.abc import Generator, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cache
+from typing import TypeVar
 
 from quantlab import models
 from quantlab.checkpoints.load import load_variant
@@ -24,6 +25,7 @@ from quantlab.runtime.variant_cache import VariantCache
 from quantlab.settings import app_settings
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 
 def find_entrants(
@@ -119,9 +121,7 @@ def column_errors(precision: str) -> Iterator[None]:
         ) from error
 
 
-def _as_loading(
-    precision: str, work: Generator[tuple[int, int, str], None, object]
-) -> Generator[Loading, None, object]:
+def _as_loading(precision: str, work: Generator[tuple[int, int, str], None, T]) -> Generator[Loading, None, T]:
     """Pass the progress of background work on as events; closing this closes the work."""
     try:
         while True:

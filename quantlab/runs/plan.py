@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Collection
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from quantlab import models
 from quantlab.errors import BadInput, ModelError, QuantlabError, Stopped
@@ -27,6 +28,9 @@ from quantlab.runs.generate import PROBE, PromptInput, check_tokenizer
 from quantlab.runtime import placement as placements
 from quantlab.runtime.sampling import sampler
 from quantlab.settings import AppSettings, app_settings
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 #: The decode speed is measured after this many characters of a text, or this many tokens where that is less.
 _PROMPT, _PROMPT_TOKENS = 400, 64
@@ -244,7 +248,7 @@ def context_length(model: Model) -> int:
     return models.context_length(model) or 2**31
 
 
-def _eos_ids(model: Model, tokenizer) -> frozenset[int]:
+def _eos_ids(model: Model, tokenizer: "PreTrainedTokenizerBase") -> frozenset[int]:
     """Every id that ends an answer: the tokenizer's, the configuration's and the generation configuration's.
 
     Raises ModelError where one of the files holds something else.

@@ -16,7 +16,7 @@ from quantlab.methods.gguf.header import read_header
 from quantlab.methods.gguf.storage import quantized_as
 from quantlab.methods.gguf.tensor_types import BASE, Sizes, fallback, predict
 from quantlab.methods.gguf.types import TYPES, tensor_bytes
-from quantlab.records import Checkpoint, Model, Precision, Progress, ResolvedPlacement, Variant
+from quantlab.records import Calibration, Checkpoint, Model, Precision, Progress, ResolvedPlacement, Variant
 from quantlab.runtime import worker
 
 if TYPE_CHECKING:
@@ -128,7 +128,7 @@ class Gguf(Method[GgufPrecision]):
         return False
 
     def build(self, variant: Variant[GgufPrecision], folder: Path, progress: Progress) -> None:
-        model, text = variant.model, variant.calibration
+        model, text = variant.model, variant.calibration or Calibration()
         calibration = None
         if variant.precision.imatrix:
             calibration = asdict(text) | {"file": str(text.file) if text.file else None}
@@ -149,11 +149,18 @@ class Gguf(Method[GgufPrecision]):
     def load(
         self, model: Model, precision: GgufPrecision, placement: ResolvedPlacement, progress: Progress
     ) -> "LoadedModel":
-        loaded = load_file(model.gguf or model.folder / NAME, model, placement, progress)
+        loaded = load_file(model.gguf or _built(model), model, placement, progress)
         if model.origin is not None and (was := quantized_as(read_header(model.origin, model.name))):
             note = f"it was made of weights that were {was} already, and is worse for it than one made of the original"
             loaded.facts = replace(loaded.facts, notes=(*loaded.facts.notes, note))
         return loaded
+
+
+def _built(model: Model) -> Path:
+    """Where `build` writes; there is nothing of a shape, which has no folder, before that."""
+    if model.folder is None:
+        raise ModelError(f"{model.name} has no GGUF file.", "Choose another precision.")
+    return model.folder / NAME
 
 
 def _first(value: object, other: int = 1) -> int:
@@ -188,7 +195,8 @@ def load_foreign(file: Path, model: Model, placement: ResolvedPlacement, progres
 
 def _runs_on_cuda() -> bool:
     """Whether the installed llama.cpp has a CUDA back end, found out without loading it."""
-    folders = find_spec("llama_cpp").submodule_search_locations or ()
+    found = find_spec("llama_cpp")
+    folders = (found and found.submodule_search_locations) or ()
     return any(path for folder in folders for path in Path(folder, "lib").glob("*ggml-cuda*"))
 
 

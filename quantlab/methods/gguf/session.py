@@ -8,6 +8,7 @@ import re
 import weakref
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -50,14 +51,14 @@ class LlamaModel:
 
     def start(self, capacity: int | None = None) -> "LlamaSession":
         """Raises BadInput for more tokens than the model's context, OutOfMemory where they do not fit."""
-        self._check()
+        handle = self._check()
         size = self.context_length if capacity is None else capacity
         if not 1 <= size <= self.context_length:
             raise BadInput(
                 f"{size} tokens were asked for, and this file is made for at most {self.context_length}.",
                 "Shorten the prompt or the answer.",
             )
-        session = LlamaSession(self, self._handle, size, self._placement, self._cell)
+        session = LlamaSession(self, handle, size, self._placement, self._cell)
         self._sessions.add(session)
         return session
 
@@ -78,9 +79,11 @@ class LlamaModel:
             session.end()
         self._free()
 
-    def _check(self) -> None:
+    def _check(self) -> int:
+        """llama.cpp's handle of the model."""
         if self._handle is None:
             raise RuntimeError(_CLOSED)
+        return self._handle
 
 
 class LlamaSession:
@@ -220,7 +223,7 @@ def _values_per_cell(header: GgufHeader) -> float:
     return sum(kept) / len(kept) * ((of("attention.key_length") or head) + (of("attention.value_length") or head))
 
 
-def _parameters(size: int, placement: ResolvedPlacement):
+def _parameters(size: int, placement: ResolvedPlacement) -> Any:
     llama = library.lib()
     params = llama.llama_context_default_params()
     params.n_ctx = size

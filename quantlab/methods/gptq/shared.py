@@ -40,6 +40,10 @@ class CalibratedMethod(Method[P]):
         """The arguments of gptqmodel's configuration, plain JSON."""
         raise NotImplementedError
 
+    def group_size(self, precision: P) -> int:
+        """Weights that share one scale."""
+        raise NotImplementedError
+
     def calibrated(self, precision: P) -> bool:
         return True
 
@@ -51,7 +55,7 @@ class CalibratedMethod(Method[P]):
     def refuses(self, precision: P, checkpoint: Checkpoint, device: str) -> str | None:
         if (reason := already_quantized(checkpoint)) is not None:
             return reason
-        kind = checkpoint.config.get("model_type")
+        kind, group_size = checkpoint.config.get("model_type"), self.group_size(precision)
         if kind not in self.architectures:
             known = ", ".join(sorted(self.architectures))
             return f"does not take the architecture {kind}: choose another precision, or a model of one of {known}"
@@ -60,9 +64,9 @@ class CalibratedMethod(Method[P]):
                 continue
             outputs, inputs = info.shape
             layer = name.removesuffix(".weight")
-            if inputs % precision.group_size:
+            if inputs % group_size:
                 return (
-                    f"needs rows that divide into groups of {precision.group_size}, and {layer} has {inputs} inputs: "
+                    f"needs rows that divide into groups of {group_size}, and {layer} has {inputs} inputs: "
                     f"choose another group size (-g32, -g64 or -g128) or another precision"
                 )
             if outputs % self.output_multiple:
