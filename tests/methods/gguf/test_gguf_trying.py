@@ -10,12 +10,12 @@ from quantlab.errors import ModelError, Stopped
 from quantlab.methods import METHODS, precision
 from quantlab.methods.gguf import GGUF, trying
 from quantlab.models.source import DEMO_FOLDER
-from quantlab.records import Model, Placement, Variant, silent
+from quantlab.records import Model, ResolvedPlacement, Variant, silent
 from quantlab.runtime import worker
 from tests.methods.gguf import making
 from tests.methods.gguf.test_gguf_damage import patched
 
-CPU = Placement("cpu", "float32")
+CPU = ResolvedPlacement("cpu", "float32")
 DEMO = Model("demo", "demo", DEMO_FOLDER)
 EPSILON = "llama.attention.layer_norm_rms_epsilon"
 
