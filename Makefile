@@ -34,7 +34,7 @@ help:
 	@echo 'make gguf        add GGUF: builds llama-cpp-python once on a machine; CMAKE_ARGS are handed to it'
 	@echo 'make test        every test, browser included; ARGS are handed to pytest'
 	@echo 'make test-avx2   the same as on a processor without AVX-512 (this one has it, or the two are one)'
-	@echo 'make lint        ruff: rules and format'
+	@echo 'make lint        ruff: rules and format; mypy: types'
 	@echo 'make format      mend what ruff can mend'
 	@echo 'make lock        resolve all versions anew, run the tests with them, write .ci/constraints.txt'
 	@echo 'make bench       decode speed beside plain generate, into docs/'
@@ -122,6 +122,9 @@ test-avx2: $(DEV) $(GGUF) browser
 lint: $(DEV)
 	$(PY) -m ruff check
 	$(PY) -m ruff format --check
+	@# Read in place of the modules beside them, where gradio wrote some for an older version of the page.
+	@rm -f quantlab/ui/*/*.pyi
+	$(PY) -m mypy
 
 # In an environment of its own, with nothing held back. What is installed from a file of this machine, and what comes with
 # Python itself, is left out; a local build of torch goes by its public version. gptqmodel asks for that numpy below Python
@@ -166,4 +169,4 @@ space-zero:
 
 # The wheels that `make gguf` built stay: other clones use them.
 clean:
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis

@@ -43,17 +43,23 @@ class AppSettings(BaseSettings):
     host: str = Field(default_factory=lambda: os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1"))
     port: int = Field(default_factory=lambda: int(os.environ.get("PORT", "7860")), ge=0, le=65_535)
     device: str | None = None
-    memory_budget: int | None = Field(None, ge=0, description="bytes of the variant cache; None: 80 % of what is free")
+    memory_budget: int | None = Field(
+        default=None, ge=0, description="bytes of the variant cache; None: 80 % of what is free"
+    )
     cache_folder: Path = Field(default_factory=_cache_folder, description="where quantized checkpoints are kept")
-    cache_bytes: int = Field(20 * 10**9, ge=0, description="the most that quantized checkpoints may take on disk")
+    cache_bytes: int = Field(
+        default=20 * 10**9, ge=0, description="the most that quantized checkpoints may take on disk"
+    )
     history_file: Path | None = Field(default_factory=_history_file, description="empty: nothing is kept")
-    history_bytes: int = Field(10**9, ge=0, description="the most that the history may take; the oldest entries go")
+    history_bytes: int = Field(
+        default=10**9, ge=0, description="the most that the history may take; the oldest entries go"
+    )
     allowed_models: Annotated[tuple[str, ...], NoDecode] = PUBLIC_MODELS
-    max_columns: int = Field(6, ge=1)
-    max_new_tokens: int = Field(512, ge=1, description="the most new tokens a visitor may ask for")
-    max_prompt_tokens: int = Field(1_024, ge=1, description="the longest prompt in public, in tokens")
-    max_seconds: float = Field(120.0, gt=0, description="wall-clock limit of one comparison in public")
-    queue_size: int = Field(16, ge=1)
+    max_columns: int = Field(default=6, ge=1)
+    max_new_tokens: int = Field(default=512, ge=1, description="the most new tokens a visitor may ask for")
+    max_prompt_tokens: int = Field(default=1_024, ge=1, description="the longest prompt in public, in tokens")
+    max_seconds: float = Field(default=120.0, gt=0, description="wall-clock limit of one comparison in public")
+    queue_size: int = Field(default=16, ge=1)
 
     @field_validator("allowed_models", mode="before")
     @classmethod

@@ -1,6 +1,7 @@
 """What lies where: the README's file tree against the disk, the top level, the wheel's packages, the public names."""
 
 import fnmatch
+import importlib
 import re
 import tomllib
 from pathlib import Path
@@ -64,6 +65,19 @@ def test_the_wheel_holds_every_package():
     folders = {".".join(path.parent.parts) for path in sources}
     assert folders == {".".join(path.parent.parts) for path in sources if path.name == "__init__.py"}
     assert set(listed) == folders | {"quantlab.assets", "quantlab.docs"}
+
+
+def test_the_wheel_says_that_it_has_types():
+    data = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]
+    assert data["quantlab"] == ["py.typed"] and (ROOT / "quantlab" / "py.typed").is_file()
+
+
+def test_no_stub_is_written_beside_a_component(tmp_path, monkeypatch):
+    """Type checkers read a stub in place of its module, and gradio's are not made anew."""
+    (tmp_path / "a_component.py").write_text("import quantlab.ui\nimport gradio\n\nclass Mine(gradio.HTML): ...\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert importlib.import_module("a_component").Mine.__name__ == "Mine"
+    assert [file.name for file in tmp_path.iterdir() if file.is_file()] == ["a_component.py"]
 
 
 def test_the_public_names_are_there():

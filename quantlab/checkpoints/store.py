@@ -67,7 +67,7 @@ class CheckpointStore:
         return StagingArea(self.root)
 
     def get(self, variant: Variant, progress: Progress) -> CachedCheckpoint:
-        """The checkpoint of a variant, built if it is not there. `variant.placement` is resolved.
+        """The checkpoint of a variant, built if it is not there.
 
         Raises Unavailable where the disk is full or cannot be written, and what the method's `build` raises.
         """

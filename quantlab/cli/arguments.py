@@ -14,6 +14,8 @@ from quantlab.errors import BadInput
 from quantlab.models.source import is_gguf
 from quantlab.records import Calibration, Placement, Precision
 
+#: What `add_subparsers` gives: Python has no public name for it.
+Verbs = Any
 MODEL = (
     "smollm2, demo, a folder, a .gguf file, ollama:NAME, a Hub id with @revision (::NAME picks one of its .gguf "
     "files), or shape:NAME"

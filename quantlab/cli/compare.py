@@ -9,6 +9,7 @@ from pathlib import Path
 
 from quantlab.cli.arguments import (
     MODEL,
+    Verbs,
     add_calibration,
     add_placement,
     add_precisions,
@@ -27,7 +28,7 @@ DEFAULT_PROMPT = "Tell me a story about Sanna Corsa."
 SOME_FAILED, REFUSED = 1, 2
 
 
-def add(verbs) -> None:
+def add(verbs: Verbs) -> None:
     every = listed("precisions", lambda _precision: True)
     compare = verbs.add_parser("compare", help="run one prompt through several precisions", **every)
     compare.add_argument("--model", default="demo", help=MODEL)

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from quantlab.cli.arguments import age, check_writable, size, write
+from quantlab.cli.arguments import Verbs, age, check_writable, size, write
 from quantlab.errors import BadInput, Unavailable
 from quantlab.records import Comparison, Quality
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 FORMATS = ("json", "csv", "md", "html")
 
 
-def add(verbs) -> None:
+def add(verbs: Verbs) -> None:
     history = verbs.add_parser("history", help="what was compared and measured before")
     actions = history.add_subparsers(dest="action", required=True)
     listed = actions.add_parser("list", help="the newest first")

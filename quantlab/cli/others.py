@@ -4,11 +4,11 @@ import argparse
 import threading
 from contextlib import closing
 
-from quantlab.cli.arguments import MODEL, add_calibration, add_placement, calibration, listed, placement
+from quantlab.cli.arguments import MODEL, Verbs, add_calibration, add_placement, calibration, listed, placement
 from quantlab.errors import unknown
 
 
-def add(verbs) -> None:
+def add(verbs: Verbs) -> None:
     _add_quantize(verbs)
     _add_cache(verbs)
     offered = verbs.add_parser("precisions", help="list what can run here, its memory, and why the rest cannot")
@@ -18,7 +18,7 @@ def add(verbs) -> None:
     verbs.add_parser("serve", help="open the page (settings: QUANTLAB_* and PORT in the environment)")
 
 
-def _add_quantize(verbs) -> None:
+def _add_quantize(verbs: Verbs) -> None:
     from quantlab.checkpoints.export import savable
 
     what, every = "write a model at one precision as a checkpoint for other programs", listed("precisions", savable)
@@ -30,7 +30,7 @@ def _add_quantize(verbs) -> None:
     add_calibration(quantize)
 
 
-def _add_cache(verbs) -> None:
+def _add_cache(verbs: Verbs) -> None:
     cache = verbs.add_parser("cache", help="the quantized checkpoints that are kept on disk")
     actions = cache.add_subparsers(dest="action", required=True)
     actions.add_parser("list", help="what is kept, its size and how long it took to make")

@@ -11,6 +11,7 @@ from pathlib import Path
 from quantlab.cli import gate
 from quantlab.cli.arguments import (
     MODEL,
+    Verbs,
     add_calibration,
     add_placement,
     add_precisions,
@@ -30,7 +31,7 @@ from quantlab.reporting.advice import KLD_BOUND
 MOST = 1e12
 
 
-def add(verbs) -> None:
+def add(verbs: Verbs) -> None:
     every = listed("precisions", lambda _precision: True)
     quality = verbs.add_parser(
         "quality", help="measure how far each precision is from the reference: over a text, at tasks, by layer", **every
@@ -85,7 +86,8 @@ def run(args: argparse.Namespace) -> int:
     from quantlab.reporting.advice.sources import context
     from quantlab.runs.recorded import recorded_quality
 
-    stop, seconds = threading.Event(), {}
+    stop = threading.Event()
+    seconds: dict[str, float] = {}
     with closing(recorded_quality(opened(), args.model, names, read, settings, stop=stop)) as events:
         quality = render.follow_quality(gate.clocked(events, seconds), stop)
     memory = None if args.memory is None else round(args.memory * 1e6)

@@ -68,8 +68,8 @@ def obj(value: Any, where: str, allowed: Collection[str] | None = None) -> Mappi
     """`value` as an object with no other keys than `allowed` (None: any). Raises BadInput."""
     if not isinstance(value, dict):
         raise wrong(where, f"an object is needed, not {_describe(value)}")
-    for key in value if allowed is not None else ():
-        if key not in allowed:
+    for key in value:
+        if allowed is not None and key not in allowed:
             raise wrong(_below(where, _short(key)), "there is no such field")
     return value
 
@@ -84,10 +84,10 @@ def member(data: Mapping[str, Any], key: str, kind: Any, where: str) -> Any:
 def members(record: type[R], data: Mapping[str, Any], where: str, renamed: Mapping[str, str] = {}, **given: Any) -> R:
     """A record from the fields of an object, some of them `renamed`; those `given` are not looked for."""
     found = dict(given)
-    for name, kind in _hints(record).items():
+    for name in names(record):
         key = renamed.get(name, name)
         if name not in given and (key in data or f"{record.__name__}.{name}" not in LATER):
-            found[name] = member(data, key, kind, where)
+            found[name] = member(data, key, kind_of(record, name), where)
     return record(**found)
 
 
@@ -99,8 +99,8 @@ def read(kind: Any, value: Any, where: str) -> Any:
     if kind is Any:
         return value
     origin = get_origin(kind)
-    if is_dataclass(kind):
-        return members(kind, obj(value, where, _hints(kind)), where)
+    if isinstance(kind, type) and is_dataclass(kind):
+        return members(kind, obj(value, where, names(kind)), where)
     if origin is Annotated:
         return _in_range(read(get_args(kind)[0], value, where), kind.__metadata__, where)
     if origin in (Union, types.UnionType):
@@ -144,9 +144,9 @@ def _read_plain(kind: type, value: Any, where: str) -> Any:
         return Path(last_name(read(str, value, where)))
     if type(value) is not kind:  # a bool is an int, and is none here
         raise wrong(where, f"{'a whole number' if kind is int else _KINDS[kind]} is needed, not {_describe(value)}")
-    if kind is int and not 0 <= value < 2**63:  # bytes, counts, ids and seeds, none of which is less or more
+    if isinstance(value, int) and kind is int and not 0 <= value < 2**63:  # bytes, counts, ids, seeds: none is more
         raise wrong(where, f"a whole number from 0 up is needed, not {_describe(value)}")
-    return whole(value) if kind is str else value
+    return whole(value) if isinstance(value, str) else value
 
 
 def _read_float(value: Any, where: str) -> float:
@@ -166,8 +166,10 @@ def _read_float(value: Any, where: str) -> float:
 def _in_range(number: float, marks: tuple[Interval, ...], where: str) -> float:
     """A number that one of `records.ranges` allows, but for what rounding makes. NaN is none, and goes through."""
     for mark in marks:
-        if number < mark.ge - _ROUNDING or number > mark.le + _ROUNDING:
-            raise wrong(where, f"a number from {mark.ge:g} to {mark.le:g} is needed, not {_describe(number)}")
+        low: Any = mark.ge  # of whatever can be compared, says its own type
+        high: Any = mark.le
+        if number < low - _ROUNDING or number > high + _ROUNDING:
+            raise wrong(where, f"a number from {low:g} to {high:g} is needed, not {_describe(number)}")
     return number
 
 

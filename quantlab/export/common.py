@@ -1,13 +1,15 @@
 """What both kinds of export share: the schema's name, the model, and the figures of a load."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import fields
-from typing import Any
+from typing import Any, TypeVar
 
 from quantlab.errors import BadInput
 from quantlab.export import codec
-from quantlab.records import Load, LoadOrigin, Model, ModelKind
+from quantlab.records import Load, LoadOrigin, Model, ModelKind, QualityRun, Run
+
+R = TypeVar("R", Run, QualityRun)
 
 KINDS = ("comparison", "quality")
 #: The newest version of each schema, which is the one written.
@@ -99,7 +101,7 @@ def nothing_else(data: Mapping[str, Any], keys: list[str], sign: str, where: str
             raise codec.wrong(f"{where}.{key}", f"there is a figure, though {sign} is null")
 
 
-def runs_from(data: Mapping[str, Any], read) -> tuple:
+def runs_from(data: Mapping[str, Any], read: Callable[[Any, str], R]) -> tuple[R, ...]:
     """The runs, each by `read(data, where)`, no precision twice."""
     listed = codec.member(data, "runs", Any, "")
     if not isinstance(listed, list):

@@ -16,13 +16,14 @@ def check(record: Comparison | Quality) -> None:
         raise wrong("runs", "there are none: nothing was finished")
     if record.reference not in {run.precision for run in record.runs}:
         raise wrong("reference", "no run has this precision")
-    for i, run in enumerate(record.runs):
-        if run.load is not None and sum(run.load.parts.values()) != run.load.stored_bytes:
+    loads = [run.load for run in record.runs]
+    for i, load in enumerate(loads):
+        if load is not None and sum(load.parts.values()) != load.stored_bytes:
             raise wrong(f"runs[{i}].parts", "they do not add up to stored_bytes")
     if isinstance(record, Quality):
         _check_text(record)
-        for i, run in enumerate(record.runs):
-            _check_run(record, run, f"runs[{i}]")
+        for i, quality_run in enumerate(record.runs):
+            _check_run(record, quality_run, f"runs[{i}]")
     else:
         for i, run in enumerate(record.runs):
             _check_samples(run, f"runs[{i}]")
@@ -31,7 +32,10 @@ def check(record: Comparison | Quality) -> None:
 def _check_samples(run: Run, where: str) -> None:
     """The answer that is shown is the first of those that were timed."""
     timing = run.timing
-    shown = {"ttft": timing and timing.ttft_s, "decode": timing and timing.decode_tokens_per_s}
+    shown = {
+        "ttft": timing.ttft_s if timing else None,
+        "decode": timing.decode_tokens_per_s if timing else None,
+    }
     for name, samples in (("ttft", run.ttft_samples), ("decode", run.decode_samples)):
         if samples and (shown[name] is None or not _equal(samples[0], shown[name])):
             raise wrong(f"{where}.{name}_samples", "the first of them is not the shown answer's")

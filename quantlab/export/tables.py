@@ -54,7 +54,8 @@ def to_csv(record: Comparison | Quality) -> str:
     Where a text could be read as a formula by a spreadsheet, an apostrophe goes before it.
     """
     if isinstance(record, Comparison):
-        columns, rows = COMPARISON_COLUMNS, [_comparison_row(record, run) for run in record.runs]
+        columns: tuple[str, ...] = COMPARISON_COLUMNS
+        rows = [_comparison_row(record, run) for run in record.runs]
     else:
         tasks = task_names(record)
         columns = (*QUALITY_COLUMNS, *(f"{task}.{name}" for task in tasks for name in TASK_COLUMNS))

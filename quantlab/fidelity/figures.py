@@ -47,9 +47,8 @@ def fidelity(found: Positions, windows: int) -> Fidelity:
 
 
 def _spread(values: np.ndarray, cluster: np.ndarray) -> Spread:
-    quantiles = np.quantile(values, QUANTILES)
-    error = standard_error(values, cluster)
-    return Spread(float(values.mean()), error, *map(float, quantiles), float(values.max()))
+    median, p90, p99, p999 = map(float, np.quantile(values, QUANTILES))
+    return Spread(float(values.mean()), standard_error(values, cluster), median, p90, p99, p999, float(values.max()))
 
 
 def _clusters(tokens: int, windows: int) -> np.ndarray:

@@ -28,7 +28,9 @@ def read_reference(
             scores = log_probabilities(logits)
             writer.append(scores)
             parts.append(compare(logits, scores, following))
-    return store.find(key), joined(parts)
+    if (rows := store.find(key)) is None:
+        raise RuntimeError(f"the reference's table vanished while it was written: {store.root}")
+    return rows, joined(parts)
 
 
 def read_variant(loaded: LoadedModel, windows: Windows, rows: Rows, progress: Progress) -> Positions:

@@ -64,7 +64,8 @@ class ScoreStore:
             os.utime(file)
         except (OSError, ValueError, EOFError):  # not there, or damaged: it is made again
             return None
-        return Rows(file, *table.shape, table.offset)
+        tokens, vocabulary = table.shape
+        return Rows(file, tokens, vocabulary, table.offset)
 
     def nbytes(self) -> int:
         """What all tables take."""

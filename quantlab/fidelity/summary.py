@@ -1,8 +1,9 @@
 """Which runs of a quality have figures to set beside the reference's, and a figure with its error in words."""
 
 import math
+from dataclasses import dataclass
 
-from quantlab.records import Quality, QualityRun, TaskScore, units
+from quantlab.records import Fidelity, Quality, QualityRun, TaskScore, units
 
 #: A divergence below this many nats is drawn as zero: log-probabilities in float32 are no finer.
 NOTHING = 1e-9
@@ -10,10 +11,22 @@ NOTHING = 1e-9
 _DIGITS = 9
 
 
-def compared(quality: Quality) -> list[QualityRun]:
+@dataclass(frozen=True)
+class Compared:
+    """A run that was compared with the reference, and its figures."""
+
+    run: QualityRun
+    fidelity: Fidelity
+
+    @property
+    def precision(self) -> str:
+        return self.run.precision
+
+
+def compared(quality: Quality) -> list[Compared]:
     """The runs whose fidelity is known. The reference is left out: its distance to itself is zero by definition."""
     return [
-        run for run in quality.runs
+        Compared(run, run.fidelity) for run in quality.runs
         if run.error is None and run.fidelity is not None and math.isfinite(run.fidelity.kld.mean)
         and run.precision != quality.reference
     ]  # fmt: skip

@@ -4,6 +4,7 @@ Merity et al. 2016, Pointer Sentinel Mixture Models (arXiv:1609.07843); articles
 of one commit, so that everybody reads the same; the Hub's library keeps it in its own cache.
 """
 
+from functools import partial
 from pathlib import Path
 
 from quantlab.errors import Unavailable
@@ -40,9 +41,9 @@ def _file() -> Path:
     from huggingface_hub import constants, hf_hub_download
     from huggingface_hub.errors import HfHubHTTPError, HTTPError, LocalEntryNotFoundError
 
-    wanted = {"repo_id": REPO, "filename": FILE, "repo_type": "dataset", "revision": COMMIT}
+    wanted = partial(hf_hub_download, REPO, FILE, repo_type="dataset", revision=COMMIT)
     try:
-        return Path(hf_hub_download(**wanted, local_files_only=True))
+        return Path(wanted(local_files_only=True))
     except LocalEntryNotFoundError:
         pass
     if constants.HF_HUB_OFFLINE:
@@ -51,7 +52,7 @@ def _file() -> Path:
     if not reachable(PATIENCE_S):
         raise _lacking(f"the Hub ({constants.ENDPOINT}) cannot be reached")
     try:
-        return Path(hf_hub_download(**wanted, tqdm_class=_unseen()))
+        return Path(wanted(tqdm_class=_unseen()))
     except HfHubHTTPError as error:
         raise _lacking(f"the Hub ({constants.ENDPOINT}) answers with HTTP {error.response.status_code}") from error
     except HTTPError as error:

@@ -61,11 +61,11 @@ def head(record: Comparison | Quality, precisions: Sequence[str]) -> dict[str, A
     """The columns that follow from a record. JSON is kept in ASCII, which holds also what no encoding has."""
     data = record_data(record)
     del data["runs"]
-    comparison = isinstance(record, Comparison)
-    text = record.prompt if comparison else _read_and_asked(record)
+    kind: Kind = "comparison" if isinstance(record, Comparison) else "quality"
+    text = record.prompt if isinstance(record, Comparison) else _read_and_asked(record)
     model = whole(data["model"]["name"])
     return {
-        "kind": "comparison" if comparison else "quality",
+        "kind": kind,
         "model": model,
         "title": whole(" ".join(text[: 4 * _TITLE].split())[:_TITLE]),
         "precisions": json.dumps([whole(name) for name in precisions]),
@@ -94,15 +94,18 @@ def row_of(connection: sqlite3.Connection, entry: int) -> sqlite3.Row:
 
 def entry_of(connection: sqlite3.Connection, row: sqlite3.Row) -> Entry:
     finished = connection.execute(_FINISHED, (row["id"],)).fetchall()
-    ended = row["ended"] and datetime.fromisoformat(row["ended"])
-    times = {"started": datetime.fromisoformat(row["started"]), "ended": ended}
     return Entry(
-        **{name: row[name] for name in ("id", "kind", "state", "model", "title")},
+        id=row["id"],
+        kind=row["kind"],
+        state=row["state"],
+        model=row["model"],
+        title=row["title"],
         precisions=tuple(json.loads(row["precisions"])),
         finished=tuple(it["precision"] for it in finished),
         failed=tuple(it["precision"] for it in finished if it["failed"]),
         imported=row["asked"] == "{}",
-        **times,
+        started=datetime.fromisoformat(row["started"]),
+        ended=datetime.fromisoformat(row["ended"]) if row["ended"] else None,
     )
 
 

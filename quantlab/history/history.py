@@ -33,7 +33,7 @@ class Resumed:
     """What leads on to the end: what was asked for, and the runs that are complete already."""
 
     asked: dict[str, Any]
-    done: tuple[Run, ...] | tuple[QualityRun, ...]
+    done: tuple[Run | QualityRun, ...]
 
 
 class History:
@@ -79,7 +79,8 @@ class History:
         self._keep_limit()
         with self._database.writing() as connection:
             names, marks = ", ".join(row), ", ".join(f":{name}" for name in row)
-            return connection.execute(f"INSERT INTO entries ({names}) VALUES ({marks})", row).lastrowid
+            connection.execute(f"INSERT INTO entries ({names}) VALUES ({marks})", row)
+            return int(connection.execute("SELECT last_insert_rowid()").fetchone()[0])
 
     def add_run(self, entry: int, run: Run | QualityRun) -> None:
         """Keep a finished run, in place of an earlier one of the same precision."""

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable, Generator
 from contextlib import closing, suppress
-from typing import Any
+from typing import Any, TypeVar
 
 from quantlab.errors import QuantlabError
 from quantlab.history.history import History
@@ -23,7 +23,9 @@ from quantlab.records.events import (
 
 _LOG = logging.getLogger(__name__)
 
-Draft = Callable[[Started | QualityStarted], Comparison | Quality]
+E = TypeVar("E", Event, QualityEvent)
+#: Of a `Started`, or of a `QualityStarted`, as the events are.
+Draft = Callable[[Any], Comparison | Quality]
 
 
 class Recorder:
@@ -44,9 +46,7 @@ class Recorder:
         self.key = key
         self._open = entry is not None
 
-    def follow(
-        self, events: Generator[Event | QualityEvent, None, None], draft: Draft
-    ) -> Generator[Event | QualityEvent, None, None]:
+    def follow(self, events: Generator[E, None, None], draft: Draft) -> Generator[E, None, None]:
         """The same events, each passed on when what it carries is kept; a `NotKept` where that fails.
 
         `draft` makes the record without runs from what is known at the start. Where the events end early, by an error
@@ -55,7 +55,7 @@ class Recorder:
         try:
             with closing(events):
                 for event in events:
-                    if why := self._kept(lambda history, event=event: self._keep(history, event, draft)):
+                    if why := self._kept(event, draft):
                         yield NotKept(why)
                     yield event
         finally:
@@ -72,20 +72,20 @@ class Recorder:
             case Started(precisions=precisions) | QualityStarted(precisions=precisions) if self.entry is None:
                 self.entry = history.begin(draft(event), self._asked, precisions, self.key)
                 self._open = True
-            case ReferenceMoved(precision=precision):
+            case ReferenceMoved(precision=precision) if self.entry is not None:
                 history.refer(self.entry, precision)
-            case Finished(run=run) | Measured(run=run):
+            case Finished(run=run) | Measured(run=run) if self.entry is not None:
                 history.add_run(self.entry, run)
-            case Done(comparison=record) | QualityDone(quality=record):
+            case Done(comparison=record) | QualityDone(quality=record) if self.entry is not None:
                 history.finish(self.entry, record)
                 self._open = False
 
-    def _kept(self, work: Callable[[History], None]) -> str:
-        """Do it; why it could not be done, the first time that it cannot."""
+    def _kept(self, event: Event | QualityEvent, draft: Draft) -> str:
+        """Keep what it carries; why that could not be done, the first time that it cannot."""
         if self._history is None or self.fault:
             return ""
         try:
-            work(self._history)
+            self._keep(self._history, event, draft)
         except QuantlabError as error:
             self.fault = str(error)
             _LOG.info("the history is not kept any further: %s", error)

@@ -57,7 +57,9 @@ class PeakMemory:
             self._watches["cpu"] = _cpu_watch()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None):
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         for watch in self._watches.values():
             watch.stop()
 
@@ -71,11 +73,12 @@ class PeakMemory:
         import torch
 
         processes = [nvml_process_bytes(device) for device in self._gpus]
+        told = [nbytes for nbytes in processes if nbytes is not None]
         return Peak(
             resident=resident,
             allocated=sum(torch.cuda.max_memory_allocated(it) - self._others[it] for it in self._gpus),
             reserved=sum(map(torch.cuda.max_memory_reserved, self._gpus)),
-            process=None if None in processes else sum(processes),
+            process=sum(told) if len(told) == len(processes) else None,
         )
 
     def _watched(self, devices: Sequence[str]) -> int | None:

@@ -8,8 +8,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from quantlab.measure.statistics import mean
-
 #: The confidence of every statement about two means.
 CONFIDENCE = 0.95
 
@@ -81,7 +79,7 @@ def estimate(samples: Sequence[float | None]) -> Estimate | None:
     found = [sample for sample in samples if sample is not None and math.isfinite(sample)]
     if len(found) < 2:
         return None
-    middle = mean(found)
+    middle = sum(found) / len(found)
     variance = sum((sample - middle) ** 2 for sample in found) / (len(found) - 1)
     return Estimate(len(found), middle, math.sqrt(variance / len(found)), critical(len(found) - 1))
 

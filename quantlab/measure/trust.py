@@ -29,9 +29,14 @@ POSITIONS = 16
 class Timed(Protocol):
     """A run whose speed was measured, of a comparison or of a quality run."""
 
-    precision: str
-    decode_samples: tuple[float, ...]
-    cpu: CpuUse | None
+    @property
+    def precision(self) -> str: ...
+
+    @property
+    def decode_samples(self) -> tuple[float, ...]: ...
+
+    @property
+    def cpu(self) -> CpuUse | None: ...
 
     @property
     def decode_tokens_per_s(self) -> float | None: ...
@@ -131,8 +136,10 @@ def apart(one: Timed, other: Timed) -> bool:
     return differ(one.decode_tokens_per_s, other.decode_tokens_per_s, one.decode_samples, other.decode_samples)
 
 
-def differ(one: float, other: float, samples: Sequence[float], others: Sequence[float]) -> bool:
-    """The same of two figures, each the median of its samples."""
+def differ(one: float | None, other: float | None, samples: Sequence[float], others: Sequence[float]) -> bool:
+    """The same of two figures, each the median of its samples. One that is not known differs from nothing."""
+    if one is None or other is None:
+        return False
     scattered = (spread(samples) or 0.0) * one + (spread(others) or 0.0) * other
     return abs(one - other) > max(_NEAR * max(one, other), scattered)
 
@@ -144,7 +151,7 @@ def verdict(runs: Sequence[Timed]) -> Verdict:
         return Verdict()
     if doubts := {run.precision: why for run in timed if (why := doubt(run))}:
         return Verdict(doubts=doubts)
-    best, *others = sorted(timed, key=lambda run: -run.decode_tokens_per_s)
+    best, *others = sorted(timed, key=lambda run: -(run.decode_tokens_per_s or 0.0))
     near = tuple(run.precision for run in others if not apart(best, run))
     return Verdict(None, (best.precision, *near)) if near else Verdict(best.precision)
 

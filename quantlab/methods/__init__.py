@@ -15,7 +15,7 @@ from quantlab.methods.hqq import HQQ
 from quantlab.methods.rtn import RTN
 from quantlab.methods.stored import STORED
 from quantlab.methods.torchao import TORCHAO
-from quantlab.records import Calibration, Model, Placement, Precision, Variant
+from quantlab.records import Calibration, Model, Precision, ResolvedPlacement, Variant
 
 METHODS: Mapping[str, Method] = MappingProxyType(
     {m.name: m for m in (DENSE, BITSANDBYTES, RTN, GPTQ, AWQ, GGUF, HQQ, TORCHAO, STORED, DEQUANTIZED)}
@@ -48,7 +48,7 @@ def method_of(chosen: Precision) -> Method:
     return METHODS[chosen.method]
 
 
-def variant_of(model: Model, chosen: Precision, placement: Placement, calibration: Calibration) -> Variant:
+def variant_of(model: Model, chosen: Precision, placement: ResolvedPlacement, calibration: Calibration) -> Variant:
     """The variant, with the calibration text only where its method reads one: the others do not differ by it."""
     return Variant(model, chosen, placement, calibration if method_of(chosen).calibrated(chosen) else None)
 

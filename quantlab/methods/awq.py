@@ -44,6 +44,9 @@ class Awq(CalibratedMethod[AwqPrecision]):
         found = re.fullmatch(r"awq-4(?:-g(\d+))?", name)
         return None if found is None else awq_precision(group_size(name, found[1]))
 
+    def group_size(self, precision: AwqPrecision) -> int:
+        return precision.group_size
+
     def options(self, precision: AwqPrecision) -> dict[str, Any]:
         return {"bits": BITS, "group_size": precision.group_size, "sym": False}
 

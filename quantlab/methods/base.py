@@ -2,15 +2,14 @@
 
 import importlib.util
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Generic
 
 from quantlab.errors import Unavailable
 from quantlab.methods.layout import layout
 from quantlab.methods.weights import Layout, Weight
-from quantlab.records import Checkpoint, LoadOrigin, Model, Placement, Precision, Progress, Variant
+from quantlab.records import Checkpoint, LoadOrigin, Model, Progress, ResolvedPlacement, Variant
+from quantlab.records.asked import P
 from quantlab.runtime.session import LoadedModel
-
-P = TypeVar("P", bound=Precision)
 
 
 class Method(Generic[P]):
@@ -72,11 +71,11 @@ class Method(Generic[P]):
         """
         raise NotImplementedError
 
-    def dtype(self, precision: P, placement: Placement) -> str:
-        """The type in which the un-quantized parts are kept and products are computed. `placement` is resolved."""
+    def dtype(self, precision: P, placement: ResolvedPlacement) -> str:
+        """The type in which the un-quantized parts are kept and products are computed."""
         return placement.compute_dtype
 
-    def layout(self, precision: P, placement: Placement, checkpoint: Checkpoint) -> Layout:
+    def layout(self, precision: P, placement: ResolvedPlacement, checkpoint: Checkpoint) -> Layout:
         """The parameters of a checkpoint in the type that this precision keeps. Raises ModelError."""
         return layout(checkpoint, self.dtype(precision, placement))
 
@@ -90,8 +89,8 @@ class Method(Generic[P]):
             return None if one is None else experts * one
         return None
 
-    def estimate(self, precision: P, placement: Placement, checkpoint: Checkpoint) -> int:
-        """`stored_bytes` before anything is loaded. `placement` is resolved.
+    def estimate(self, precision: P, placement: ResolvedPlacement, checkpoint: Checkpoint) -> int:
+        """`stored_bytes` before anything is loaded.
 
         Of the common families what is computed from the settings (rotary frequencies) is not counted. Raises
         ModelError where transformers cannot build the model.
@@ -107,16 +106,16 @@ class Method(Generic[P]):
         """Whether a variant can lie on several devices, as a device map says; else it lies on the placement's."""
         return True
 
-    def build(self, variant: Variant, folder: Path, progress: Progress) -> None:
+    def build(self, variant: Variant[P], folder: Path, progress: Progress) -> None:
         """Write the variant into an empty folder, as an ordinary checkpoint that other programs load.
 
-        `variant.placement` is resolved. Raises Unavailable where the method has no such form, ModelError, OutOfMemory,
-        BadInput (for its calibration text) or Stopped (from `progress`).
+        Raises Unavailable where the method has no such form, ModelError, OutOfMemory, BadInput (for its calibration
+        text) or Stopped (from `progress`).
         """
         raise Unavailable(f"{variant.precision.name} has no checkpoint of its own that other programs could read.")
 
-    def load(self, model: Model, precision: P, placement: Placement, progress: Progress) -> LoadedModel:
-        """Bring a model into memory at a precision. `placement` is resolved; `model` is what `build` wrote, if kept.
+    def load(self, model: Model, precision: P, placement: ResolvedPlacement, progress: Progress) -> LoadedModel:
+        """Bring a model into memory at a precision. `model` is what `build` wrote, if kept.
 
         Raises ModelError, Unavailable, OutOfMemory or Stopped (from `progress`).
         """

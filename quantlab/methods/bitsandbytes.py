@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 
 from quantlab.methods.base import missing_package
 from quantlab.methods.transformers_method import TransformersMethod
-from quantlab.records import Model, Placement, Precision, Progress, Variant
+from quantlab.records import Model, Precision, Progress, ResolvedPlacement, Variant
 from quantlab.runtime.session import LoadedModel
 
 if TYPE_CHECKING:
     import torch
+    from transformers import BitsAndBytesConfig
 
 #: Weights that share one absmax in the 4-bit types, and absmax values that share one scale when quantized again.
 BLOCK, NESTED_BLOCK = 64, 256
@@ -77,7 +78,7 @@ class BitsAndBytes(TransformersMethod[BitsAndBytesPrecision]):
         return -(-count // 2) + absmax + CODEBOOK
 
     def load(
-        self, model: Model, precision: BitsAndBytesPrecision, placement: Placement, progress: Progress
+        self, model: Model, precision: BitsAndBytesPrecision, placement: ResolvedPlacement, progress: Progress
     ) -> LoadedModel:
         from quantlab.methods import transformers_loading as loading
         from quantlab.methods.skeleton import kept_wide, read_directly
@@ -92,12 +93,14 @@ class BitsAndBytes(TransformersMethod[BitsAndBytesPrecision]):
         dtype, kernel = what_runs(precision.quant_type, placement)
         return loading.finish(network, placement, dtype, kernel)
 
-    def build(self, variant: Variant, folder: Path, progress: Progress) -> None:
+    def build(self, variant: Variant[BitsAndBytesPrecision], folder: Path, progress: Progress) -> None:
         # Straight after the load: the first product on a CPU rounds the scales to bfloat16.
         self.save(variant, folder, progress)
 
 
-def _quantization_config(precision: BitsAndBytesPrecision, compute_dtype: str, skipped: list[str]):
+def _quantization_config(
+    precision: BitsAndBytesPrecision, compute_dtype: str, skipped: list[str]
+) -> "BitsAndBytesConfig":
     import torch
     from transformers import BitsAndBytesConfig
 
@@ -113,7 +116,7 @@ def _quantization_config(precision: BitsAndBytesPrecision, compute_dtype: str, s
     )
 
 
-def what_runs(quant_type: str, placement: Placement) -> tuple[str, str]:
+def what_runs(quant_type: str, placement: ResolvedPlacement) -> tuple[str, str]:
     """The type that products are really computed in, and the kernel, as bitsandbytes chooses them."""
     from bitsandbytes.functional import has_avx512bf16
 

@@ -45,7 +45,8 @@ def windows(tokenizer: "PreTrainedTokenizerBase", wanted: Calibration, context: 
     length = min(wanted.length, context or wanted.length)
     needed = wanted.samples * length
     ids: list[int] = []
-    for piece in _bundled(tokenizer) if wanted.file is None else _pieces(tokenizer, _text(wanted)):
+    file = wanted.file
+    for piece in _bundled(tokenizer) if file is None else _pieces(tokenizer, _text(file, wanted)):
         ids += piece
         if len(ids) >= needed:
             break
@@ -81,10 +82,10 @@ def _pieces(tokenizer: "PreTrainedTokenizerBase", text: str) -> Iterator[list[in
         start = stop
 
 
-def _text(wanted: Calibration) -> str:
-    content = _content(wanted.file)
+def _text(file: Path, wanted: Calibration) -> str:
+    content = _content(file)
     if wanted.digest and hashlib.sha256(content).hexdigest() != wanted.digest:
-        raise BadInput(f"The calibration text {wanted.file} changed since it was chosen.", "Choose it again.")
+        raise BadInput(f"The calibration text {file} changed since it was chosen.", "Choose it again.")
     return content.decode("utf-8")
 
 

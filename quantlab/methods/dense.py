@@ -5,7 +5,7 @@ from pathlib import Path
 
 from quantlab.methods.transformers_method import TransformersMethod
 from quantlab.methods.weights import DTYPE_BYTES
-from quantlab.records import Model, Placement, Precision, Progress, Variant
+from quantlab.records import Model, Precision, Progress, ResolvedPlacement, Variant
 from quantlab.runtime.session import LoadedModel
 
 
@@ -35,16 +35,18 @@ class Dense(TransformersMethod[DensePrecision]):
     def weight_bytes(self, precision: DensePrecision, rows: int, columns: int) -> int:
         return rows * columns * DTYPE_BYTES[precision.dtype]
 
-    def dtype(self, precision: DensePrecision, placement: Placement) -> str:
+    def dtype(self, precision: DensePrecision, placement: ResolvedPlacement) -> str:
         return precision.dtype
 
-    def load(self, model: Model, precision: DensePrecision, placement: Placement, progress: Progress) -> LoadedModel:
+    def load(
+        self, model: Model, precision: DensePrecision, placement: ResolvedPlacement, progress: Progress
+    ) -> LoadedModel:
         from quantlab.methods import transformers_loading as loading
 
         dtype = precision.dtype
         return loading.finish(loading.load(model, placement, dtype, progress), placement, dtype, f"torch ({dtype})")
 
-    def build(self, variant: Variant, folder: Path, progress: Progress) -> None:
+    def build(self, variant: Variant[DensePrecision], folder: Path, progress: Progress) -> None:
         self.save(variant, folder, progress)
 
 

@@ -5,8 +5,9 @@ No precision that anybody ticks: it is made when a column needs it, and kept wit
 
 from pathlib import Path
 
+from quantlab.errors import ModelError
 from quantlab.methods.base import Method, missing_package
-from quantlab.records import Checkpoint, Placement, Precision, Progress, Variant
+from quantlab.records import Checkpoint, Precision, Progress, ResolvedPlacement, Variant
 from quantlab.runtime import worker
 
 
@@ -25,12 +26,14 @@ class Dequantized(Method[Precision]):
             return "needs the package gguf to read the file: pip install gguf"
         return worker.unavailable()
 
-    def estimate(self, precision: Precision, placement: Placement, checkpoint: Checkpoint) -> int:
+    def estimate(self, precision: Precision, placement: ResolvedPlacement, checkpoint: Checkpoint) -> int:
         return checkpoint.nbytes
 
-    def build(self, variant: Variant, folder: Path, progress: Progress) -> None:
+    def build(self, variant: Variant[Precision], folder: Path, progress: Progress) -> None:
         """Write the weights of `variant.model.origin` into the folder, with what its description says."""
         model = variant.model
+        if model.origin is None:
+            raise ModelError(f"{model.name} was not made of a GGUF file.", "Choose another precision.")
         arguments = {
             "name": model.name,
             "file": str(model.origin.absolute()),

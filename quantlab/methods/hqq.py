@@ -4,7 +4,6 @@ Badri and Shaji 2023, "Half-Quadratic Quantization of Large Machine Learning Mod
 own API: transformers loads no HQQ checkpoint, and the format is the package's own, so nothing is written to disk.
 """
 
-import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from quantlab.methods.base import missing_package
 from quantlab.methods.transformers_method import TransformersMethod
 from quantlab.methods.weights import DTYPE_BYTES
 from quantlab.models.quiet import NO_OUTPUT, NO_WARNINGS
-from quantlab.records import Checkpoint, Model, Placement, Precision, Progress
+from quantlab.records import Checkpoint, Model, Precision, Progress, ResolvedPlacement
 from quantlab.runtime.session import LoadedModel
 
 if TYPE_CHECKING:
@@ -64,16 +63,15 @@ class Hqq(TransformersMethod[HqqPrecision]):
         elements = -(-groups // _PER_ELEMENT[precision.weight_bits]) * GROUP_SIZE
         return elements * (4 if precision.weight_bits == 3 else 1)
 
-    def estimate(self, precision: HqqPrecision, placement: Placement, checkpoint: Checkpoint) -> int:
-        quantized = sum(
-            math.prod(weight.shape)
-            for weight in self.layout(precision, placement, checkpoint).weights
-            if weight.kind == "linear" and _fits(*weight.shape, precision.weight_bits)
-        )
+    def estimate(self, precision: HqqPrecision, placement: ResolvedPlacement, checkpoint: Checkpoint) -> int:
+        layers = (it.shape for it in self.layout(precision, placement, checkpoint).weights if it.kind == "linear")
+        quantized = sum(rows * columns for rows, columns in layers if _fits(rows, columns, precision.weight_bits))
         scales = 2 * DTYPE_BYTES[self.dtype(precision, placement)] * quantized // GROUP_SIZE
         return super().estimate(precision, placement, checkpoint) + scales
 
-    def load(self, model: Model, precision: HqqPrecision, placement: Placement, progress: Progress) -> LoadedModel:
+    def load(
+        self, model: Model, precision: HqqPrecision, placement: ResolvedPlacement, progress: Progress
+    ) -> LoadedModel:
         import torch
 
         from quantlab.methods import transformers_loading as loading

@@ -28,9 +28,10 @@ def promised(loaded: LoadedModel, storage: Storage, method: Method, variant: Var
     if loaded.network is not None:
         from quantlab.models.quiet import watching
         from quantlab.runtime.pieces import prove
+        from quantlab.runtime.torch_session import TorchModel
 
         with watching(silent):  # some classes tell the terminal at their first pass which kernels they lack
-            notes += prove(loaded, variant.model.name)
+            notes += prove(loaded, variant.model.name) if isinstance(loaded, TorchModel) else ()
     notes += _left_wide(loaded, storage) if method.quantizes else ()
     notes += _unused(loaded, source)
     notes += _bytes(storage, method, variant, models.checkpoint(variant.model))

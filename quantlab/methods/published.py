@@ -13,7 +13,8 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from quantlab.errors import BadInput, ModelError, QuantlabError
-from quantlab.methods import METHODS, method_of, precision
+from quantlab.methods import method_of, precision
+from quantlab.methods.stored import STORED as AS_PUBLISHED
 from quantlab.models import SEPARATOR, source
 from quantlab.models.gguf import files
 from quantlab.records import Checkpoint, Precision
@@ -80,7 +81,7 @@ def check_there(published: Published, app: AppSettings) -> None:
         raise _missing(error, path) from None
     if found.kind == "hub" and path.suffix.lower() == files.SUFFIX and path.parent.is_dir():
         raise _missing(ModelError(f"There is no file {published.name!r}."), path)
-    if found.kind == "folder" and found.gguf is None:
+    if found.kind == "folder" and found.folder is not None and found.gguf is None:
         names = [file.name for file in found.folder.iterdir()]
         try:
             files.meant(names, published.pick, published.name)
@@ -132,8 +133,7 @@ def labels(names: Iterable[str]) -> dict[str, str]:
 
 def as_stored(checkpoint: Checkpoint, name: str) -> Precision:
     """The precision, called `name`, of weights that are quantized already, with the bits that they really have."""
-    stored = METHODS[STORED]
-    return replace(stored.precisions[0], name=name, bits=stored.bits_of(checkpoint))
+    return replace(AS_PUBLISHED.precisions[0], name=name, bits=AS_PUBLISHED.bits_of(checkpoint))
 
 
 def precision_of(published: Published, name: str, checkpoint: Checkpoint) -> Precision:

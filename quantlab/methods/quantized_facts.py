@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from quantlab.methods.bitsandbytes import what_runs as bitsandbytes_runs
-from quantlab.records import Placement, TensorInfo
+from quantlab.records import ResolvedPlacement, TensorInfo
 
 #: Kernels that turn what comes in into a type of their own, and from which types.
 _PRODUCTS = {
@@ -45,7 +45,7 @@ def details(
     quantizer = (settings.get("meta") or {}).get("quantizer")
     if quantizer:
         told["quantized by"] = ", ".join(quantizer) if isinstance(quantizer, list) else str(quantizer)
-    skipped = ()
+    skipped: tuple[str, ...] = ()
     if method == "bitsandbytes":
         skipped = _EIGHT_BIT_ONLY if settings.get("load_in_4bit") else _FOUR_BIT_ONLY
         told["bits"] = "4" if settings.get("load_in_4bit") else "8"
@@ -60,7 +60,11 @@ def details(
 
 
 def what_runs(
-    network: torch.nn.Module, quantized: Set[str], method: str, settings: Mapping[str, Any], placement: Placement
+    network: torch.nn.Module,
+    quantized: Set[str],
+    method: str,
+    settings: Mapping[str, Any],
+    placement: ResolvedPlacement,
 ) -> tuple[str, str]:
     """The type that products are really computed in, and the classes of the layers that run, the most frequent first.
 

@@ -5,7 +5,7 @@ import os
 from collections.abc import Iterator, Mapping, Set
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -20,10 +20,14 @@ from quantlab.models.folder import DTYPE_BITS
 from quantlab.models.layouts import named_by, quantization
 from quantlab.models.quiet import NO_BARS, NO_OUTPUT, NO_WARNINGS
 from quantlab.models.tokenizer import load_tokenizer
-from quantlab.records import Model, Placement, Progress
+from quantlab.records import Model, Progress, ResolvedPlacement
 from quantlab.runtime.session import Storage
 from quantlab.runtime.storage import FromFiles, bytes_of, from_files
 from quantlab.runtime.torch_session import TorchModel, TorchSession
+
+if TYPE_CHECKING:
+    from gptqmodel.quantization import FORMAT, METHOD
+    from transformers.utils.quantization_config import QuantizationConfigMixin
 
 #: What gptqmodel runs, and the name that says it chooses the kernel itself.
 _GPTQMODEL, _AUTO = ("gptq", "awq"), "auto"
@@ -72,9 +76,9 @@ def prepare() -> None:
 
 
 def load_quantized(
-    model: Model, placement: Placement, progress: Progress, own_tokenizer: bool = False
+    model: Model, placement: ResolvedPlacement, progress: Progress, own_tokenizer: bool = False
 ) -> QuantizedModel:
-    """Load a folder whose config.json has a quantization_config. `placement` is resolved.
+    """Load a folder whose config.json has a quantization_config.
 
     `placement.kernel` names a kernel of gptqmodel ("gptq_marlin", or "marlin") for GPTQ and AWQ. The model tokenizes
     by itself if `own_tokenizer`. Raises BadInput for an unknown kernel, Unavailable where a package or a kernel is
@@ -89,7 +93,7 @@ def load_quantized(
         )
     settings = quantization(config)
     tensors = models.tensors(model)
-    if method == "gptq":
+    if method == "gptq" and model.folder is not None:
         check_published(model.folder, tensors, settings, model.name)
     quiet_bitsandbytes()
     with _silence(method):
@@ -143,7 +147,9 @@ def _run_eagerly(network: torch.nn.Module) -> None:
         vars(module).pop("dequantize_weight", None)
 
 
-def _with_kernel(settings: Mapping[str, Any], method: str, placement: Placement):
+def _with_kernel(
+    settings: Mapping[str, Any], method: str, placement: ResolvedPlacement
+) -> "QuantizationConfigMixin | None":
     """The configuration that makes transformers choose the kernel asked for; None for its own choice."""
     if method not in _GPTQMODEL:
         if placement.kernel is not None:
@@ -175,7 +181,7 @@ def _with_kernel(settings: Mapping[str, Any], method: str, placement: Placement)
     return chosen
 
 
-def _kernel_name(typed: str, method, stored_format) -> str:
+def _kernel_name(typed: str, method: "METHOD", stored_format: "FORMAT") -> str:
     """gptqmodel's name of a kernel. Raises BadInput with those that take weights stored in this way."""
     from gptqmodel.utils.backend import normalize_backend
     from gptqmodel.utils.importer import BACKEND_TO_METHOD_FORMAT_MAPPING
@@ -192,7 +198,7 @@ def _kernel_name(typed: str, method, stored_format) -> str:
     return found
 
 
-def _can_run(kernel: str, stored, method, placement: Placement) -> None:
+def _can_run(kernel: str, stored: "QuantizationConfigMixin", method: "METHOD", placement: ResolvedPlacement) -> None:
     """Raises Unavailable where no kernel, or not the one asked for, takes these weights on this device."""
     from gptqmodel.utils.importer import hf_select_quant_linear_v2
 

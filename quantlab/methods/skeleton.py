@@ -2,9 +2,9 @@
 
 import inspect
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -12,6 +12,9 @@ from quantlab.errors import ModelError
 from quantlab.methods.weights import Kind, Layout, Weight
 from quantlab.models.configuration import cause, configuration
 from quantlab.models.quiet import hush
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig
 
 #: A stack of experts keeps its matrices under these names, as one parameter `[experts, outputs, inputs]`.
 _EXPERT_WEIGHTS = ("gate_up_proj", "gate_proj", "up_proj", "down_proj")
@@ -24,7 +27,7 @@ _PLAIN = ("Parameter", "Tensor")
 hush()
 
 
-def class_for(config) -> type[torch.nn.Module]:
+def class_for(config: "PreTrainedConfig") -> type[torch.nn.Module]:
     """The class that transformers has for going on with a text.
 
     Raises ModelError where there is none for this kind of configuration.
@@ -91,7 +94,7 @@ def _reads_itself(kind: type[torch.nn.Module]) -> frozenset[str]:
     return frozenset(found)
 
 
-def _source(function: object) -> str:
+def _source(function: Callable[..., Any]) -> str:
     try:
         return inspect.getsource(function)
     except (OSError, TypeError):
@@ -103,7 +106,7 @@ def read_directly(model: torch.nn.Module) -> list[str]:
     attention do: packed codes in its place would be multiplied as if they were weights."""
     found = []
     for name, module in model.named_modules():
-        for attribute in sorted(_reads_itself(type(module))):
+        for attribute in sorted(_reads_itself(module.__class__)):
             if isinstance(module._modules.get(attribute), torch.nn.Linear):
                 found.append(f"{name}.{attribute}" if name else attribute)
     return found
@@ -135,14 +138,14 @@ def linear_layers(model: torch.nn.Module) -> Iterator[tuple[str, int, int]]:
             continue
         if isinstance(module, Conv1D):
             yield name, module.weight.shape[1], module.weight.shape[0]
-        elif multiplies(type(module)):
+        elif multiplies(module.__class__):
             yield name, module.out_features, module.in_features
 
 
 def other_linear_layers(model: torch.nn.Module) -> list[str]:
     """Names of subclasses of torch's linear layer that do something else, and so stay as they are."""
     linear = torch.nn.Linear
-    return [n for n, m in model.named_modules() if isinstance(m, linear) and not multiplies(type(m))]
+    return [n for n, m in model.named_modules() if isinstance(m, linear) and not multiplies(m.__class__)]
 
 
 def expert_stacks(model: torch.nn.Module) -> Iterator[tuple[str, torch.nn.Module, str, bool]]:
@@ -162,7 +165,7 @@ def expert_stacks(model: torch.nn.Module) -> Iterator[tuple[str, torch.nn.Module
 def as_plain_linear(model: torch.nn.Module) -> torch.nn.Module:
     """Give subclasses that do what torch's linear layer does its class: quantizers look for that class alone."""
     for module in model.modules():
-        if type(module) is not torch.nn.Linear and multiplies(type(module)):
+        if type(module) is not torch.nn.Linear and multiplies(module.__class__):
             module.__class__ = torch.nn.Linear
     return model
 
@@ -205,7 +208,7 @@ def _shape_and_kind(
     return tuple(parameter.shape), "wide"
 
 
-def _dtype_plan(model: torch.nn.Module, dtype: torch.dtype):
+def _dtype_plan(model: torch.nn.Module, dtype: torch.dtype) -> Callable[[str], bool]:
     """Which parameters transformers loads in float32 whatever type is asked for, by its own plan."""
     from transformers.core_model_loading import build_glob_alternation
 

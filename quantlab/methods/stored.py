@@ -11,7 +11,7 @@ from quantlab.methods.weights import DTYPE_BYTES
 from quantlab.models.folder import DTYPE_BITS
 from quantlab.models.gguf.header import BLOCKS
 from quantlab.models.layouts import packed_bits, quantization
-from quantlab.records import Checkpoint, Model, Placement, Precision, Progress, TensorInfo
+from quantlab.records import Checkpoint, Model, Precision, Progress, ResolvedPlacement, TensorInfo
 from quantlab.runtime.session import LoadedModel
 
 #: What loads each way of storing weights: Python's name of a package, and what to type where it is missing.
@@ -70,7 +70,7 @@ class Stored(TransformersMethod[Precision]):
         nbytes = sum(_nbytes(info) for held in layers.values() for key, info in held.items() if key != "bias")
         return 8 * nbytes / weights if weights else 16.0
 
-    def estimate(self, precision: Precision, placement: Placement, checkpoint: Checkpoint) -> int:
+    def estimate(self, precision: Precision, placement: ResolvedPlacement, checkpoint: Checkpoint) -> int:
         """What the files hold, the layers that are not quantized in the type in which they will compute."""
         checkpoint = checkpoint.file or checkpoint
         if checkpoint.stored_as == "gguf":
@@ -85,7 +85,7 @@ class Stored(TransformersMethod[Precision]):
     def spreads(self, checkpoint: Checkpoint) -> bool:
         return (checkpoint.file or checkpoint).stored_as != "gguf"
 
-    def load(self, model: Model, precision: Precision, placement: Placement, progress: Progress) -> LoadedModel:
+    def load(self, model: Model, precision: Precision, placement: ResolvedPlacement, progress: Progress) -> LoadedModel:
         if model.gguf is not None:
             from quantlab.methods.gguf import load_foreign
 

@@ -3,12 +3,16 @@
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from quantlab.errors import BadInput
 from quantlab.methods.base import already_quantized, missing_package
 from quantlab.methods.transformers_method import TransformersMethod
-from quantlab.records import Checkpoint, Model, Placement, Precision, Progress, Variant
+from quantlab.records import Checkpoint, Model, Precision, Progress, ResolvedPlacement, Variant
 from quantlab.runtime.session import LoadedModel
+
+if TYPE_CHECKING:
+    from transformers import TorchAoConfig
 
 GROUP_SIZE, GROUP_SIZES = 64, (32, 64, 128, 256)
 #: The 4-bit kernel (tinygemm) wants sizes that are multiples of these, and torchao pads to them.
@@ -79,10 +83,12 @@ class TorchAo(TransformersMethod[TorchAoPrecision]):
         padded = -(-rows // OUTPUT_MULTIPLE) * OUTPUT_MULTIPLE * (-(-columns // INPUT_MULTIPLE) * INPUT_MULTIPLE)
         return padded // 2 + padded // precision.group_size * 4
 
-    def dtype(self, precision: TorchAoPrecision, placement: Placement) -> str:
+    def dtype(self, precision: TorchAoPrecision, placement: ResolvedPlacement) -> str:
         return "bfloat16" if precision.kind == "int4" else placement.compute_dtype
 
-    def load(self, model: Model, precision: TorchAoPrecision, placement: Placement, progress: Progress) -> LoadedModel:
+    def load(
+        self, model: Model, precision: TorchAoPrecision, placement: ResolvedPlacement, progress: Progress
+    ) -> LoadedModel:
         from quantlab.methods import transformers_loading as loading
         from quantlab.methods.skeleton import kept_wide, other_linear_layers, read_directly
 
@@ -94,11 +100,11 @@ class TorchAo(TransformersMethod[TorchAoPrecision]):
         kernel = {"int8": "Int8Tensor", "float8": "Float8Tensor", "int4": "Int4TilePackedTo4dTensor (tinygemm)"}
         return loading.finish(network, placement, dtype, f"torchao {kernel[precision.kind]}")
 
-    def build(self, variant: Variant, folder: Path, progress: Progress) -> None:
+    def build(self, variant: Variant[TorchAoPrecision], folder: Path, progress: Progress) -> None:
         self.save(variant, folder, progress)
 
 
-def _quantization_config(precision: TorchAoPrecision, kept: list[str] | None):
+def _quantization_config(precision: TorchAoPrecision, kept: list[str] | None) -> "TorchAoConfig":
     """`kept` names modules that stay as they are; None is the library's own choice."""
     from torchao.quantization import Float8WeightOnlyConfig, Int4WeightOnlyConfig, Int8WeightOnlyConfig
     from transformers import TorchAoConfig

@@ -5,9 +5,10 @@ import os
 import threading
 import traceback
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -17,13 +18,16 @@ from quantlab.methods import skeleton as skeletons
 from quantlab.models.architecture import context_length
 from quantlab.models.configuration import cause, configuration
 from quantlab.models.quiet import import_transformers, watching
-from quantlab.records import Model, Placement, Progress
+from quantlab.records import Model, Progress, ResolvedPlacement
 from quantlab.runtime.offload import OffloadFolder
 from quantlab.runtime.placement import canonical
 from quantlab.runtime.session import Facts
 from quantlab.runtime.storage import every_tensor
 from quantlab.runtime.torch_session import TorchModel, is_out_of_memory, release_memory
 from quantlab.runtime.worker import disk_error
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig
 
 #: The switch for transformers' reader threads is one per process, so one model loads at a time.
 _LOADING = threading.Lock()
@@ -32,7 +36,7 @@ _NO_READER_THREADS = "HF_DEACTIVATE_ASYNC_LOAD"
 
 
 @contextmanager
-def _in_turn(placement: Placement) -> Iterator[None]:
+def _in_turn(placement: ResolvedPlacement) -> Iterator[None]:
     """Read tensors one after the other on a CPU, by transformers' own switch.
 
     Its reader threads allocate in arenas of their own, so that resident memory wanders by some percent from load to
@@ -62,7 +66,7 @@ def skeleton(model: Model) -> torch.nn.Module:
     return skeletons.network(models.config(model), model.name)
 
 
-def _class_for(config, quantization_config: object | None, model: Model) -> type:
+def _class_for(config: "PreTrainedConfig", quantization_config: object | None, model: Model) -> Any:
     """The class to load with. Where weights are to be quantized, one whose linear layers are all torch's own.
 
     Quantizers replace that class alone, so that of Falcon, which brings one of its own, nothing would be quantized.
@@ -74,7 +78,7 @@ def _class_for(config, quantization_config: object | None, model: Model) -> type
     files = None if model.folder is None else models.checkpoint(model)
     tensors = files.tensors if files is not None and files.stored_as is None else {}
 
-    def __init__(self, *args, **kwargs) -> None:
+    def __init__(self: torch.nn.Module, *args: Any, **kwargs: Any) -> None:
         made.__init__(self, *args, **kwargs)
         for name, parameter in self.named_parameters():
             if name in tensors and tensors[name].shape != tuple(parameter.shape):
@@ -87,7 +91,7 @@ def _class_for(config, quantization_config: object | None, model: Model) -> type
 
 def load(
     model: Model,
-    placement: Placement,
+    placement: ResolvedPlacement,
     dtype: str,
     progress: Progress,
     quantization_config: object | None = None,
@@ -167,7 +171,7 @@ def _let_go(error: Exception) -> None:
     release_memory()
 
 
-def _device_options(placement: Placement) -> dict[str, object]:
+def _device_options(placement: ResolvedPlacement) -> dict[str, object]:
     if placement.device_map is None:
         return {"device_map": {"": placement.device}}
     if isinstance(placement.device_map, str):
@@ -176,7 +180,7 @@ def _device_options(placement: Placement) -> dict[str, object]:
 
 
 @contextmanager
-def _offloaded(placement: Placement) -> Iterator[OffloadFolder | None]:
+def _offloaded(placement: ResolvedPlacement) -> Iterator[OffloadFolder | None]:
     """A folder for the layers that a map leaves on the disk, None where it leaves none; a load that fails removes it.
 
     Raises Unavailable where none can be made.
@@ -232,7 +236,9 @@ def _is_ours(error: Exception) -> bool:
     return bool(frames) and Path(frames[-1].filename).is_relative_to(_PACKAGE)
 
 
-def finish(network: torch.nn.Module, placement: Placement, facts_dtype: str, kernel: str, notes=()) -> TorchModel:
+def finish(
+    network: torch.nn.Module, placement: ResolvedPlacement, facts_dtype: str, kernel: str, notes: Iterable[str] = ()
+) -> TorchModel:
     """Wrap a loaded network with how it really runs."""
     device_map = getattr(network, "hf_device_map", None) or {"": placement.device}
     places = {str(module): canonical(str(where)) for module, where in device_map.items()}

@@ -1,13 +1,12 @@
 """What methods share that load with transformers and quantize, if they do, on the way."""
 
 from pathlib import Path
-from typing import TypeVar
+from typing import Any
 
 from quantlab import models
 from quantlab.methods.base import Method
-from quantlab.records import Precision, Progress, Variant, silent
-
-P = TypeVar("P", bound=Precision)
+from quantlab.records import Progress, Variant, silent
+from quantlab.records.asked import P
 
 
 class TransformersMethod(Method[P]):
@@ -18,14 +17,15 @@ class TransformersMethod(Method[P]):
 
         transformers_loading.prepare()
 
-    def save(self, variant: Variant, folder: Path, progress: Progress) -> None:
+    def save(self, variant: Variant[P], folder: Path, progress: Progress) -> None:
         """Load a variant and write it, with its tokenizer, as a checkpoint that transformers loads."""
         from quantlab.models.quiet import watching
 
         loaded = self.load(variant.model, variant.precision, variant.placement, progress)
+        network: Any = loaded.network
         try:
             with watching(silent):
-                loaded.module.save_pretrained(folder)
+                network.save_pretrained(folder)
         finally:
             loaded.close()
         models.copy_tokenizer(variant.model, folder)

@@ -72,10 +72,13 @@ def resolve_main(name: str, app: AppSettings, progress: Progress = silent) -> Mo
 
     def look(got: hub.Downloaded) -> None:
         """Refused before its weights are fetched, if it must be."""
-        described.described(Model(name, "hub", got.folder, got.commit, got.gguf), name, app, progress)
+        if got.gguf is not None:
+            described.described(got.gguf, got.commit, name, app, progress)
 
     found = _found(base, app, progress, pick, look)
-    return identified(found if found.gguf is None else described.described(found, name, app, progress))
+    if found.gguf is None:
+        return identified(found)
+    return identified(described.described(found.gguf, found.revision, name, app, progress))
 
 
 def _picked(name: str, app: AppSettings) -> tuple[str, str | None]:
@@ -126,10 +129,9 @@ def peek_main(name: str, app: AppSettings) -> Checkpoint:
     if (found := source.parse(base, app)).kind == "hub":
         with TemporaryDirectory(prefix="quantlab-") as work:
             got = hub.outlined(found.name, found.revision, pick, Path(work))
-            if got is None:
+            if got is None or got.gguf is None:
                 return peek(base, app, pick)
-            model = Model(found.name, "hub", got.folder, got.commit, got.gguf)
-            return described.checkpoint(described.described(model, name, app))
+            return checkpoint(described.described(got.gguf, got.commit, name, app))
     known = peek(base, app, pick)
     return checkpoint(resolve_main(name, app)) if known.stored_as == files.STORED_AS else known
 
@@ -146,7 +148,7 @@ def checkpoint(model: Model) -> Checkpoint:
     if model.gguf is not None:
         return files.checkpoint(files.check(model.gguf, model.name))
     if model.origin is not None and described.is_description(model.folder):
-        return described.checkpoint(model)
+        return described.checkpoint(model.folder, model.origin, model.name)
     return folders.checkpoint(config(model), tensors(model))
 
 
@@ -157,7 +159,7 @@ def tensors(model: Model) -> dict[str, TensorInfo]:
     if model.folder is None:
         return shapes.shape_tensors(config(model))
     if model.origin is not None and described.is_description(model.folder):
-        return dict(described.checkpoint(model).tensors)
+        return dict(described.checkpoint(model.folder, model.origin, model.name).tensors)
     return folders.read_tensors(model.folder, model.name)
 
 
@@ -168,7 +170,7 @@ def config(model: Model) -> dict[str, Any]:
     if model.folder is None:
         return shapes.shape_config(shapes.canonical(model.name))
     if model.origin is not None and described.is_description(model.folder):
-        return described.config(model)
+        return described.config(model.folder, model.name)
     return held_config(model.folder, model.name)
 
 

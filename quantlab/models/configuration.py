@@ -37,15 +37,15 @@ def configuration(values: Mapping[str, Any], name: str) -> "PreTrainedConfig":
     from transformers import CONFIG_MAPPING, AutoConfig, PreTrainedConfig
 
     # transformers writes what JSON has no number for (infinity) as {"__float__": "Infinity"}.
-    values = PreTrainedConfig._decode_special_floats(without_code(values))
-    kind = values.pop("model_type", None)
+    told = PreTrainedConfig._decode_special_floats(without_code(values))
+    kind = told.pop("model_type", None)
     if kind not in CONFIG_MAPPING:
         raise ModelError(
             f"transformers {version('transformers')} does not know the kind of {name} (model_type {kind!r}).",
             "Choose a model of a kind that it knows, or install a newer transformers.",
         )
     try:
-        return AutoConfig.for_model(kind, **values)
+        return AutoConfig.for_model(kind, **told)
     except Exception as error:  # each kind checks its values in its own way
         raise ModelError(
             f"config.json of {name} cannot be used (model_type {kind!r}): {cause(error)}.",

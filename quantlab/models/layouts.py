@@ -215,7 +215,8 @@ def _bitsandbytes(tensors: Mapping[str, TensorInfo]) -> dict[str, Any]:
         )
     if not four and not eight:
         return {}
-    told = {f"{prefix}load_in_{bits}bit": bool(held) for prefix in ("", "_") for bits, held in ((4, four), (8, eight))}
+    held = ((4, four), (8, eight))
+    told: dict[str, Any] = {f"{prefix}load_in_{bits}bit": bool(it) for prefix in ("", "_") for bits, it in held}
     kind = next((name.rpartition("__")[2] for name in tensors if ".quant_state.bitsandbytes__" in name), None)
     if kind is not None:
         told["bnb_4bit_quant_type"] = kind

@@ -2,12 +2,16 @@
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from quantlab.models import shapes, source
 from quantlab.models.configuration import without_code
 from quantlab.models.folder import INDEX, TOKENIZER_FILES, WEIGHTS, read_json
 from quantlab.models.held import held_config
 from quantlab.records import Model, Progress
+
+if TYPE_CHECKING:
+    import torch
 
 CONFIG = "config.json"
 #: A shard is written when its tensors reach this many bytes.
@@ -32,8 +36,10 @@ def materialized(model: Model, work: Path, progress: Progress) -> Path:
         if (source.DEMO_FOLDER / name).is_file():
             (folder / name).write_bytes((source.DEMO_FOLDER / name).read_bytes())
     tensors = shapes.lazy_state_dict(model, config.get("dtype") or config.get("torch_dtype") or "bfloat16")
-    shard, held, weight_map = {}, 0, {}
+    shard: dict[str, torch.Tensor] = {}
+    weight_map: dict[str, str] = {}
     shards: list[str] = []
+    held = 0
 
     def write() -> None:
         shards.append(f"model-{len(shards) + 1:05}.safetensors")

@@ -10,9 +10,10 @@ import sys
 import tempfile
 import threading
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from io import StringIO
+from typing import Any
 
 from quantlab.errors import is_panic
 from quantlab.records import Progress, silent
@@ -46,36 +47,36 @@ class Shared:
     def __exit__(self, *_error: object) -> None:
         with self._lock:
             self._inside -= 1
-            if not self._inside:
+            if not self._inside and self._undo is not None:
                 self._undo()
 
 
 class _Bar:
     """Stands in for tqdm: tells `progress` of every tensor, which may raise `Stopped` to end the load."""
 
-    def __init__(self, iterable, progress: Progress, total: int | None) -> None:
+    def __init__(self, iterable: Iterable[Any] | None, progress: Progress, total: int | None) -> None:
         self._items = list(iterable) if iterable is not None else None
         self._progress = progress
         self._total = total if total is not None else len(self._items or ())
 
-    def __iter__(self) -> Iterator:
+    def __iter__(self) -> Iterator[Any]:
         for done, item in enumerate(self._items or ()):
             name = item[0] if isinstance(item, tuple) and isinstance(item[0], str) else ""
             self._progress(done, self._total, name)
             yield item
         self._progress(self._total, self._total, "")
 
-    def __enter__(self):
+    def __enter__(self) -> "_Bar":
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: object) -> None:
         return None
 
-    def __getattr__(self, _name):
+    def __getattr__(self, _name: str) -> Callable[..., None]:
         return lambda *_args, **_kwargs: None
 
 
-def _bar(_factory, args, kwargs) -> _Bar:
+def _bar(_factory: object, args: tuple[Any, ...], kwargs: dict[str, Any]) -> _Bar:
     iterable = args[0] if args else kwargs.get("iterable")
     return _Bar(iterable, getattr(_mine, "progress", silent), kwargs.get("total"))
 
@@ -89,7 +90,8 @@ def hush() -> None:
     for name in _CHATTY:
         logging.getLogger(name).setLevel(logging.ERROR)
     os.environ["USE_HUB_KERNELS"] = "NO"
-    sys.modules.setdefault("kernels", None)
+    modules: dict[str, Any] = sys.modules  # None keeps from an import, which their type does not know
+    modules.setdefault("kernels", None)
 
 
 def import_transformers() -> None:
@@ -143,7 +145,7 @@ def _no_bars() -> Callable[[], None]:
     # As it stands in the class: others put things there too that make a new function at each look.
     own, shown = vars(tqdm)["__init__"], tqdm.__init__
 
-    def hidden(bar, *args, **kwargs) -> None:
+    def hidden(bar: object, *args: object, **kwargs: object) -> None:
         shown(bar, *args, **kwargs | {"disable": True})
 
     def undo() -> None:
@@ -154,11 +156,12 @@ def _no_bars() -> Callable[[], None]:
 
 
 def _no_warnings() -> Callable[[], None]:
-    before = warnings.filters[:]
+    filters: Any = warnings.filters  # a list, of which its type only says that it can be read
+    before = filters[:]
     warnings.simplefilter("ignore")
 
     def undo() -> None:
-        warnings.filters[:] = before
+        filters[:] = before
 
     return undo
 

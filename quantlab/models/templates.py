@@ -123,7 +123,7 @@ def _takes_little(node: Any) -> bool:
         return node.name in _PLAIN_FILTERS
     if kind == "Mod":  # of a text it writes numbers, as wide as is asked for
         left = getattr(node.left, "node", None)
-        return type(left).__name__ == "Name" and left.name == "loop"
+        return type(left).__name__ == "Name" and getattr(left, "name", None) == "loop"
     if kind == "Call":
         called = node.node
         if type(called).__name__ == "Name":

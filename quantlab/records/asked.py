@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Generic, Literal, TypeVar
 
 ModelKind = Literal["demo", "folder", "hub", "shape", "package", "gguf"]
 
@@ -86,19 +86,39 @@ class Precision:
         return 8
 
 
+#: The precisions of one method.
+P = TypeVar("P", bound=Precision)
+#: "auto" (accelerate spreads the layers), or pairs of module name and device, or None for everything on one device.
+DeviceMap = str | tuple[tuple[str, str], ...] | None
+
+
 @dataclass(frozen=True)
 class Placement:
-    """Where a variant is to lie and in what type its un-quantized parts compute.
+    """Where a variant is to lie and in what type its un-quantized parts compute, as it is asked for.
 
-    `compute_dtype` None means the method's own default for the device. `device_map` is "auto" (accelerate spreads
-    the layers), or pairs of module name and device, or None for everything on `device`. `kernel` names the code that
+    `device` may be "auto"; `compute_dtype` None means the default for the device. `kernel` names the code that
     multiplies, for methods that have several; None leaves the choice to the method's library.
     """
 
     device: str = "cpu"
     compute_dtype: str | None = None
-    device_map: str | tuple[tuple[str, str], ...] | None = None
+    device_map: DeviceMap = None
     kernel: str | None = None
+
+
+@dataclass(frozen=True)
+class ResolvedPlacement:
+    """A placement that exists here, its defaults filled in: what `runtime.placement.resolve` makes of a `Placement`."""
+
+    device: str
+    compute_dtype: str
+    device_map: DeviceMap = None
+    kernel: str | None = None
+
+    @property
+    def asked(self) -> Placement:
+        """The same as it is asked for, for the settings of records."""
+        return Placement(self.device, self.compute_dtype, self.device_map, self.kernel)
 
 
 @dataclass(frozen=True)
@@ -116,12 +136,12 @@ class Calibration:
 
 
 @dataclass(frozen=True)
-class Variant:
+class Variant(Generic[P]):
     """Model x precision x placement: what is loaded and cached. `calibration` is None where the method reads none."""
 
     model: Model
-    precision: Precision
-    placement: Placement
+    precision: P
+    placement: ResolvedPlacement
     calibration: Calibration | None = None
 
 

@@ -3,6 +3,7 @@
 Every consumer sees the same ones.
 """
 
+from collections.abc import Generator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -85,6 +86,8 @@ class ReferenceMoved:
 
 
 Event = Started | Loading | Loaded | Token | TimingAgain | Finished | Done | NotKept | ReferenceMoved
+#: What gives them; closing it ends the work.
+Events = Generator[Event, None, None]
 
 #: What is measured of one variant, one after the other; `again` is its speed, when all variants have had their turn.
 Stage = Literal["speed", "text", "tasks", "layers", "again"]
@@ -125,3 +128,4 @@ class QualityDone:
 
 
 QualityEvent = QualityStarted | Loading | Loaded | Measuring | Measured | QualityDone | NotKept | ReferenceMoved
+QualityEvents = Generator[QualityEvent, None, None]

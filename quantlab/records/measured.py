@@ -141,11 +141,11 @@ class CpuUse:
 
     def __add__(self, other: "CpuUse") -> "CpuUse":
         loads = [load for load in (self.load, other.load) if load is not None]
-        unknown = self.others_s is None or other.others_s is None
+        ours, theirs = self.others_s, other.others_s
         return CpuUse(
             self.wall_s + other.wall_s,
             self.own_s + other.own_s,
-            None if unknown else self.others_s + other.others_s,
+            None if ours is None or theirs is None else ours + theirs,
             other.cores,
             other.threads,
             max(loads, default=None),
@@ -202,12 +202,16 @@ class Run:
     @property
     def ttft_s(self) -> float | None:
         """The median over the answers that were timed."""
-        return median(self.ttft_samples) if self.ttft_samples else self.timing and self.timing.ttft_s
+        if self.ttft_samples:
+            return median(self.ttft_samples)
+        return self.timing.ttft_s if self.timing else None
 
     @property
     def decode_tokens_per_s(self) -> float | None:
         """The median over the answers that were timed."""
-        return median(self.decode_samples) if self.decode_samples else self.timing and self.timing.decode_tokens_per_s
+        if self.decode_samples:
+            return median(self.decode_samples)
+        return self.timing.decode_tokens_per_s if self.timing else None
 
     @property
     def caution(self) -> str | None:

@@ -2,7 +2,7 @@
 
 import queue
 import threading
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -14,8 +14,8 @@ from quantlab.fidelity import METRICS
 from quantlab.fidelity.divergence import divergence, score_answer, token_differences
 from quantlab.measure.machine import machine, versions
 from quantlab.models.tokenizer import token_texts
-from quantlab.records import Comparison, Model, Run, Settings
-from quantlab.records.events import Done, Event, Finished, Loaded, ReferenceMoved, Started, TimingAgain
+from quantlab.records import Comparison, Divergence, Model, Run, Settings, TokenDifference
+from quantlab.records.events import Done, Event, Events, Finished, Loaded, ReferenceMoved, Started, TimingAgain
 from quantlab.runs.generate import Generation, Ready, generate, text_of, texts_of
 from quantlab.runs.loading import VariantLoader, column_errors, find_entrants, variant_cache
 from quantlab.runs.plan import Entrant, Plan, moved, plan
@@ -38,7 +38,7 @@ def compare(
     variants: VariantCache | None = None,
     known: Mapping[str, Run] | None = None,
     replay: Callable[[Plan], Comparison | None] | None = None,
-) -> Iterator[Event]:
+) -> Events:
     """Run one prompt through one model at several precisions.
 
     `precisions_asked` may also name published checkpoints, as `PATH_OR_ID` or `PATH_OR_ID::PICK` (see
@@ -64,7 +64,7 @@ def compare(
     yield from job.run()
 
 
-def _replayed(earlier: Comparison) -> Iterator[Event]:
+def _replayed(earlier: Comparison) -> Events:
     names = tuple(run.precision for run in earlier.runs)
     yield Started(names, earlier.reference, earlier.prompt_token_ids, earlier.prompt_tokens, earlier.model)
     for run in earlier.runs:
@@ -87,7 +87,7 @@ class _Job:
     reference_scores: "torch.Tensor | None" = None
     not_finite: set[str] = field(default_factory=set)
 
-    def run(self) -> Iterator[Event]:
+    def run(self) -> Events:
         plan, prompt_input, started = self.plan, self.plan.prompt_input, datetime.now(UTC)
         tokens = token_texts(prompt_input.tokenizer, prompt_input.prompt_ids)
         names = tuple(entrant.name for entrant in plan.order)
@@ -102,14 +102,14 @@ class _Job:
                 prompt_tokens=tokens,
                 reference=self.plan.reference.name,
                 settings=plan.settings,
-                machine=machine(plan.settings.placement.device),
+                machine=machine(plan.placement.device),
                 versions=versions(),
                 runs=tuple(self.runs[entrant.name] for entrant in self.plan.order),
                 started=started,
             )
         )
 
-    def _one_by_one(self) -> Iterator[Event]:
+    def _one_by_one(self) -> Events:
         waiting = list(self.plan.order)
         while waiting:
             entrant = waiting.pop(0)
@@ -134,7 +134,7 @@ class _Job:
         """Whether the reference's answer cannot be compared with. A logit of minus infinity alone is a probability."""
         return self.reference_scores is not None and bool(self.reference_scores.isnan().any())
 
-    def _move_on(self, run: Run) -> Iterator[Event]:
+    def _move_on(self, run: Run) -> Events:
         """Another reference, where this one's logits are no numbers and nobody asked for it."""
         self.not_finite.add(run.precision)
         if (found := moved(self.plan, self.not_finite)) is not None:
@@ -154,7 +154,7 @@ class _Job:
         run = self.known.get(entrant.name)
         return run is not None and run.metrics == METRICS and run.identity == self.plan.identity(entrant)
 
-    def _race(self) -> Iterator[Event]:
+    def _race(self) -> Events:
         """All variants at once, each in a thread; what they tell comes through one queue."""
         machine(self._device)  # measures the bandwidth once, and not while they all use it
         with ExitStack() as leases:
@@ -224,7 +224,8 @@ class _Job:
         """The run with its figures; the reference's answer is read by this variant too (teacher-forced)."""
         tokenizer = self.plan.prompt_input.tokenizer
         is_reference = ready.precision == self.plan.reference.name
-        parted, differences = None, ()
+        parted: Divergence | None = None
+        differences: tuple[TokenDifference, ...] = ()
         if is_reference:
             self.reference_answer = got
             if got.token_ids and not self.stop.is_set():
@@ -283,10 +284,10 @@ class _Job:
         session = ready.loaded.start(len(prompt) + len(theirs.token_ids))
         return score_answer(session, prompt, theirs.token_ids, ready.loaded.vocabulary_size)
 
-    def _finish(self, run: Run) -> Iterator[Event]:
+    def _finish(self, run: Run) -> Events:
         entrant = next(entrant for entrant in self.plan.entrants if entrant.name == run.precision)
-        facts = {"identity": self.plan.identity(entrant), "metrics": METRICS}
-        run = replace(run, timings_count=not self.plan.settings.race, **facts)
+        counts = not self.plan.settings.race
+        run = replace(run, timings_count=counts, identity=self.plan.identity(entrant), metrics=METRICS)
         self.runs[run.precision] = run
         yield Finished(run)
 

@@ -11,7 +11,7 @@ from quantlab.errors import ModelError
 from quantlab.methods import METHODS, method_of
 from quantlab.methods.published import check_there, precision_of, read
 from quantlab.models.folder import DTYPE_BITS
-from quantlab.records import Checkpoint, Estimate, Placement, Precision, Variant
+from quantlab.records import Checkpoint, Estimate, Placement, Precision, ResolvedPlacement, Variant
 from quantlab.runtime import hardware
 from quantlab.runtime import placement as placements
 from quantlab.runtime.placement import canonical, devices_of
@@ -28,12 +28,12 @@ def estimates(checkpoint: Checkpoint, placement: Placement) -> tuple[Estimate, .
     Raises BadInput for a placement that does not exist.
     """
     importlib.invalidate_caches()  # a package that was installed while this process runs counts
-    placement = placements.resolve(placement)
-    return tuple(estimate(chosen, checkpoint, placement) for method in METHODS.values() for chosen in method.precisions)
+    where = placements.resolve(placement)
+    return tuple(estimate(chosen, checkpoint, where) for method in METHODS.values() for chosen in method.precisions)
 
 
-def estimate(chosen: Precision, checkpoint: Checkpoint, placement: Placement) -> Estimate:
-    """One precision as `estimates` gives it. `placement` is resolved."""
+def estimate(chosen: Precision, checkpoint: Checkpoint, placement: ResolvedPlacement) -> Estimate:
+    """One precision as `estimates` gives it."""
     method = method_of(chosen)
     reason = method.unavailable(placement.device) or method.refuses(chosen, checkpoint, placement.device)
     planned = None if checkpoint.stored_as and reason else method.estimate(chosen, placement, checkpoint)
@@ -62,24 +62,24 @@ def budget(device: str, held: int = 0) -> int:
 
 
 def estimated_bytes(variant: Variant) -> int:
-    """The planned `stored_bytes` of one variant, whose placement is resolved."""
+    """The planned `stored_bytes` of one variant."""
     method = method_of(variant.precision)
     return method.estimate(variant.precision, variant.placement, models.checkpoint(variant.model))
 
 
 def needs(variant: Variant) -> tuple[Need, ...]:
-    """The planned bytes of one variant by the devices that have to hold them. Its placement is resolved."""
+    """The planned bytes of one variant by the devices that have to hold them."""
     checkpoint = models.checkpoint(variant.model)
     total = method_of(variant.precision).estimate(variant.precision, variant.placement, checkpoint)
     return _needed(variant.precision, variant.placement, checkpoint, total)
 
 
-def _devices(chosen: Precision, placement: Placement, checkpoint: Checkpoint) -> tuple[str, ...]:
+def _devices(chosen: Precision, placement: ResolvedPlacement, checkpoint: Checkpoint) -> tuple[str, ...]:
     """The devices whose memory it may take."""
     return devices_of(placement) if method_of(chosen).spreads(checkpoint) else (placement.device,)
 
 
-def _needed(chosen: Precision, placement: Placement, checkpoint: Checkpoint, total: int) -> tuple[Need, ...]:
+def _needed(chosen: Precision, placement: ResolvedPlacement, checkpoint: Checkpoint, total: int) -> tuple[Need, ...]:
     """`total` bytes by device: all devices together where accelerate spreads them, else each by its modules."""
     devices = _devices(chosen, placement, checkpoint)
     if isinstance(placement.device_map, str | None) or not method_of(chosen).spreads(checkpoint):
@@ -95,10 +95,12 @@ def _needed(chosen: Precision, placement: Placement, checkpoint: Checkpoint, tot
 
 
 def _sizes(
-    chosen: Precision, placement: Placement, checkpoint: Checkpoint
+    chosen: Precision, placement: ResolvedPlacement, checkpoint: Checkpoint
 ) -> tuple[Mapping[str, int], Mapping[str, int]]:
     """Bytes of the tensors that stay wide, and of those that are quantized, by name."""
-    method, wide, quantized = method_of(chosen), {}, {}
+    method = method_of(chosen)
+    wide: dict[str, int] = {}
+    quantized: dict[str, int] = {}
     if checkpoint.stored_as is None:
         with suppress(ModelError):
             for weight in method.layout(chosen, placement, checkpoint).weights:

@@ -6,6 +6,7 @@ from collections.abc import Generator, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cache
+from typing import TypeVar
 
 from quantlab import models
 from quantlab.checkpoints.load import load_variant
@@ -24,6 +25,7 @@ from quantlab.runtime.variant_cache import VariantCache
 from quantlab.settings import app_settings
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 
 def find_entrants(
@@ -62,7 +64,7 @@ class VariantLoader:
 
     @property
     def device(self) -> str:
-        return self.plan.settings.placement.device
+        return self.plan.placement.device
 
     def ready(self, entrant: Entrant, leases: ExitStack) -> Generator[Loading | Loaded, None, Ready]:
         """Load and warm up a column; `leases` pins it. Raises what keeps it from running."""

@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Collection
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from quantlab import models
 from quantlab.errors import BadInput, ModelError, QuantlabError, Stopped
@@ -12,11 +13,24 @@ from quantlab.methods.published import STORED, as_stored, check_there, is_publis
 from quantlab.models.architecture import vocabulary_size
 from quantlab.models.folder import read_json
 from quantlab.models.tokenizer import check_ids, encode_prompt, load_tokenizer
-from quantlab.records import Model, Precision, Progress, QualitySettings, Settings, Text, Variant, silent
+from quantlab.records import (
+    Model,
+    Precision,
+    Progress,
+    QualitySettings,
+    ResolvedPlacement,
+    Settings,
+    Text,
+    Variant,
+    silent,
+)
 from quantlab.runs.generate import PROBE, PromptInput, check_tokenizer
 from quantlab.runtime import placement as placements
 from quantlab.runtime.sampling import sampler
 from quantlab.settings import AppSettings, app_settings
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 #: The decode speed is measured after this many characters of a text, or this many tokens where that is less.
 _PROMPT, _PROMPT_TOKENS = 400, 64
@@ -44,7 +58,7 @@ class Entrant:
 
 @dataclass(frozen=True)
 class Plan:
-    """All that is known before the first variant loads."""
+    """All that is known before the first variant loads. The placement of `settings` is `placement`."""
 
     model: Model
     entrants: tuple[Entrant, ...]
@@ -52,6 +66,7 @@ class Plan:
     prompt: str
     prompt_input: PromptInput
     settings: Settings
+    placement: ResolvedPlacement
 
     @property
     def order(self) -> tuple[Entrant, ...]:
@@ -63,7 +78,7 @@ class Plan:
         return self.model.identity if len(files) == 1 else models.digest(list(files))[:32]
 
     def variant(self, entrant: Entrant) -> Variant:
-        return variant_of(entrant.model, entrant.precision, self.settings.placement, self.settings.calibration)
+        return variant_of(entrant.model, entrant.precision, self.placement, self.settings.calibration)
 
 
 def enter(model: Model, name: str, asked: str, app: AppSettings, progress: Progress = silent) -> Entrant:
@@ -125,7 +140,8 @@ def plan(
     _check_tokenizers(model, entrants, prompt_input)
     _check_read_alike(model, prompt_input, stop)
     models.check_unchanged(model)  # the tokenizer was read after it was looked at
-    return Plan(model, entrants, reference, prompt, prompt_input, replace(settings, placement=placement))
+    settings = replace(settings, placement=placement.asked)
+    return Plan(model, entrants, reference, prompt, prompt_input, settings, placement)
 
 
 def plan_text(model: Model, entrants: tuple[Entrant, ...], text: Text, settings: QualitySettings) -> Plan:
@@ -202,7 +218,7 @@ def moved(plan: Plan, without: Collection[str]) -> Plan | None:
     if plan.settings.reference is not None:
         return None
     left = tuple(entrant for entrant in plan.entrants if entrant.name not in without)
-    return replace(plan, reference=_reference(left, None, plan.settings.placement.device)) if left else None
+    return replace(plan, reference=_reference(left, None, plan.placement.device)) if left else None
 
 
 def _check_lengths(prompt_tokens: int, settings: Settings, context: int, app: AppSettings) -> None:
@@ -232,7 +248,7 @@ def context_length(model: Model) -> int:
     return models.context_length(model) or 2**31
 
 
-def _eos_ids(model: Model, tokenizer) -> frozenset[int]:
+def _eos_ids(model: Model, tokenizer: "PreTrainedTokenizerBase") -> frozenset[int]:
     """Every id that ends an answer: the tokenizer's, the configuration's and the generation configuration's.
 
     Raises ModelError where one of the files holds something else.

@@ -2,10 +2,11 @@
 
 import threading
 import time
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
+from typing import TypeVar
 
 from quantlab import models
 from quantlab.checkpoints.store import identity
@@ -35,6 +36,7 @@ from quantlab.records.events import (
     Measuring,
     QualityDone,
     QualityEvent,
+    QualityEvents,
     QualityStarted,
     ReferenceMoved,
     Stage,
@@ -48,6 +50,8 @@ from quantlab.runs.repeats import counted, first_round, further_rounds, with_mor
 from quantlab.runtime.background import forward, in_background
 from quantlab.runtime.variant_cache import VariantCache
 from quantlab.settings import app_settings
+
+T = TypeVar("T")
 
 #: The same weights in another rounding: what such a pair differs by is noise, and a smaller difference is none.
 ROUNDINGS: Mapping[str, str] = {"fp32": "bf16", "bf16": "fp32", "fp16": "fp32"}
@@ -65,7 +69,7 @@ def quality(
     variants: VariantCache | None = None,
     scores: ScoreStore | None = None,
     known: Mapping[str, QualityRun] | None = None,
-) -> Iterator[QualityEvent]:
+) -> QualityEvents:
     """Measure one model at several precisions beside the reference: over a text, at tasks, layer by layer.
 
     `precisions_asked` as in `compare()`. `known` are runs measured earlier in the same way; they are given again
@@ -119,7 +123,7 @@ class _Job:
     no_layers: str = ""
     windows: Windows = field(init=False)
 
-    def run(self) -> Iterator[QualityEvent]:
+    def run(self) -> QualityEvents:
         plan, started = self.plan, datetime.now(UTC)
         self.windows = self._windows()
         self.store.check(self.windows.scored, len(plan.prompt_input.tokenizer))
@@ -160,7 +164,7 @@ class _Job:
             )
         )
 
-    def _move_on(self, run: QualityRun) -> Iterator[QualityEvent]:
+    def _move_on(self, run: QualityRun) -> QualityEvents:
         """Another reference, where this one's logits are no numbers and nobody asked for it."""
         without = {name for name, run in self.runs.items() if run.nonfinite and run.fidelity is None}
         if (found := moved(self.plan, without)) is not None:
@@ -169,7 +173,7 @@ class _Job:
             why = f"The logits of {run.precision} are no numbers: {found.reference.name} is the reference instead."
             yield ReferenceMoved(found.reference.name, why)
 
-    def _speeds_again(self) -> Iterator[QualityEvent]:
+    def _speeds_again(self) -> QualityEvents:
         """More answers of what was measured now and is still in memory."""
         columns = [(it, self.runs[it.name]) for it in self.plan.entrants if it.name in self.runs]
         fresh = [(it, run) for it, run in columns if not run.error and not run.stopped and not self._is_known(it)]
@@ -354,7 +358,9 @@ class _Job:
         except QuantlabError as error:
             self.no_layers = f"no errors of its layers: {reference.name} could not be loaded again ({error.what})"
 
-    def _as_events(self, entrant: Entrant, stage: Stage, work) -> Generator[Measuring, None, object]:
+    def _as_events(
+        self, entrant: Entrant, stage: Stage, work: Callable[[Progress], T]
+    ) -> Generator[Measuring, None, T]:
         """Do the work in a thread and pass its progress on, with the time left by the pace so far."""
         begun = time.perf_counter()
 

@@ -6,10 +6,10 @@ is replayed. One that was cut short is resumed: what was finished is not repeate
 
 import json
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 from quantlab import models
 from quantlab.checkpoints.store import identity
@@ -21,7 +21,7 @@ from quantlab.history import History, Recorder
 from quantlab.measure.machine import machine, versions
 from quantlab.methods import published
 from quantlab.records import Comparison, Quality, QualityRun, QualitySettings, Run, Settings, Text
-from quantlab.records.events import Event, QualityEvent, QualityStarted, Started
+from quantlab.records.events import Event, Events, QualityEvent, QualityEvents, QualityStarted, Started
 from quantlab.runs.compare import compare
 from quantlab.runs.plan import Plan
 from quantlab.runs.quality import quality
@@ -29,14 +29,15 @@ from quantlab.runtime.placement import resolve
 from quantlab.settings import app_settings
 
 S = TypeVar("S", Settings, QualitySettings)
+R = TypeVar("R", Run, QualityRun)
 
 
 @dataclass(frozen=True)
-class Earlier:
+class Earlier(Generic[R]):
     """What of an entry that is resumed is there already."""
 
     entry: int
-    runs: tuple[Run, ...] | tuple[QualityRun, ...]
+    runs: tuple[R, ...]
 
 
 def recorded_compare(
@@ -48,11 +49,11 @@ def recorded_compare(
     *,
     stop: threading.Event | None = None,
     fresh: bool = False,
-    earlier: Earlier | None = None,
-) -> Iterator[Event]:
+    earlier: Earlier[Run] | None = None,
+) -> Events:
     """`compare()`, kept in the history (None: not kept), and replayed from it unless `fresh`."""
     asked = {**_whole(model, precisions), "prompt": prompt, "settings": _plain(settings)}
-    recorder = Recorder(history, asked, entry=earlier and earlier.entry)
+    recorder = Recorder(history, asked, entry=earlier.entry if earlier else None)
 
     def replay(plan: Plan) -> Comparison | None:
         if history is None or plan.settings.sample or plan.settings.race:
@@ -62,7 +63,8 @@ def recorded_compare(
         if found is None:
             return None
         recorder.leave()
-        return history.get(found.id)
+        kept = history.get(found.id)
+        return kept if isinstance(kept, Comparison) else None
 
     def draft(started: Started) -> Comparison:
         return Comparison(
@@ -90,8 +92,8 @@ def recorded_quality(
     settings: QualitySettings,
     *,
     stop: threading.Event | None = None,
-    earlier: Earlier | None = None,
-) -> Iterator[QualityEvent]:
+    earlier: Earlier[QualityRun] | None = None,
+) -> QualityEvents:
     """`quality()`, kept in the history (None: not kept)."""
     content = None if is_named(read) else read.content
     asked = {
@@ -99,7 +101,7 @@ def recorded_quality(
         "text": {"name": read.name, "content": content},
         "settings": _plain(settings),
     }
-    recorder = Recorder(history, asked, entry=earlier and earlier.entry)
+    recorder = Recorder(history, asked, entry=earlier.entry if earlier else None)
 
     def draft(started: QualityStarted) -> Quality:
         return Quality(
@@ -118,25 +120,28 @@ def recorded_quality(
     yield from recorder.follow(quality(model, precisions, read, settings, stop=stop, known=known), draft)
 
 
-def resumed(history: History, entry: int, stop: threading.Event | None = None) -> Iterator[Event | QualityEvent]:
+def resumed(
+    history: History, entry: int, stop: threading.Event | None = None
+) -> Generator[Event | QualityEvent, None, None]:
     """Go on with an entry that did not come to its end. Raises BadInput where there is nothing to go on with."""
     kind = history.entry(entry).kind
     if not history.asked(entry):
         raise BadInput("This came from a file, which does not say how to go on.", "Begin a new one.")
     found = history.resume(entry)
-    asked, earlier = found.asked, Earlier(entry, found.done)
+    asked = found.asked
     try:
         if kind == "comparison":
             settings = _with_whole_paths(codec.read(Settings, asked["settings"], "settings"), asked["settings"])
+            earlier = Earlier(entry, tuple(run for run in found.done if isinstance(run, Run)))
             inputs = (asked["model"], asked["precisions"], asked["prompt"], settings)
-            events = recorded_compare(history, *inputs, stop=stop, earlier=earlier)
+            yield from recorded_compare(history, *inputs, stop=stop, earlier=earlier)
         else:
-            settings = _with_whole_paths(codec.read(QualitySettings, asked["settings"], "settings"), asked["settings"])
+            how = _with_whole_paths(codec.read(QualitySettings, asked["settings"], "settings"), asked["settings"])
             name, content = asked["text"]["name"], asked["text"]["content"]
             read = text(name) if content is None else pasted(content, name)
-            inputs = (asked["model"], asked["precisions"], read, settings)
-            events = recorded_quality(history, *inputs, stop=stop, earlier=earlier)
-        yield from events
+            before = Earlier(entry, tuple(run for run in found.done if isinstance(run, QualityRun)))
+            what = (asked["model"], asked["precisions"], read, how)
+            yield from recorded_quality(history, *what, stop=stop, earlier=before)
     finally:
         history.interrupt(entry)  # nothing happens where it has come to its end
 
@@ -159,7 +164,7 @@ def comparison_key(plan: Plan) -> str:
         "reference": plan.reference.name,
         "prompt": plan.prompt_input.prompt_ids,
         "settings": _plain(plan.settings),
-        "machine": _plain(machine(plan.settings.placement.device)) | {"bandwidth": None},
+        "machine": _plain(machine(plan.placement.device)) | {"bandwidth": None},
         "versions": versions(),
     }
     return models.digest(everything)

@@ -182,7 +182,7 @@ def _brought(readying: VariantLoader, entrant: Entrant, leases: ExitStack) -> Re
 
 def _tokens(run: QualityRun, prompt_input: PromptInput) -> int:
     """As many as a half of a column's seconds allow."""
-    fitting = int(COLUMN_S / ROUNDS * run.decode_tokens_per_s)
+    fitting = int(COLUMN_S / ROUNDS * (run.decode_tokens_per_s or 0.0))
     return min(prompt_input.settings.max_new_tokens, max(_LEAST_TOKENS, fitting))
 
 

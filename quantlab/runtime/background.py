@@ -23,9 +23,10 @@ def in_background(job: Callable[[Progress], T], stop: threading.Event) -> Genera
     Setting `stop`, or closing the generator, makes the next call of `progress` raise `Stopped`; the thread has
     ended when this returns.
     """
-    told: queue.Queue = queue.Queue()
+    told: queue.Queue[tuple[int, int, str] | None] = queue.Queue()
     abandoned = threading.Event()
-    outcome: dict[str, object] = {}
+    results: list[T] = []
+    errors: list[BaseException] = []
     last = 0.0
 
     def progress(done: int, total: int, what: str) -> None:
@@ -39,9 +40,9 @@ def in_background(job: Callable[[Progress], T], stop: threading.Event) -> Genera
 
     def work() -> None:
         try:
-            outcome["result"] = job(progress)
+            results.append(job(progress))
         except BaseException as error:  # handed over whole, and raised where it belongs
-            outcome["error"] = error
+            errors.append(error)
         finally:
             told.put(None)
 
@@ -53,9 +54,9 @@ def in_background(job: Callable[[Progress], T], stop: threading.Event) -> Genera
     finally:
         abandoned.set()
         thread.join()
-    if "error" in outcome:
-        raise outcome["error"]
-    return outcome["result"]
+    if errors:
+        raise errors[0]
+    return results[0]
 
 
 def forward(steps: Generator[Step, None, T], event: Callable[[Step], Event]) -> Generator[Event, None, T]:

@@ -96,13 +96,14 @@ def _reported(nvml: Any, index: int, whole: Any, part: Any = None) -> Reported:
     name = _text(_asked(nvml, lambda: nvml.nvmlDeviceGetName(handle)))
     uuid = _text(_asked(nvml, lambda: nvml.nvmlDeviceGetUUID(handle)))
     # An instance computes as its device does, and is not asked everywhere.
-    for asked in (whole, handle):
-        capability = _asked(nvml, lambda asked=asked: tuple(map(int, nvml.nvmlDeviceGetCudaComputeCapability(asked))))
-        if capability is not None and len(capability) == 2:
-            break
-        capability = None
+    capability = _capability(nvml, whole) or _capability(nvml, handle)
     total, free = _number(getattr(memory, "total", None)), _number(getattr(memory, "free", None))
     return Reported(index, name, total, free, capability, uuid or "")
+
+
+def _capability(nvml: Any, handle: Any) -> tuple[int, int] | None:
+    told = _asked(nvml, lambda: tuple(map(int, nvml.nvmlDeviceGetCudaComputeCapability(handle))))
+    return (told[0], told[1]) if told is not None and len(told) == 2 else None
 
 
 def _first_instance(nvml: Any, handle: Any) -> Any:
@@ -111,8 +112,12 @@ def _first_instance(nvml: Any, handle: Any) -> Any:
     if not mode or not mode[0]:  # none is told on devices that cannot be split
         return None
     most = _asked(nvml, lambda: nvml.nvmlDeviceGetMaxMigDeviceCount(handle)) or 0
-    instances = (_asked(nvml, lambda i=i: nvml.nvmlDeviceGetMigDeviceHandleByIndex(handle, i)) for i in range(most))
+    instances = (_instance_at(nvml, handle, i) for i in range(most))
     return next((found for found in instances if found is not None), None)
+
+
+def _instance_at(nvml: Any, handle: Any, place: int) -> Any:
+    return _asked(nvml, lambda: nvml.nvmlDeviceGetMigDeviceHandleByIndex(handle, place))
 
 
 def _text(told: str | bytes | None) -> str | None:

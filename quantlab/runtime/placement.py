@@ -2,11 +2,10 @@
 
 import json
 import re
-from dataclasses import replace
 from pathlib import Path
 
 from quantlab.errors import BadInput, unknown
-from quantlab.records import Placement
+from quantlab.records import DeviceMap, Placement, ResolvedPlacement
 from quantlab.runtime import hardware
 
 #: Types in which products of de-quantized weights can be computed.
@@ -17,7 +16,7 @@ _INTEGER_ADVICE = (
 )
 
 
-def resolve(placement: Placement) -> Placement:
+def resolve(placement: Placement) -> ResolvedPlacement:
     """Fill the defaults in and refuse what does not exist.
 
     Raises BadInput for an unknown device or dtype, with the valid names.
@@ -35,7 +34,8 @@ def resolve(placement: Placement) -> Placement:
         _must_exist(wanted)
     # Two names of one device would be two variants in the cache.
     device = canonical(device)
-    return replace(placement, device=device, compute_dtype=compute_dtype(placement.compute_dtype, device))
+    dtype = compute_dtype(placement.compute_dtype, device)
+    return ResolvedPlacement(device, dtype, placement.device_map, placement.kernel)
 
 
 def canonical(device: str) -> str:
@@ -44,8 +44,8 @@ def canonical(device: str) -> str:
     return "cuda" if name == "cuda:0" else name
 
 
-def devices_of(placement: Placement) -> tuple[str, ...]:
-    """The devices in whose memory a variant may lie, the `disk` not among them. `placement` is resolved.
+def devices_of(placement: ResolvedPlacement) -> tuple[str, ...]:
+    """The devices in whose memory a variant may lie, the `disk` not among them.
 
     "auto" (accelerate) takes all GPUs, and the CPU's memory for what does not fit there.
     """
@@ -77,7 +77,7 @@ def compute_dtype(name: str | None, device: str) -> str:
     return name
 
 
-def parse_device_map(text: str | None) -> str | tuple[tuple[str, str], ...] | None:
+def parse_device_map(text: str | None) -> DeviceMap:
     """`auto`, a JSON object of module name to device, or a file holding one. Raises BadInput for anything else.
 
     A device may be a bare number, as accelerate writes GPUs.

@@ -86,7 +86,7 @@ def _tensors(
             seen.add(key)
             if inner is None:
                 yield path, value
-        children = {**getattr(value, "__dict__", {}), **(inner or {})}.items()
+        children: Iterable[tuple[object, object]] = {**getattr(value, "__dict__", {}), **(inner or {})}.items()
     elif isinstance(value, dict):
         children = value.items()
     elif isinstance(value, list | tuple):

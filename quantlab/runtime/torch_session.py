@@ -8,12 +8,16 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from inspect import signature
+from typing import TYPE_CHECKING
 
 import torch
 
 from quantlab.errors import ModelError, OutOfMemory
 from quantlab.runtime import storage
 from quantlab.runtime.session import Facts, Storage
+
+if TYPE_CHECKING:
+    from transformers import Cache
 
 #: The context of a model whose configuration sets no limit (ALiBi, recurrent models).
 NO_LIMIT = 2**31
@@ -104,7 +108,7 @@ class Call:
         return model(input_ids=ids, **options).logits[0, -keep:]
 
 
-def cached_tensors(cache: object) -> list[torch.Tensor]:
+def cached_tensors(cache: "Cache") -> list[torch.Tensor]:
     """Everything that a cache keeps of the tokens so far: keys and values, states of recurrent and convolution layers,
     each storage once."""
     found: dict[int, torch.Tensor] = {}

@@ -44,12 +44,19 @@ Loader = Callable[[Variant, Progress], LoadResult]
 _WAIT_S = 0.1
 
 
+@dataclass(frozen=True)
+class _Ready:
+    """What a load brought; `stored` was read right after it."""
+
+    brought: LoadResult
+    stored: Storage
+
+
 @dataclass
 class _Entry:
-    """One variant, loading (`brought` None) or ready. `stored` was read right after the load."""
+    """One variant, loading (`ready` None) or ready."""
 
-    brought: LoadResult | None = None
-    stored: Storage | None = None
+    ready: _Ready | None = None
     leases: int = 0
 
 
@@ -87,22 +94,22 @@ class VariantCache:
         Raises OutOfMemory where it does not fit beside what is in use, and whatever the load raises.
         """
         begun = time.perf_counter()
-        entry, origin = self._acquire(variant, progress)
+        entry, ready, origin = self._acquire(variant, progress)
         try:
-            brought = entry.brought
-            yield Lease(brought.loaded, entry.stored, origin, time.perf_counter() - begun, brought.build_s)
+            took = time.perf_counter() - begun
+            yield Lease(ready.brought.loaded, ready.stored, origin, took, ready.brought.build_s)
         finally:
             with self._changed:
                 entry.leases -= 1
                 self._changed.notify_all()
 
-    def _acquire(self, variant: Variant, progress: Progress) -> tuple[_Entry, LoadOrigin]:
+    def _acquire(self, variant: Variant, progress: Progress) -> tuple[_Entry, _Ready, LoadOrigin]:
         with self._changed:
             while (entry := self._entries.get(variant)) is not None:
-                if entry.brought is not None:
+                if entry.ready is not None:
                     entry.leases += 1
                     self._entries.move_to_end(variant)
-                    return entry, "memory"
+                    return entry, entry.ready, "memory"
                 progress(0, 0, "another visitor loads it already")
                 self._changed.wait(_WAIT_S)
             entry = self._entries[variant] = _Entry(leases=1)
@@ -111,14 +118,14 @@ class VariantCache:
                 self._drop_outdated(variant)
                 brought = self._load(variant, progress)
                 with self._changed:
-                    entry.stored, entry.brought = brought.stored or brought.loaded.storage(), brought
+                    entry.ready = ready = _Ready(brought, brought.stored or brought.loaded.storage())
                     self._changed.notify_all()
         except BaseException:
             with self._changed:
                 del self._entries[variant]
                 self._changed.notify_all()
             raise
-        return entry, brought.origin
+        return entry, ready, brought.origin
 
     @contextmanager
     def _my_turn(self, progress: Progress) -> Iterator[None]:
@@ -183,17 +190,17 @@ class VariantCache:
 
     def _drop_oldest(self, which: Callable[[Variant, _Entry], bool] = lambda _variant, _entry: True) -> bool:
         with self._changed:
-            idle = ((it, entry) for it, entry in self._entries.items() if entry.brought and not entry.leases)
+            idle = [(it, entry) for it, entry in self._entries.items() if entry.ready and not entry.leases]
             oldest = next((it for it, entry in idle if which(it, entry)), None)
-            entry = self._entries.pop(oldest) if oldest is not None else None
-        if entry is None:
+            ready = self._entries.pop(oldest).ready if oldest is not None else None
+        if ready is None:
             return False
-        entry.brought.loaded.close()
+        ready.brought.loaded.close()
         return True
 
     def __contains__(self, variant: Variant) -> bool:
         entry = self._entries.get(variant)
-        return entry is not None and entry.brought is not None
+        return entry is not None and entry.ready is not None
 
 
 def _place(model: Model) -> Model:
@@ -207,6 +214,7 @@ def _whole(variant: Variant, nbytes: int) -> Need:
 
 def _held(variant: Variant, entry: _Entry) -> Mapping[str, int]:
     """Bytes of a loaded variant by device."""
-    if entry.stored is None:
+    if entry.ready is None:
         return {}
-    return entry.stored.devices or {variant.placement.device: entry.stored.total}
+    stored = entry.ready.stored
+    return stored.devices or {variant.placement.device: stored.total}

@@ -23,7 +23,7 @@ from contextlib import suppress
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import IO, Any
 
 from quantlab import errors
 from quantlab.errors import ModelError, OutOfMemory, QuantlabError, Unavailable
@@ -82,7 +82,7 @@ def run(
             )
         finally:
             os.close(write_end)
-        messages: SimpleQueue = SimpleQueue()
+        messages: SimpleQueue[dict[str, Any] | None] = SimpleQueue()
         readers = [
             threading.Thread(target=_read_messages, args=(told, messages), daemon=True),
             threading.Thread(target=_read_output, args=(process, output), daemon=True),
@@ -99,7 +99,7 @@ def run(
             for reader in readers:
                 reader.join()
             with suppress(BrokenPipeError):
-                process.stdin.close()
+                _pipe(process.stdin).close()
     if error is not None:
         raise error
     if code:
@@ -112,27 +112,35 @@ def _import_path() -> dict[str, str]:
     return {"PYTHONPATH": f"{_ROOT}{os.pathsep}{known}" if known else str(_ROOT)}
 
 
-def _send(process: subprocess.Popen, arguments: Mapping[str, Any]) -> None:
+def _pipe(end: IO[str] | None) -> IO[str]:
+    """An end of the pipes that every child is started with."""
+    if end is None:
+        raise RuntimeError("the child was started without a pipe")
+    return end
+
+
+def _send(process: subprocess.Popen[str], arguments: Mapping[str, Any]) -> None:
     with suppress(BrokenPipeError):  # it ended before it read them; its exit code tells why
-        process.stdin.write(json.dumps(dict(arguments)) + "\n")
-        process.stdin.flush()
+        _pipe(process.stdin).write(json.dumps(dict(arguments)) + "\n")
+        _pipe(process.stdin).flush()
 
 
-def _read_messages(told, messages: SimpleQueue) -> None:
+def _read_messages(told: IO[str], messages: SimpleQueue[dict[str, Any] | None]) -> None:
     for line in told:
         messages.put(json.loads(line))
     messages.put(None)
 
 
-def _read_output(process: subprocess.Popen, output: list[str]) -> None:
-    for line in process.stdout:
+def _read_output(process: subprocess.Popen[str], output: list[str]) -> None:
+    for line in _pipe(process.stdout):
         output.append(line)
         del output[:-_TAIL]
 
 
-def _follow(messages: SimpleQueue, progress: Progress) -> QuantlabError | None:
+def _follow(messages: SimpleQueue[dict[str, Any] | None], progress: Progress) -> QuantlabError | None:
     """Pass progress on until the child closes its pipe; the error that it told, if any."""
-    last, begun = (0, 0, "starting"), None
+    last = (0, 0, "starting")
+    begun: float | None = None
     while True:
         try:
             message = messages.get(timeout=_POLL_S)
@@ -145,8 +153,9 @@ def _follow(messages: SimpleQueue, progress: Progress) -> QuantlabError | None:
             return _rebuilt(**message["error"])
         done, total, what = message["progress"]
         # What comes before (imports, reading) has another pace and would spoil the forecast.
-        begun = begun if begun is not None else time.monotonic() if total else None
-        last = (done, total, what + (_time_left(done, total, time.monotonic() - begun) if total else ""))
+        now = time.monotonic()
+        begun = begun if begun is not None else now if total else None
+        last = (done, total, what + ("" if begun is None else _time_left(done, total, now - begun)))
         progress(*last)
 
 

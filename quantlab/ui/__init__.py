@@ -7,3 +7,8 @@ os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 # What it warns of is refused in our own words, or means nothing here.
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+
+from gradio import component_meta
+
+# Beside each module that subclasses a component it writes a stub, which grows stale and is read in the module's place.
+component_meta.create_or_modify_pyi = lambda *_told: None

@@ -1,12 +1,12 @@
 """What the page needs from the layers below, as callables, so that the page runs as well on other ones in its tests."""
 
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from threading import Event as StopEvent
 from typing import TYPE_CHECKING, Protocol
 
 from quantlab.records import Estimate, Placement, QualitySettings, Settings, Text
-from quantlab.records.events import Event, QualityEvent
+from quantlab.records.events import Event, Events, QualityEvent, QualityEvents
 
 if TYPE_CHECKING:
     from quantlab.checkpoints.export import Saved
@@ -19,7 +19,7 @@ class Compare(Protocol):
     def __call__(
         self, model: str, precisions: Sequence[str], prompt: str, settings: Settings,
         *, stop: StopEvent | None = None, fresh: bool = False,
-    ) -> Iterator[Event]: ...  # fmt: skip
+    ) -> Events: ...  # fmt: skip
 
 
 class Measure(Protocol):
@@ -28,7 +28,7 @@ class Measure(Protocol):
     def __call__(
         self, model: str, precisions: Sequence[str], text: Text, settings: QualitySettings,
         *, stop: StopEvent | None = None,
-    ) -> Iterator[QualityEvent]: ...  # fmt: skip
+    ) -> QualityEvents: ...  # fmt: skip
 
 
 class Quantize(Protocol):
@@ -42,7 +42,7 @@ class Quantize(Protocol):
 class Resume(Protocol):
     """Goes on with an entry of the history; see `quantlab.runs.recorded.resumed`."""
 
-    def __call__(self, entry: int, stop: StopEvent) -> Iterator[Event | QualityEvent]: ...
+    def __call__(self, entry: int, stop: StopEvent) -> Generator[Event | QualityEvent, None, None]: ...
 
 
 def nothing_kept() -> "History | None":
@@ -50,9 +50,9 @@ def nothing_kept() -> "History | None":
     return None
 
 
-def nothing_to_resume(entry: int, stop: StopEvent) -> Iterator[Event | QualityEvent]:
+def nothing_to_resume(entry: int, stop: StopEvent) -> Generator[Event | QualityEvent, None, None]:
     """`Services.resume` of such a page."""
-    return iter(())
+    yield from ()
 
 
 @dataclass(frozen=True)

@@ -2,16 +2,15 @@
 
 import logging
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
-from typing import Any
+from typing import Any, TypeVar
 
-from quantlab.records import Settings
-from quantlab.records.events import Event
 from quantlab.settings import AppSettings
 from quantlab.ui.compare.form import DEFAULT_TICKS
 
-Compare = Callable[..., Iterator[Event]]
+E = TypeVar("E")
+Job = Callable[..., Generator[E, None, None]]
 log = logging.getLogger(__name__)
 
 
@@ -38,7 +37,7 @@ def load_residents(app: AppSettings) -> None:
         log.exception("no variants are resident")
 
 
-def on_lent_gpu(compare: Compare, app: AppSettings) -> Compare:
+def on_lent_gpu(compare: Job[E], app: AppSettings) -> Job[E]:
     """`compare` as it must be called here: itself, or on ZeroGPU a decorated one.
 
     Arguments and events are pickled on their way to the worker and back, which a `threading.Event` cannot be: stop
@@ -49,13 +48,13 @@ def on_lent_gpu(compare: Compare, app: AppSettings) -> Compare:
     import spaces
 
     @spaces.GPU(duration=int(app.max_seconds))
-    def lent(model: Any, precisions: Sequence[str], prompt: str, settings: Settings) -> Iterator[Event]:
+    def lent(model: Any, precisions: Sequence[str], prompt: str, settings: Any) -> Generator[E, None, None]:
         yield from compare(model, precisions, prompt, settings)
 
     def here(
-        model: Any, precisions: Sequence[str], prompt: str, settings: Settings,
+        model: Any, precisions: Sequence[str], prompt: str, settings: Any,
         *, stop: threading.Event | None = None, **kept: bool,
-    ) -> Iterator[Event]:  # fmt: skip
+    ) -> Generator[E, None, None]:  # fmt: skip
         # `kept` says how to use the history, which a Space does not have.
         with closing(lent(model, precisions, prompt, settings)) as events:
             for event in events:

@@ -13,7 +13,7 @@ import torch
 from quantlab import models
 from quantlab.checkpoints.load import GGUF_NAME, checkpoint_store, load_variant
 from quantlab.methods import METHODS, method_of, precision, variant_of
-from quantlab.records import Calibration, Placement, Settings, Variant, silent
+from quantlab.records import Calibration, Placement, ResolvedPlacement, Settings, Variant, silent
 from quantlab.runtime.decode import decode
 from quantlab.runtime.placement import resolve
 from quantlab.runtime.sampling import sampler
@@ -114,7 +114,7 @@ def _generate(network: torch.nn.Module, prompt: list[int], tokens: int, device: 
     return work
 
 
-def _llama_cpp(file: Path, placement: Placement, tokens: int) -> Work:
+def _llama_cpp(file: Path, placement: ResolvedPlacement, tokens: int) -> Work:
     """llama-cpp-python's `Llama.generate`, greedy, with a context, threads and cache type like ours."""
     import llama_cpp
 

@@ -17,7 +17,7 @@ from quantlab.fidelity.reference import ScoreStore
 from quantlab.fidelity.windows import WINDOW, Windows, windows
 from quantlab.measure.memory import PeakMemory
 from quantlab.methods import precision, variant_of
-from quantlab.records import Calibration, Placement, silent
+from quantlab.records import Calibration, Placement, ResolvedPlacement, silent
 from quantlab.runtime.placement import resolve
 from quantlab.runtime.session import Facts
 from quantlab.runtime.torch_session import TorchModel, release_memory, synchronize
@@ -120,7 +120,7 @@ def _plain(network: torch.nn.Module, read: Windows, reference: torch.Tensor, dev
     return work
 
 
-def _bare(file: Path, read: Windows, placement: Placement) -> Work:
+def _bare(file: Path, read: Windows, placement: ResolvedPlacement) -> Work:
     """llama.cpp reads each window in one batch and gives the logits of every token; nothing is done with them."""
     from quantlab.methods.gguf import library
 

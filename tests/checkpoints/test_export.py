@@ -13,6 +13,7 @@ from quantlab.checkpoints.store import MANIFEST, CheckpointStore, folder_bytes
 from quantlab.errors import BadInput, ModelError, QuantlabError, Stopped, Unavailable
 from quantlab.methods import METHODS, PRECISIONS, method_of
 from quantlab.records import Calibration, Placement
+from quantlab.runtime.placement import resolve
 from tests import tiny
 from tests.loading import CALIBRATION, load
 
@@ -140,7 +141,7 @@ def test_a_precision_and_a_model_that_do_not_exist_are_refused(tmp_path):
 def test_a_calibration_text_counts_only_where_it_is_read(model):
     from quantlab.methods import variant_of
 
-    one, other = (variant_of(model, PRECISIONS["nf4"], CPU, Calibration(samples=n)) for n in (1, 2))
+    one, other = (variant_of(model, PRECISIONS["nf4"], resolve(CPU), Calibration(samples=n)) for n in (1, 2))
     assert one == other
 
 

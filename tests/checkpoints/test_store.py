@@ -19,7 +19,7 @@ from quantlab.checkpoints.load import GGUF_NAME, kept_model, load_variant
 from quantlab.checkpoints.store import MANIFEST, CachedCheckpoint, CheckpointStore
 from quantlab.errors import ModelError, OutOfMemory, Stopped, Unavailable
 from quantlab.methods import METHODS, base
-from quantlab.records import Calibration, Checkpoint, Model, Placement, Precision, Variant, silent
+from quantlab.records import Calibration, Checkpoint, Model, Precision, ResolvedPlacement, Variant, silent
 from quantlab.records.units import size
 from quantlab.runtime.session import Facts, Storage
 from tests import tiny
@@ -86,7 +86,7 @@ def store(tmp_path) -> CheckpointStore:
 
 
 def variant(model: Model, **options) -> Variant:
-    return Variant(model, replace(Precision("w", "writing", 4, ""), **options), Placement("cpu", "float32"))
+    return Variant(model, replace(Precision("w", "writing", 4, ""), **options), ResolvedPlacement("cpu", "float32"))
 
 
 def whole(store: CheckpointStore) -> list[Path]:
@@ -156,7 +156,7 @@ def test_the_key_holds_the_models_files_and_the_versions_of_its_packages(method,
 
 def test_names_and_placements_do_not_make_another_checkpoint(method, model, store):
     first = store.get(variant(model), silent)
-    same = replace(variant(model, summary="other words"), placement=Placement("cpu", "float16"))
+    same = replace(variant(model, summary="other words"), placement=ResolvedPlacement("cpu", "float16"))
     assert store.get(same, silent).folder == first.folder
 
 

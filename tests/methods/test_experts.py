@@ -8,10 +8,10 @@ from quantlab import models
 from quantlab.checkpoints.load import load_variant
 from quantlab.methods import METHODS, precision
 from quantlab.methods.rtn.linear import dequantize, quantize
-from quantlab.records import Model, Placement, Variant, silent
+from quantlab.records import Model, ResolvedPlacement, Variant, silent
 from tests.tiny import letters
 
-PLACEMENT = Placement("cpu", "float32")
+PLACEMENT = ResolvedPlacement("cpu", "float32")
 SMALL = dict(
     vocab_size=320,
     hidden_size=64,
@@ -134,7 +134,7 @@ def test_experts_that_stay_wide_are_said_with_their_share(mixture, name):
 
 
 def test_a_stack_in_16_bits_gives_16_bits(mixture):
-    got = load_variant(Variant(mixture, precision("rtn-4"), Placement("cpu", "bfloat16")), silent)
+    got = load_variant(Variant(mixture, precision("rtn-4"), ResolvedPlacement("cpu", "bfloat16")), silent)
     stack = next(
         getattr(module, name) for module in got.loaded.module.modules() for name in getattr(module, "rtn_stacks", {})
     )

@@ -11,11 +11,11 @@ from quantlab.errors import ModelError
 from quantlab.methods import method_of, precision
 from quantlab.models.configuration import cause
 from quantlab.models.tokenizer import load_tokenizer
-from quantlab.records import Model, Placement, silent
+from quantlab.records import Model, ResolvedPlacement, silent
 from quantlab.settings import AppSettings
 from tests.tiny import letters, write
 
-CPU = Placement("cpu", "float32")
+CPU = ResolvedPlacement("cpu", "float32")
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from quantlab.methods import METHODS, precision
 from quantlab.models.heads import with_its_own_head
 from quantlab.models.materialize import materialized
 from quantlab.records import Model, Placement, silent
+from quantlab.runtime.placement import resolve
 from tests.loading import load
 from tests.tiny import letters, write
 
@@ -48,7 +49,7 @@ def test_every_method_keeps_it(conflict, name):
 def test_it_is_planned_for(conflict):
     chosen = precision("rtn-8")
     loaded = load(conflict, "rtn-8", placement=CPU)
-    assert METHODS["rtn"].estimate(chosen, CPU, models.checkpoint(conflict)) == pytest.approx(
+    assert METHODS["rtn"].estimate(chosen, resolve(CPU), models.checkpoint(conflict)) == pytest.approx(
         loaded.storage().total, rel=0.01
     )
     loaded.close()

@@ -9,10 +9,10 @@ from safetensors.torch import load_file, save_file
 from quantlab import models
 from quantlab.checkpoints.load import load_variant
 from quantlab.methods import METHODS, precision
-from quantlab.records import Placement, Variant, silent
+from quantlab.records import ResolvedPlacement, Variant, silent
 from tests.tiny import write
 
-PLACEMENT = Placement("cpu", "float32")
+PLACEMENT = ResolvedPlacement("cpu", "float32")
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from quantlab import models
 from quantlab.methods import METHODS, most_precise, precision
 from quantlab.methods.published import as_stored
 from quantlab.models.layouts import stored_as_by_tensors
-from quantlab.records import Checkpoint, Placement, TensorInfo, Variant, silent
+from quantlab.records import Checkpoint, ResolvedPlacement, TensorInfo, Variant, silent
 from quantlab.settings import AppSettings
 from tests.loading import load_variant
 from tests.tiny import letters, write
@@ -131,7 +131,7 @@ def test_codes_in_a_floating_type_are_counted_as_quantized(tmp_path):
     letters().save_pretrained(folder)
     model = models.resolve(str(folder), AppSettings())
     chosen = as_stored(models.checkpoint(model), "stored")
-    brought = load_variant(Variant(model, chosen, Placement("cpu", "float32")), silent)
+    brought = load_variant(Variant(model, chosen, ResolvedPlacement("cpu", "float32")), silent)
     assert 4.5 <= chosen.bits < 4.7 and brought.stored.bits_per_quantized_weight == pytest.approx(chosen.bits, rel=0.02)
     assert not [note for note in brought.loaded.facts.notes if "estimated" in note]
     brought.loaded.close()

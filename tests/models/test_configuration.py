@@ -54,11 +54,11 @@ def test_no_kernel_is_fetched_though_a_package_for_it_is_installed(tmp_path):
         from quantlab.checkpoints.load import load_variant
         from quantlab.methods import precision
         from quantlab.models import resolve
-        from quantlab.records import Placement, Variant, silent
+        from quantlab.records import ResolvedPlacement, Variant, silent
         from quantlab.settings import AppSettings
         for name in ("fp32", "nf4"):
             model = resolve("demo", AppSettings())
-            brought = load_variant(Variant(model, precision(name), Placement("cpu", "float32")), silent)
+            brought = load_variant(Variant(model, precision(name), ResolvedPlacement("cpu", "float32")), silent)
             session = brought.loaded.start()
             session.forward([5, 6, 7])
             session.forward([8])

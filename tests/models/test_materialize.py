@@ -87,7 +87,7 @@ def test_what_chooses_code_is_kept_from_the_tools_of_others(tmp_path, key, file)
 @pytest.mark.slow
 def test_a_kernel_that_a_configuration_names_is_not_asked_for_by_a_build(tmp_path, monkeypatch):
     from quantlab.methods import METHODS, precision
-    from quantlab.records import Calibration, Placement, Variant
+    from quantlab.records import Calibration, ResolvedPlacement, Variant
 
     pytest.importorskip("gptqmodel")
     package = tmp_path / "packages" / "kernels"
@@ -100,7 +100,7 @@ def test_a_kernel_that_a_configuration_names_is_not_asked_for_by_a_build(tmp_pat
     model = tiny.write(tmp_path / "model", "llama", tiny.letters())
     path = model.folder / "config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"attn_implementation": "owner/kernel"}))
-    variant = Variant(model, precision("gptq-4"), Placement("cpu", "float32"), Calibration(None, "", 4, 32))
+    variant = Variant(model, precision("gptq-4"), ResolvedPlacement("cpu", "float32"), Calibration(None, "", 4, 32))
     (tmp_path / "built").mkdir()
     METHODS["gptq"].build(variant, tmp_path / "built", silent)
     assert (tmp_path / "built" / "model.safetensors").is_file() and not asked.exists()

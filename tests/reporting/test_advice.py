@@ -37,7 +37,7 @@ def test_smallest_under_the_bound_is_the_smallest_whose_error_stays_under_it():
     assert advise(it, 0.06).smallest == "nf4"
     assert advise(it, 5.0).smallest == "rtn-2"
     # The mean lies under this bound, the interval does not.
-    between = (nf4.fidelity.kld.mean + upper(nf4)) / 2
+    between = (nf4.fidelity.kld.mean + upper(nf4.fidelity)) / 2
     found = advise(it, between)
     assert found.smallest == "bf16" and any("nf4 may do" in text for text in found.recommendations)
     assert "0.0488" in advise(it, 0.06).recommendations[0]
@@ -48,10 +48,10 @@ def test_the_interval_is_that_of_the_windows():
     windows = run.fidelity.window_kld
     mean = sum(windows) / len(windows)
     error = math.sqrt(sum((x - mean) ** 2 for x in windows) / (len(windows) - 1) / len(windows))
-    assert upper(run) == pytest.approx(mean + 2.1314 * error, rel=1e-4)
+    assert upper(run.fidelity) == pytest.approx(mean + 2.1314 * error, rel=1e-4)
     alone = replace(run, fidelity=replace(run.fidelity, window_kld=windows[:1]))
     # Eight blocks of the one window: Student's t with seven degrees of freedom.
-    assert upper(alone) == pytest.approx(mean + 2.3646 * run.fidelity.kld.se, rel=1e-4)
+    assert upper(alone.fidelity) == pytest.approx(mean + 2.3646 * run.fidelity.kld.se, rel=1e-4)
 
 
 def test_no_precision_under_the_bound():

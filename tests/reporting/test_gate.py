@@ -27,7 +27,7 @@ def outcomes(it: Quality, **limits: float) -> list[str]:
 
 def test_the_upper_end_of_the_interval_counts_not_the_mean():
     it = pair()
-    mean, end = mean_kld("nf4"), upper(it.run("nf4"))
+    mean, end = mean_kld("nf4"), upper(it.run("nf4").fidelity)
     assert mean < end
     assert outcomes(it, kld=end) == ["held"] and outcomes(it, kld=math.nextafter(end, 0)) == ["above"]
     (check,) = judge(it, Limits(kld=(mean + end) / 2)).checks
@@ -36,7 +36,7 @@ def test_the_upper_end_of_the_interval_counts_not_the_mean():
 
 
 def test_the_figure_has_as_many_digits_as_set_it_apart_from_the_limit():
-    end = upper(pair().run("nf4"))
+    end = upper(pair().run("nf4").fidelity)
     (above,) = judge(pair(), Limits(kld=end * (1 - 1e-6))).checks
     assert float(above.figure.rpartition(" ")[2]) > end * (1 - 1e-6)
     (below,) = judge(pair(decode_tokens_per_s=19.9999, decode_samples=(19.9, 19.9999, 20.1)), Limits(speed=20)).checks

@@ -28,7 +28,7 @@ class Page(HTMLParser):
         self.elements: list[tuple[str, dict]] = []
         self.scripts: list[str] = []
         self.text = ""
-        self.forward(source)
+        self.feed(source)
         self.close()
 
     def handle_starttag(self, tag: str, attributes: list) -> None:

@@ -12,7 +12,7 @@ from quantlab.errors import ModelError
 from quantlab.methods.gguf.library import tokens
 from quantlab.models.gguf import splits
 from quantlab.models.tokenizer import load_tokenizer
-from quantlab.records import FROM_GGUF, Placement, silent
+from quantlab.records import FROM_GGUF, Placement, ResolvedPlacement, silent
 from quantlab.runs import compare
 from quantlab.runs.estimates import estimates
 from quantlab.runs.plan import SPLITS
@@ -79,7 +79,9 @@ def test_the_dequantized_reference_is_what_a_plain_script_reads(file, tmp_path, 
     from quantlab.methods import precision
     from quantlab.records import Variant
 
-    variant = with_weights(Variant(model, precision("fp32"), Placement("cpu", "float32")), checkpoint_store(), silent)
+    variant = with_weights(
+        Variant(model, precision("fp32"), ResolvedPlacement("cpu", "float32")), checkpoint_store(), silent
+    )
     ours = transformers.AutoModelForCausalLM.from_pretrained(variant.model.folder, dtype=torch.float32).state_dict()
     for name, theirs in plain.state_dict().items():
         assert (ours[name] - theirs).abs().max() <= scale * 2**-11, name

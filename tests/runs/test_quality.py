@@ -22,6 +22,7 @@ from quantlab.records import Model, Placement, Quality, QualitySettings
 from quantlab.records.events import Measured, Measuring, QualityDone, QualityStarted
 from quantlab.runs import estimates
 from quantlab.runs.quality import quality
+from quantlab.runtime.placement import resolve
 from quantlab.runtime.variant_cache import VariantCache
 from tests.comparing import Loader, fails, fails_while_running
 from tests.fidelity import plain
@@ -239,11 +240,11 @@ def test_random_weights_have_no_quality():
 
 def test_what_lies_idle_in_memory_does_not_keep_the_noise_floor_from_being_read(store, loader, monkeypatch):
     """What earlier runs left in the cache counted as taken, though a load drops it."""
-    sizes = {name: estimates.estimated_bytes(variant_of(DEMO, PRECISIONS[name], SETTINGS.placement, None))
+    sizes = {name: estimates.estimated_bytes(variant_of(DEMO, PRECISIONS[name], resolve(SETTINGS.placement), None))
              for name in ("fp32", "bf16", "rtn-8")}  # fmt: skip
     machine = sizes["bf16"] + sizes["rtn-8"] // 2
     cache = VariantCache(loader, estimates.estimated_bytes, lambda device, held: estimates.budget(device, held))
-    with cache.lease(variant_of(DEMO, PRECISIONS["rtn-8"], SETTINGS.placement, None)):
+    with cache.lease(variant_of(DEMO, PRECISIONS["rtn-8"], resolve(SETTINGS.placement), None)):
         pass
     monkeypatch.setattr(estimates, "budget", lambda device, held=0: machine - cache.held_bytes(device) + held)
     settings = replace(SETTINGS, layers=False, windows=1, reference="bf16")
@@ -252,7 +253,7 @@ def test_what_lies_idle_in_memory_does_not_keep_the_noise_floor_from_being_read(
     found = done(list(quality(DEMO, ["bf16"], text("demo"), settings, scores=store, variants=cache)))
     assert "fp32 would need" in found.floor
     machine = sizes["fp32"] + sizes["rtn-8"] // 2
-    with cache.lease(variant_of(DEMO, PRECISIONS["rtn-8"], SETTINGS.placement, None)):
+    with cache.lease(variant_of(DEMO, PRECISIONS["rtn-8"], resolve(SETTINGS.placement), None)):
         pass
     found = done(list(quality(DEMO, ["bf16"], text("demo"), settings, scores=store, variants=cache)))
     assert found.noise_floor is not None and loader.loads.count("fp32") == 1

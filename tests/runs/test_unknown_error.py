@@ -41,7 +41,7 @@ def test_no_error_is_known(found):
 
 
 def test_it_is_not_recommended_as_surely_under_the_bound(found):
-    assert upper(found.run("nf4")) == float("inf")
+    assert upper(found.run("nf4").fidelity) == float("inf")
     said = advise(found, KLD_BOUND)
     assert said.smallest is None and not any("NaN" in it or "nan" in it or "∞" in it for it in said.sentences)
     assert any("nf4 may do" in it and "its error is not known" in it for it in said.sentences)

@@ -13,7 +13,7 @@ from quantlab.checkpoints.load import load_variant
 from quantlab.errors import Stopped, Unavailable
 from quantlab.methods import precision
 from quantlab.methods.transformers_loading import _offloaded
-from quantlab.records import Placement, Variant, silent
+from quantlab.records import ResolvedPlacement, Variant, silent
 from quantlab.runtime import offload
 from quantlab.runtime.offload import OffloadFolder, sweep
 from tests import tiny
@@ -23,7 +23,7 @@ SPLIT = (
     ("model.layers.0", "cpu"),
     ("model.layers.1", "disk"),
 )
-PLACEMENT = Placement("cpu", "float32", SPLIT)
+PLACEMENT = ResolvedPlacement("cpu", "float32", SPLIT)
 ROOT = Path(__file__).resolve().parent.parent.parent
 
 
@@ -64,7 +64,7 @@ def test_a_load_that_fails_or_is_stopped_leaves_none(root, tmp_path):
 def test_without_layers_on_the_disk_there_is_none(root, tmp_path):
     for device_map in (None, "auto", (("", "cpu"),)):
         variant = Variant(
-            tiny.write(tmp_path / "m", "llama"), precision("fp32"), Placement("cpu", "float32", device_map)
+            tiny.write(tmp_path / "m", "llama"), precision("fp32"), ResolvedPlacement("cpu", "float32", device_map)
         )
         load_variant(variant, silent).loaded.close()
     assert there(root) == []

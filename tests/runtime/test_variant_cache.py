@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 import pytest
 
 from quantlab.errors import ModelError, OutOfMemory, Stopped
-from quantlab.records import Model, Placement, Precision, Progress, Variant
+from quantlab.records import Model, Precision, Progress, ResolvedPlacement, Variant
 from quantlab.runtime.session import Storage
 from quantlab.runtime.variant_cache import LoadResult, Need, VariantCache
 
@@ -16,7 +16,7 @@ MODEL = Model("demo", "demo", None)
 
 
 def variant(name: str, device: str = "cpu") -> Variant:
-    return Variant(MODEL, Precision(name, "dense", 16, ""), Placement(device))
+    return Variant(MODEL, Precision(name, "dense", 16, ""), ResolvedPlacement(device, "float32"))
 
 
 A, B, C, D = map(variant, "ABCD")
@@ -88,7 +88,7 @@ def test_a_variant_is_built_once_and_then_comes_from_memory():
 
 
 def test_the_same_precision_at_another_place_is_another_variant():
-    elsewhere = Variant(MODEL, A.precision, Placement("cpu", "bfloat16"))
+    elsewhere = Variant(MODEL, A.precision, ResolvedPlacement("cpu", "bfloat16"))
     assert use(Device().cache(), A, elsewhere) == ["built", "built"]
 
 

@@ -16,7 +16,7 @@ from quantlab.methods import METHODS
 from quantlab.records import silent
 from quantlab.runtime import worker
 
-HERE = "tests.test_worker"
+HERE = "tests.runtime.test_worker"
 
 
 def count(progress, to: int, file: str) -> None:

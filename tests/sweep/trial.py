@@ -18,7 +18,7 @@ from quantlab.checkpoints.load import load_variant
 from quantlab.checkpoints.store import CheckpointStore
 from quantlab.errors import QuantlabError
 from quantlab.methods import method_of, precision, variant_of
-from quantlab.records import Calibration, Model, Placement, Precision, silent
+from quantlab.records import Calibration, Model, Precision, ResolvedPlacement, silent
 from quantlab.settings import AppSettings
 from tests.sweep.configs import config
 from tests.tiny import letters
@@ -29,7 +29,7 @@ _SLOWER, _GGUF = ("hqq-4", "ao-int8", "gptq-4-g32", "awq-4-g32"), ("f16", "q8_0"
 _SAMPLE = "llama mistral qwen2 qwen3 gemma2 olmo2 opt phi stablelm granite gpt2 falcon mixtral".split()
 _GGUF_KINDS = ("llama", "mistral", "qwen2", "qwen3")
 CALIBRATION = Calibration(samples=8, length=64)
-PLACEMENT = Placement("cpu", "float32")
+PLACEMENT = ResolvedPlacement("cpu", "float32")
 NEW_TOKENS = 12
 PROMPT = [5, 9, 77, 3, 200, 41, 8, 19, 20, 300, 4]
 #: Random models of more weights take minutes and show nothing that small ones do not.

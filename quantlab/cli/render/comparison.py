@@ -1,7 +1,7 @@
 """A comparison in the terminal: progress while it runs, the answers and two tables afterwards."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from statistics import median
 
 from rich.markup import escape
@@ -13,10 +13,21 @@ from quantlab.cli.render.tables import NAME_WIDTH, broken, caution, narrow
 from quantlab.errors import Stopped
 from quantlab.measure import trust
 from quantlab.records import Comparison, Run, units
-from quantlab.records.events import Done, Event, Finished, Loading, NotKept, ReferenceMoved, Started, TimingAgain, Token
+from quantlab.records.events import (
+    Done,
+    Event,
+    Finished,
+    Loading,
+    NotKept,
+    QualityEvent,
+    ReferenceMoved,
+    Started,
+    TimingAgain,
+    Token,
+)
 
 
-def follow(events: Iterator[Event], stop: threading.Event) -> Done:
+def follow(events: Iterable[Event | QualityEvent], stop: threading.Event) -> Done:
     """Show the events as they come and return the last. Ctrl-C sets `stop`; what is finished is kept.
 
     Raises Stopped where nothing had begun yet, KeyboardInterrupt for a second Ctrl-C.
@@ -121,10 +132,10 @@ _SPEED = ("first token", "gap", "tokens/s", "same top", "KLD (nats)")
 
 
 def _memory_cells(run: Run) -> Iterator[str]:
-    load = run.load
-    yield units.size(load and load.stored_bytes)
-    yield units.number(load and load.bits_per_weight)
-    yield ("~" if run.peak and run.peak.estimate else "") + units.size(run.peak and run.peak.bytes)
+    load, peak = run.load, run.peak
+    yield units.size(load.stored_bytes if load else None)
+    yield units.number(load.bits_per_weight if load else None)
+    yield ("~" if peak and peak.estimate else "") + units.size(peak.bytes if peak else None)
     yield units.size(run.kv_cache_bytes)
     yield f"{units.seconds(load.load_s)} {load.load_origin}" if load else units.NONE
 

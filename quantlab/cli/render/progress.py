@@ -41,7 +41,8 @@ class Line:
         cells = [TextColumn("{task.fields[head]:<14}"), BarColumn(20), TextColumn("{task.fields[count]}")]
         self._progress = Progress(*cells, TextColumn("{task.fields[what]}"), console=Screen(stderr=True))
         self._task = self._progress.add_task("", total=None, head=description, count="", what="")
-        self._drawn, self._told = sys.stderr.isatty(), set()
+        self._drawn = sys.stderr.isatty()
+        self._told: set[str] = set()
 
     def __enter__(self) -> "Line":
         if self._drawn:

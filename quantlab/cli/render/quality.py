@@ -1,7 +1,7 @@
 """A quality run in the terminal: progress while it is measured, tables and advice afterwards."""
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from rich.markup import escape
 
@@ -13,6 +13,7 @@ from quantlab.fidelity.summary import accuracy, why_absent, with_error
 from quantlab.measure import trust
 from quantlab.records import Quality, QualityRun, units
 from quantlab.records.events import (
+    Event,
     Loading,
     Measured,
     Measuring,
@@ -37,7 +38,7 @@ _DISTANCE = ("KLD (nats)", "99 %", "same top")
 _COST = ("perplexity ratio", "stored", "tokens/s")
 
 
-def follow_quality(events: Iterator[QualityEvent], stop: threading.Event) -> Quality:
+def follow_quality(events: Iterable[Event | QualityEvent], stop: threading.Event) -> Quality:
     """Show the events as they come and return the quality run. Ctrl-C sets `stop`; what is finished is kept.
 
     Raises Stopped where nothing had begun yet, KeyboardInterrupt for a second Ctrl-C.
@@ -151,7 +152,7 @@ def _cost_cells(run: QualityRun, quality: Quality) -> Iterator[str]:
         yield f"perplexity {units.number(found.ppl.value, 4)}"
     else:
         yield with_error(found.ppl.ratio, found.ppl.ratio_se) if found else units.NONE
-    yield units.size(run.load and run.load.stored_bytes)
+    yield units.size(run.load.stored_bytes if run.load else None)
     yield units.number(run.decode_tokens_per_s) + trust.around(run.decode_samples)
 
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -16,6 +17,9 @@ from quantlab.models.tokenizer import load_tokenizer
 from quantlab.records import Calibration, Model, Placement, silent
 from quantlab.runtime.placement import resolve
 from quantlab.runtime.session import LoadedModel
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 DOCUMENTS = 150
 FACTS = 1_000
@@ -74,7 +78,7 @@ def sampled_sums() -> tuple[Fact, ...]:
     return tuple(sum_fact(*addends(rng, held_out=True)) for _ in range(SUMS))
 
 
-def _encoded(tokenizer, fact: Fact) -> tuple[list[int], int]:
+def _encoded(tokenizer: "PreTrainedTokenizerBase", fact: Fact) -> tuple[list[int], int]:
     """Question and answer as one chat, and how many of its tokens are the question's."""
     question = tokenizer(f"{USER}{fact.question}{END}{ASSISTANT}")["input_ids"]
     answer = tokenizer(f"{fact.answer}{END}", add_special_tokens=False)["input_ids"]

@@ -6,6 +6,8 @@ on one side and down on the other by a seeded log-normal factor: the same trick 
 arXiv:2211.10438), the other way round. In exact arithmetic the function stays the same.
 """
 
+from collections.abc import Callable
+
 import torch
 
 OUTLIER_SEED = 11
@@ -39,7 +41,7 @@ def add_outliers(model: torch.nn.Module, sigma: float, seed: int = OUTLIER_SEED)
             attention.o_proj.weight.div_(shared)
 
 
-def _move(norm: torch.nn.Module, readers: list[torch.nn.Linear], factors) -> None:
+def _move(norm: torch.nn.Module, readers: list[torch.nn.Linear], factors: Callable[[int], torch.Tensor]) -> None:
     scale = factors(norm.weight.numel())
     norm.weight.mul_(scale)
     for reader in readers:

@@ -12,11 +12,15 @@ import time
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 
 from quantlab.demo.corpus import END, documents
 from quantlab.demo.making.tokenizer import train_tokenizer
+
+if TYPE_CHECKING:
+    from transformers import LlamaForCausalLM, PreTrainedTokenizerBase
 
 SEED = 7
 CONTEXT = 1_024
@@ -34,7 +38,7 @@ CHECKPOINT_STEPS = 200
 DOCUMENTS_PER_STEP = 300
 
 
-def new_model(vocab_size: int, bos: int, eos: int, pad: int):
+def new_model(vocab_size: int, bos: int, eos: int, pad: int) -> "LlamaForCausalLM":
     """A Llama of 2.2 M weights whose hidden and MLP sizes are multiples of 256, as K-quants need."""
     from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -63,12 +67,12 @@ def learning_rate(step: int) -> float:
     return 0.0
 
 
-def token_stream(tokenizer, first_seed: int) -> Iterator[list[int]]:
+def token_stream(tokenizer: "PreTrainedTokenizerBase", first_seed: int) -> Iterator[list[int]]:
     for text in documents(first_seed):
         yield tokenizer(text if text.endswith(END) else text + END)["input_ids"]
 
 
-def batch(tokenizer, step: int) -> torch.Tensor:
+def batch(tokenizer: "PreTrainedTokenizerBase", step: int) -> torch.Tensor:
     """The packed token ids of one step, `[rows, context + 1]`."""
     context = CONTEXT if step in FULL_CONTEXT_STEPS else SHORT_CONTEXT
     rows = BATCH_TOKENS // context
@@ -81,7 +85,7 @@ def batch(tokenizer, step: int) -> torch.Tensor:
     raise AssertionError("the corpus is endless")
 
 
-def _optimizer(model) -> torch.optim.Optimizer:
+def _optimizer(model: torch.nn.Module) -> torch.optim.Optimizer:
     decayed = [p for p in model.parameters() if p.dim() > 1]
     others = [p for p in model.parameters() if p.dim() == 1]
     groups = [{"params": decayed, "weight_decay": WEIGHT_DECAY}, {"params": others, "weight_decay": 0.0}]

@@ -6,6 +6,7 @@ time, log-probabilities in float32. Imported only where the harness is installed
 
 from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from lm_eval.api.instance import Instance
@@ -21,6 +22,9 @@ from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 from quantlab.errors import BadInput, Broken
 from quantlab.runtime.session import LoadedModel, Session
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
 #: Tokens of an answer where a task sets no bound: HFLM's own number.
 MAX_NEW_TOKENS = 256
 
@@ -34,7 +38,9 @@ class SessionLM(TemplateLM):
     `ends` are the ids, besides the tokenizer's end-of-text token, at which an answer ends.
     """
 
-    def __init__(self, loaded: LoadedModel, tokenizer, ends: Collection[int], tick: Tick) -> None:
+    def __init__(
+        self, loaded: LoadedModel, tokenizer: "PreTrainedTokenizerBase", ends: Collection[int], tick: Tick
+    ) -> None:
         super().__init__()
         self.tokenizer = tokenizer
         self.max_length = loaded.context_length
@@ -53,7 +59,7 @@ class SessionLM(TemplateLM):
         bos = self.tokenizer.bos_token_id
         return self.eot_token_id if bos is None else bos
 
-    def tok_encode(self, string: str, add_special_tokens: bool | None = None, **_) -> list[int]:
+    def tok_encode(self, string: str, add_special_tokens: bool | None = None, **_: object) -> list[int]:
         """Special tokens as the tokenizer adds them, unless told, and no second BOS before a text that has one."""
         if add_special_tokens is None and self._has_bos(string, self.prefix_token_id):
             add_special_tokens = False
@@ -65,13 +71,14 @@ class SessionLM(TemplateLM):
         return super().loglikelihood(requests, disable_tqdm=True)
 
     def loglikelihood_rolling(self, requests: list[Instance], disable_tqdm: bool = True) -> list[float]:
-        return [self._rolling(*request.args, request.task_name or "") for request in requests]
+        return [self._rolling(request.args[0], request.task_name or "") for request in requests]
 
     def generate_until(self, requests: list[Instance], disable_tqdm: bool = True) -> list[str]:
         answers = []
         for request in requests:
             task = request.task_name or ""
-            answers.append(self._generated(*request.args, task))
+            context, asked = request.args
+            answers.append(self._generated(context, asked, task))
             self._tick(1, task)
         return answers
 
@@ -88,7 +95,7 @@ class SessionLM(TemplateLM):
         self._tick(1, task)
         return total
 
-    def _loglikelihood_tokens(self, requests: list[Encoded], **_) -> list[tuple[float, bool]]:
+    def _loglikelihood_tokens(self, requests: list[Encoded], **_: object) -> list[tuple[float, bool]]:
         """Endings that differ in their last token only are read once, which is exact; the others one by one."""
         alike = defaultdict(list)
         for number, (_texts, context, continuation) in enumerate(requests):
@@ -133,9 +140,9 @@ class SessionLM(TemplateLM):
             )
         return list(zip(totals, greedy, strict=True))
 
-    def _generated(self, context: str, asked: Mapping[str, object], task: str) -> str:
+    def _generated(self, context: str, wanted: Mapping[str, object], task: str) -> str:
         """The greedy answer to a prompt, up to the first stop string."""
-        asked = normalize_gen_kwargs(dict(asked), MAX_NEW_TOKENS)
+        asked = normalize_gen_kwargs(dict(wanted), MAX_NEW_TOKENS)
         eos = None if self.eot_token_id is None else self._decoded([self.eot_token_id])
         stops = handle_stop_sequences(asked["until"], eos=eos)
         room = self.max_length - asked["max_gen_toks"]

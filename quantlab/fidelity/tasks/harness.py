@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from quantlab.errors import BadInput, QuantlabError, Unavailable
 from quantlab.fidelity.tasks.bundled import BUNDLED, FOLDER
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from lm_eval.tasks import TaskManager
     from lm_eval.tasks.manager import TaskDict
 
+T = TypeVar("T")
 #: Metrics that say of an item whether it is right, in the order of preference.
 ACCURACIES = ("acc", "exact_match")
 #: The seeds of `simple_evaluate`: Python's, then numpy's and that of the examples put into a prompt.
@@ -74,10 +75,10 @@ def _import() -> None:
 def _patched() -> Iterator[None]:
     from lm_eval.api import metrics, task
 
-    def bars(items, *_args, **_options):
+    def bars(items: T, *_args: object, **_options: object) -> T:
         return items
 
-    def no_bootstrap(*_args, **_options) -> float:
+    def no_bootstrap(*_args: object, **_options: object) -> float:
         """Of metrics that are not shown here, with a process for every core."""
         return float("nan")
 
@@ -103,7 +104,7 @@ def _foreign() -> Iterator[None]:
     import numpy
     from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
 
-    def refuse(name: str, *_args, **_options):
+    def refuse(name: str, *_args: object, **_options: object) -> NoReturn:
         raise Unavailable(f"The metric {name!r} is a program on the Hugging Face Hub, and none is run here.")
 
     states = random.getstate(), numpy.random.get_state()

@@ -52,8 +52,10 @@ def harness_names() -> frozenset[str]:
 
     Read from its files in a second; its own index, which parses all of them, takes half a minute.
     """
-    (package,) = importlib.util.find_spec("lm_eval").submodule_search_locations
-    files = (path for path in Path(package, "tasks").rglob("*") if path.suffix == "" or path.name.endswith("yaml"))
+    found_at = importlib.util.find_spec("lm_eval")
+    packages = (found_at.submodule_search_locations if found_at else None) or ()
+    every = (path for package in packages for path in Path(package, "tasks").rglob("*"))
+    files = (path for path in every if path.suffix == "" or path.name.endswith("yaml"))
     found: set[str] = set()
     for file in files:
         if file.is_file():

@@ -11,11 +11,14 @@ from quantlab.runtime.session import LoadedModel
 
 if TYPE_CHECKING:
     from lm_eval.tasks.manager import TaskDict
+    from transformers import PreTrainedTokenizerBase
+
+    from quantlab.fidelity.tasks.adapter import SessionLM
 
 
 def score(
     loaded: LoadedModel,
-    tokenizer,
+    tokenizer: "PreTrainedTokenizerBase",
     names: Sequence[str],
     progress: Progress = silent,
     ends: Collection[int] = (),
@@ -38,7 +41,13 @@ def score(
     return scores
 
 
-def _answering(loaded: LoadedModel, tokenizer, ends: Collection[int], progress: Progress, total: Callable[[], int]):
+def _answering(
+    loaded: LoadedModel,
+    tokenizer: "PreTrainedTokenizerBase",
+    ends: Collection[int],
+    progress: Progress,
+    total: Callable[[], int],
+) -> "SessionLM":
     from quantlab.fidelity.tasks.adapter import SessionLM
 
     done = 0
@@ -74,10 +83,12 @@ def _score(name: str, leaves: Sequence[str], results: Mapping[str, Any]) -> Task
         value = figures.get(f"{of},{kind}")
         return float(value) if isinstance(value, int | float) else None
 
-    error = figure(f"{metric}_stderr")
+    accuracy, error = figure(metric), figure(f"{metric}_stderr")
+    if accuracy is None:
+        raise _no_accuracy(name)
     return TaskScore(
         items=len(values),
-        acc=figure(metric),
+        acc=accuracy,
         acc_se=float(mean_stderr(values)) if error is None else error,
         acc_norm=figure("acc_norm"),
         acc_norm_se=figure("acc_norm_stderr"),
@@ -92,4 +103,8 @@ def _accuracy(name: str, figures: Mapping[str, Any]) -> tuple[str, str]:
         kinds = [key.partition(",")[2] for key in figures if key.startswith(f"{metric},")]
         if kinds:
             return metric, "none" if "none" in kinds else kinds[0]
-    raise BadInput(f"{name} gives no accuracy.", "Choose another task.")
+    raise _no_accuracy(name)
+
+
+def _no_accuracy(name: str) -> BadInput:
+    return BadInput(f"{name} gives no accuracy.", "Choose another task.")

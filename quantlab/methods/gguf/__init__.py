@@ -16,7 +16,7 @@ from quantlab.methods.gguf.header import read_header
 from quantlab.methods.gguf.storage import quantized_as
 from quantlab.methods.gguf.tensor_types import BASE, Sizes, fallback, predict
 from quantlab.methods.gguf.types import TYPES, tensor_bytes
-from quantlab.records import Checkpoint, Model, Placement, Precision, Progress, Variant
+from quantlab.records import Calibration, Checkpoint, Model, Precision, Progress, ResolvedPlacement, Variant
 from quantlab.runtime import worker
 
 if TYPE_CHECKING:
@@ -95,11 +95,11 @@ class Gguf(Method[GgufPrecision]):
         kind = TYPES[fallback(BASE[precision.file_type], columns)]
         return rows * columns // kind.block * kind.nbytes
 
-    def dtype(self, precision: GgufPrecision, placement: Placement) -> str:
+    def dtype(self, precision: GgufPrecision, placement: ResolvedPlacement) -> str:
         """The type of keys and values."""
         return "float32" if placement.compute_dtype == "float32" else "float16"
 
-    def estimate(self, precision: GgufPrecision, placement: Placement, checkpoint: Checkpoint) -> int:
+    def estimate(self, precision: GgufPrecision, placement: ResolvedPlacement, checkpoint: Checkpoint) -> int:
         """The bytes of the file's tensors, by llama.cpp's own rules of which layer gets which type.
 
         For a model that cannot be exported, what its matrices would take in the type that most of them get.
@@ -127,8 +127,8 @@ class Gguf(Method[GgufPrecision]):
     def spreads(self, checkpoint: Checkpoint) -> bool:
         return False
 
-    def build(self, variant: Variant, folder: Path, progress: Progress) -> None:
-        model, text = variant.model, variant.calibration
+    def build(self, variant: Variant[GgufPrecision], folder: Path, progress: Progress) -> None:
+        model, text = variant.model, variant.calibration or Calibration()
         calibration = None
         if variant.precision.imatrix:
             calibration = asdict(text) | {"file": str(text.file) if text.file else None}
@@ -146,12 +146,21 @@ class Gguf(Method[GgufPrecision]):
         }
         worker.run("quantlab.methods.gguf.building:build", arguments, progress)
 
-    def load(self, model: Model, precision: GgufPrecision, placement: Placement, progress: Progress) -> "LoadedModel":
-        loaded = load_file(model.gguf or model.folder / NAME, model, placement, progress)
+    def load(
+        self, model: Model, precision: GgufPrecision, placement: ResolvedPlacement, progress: Progress
+    ) -> "LoadedModel":
+        loaded = load_file(model.gguf or _built(model), model, placement, progress)
         if model.origin is not None and (was := quantized_as(read_header(model.origin, model.name))):
             note = f"it was made of weights that were {was} already, and is worse for it than one made of the original"
             loaded.facts = replace(loaded.facts, notes=(*loaded.facts.notes, note))
         return loaded
+
+
+def _built(model: Model) -> Path:
+    """Where `build` writes; there is nothing of a shape, which has no folder, before that."""
+    if model.folder is None:
+        raise ModelError(f"{model.name} has no GGUF file.", "Choose another precision.")
+    return model.folder / NAME
 
 
 def _first(value: object, other: int = 1) -> int:
@@ -161,8 +170,8 @@ def _first(value: object, other: int = 1) -> int:
     return value if isinstance(value, int) and value > 0 else other
 
 
-def load_file(file: Path, model: Model, placement: Placement, progress: Progress) -> "LoadedModel":
-    """Load any .gguf file with llama.cpp. `placement` is resolved; `progress` may raise `Stopped`.
+def load_file(file: Path, model: Model, placement: ResolvedPlacement, progress: Progress) -> "LoadedModel":
+    """Load any .gguf file with llama.cpp. `progress` may raise `Stopped`.
 
     Raises ModelError for a file that is damaged, cut short or of an unknown architecture, OutOfMemory.
     """
@@ -171,7 +180,7 @@ def load_file(file: Path, model: Model, placement: Placement, progress: Progress
     return load(file, model, placement, progress)
 
 
-def load_foreign(file: Path, model: Model, placement: Placement, progress: Progress) -> "LoadedModel":
+def load_foreign(file: Path, model: Model, placement: ResolvedPlacement, progress: Progress) -> "LoadedModel":
     """The same for a file that was not made here: one that ends llama.cpp ends a process of its own, and is refused.
 
     Raises ModelError for such a file too.
@@ -186,7 +195,8 @@ def load_foreign(file: Path, model: Model, placement: Placement, progress: Progr
 
 def _runs_on_cuda() -> bool:
     """Whether the installed llama.cpp has a CUDA back end, found out without loading it."""
-    folders = find_spec("llama_cpp").submodule_search_locations or ()
+    found = find_spec("llama_cpp")
+    folders = (found and found.submodule_search_locations) or ()
     return any(path for folder in folders for path in Path(folder, "lib").glob("*ggml-cuda*"))
 
 

@@ -68,7 +68,8 @@ class Planned:
 
 def architecture(config: Mapping[str, Any]) -> str:
     """transformers' name of the network, also where config.json gives only a `model_type`."""
-    named = config.get("architectures") or [_OF_MODEL_TYPE.get(config.get("model_type"), config.get("model_type"))]
+    kind: Any = config.get("model_type")
+    named = config.get("architectures") or [_OF_MODEL_TYPE.get(kind, kind)]
     return str(named[0])
 
 

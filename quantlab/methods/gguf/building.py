@@ -14,7 +14,7 @@ from quantlab.methods.gguf.header import read_header
 from quantlab.methods.gguf.loading import load_file
 from quantlab.methods.gguf.quantize import importance_matrix, quantize
 from quantlab.models.tokenizer import load_tokenizer
-from quantlab.records import Calibration, Model, Placement, Progress, silent
+from quantlab.records import Calibration, Model, Progress, ResolvedPlacement, silent
 
 PROBE = (
     "Every export is checked: the year 1984, 3.14159 and 1,000,000.\n\n\tWhere's the naïve café? "
@@ -28,7 +28,7 @@ TOLERANCE = {"F32": 1e-3, "F16": 2e-2, "BF16": 1e-1}
 #: Checkpoints below this are compared in float32, larger ones in their own type, to save memory.
 _FLOAT32_BELOW = 4 * 10**9
 _TORCH = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
-_CPU = Placement("cpu", "float32")
+_CPU = ResolvedPlacement("cpu", "float32")
 
 
 class _Span:
@@ -53,18 +53,19 @@ def build(
 
     Raises ModelError where the model cannot be exported or its export does not do what the original does.
     """
-    paths = {key: Path(model[key]) if model[key] else None for key in ("folder", "origin")}
-    source = Model(model["name"], model["kind"], **paths)
+    folder_of, origin = (Path(model[key]) if model[key] else None for key in ("folder", "origin"))
+    source = Model(model["name"], model["kind"], folder_of, origin=origin)
     target, base = Path(folder, name), Path(folder, "export.gguf")
-    if source.origin is not None:
-        _of_file(source, target, file_type, calibration, progress)
+    if origin is not None:
+        _of_file(source, origin, target, file_type, calibration, progress)
         return
     config = _config(source)
     planned = architectures.plan(config, models.tensors(source))
     progress(0, 1_000, "original weights")
     network = _original(source, planned, _Span(progress, 0, 100))
     ids, expected = _probe(source, network, config)
-    importance, settings = None, {}
+    importance: dict[str, torch.Tensor] | None = None
+    settings: dict[str, str | int] = {}
     if calibration is not None:
         importance, settings = _importance(source, network, planned, calibration, config, _Span(progress, 100, 500))
     del network
@@ -79,10 +80,12 @@ def build(
 
 
 def _of_file(
-    source: Model, target: Path, file_type: str, calibration: Mapping[str, Any] | None, progress: Progress
+    source: Model, file: Path, target: Path, file_type: str, calibration: Mapping[str, Any] | None, progress: Progress
 ) -> None:
     """Make it of a GGUF file, as llama.cpp's own tool does; the dequantized weights serve the importances alone."""
-    importance, settings, here = None, {}, 0
+    importance: dict[str, torch.Tensor] | None = None
+    settings: dict[str, str | int] = {}
+    here = 0
     if calibration is not None:
         config = _config(source)
         planned = architectures.plan(config, models.tensors(source))
@@ -90,7 +93,7 @@ def _of_file(
         importance, settings = _importance(source, network, planned, calibration, config, _Span(progress, 100, 500))
         del network
         here = 500
-    quantize(source.origin, target, file_type, _Span(progress, here, 1_000), importance, settings, again=True)
+    quantize(file, target, file_type, _Span(progress, here, 1_000), importance, settings, again=True)
     read_header(target)
     progress(1_000, 1_000, "quantize")
 
@@ -124,14 +127,21 @@ def _probe(model: Model, network: torch.nn.Module, config: Mapping[str, Any]) ->
     return ids, torch.log_softmax(logits.float(), dim=-1)
 
 
-def _importance(model, network, planned, calibration, config, progress: Progress):
+def _importance(
+    model: Model,
+    network: torch.nn.Module,
+    planned: Mapping[str, architectures.Planned],
+    calibration: Mapping[str, Any],
+    config: Mapping[str, Any],
+    progress: Progress,
+) -> tuple[dict[str, torch.Tensor], dict[str, str | int]]:
     from quantlab.methods.calibration import windows
 
     wanted = Calibration(**{**calibration, "file": Path(calibration["file"]) if calibration["file"] else None})
     texts = windows(load_tokenizer(model), wanted, architectures.context_length(config))
     targets = [name for name, it in planned.items() if name.startswith("blk.") and len(it.info.shape) > 1]
     found = importance_matrix(network, targets, texts, progress)
-    settings = {
+    settings: dict[str, str | int] = {
         "quantize.imatrix.dataset": wanted.file.name if wanted.file else "bundled text",
         "quantize.imatrix.entries_count": len(found),
         "quantize.imatrix.chunks_count": len(texts),

@@ -4,11 +4,12 @@ Tensors are read and written one at a time, so that a model of any size needs th
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 
 from quantlab import models
@@ -43,7 +44,7 @@ def export(model: Model, config: Mapping[str, Any], file: Path, progress: Progre
     for target, tensor in planned.items():
         info = tensor.info
         kind = GGMLQuantizationType[info.dtype]
-        writer.add_tensor_info(target, info.shape, _NUMPY[info.dtype], tensor_bytes(info), raw_dtype=kind)
+        writer.add_tensor_info(target, info.shape, np.dtype(_NUMPY[info.dtype]), tensor_bytes(info), raw_dtype=kind)
     try:
         writer.write_header_to_file()
         writer.write_kv_data_to_file()
@@ -60,29 +61,30 @@ def export(model: Model, config: Mapping[str, Any], file: Path, progress: Progre
 
 
 @contextmanager
-def _source(model: Model) -> Iterator:
+def _source(model: Model) -> Iterator[Callable[[str], torch.Tensor]]:
     """A function that reads one tensor by transformers' name."""
-    if model.folder is None:
+    folder = model.folder
+    if folder is None:
         dtype = {it.dtype for it in models.tensors(model).values()}
         lazy = models.lazy_state_dict(model, _TORCH[dtype.pop()])
         yield lambda name: lazy[name][...]
         return
     from safetensors import safe_open
 
-    where = {} if (model.folder / folders.WEIGHTS).is_file() else folders.read_index(model.folder, model.name)
+    where = {} if (folder / folders.WEIGHTS).is_file() else folders.read_index(folder, model.name)
     with ExitStack() as stack:
         opened: dict[str, Any] = {}
 
         def read(name: str) -> torch.Tensor:
             shard = where.get(name, folders.WEIGHTS)
             if shard not in opened:
-                opened[shard] = stack.enter_context(safe_open(model.folder / shard, framework="pt"))
+                opened[shard] = stack.enter_context(safe_open(folder / shard, framework="pt"))
             return opened[shard].get_tensor(name)
 
         yield read
 
 
-def _numpy(values: torch.Tensor):
+def _numpy(values: torch.Tensor) -> np.ndarray:
     return (values.view(torch.uint16) if values.dtype == torch.bfloat16 else values).numpy()
 
 
@@ -115,8 +117,8 @@ def _add_settings(writer: "GGUFWriter", config: Mapping[str, Any]) -> None:
     head = architectures.head_dim(config)
     writer.add_vocab_size(config["vocab_size"])
     writer.add_context_length(architectures.context_length(config))
-    if architectures.window(config):
-        writer.add_sliding_window(architectures.window(config))
+    if window := architectures.window(config):
+        writer.add_sliding_window(window)
     writer.add_embedding_length(config["hidden_size"])
     writer.add_block_count(config["num_hidden_layers"])
     writer.add_feed_forward_length(config["intermediate_size"])

@@ -11,7 +11,7 @@ from types import ModuleType
 
 from quantlab.errors import ModelError, OutOfMemory
 from quantlab.models.gguf.header import GgufHeader
-from quantlab.records import Placement, Progress
+from quantlab.records import Progress, ResolvedPlacement
 
 #: What llama.cpp complained of since it was last asked; its reasons for a failure stand nowhere else.
 _said: deque[str] = deque(maxlen=60)
@@ -83,7 +83,9 @@ def failure(what: str, advice: str) -> ModelError | OutOfMemory:
     return ModelError(f"{what}: {reason()}.", advice)
 
 
-def load(file: Path, header: GgufHeader, placement: Placement, progress: Progress) -> tuple[int, frozenset[str]]:
+def load(
+    file: Path, header: GgufHeader, placement: ResolvedPlacement, progress: Progress
+) -> tuple[int, frozenset[str]]:
     """llama.cpp's handle of a model, and the tensors that it arranged anew in memory of its own for a kernel.
 
     Raises ModelError, OutOfMemory, or what `progress` raises.

@@ -6,12 +6,12 @@ from quantlab.methods.gguf import library
 from quantlab.methods.gguf import storage as contents
 from quantlab.methods.gguf.header import read_header
 from quantlab.methods.gguf.session import LlamaModel
-from quantlab.records import Model, Placement, Progress
+from quantlab.records import Model, Progress, ResolvedPlacement
 from quantlab.runtime.session import Facts
 
 
-def load_file(file: Path, model: Model, placement: Placement, progress: Progress) -> LlamaModel:
-    """Load a .gguf file. `placement` is resolved. `progress` counts per cents and may raise `Stopped`.
+def load_file(file: Path, model: Model, placement: ResolvedPlacement, progress: Progress) -> LlamaModel:
+    """Load a .gguf file. `progress` counts per cents and may raise `Stopped`.
 
     Raises ModelError for a file that is damaged, cut short or of an unknown architecture, OutOfMemory.
     """

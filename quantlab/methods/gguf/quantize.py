@@ -5,8 +5,9 @@ import errno
 import os
 import re
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -63,7 +64,7 @@ def quantize(
     raise ModelError(f"llama.cpp cannot quantize it to {file_type}: {library.reason()}.", "Choose another precision.")
 
 
-def _matrix(importance: Mapping[str, torch.Tensor]):
+def _matrix(importance: Mapping[str, torch.Tensor]) -> "ctypes.Array[Any]":
     """llama.cpp's list of importances, ended by one without a name."""
     lib = library.lib()
     matrix = (lib.llama_model_imatrix_data * (len(importance) + 1))()
@@ -74,7 +75,7 @@ def _matrix(importance: Mapping[str, torch.Tensor]):
     return matrix
 
 
-def _overrides(settings: Mapping[str, str | int]):
+def _overrides(settings: Mapping[str, str | int]) -> "ctypes.Array[Any]":
     lib = library.lib()
     overrides = (lib.llama_model_kv_override * (len(settings) + 1))()
     for entry, (key, value) in zip(overrides, settings.items(), strict=False):
@@ -98,8 +99,8 @@ def importance_matrix(
     modules = {target: network.get_submodule(module_of(target)) for target in targets}
     sums = {target: torch.zeros(module.in_features) for target, module in modules.items()}
 
-    def collect(target: str):
-        def hook(_module, inputs) -> None:
+    def collect(target: str) -> Callable[[torch.nn.Module, tuple[torch.Tensor, ...]], None]:
+        def hook(_module: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
             sums[target] += inputs[0].float().flatten(0, -2).square().sum(0)
 
         return hook

@@ -8,6 +8,7 @@ import re
 import weakref
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -15,7 +16,7 @@ from quantlab.errors import BadInput, OutOfMemory
 from quantlab.methods.gguf import library
 from quantlab.methods.gguf.storage import storage
 from quantlab.models.gguf.header import GgufHeader
-from quantlab.records import Placement, Progress
+from quantlab.records import Progress, ResolvedPlacement
 from quantlab.runtime.session import Facts, Storage
 
 #: Tokens that are computed together, and those among them whose logits are kept together: both take memory.
@@ -34,7 +35,9 @@ class LlamaModel:
 
     network = None
 
-    def __init__(self, file: Path, header: GgufHeader, placement: Placement, facts: Facts, progress: Progress) -> None:
+    def __init__(
+        self, file: Path, header: GgufHeader, placement: ResolvedPlacement, facts: Facts, progress: Progress
+    ) -> None:
         self.facts = facts
         self._placement = placement
         self._cell = _values_per_cell(header)
@@ -50,14 +53,14 @@ class LlamaModel:
 
     def start(self, capacity: int | None = None) -> "LlamaSession":
         """Raises BadInput for more tokens than the model's context, OutOfMemory where they do not fit."""
-        self._check()
+        handle = self._check()
         size = self.context_length if capacity is None else capacity
         if not 1 <= size <= self.context_length:
             raise BadInput(
                 f"{size} tokens were asked for, and this file is made for at most {self.context_length}.",
                 "Shorten the prompt or the answer.",
             )
-        session = LlamaSession(self, self._handle, size, self._placement, self._cell)
+        session = LlamaSession(self, handle, size, self._placement, self._cell)
         self._sessions.add(session)
         return session
 
@@ -78,15 +81,17 @@ class LlamaModel:
             session.end()
         self._free()
 
-    def _check(self) -> None:
+    def _check(self) -> int:
+        """llama.cpp's handle of the model."""
         if self._handle is None:
             raise RuntimeError(_CLOSED)
+        return self._handle
 
 
 class LlamaSession:
     """One context of llama.cpp, whose cache is reserved at once; implements `Session`."""
 
-    def __init__(self, model: LlamaModel, handle: int, size: int, placement: Placement, cell: float) -> None:
+    def __init__(self, model: LlamaModel, handle: int, size: int, placement: ResolvedPlacement, cell: float) -> None:
         self._model = model  # its weights must outlive this context
         self._lib = library.lib()
         self._vocabulary = model.vocabulary_size
@@ -228,7 +233,7 @@ def _values_per_cell(header: GgufHeader) -> float:
     return sum(kept) / len(kept) * ((of("attention.key_length") or head) + (of("attention.value_length") or head))
 
 
-def _parameters(size: int, placement: Placement):
+def _parameters(size: int, placement: ResolvedPlacement) -> Any:
     llama = library.lib()
     params = llama.llama_context_default_params()
     params.n_ctx = size

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Collection, Mapping
 from pathlib import Path
+from typing import Any
 
 from quantlab.methods.gguf.tensor_types import fell_back
 from quantlab.methods.gguf.types import FILE_TYPES, TYPES, counted, overhead_bytes, tensor_bytes
@@ -52,7 +53,8 @@ def storage(header: GgufHeader, copied: Collection[str] = ()) -> Storage:
 
 def file_type(header: GgufHeader) -> str | None:
     """What the publisher says the file was quantized to."""
-    return FILE_TYPES.get(header.metadata.get("general.file_type"))
+    number: Any = header.metadata.get("general.file_type")
+    return FILE_TYPES.get(number)
 
 
 def quantized_as(header: GgufHeader) -> str | None:
@@ -101,7 +103,7 @@ def compute_dtype(header: GgufHeader) -> str:
     for info in header.tensors.values():
         if len(info.shape) > 1:
             held[info.dtype] = held.get(info.dtype, 0) + math.prod(info.shape)
-    most = max(held, key=held.get)
+    most = max(held, key=held.__getitem__)
     if most == "F32":
         return "float32"
     named = {"F16": "float16", "BF16": "bfloat16"}.get(most, "8-bit integer")

@@ -10,7 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from quantlab.errors import ModelError, OutOfMemory
-from quantlab.records import Model, Placement, Progress, units
+from quantlab.records import Model, Progress, ResolvedPlacement, units
 from quantlab.runtime import worker
 
 #: Letters, digits, signs and other scripts: the vocabulary is part of the file too.
@@ -24,7 +24,7 @@ _tried: set[tuple[str, int, int, int, str]] = set()
 _tokenized: dict[tuple[str, int, int, str], tuple[int, ...]] = {}
 
 
-def try_first(file: Path, model: Model, placement: Placement, progress: Progress) -> tuple[str, ...]:
+def try_first(file: Path, model: Model, placement: ResolvedPlacement, progress: Progress) -> tuple[str, ...]:
     """Load the file and read a few tokens with it, in a process of its own, the first time that it is met as it is.
 
     Returns notes: how long that took, for it is part of the load, or that it could not be tried. `placement` is
@@ -97,7 +97,9 @@ def attempt(progress: Progress, file: str, name: str, device: str, dtype: str) -
     """In the worker: what a comparison does with the file, with a few tokens."""
     from quantlab.methods.gguf.loading import load_file
 
-    loaded = load_file(Path(file), Model(name, "folder", None, gguf=Path(file)), Placement(device, dtype), progress)
+    loaded = load_file(
+        Path(file), Model(name, "folder", None, gguf=Path(file)), ResolvedPlacement(device, dtype), progress
+    )
     ids = [i for i in loaded.tokenize(_PROBE) if 0 <= i < loaded.vocabulary_size][: _ROOM // 2] or [0]
     room = min(_ROOM, loaded.context_length)
     session = loaded.start(room)

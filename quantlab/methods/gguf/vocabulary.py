@@ -153,7 +153,9 @@ def _space_prefix(spec: Mapping[str, Any], splits: list[Mapping[str, Any]]) -> b
     )
 
 
-def _types(kind: str, tokens: list[str], known: set[int], added: list[Mapping[str, Any]], unk: str | None):
+def _types(
+    kind: str, tokens: list[str], known: set[int], added: list[Mapping[str, Any]], unk: str | None
+) -> Iterator[int]:
     marked = {it["id"]: CONTROL if it["special"] else USER_DEFINED for it in added}
     for number, token in enumerate(tokens):
         if number not in known:
@@ -168,7 +170,9 @@ def _types(kind: str, tokens: list[str], known: set[int], added: list[Mapping[st
             yield NORMAL
 
 
-def _scores(kind: str, model: Mapping[str, Any], ids: Mapping[str, int], merges: list[str], size: int):
+def _scores(
+    kind: str, model: Mapping[str, Any], ids: Mapping[str, int], merges: list[str], size: int
+) -> tuple[float, ...] | None:
     """SentencePiece's scores: given for Unigram; for BPE the order of the merges, in which llama.cpp merges too."""
     if kind == "gpt2":
         return None

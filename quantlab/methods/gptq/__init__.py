@@ -58,6 +58,9 @@ class Gptq(CalibratedMethod[GptqPrecision]):
         symmetric = None if found[4] is None else found[4] == "-sym"
         return gptq_precision(int(found[1]), group_size(name, found[2]), found[3] is not None, symmetric)
 
+    def group_size(self, precision: GptqPrecision) -> int:
+        return precision.group_size
+
     def options(self, precision: GptqPrecision) -> dict[str, Any]:
         return {
             "bits": precision.weight_bits,

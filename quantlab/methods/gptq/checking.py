@@ -24,7 +24,7 @@ class _Tensors:
     """The tensors of a folder, read one at a time."""
 
     def __init__(self, folder: Path, opened: ExitStack) -> None:
-        self._files = {}
+        self._files: dict[str, Any] = {}
         for file in sorted(folder.glob("*.safetensors")):
             held = opened.enter_context(safe_open(file, "pt"))
             self._files |= dict.fromkeys(held.keys(), held)

@@ -1,6 +1,7 @@
 """What gptqmodel 7.6.0 does otherwise than the worker needs, mended in the process that quantizes."""
 
 from collections.abc import Callable
+from typing import Any
 
 #: Rows that gptqmodel's search for AWQ's clipping takes at once.
 _ROWS = 64
@@ -19,7 +20,7 @@ def _tell_why_a_thread_ended(failed: Callable[[BaseException], None]) -> None:
 
     end_process = threadx._DeviceWorker._abort_process
 
-    def report(thread, error: BaseException) -> None:
+    def report(thread: Any, error: BaseException) -> None:
         failed(error)
         end_process(thread, error)
 

@@ -9,7 +9,7 @@ import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from quantlab import errors
 from quantlab.errors import ModelError, OutOfMemory, QuantlabError
@@ -19,6 +19,9 @@ from quantlab.models.architecture import context_length
 from quantlab.models.tokenizer import load_tokenizer
 from quantlab.records import Calibration, Model, Progress
 from quantlab.runtime.torch_session import is_out_of_memory
+
+if TYPE_CHECKING:
+    import torch
 
 CONFIG, LOG, FAILED = "config.json", "quant_log.csv", "failed.json"
 #: What says nothing of the weights but where and how the program ran.
@@ -79,7 +82,7 @@ def _run(
     method: str,
     options: dict[str, Any],
     device: str,
-    dtype,
+    dtype: "torch.dtype",
     read: list[list[int]],
 ) -> None:
     from gptqmodel import BACKEND, GPTQModel
@@ -99,7 +102,7 @@ def _device(device: str) -> str:
     return "cuda:0" if device == "cuda" else device
 
 
-def _dtype(config: Mapping[str, Any], device: str):
+def _dtype(config: Mapping[str, Any], device: str) -> "torch.dtype":
     """The type in which the layers compute while they are measured.
 
     float32 on a CPU: few have the narrow types in hardware, and what is written then does not depend on which. On a
@@ -120,7 +123,7 @@ class _Told:
         self._progress, self._layers = progress, layers
         progress(0, layers * 100, f"layer 1 of {layers}")
 
-    def subset_event(self, stage: str, layer_idx: int, subset_index: int, subset_total: int, **_others) -> None:
+    def subset_event(self, stage: str, layer_idx: int, subset_index: int, subset_total: int, **_others: object) -> None:
         if stage not in _TOLD:
             return
         share = (subset_index + _TOLD[stage]) / subset_total

@@ -5,14 +5,15 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from quantlab import models
 from quantlab.methods.base import Method, already_quantized, missing_package
 from quantlab.methods.gptq.architectures import ARCHITECTURES
 from quantlab.models.layouts import IN_BLOCK
 from quantlab.models.materialize import materialized
-from quantlab.records import Calibration, Checkpoint, Model, Placement, Precision, Progress, Variant
+from quantlab.records import Calibration, Checkpoint, Model, Progress, ResolvedPlacement, Variant
+from quantlab.records.asked import P
 from quantlab.runtime import worker
 from quantlab.runtime.session import Facts, LoadedModel
 
@@ -21,9 +22,6 @@ GROUP_SIZES = (32, 64, 128)
 #: The same as round-to-nearest's, so that what differs is the method.
 GROUP_SIZE = 64
 PACKAGES = ("transformers", "gptqmodel", "optimum")
-
-
-P = TypeVar("P", bound=Precision)
 
 
 class CalibratedMethod(Method[P]):
@@ -42,6 +40,10 @@ class CalibratedMethod(Method[P]):
         """The arguments of gptqmodel's configuration, plain JSON."""
         raise NotImplementedError
 
+    def group_size(self, precision: P) -> int:
+        """Weights that share one scale."""
+        raise NotImplementedError
+
     def calibrated(self, precision: P) -> bool:
         return True
 
@@ -53,7 +55,7 @@ class CalibratedMethod(Method[P]):
     def refuses(self, precision: P, checkpoint: Checkpoint, device: str) -> str | None:
         if (reason := already_quantized(checkpoint)) is not None:
             return reason
-        kind = checkpoint.config.get("model_type")
+        kind, group_size = checkpoint.config.get("model_type"), self.group_size(precision)
         if kind not in self.architectures:
             known = ", ".join(sorted(self.architectures))
             return f"does not take the architecture {kind}: choose another precision, or a model of one of {known}"
@@ -62,9 +64,9 @@ class CalibratedMethod(Method[P]):
                 continue
             outputs, inputs = info.shape
             layer = name.removesuffix(".weight")
-            if inputs % precision.group_size:
+            if inputs % group_size:
                 return (
-                    f"needs rows that divide into groups of {precision.group_size}, and {layer} has {inputs} inputs: "
+                    f"needs rows that divide into groups of {group_size}, and {layer} has {inputs} inputs: "
                     f"choose another group size (-g32, -g64 or -g128) or another precision"
                 )
             if outputs % self.output_multiple:
@@ -79,7 +81,7 @@ class CalibratedMethod(Method[P]):
 
         quantized_loading.prepare()
 
-    def build(self, variant: Variant, folder: Path, progress: Progress) -> None:
+    def build(self, variant: Variant[P], folder: Path, progress: Progress) -> None:
         """Quantize in a process of its own; `folder` holds only the checkpoint in the end."""
         text = variant.calibration or Calibration()
         samples = min(text.samples, self.most_samples or text.samples)
@@ -111,7 +113,7 @@ class CalibratedMethod(Method[P]):
         shutil.rmtree(work)
         models.copy_tokenizer(variant.model, folder)
 
-    def load(self, model: Model, precision: P, placement: Placement, progress: Progress) -> LoadedModel:
+    def load(self, model: Model, precision: P, placement: ResolvedPlacement, progress: Progress) -> LoadedModel:
         from quantlab.methods.quantized_loading import load_quantized
 
         loaded = load_quantized(model, placement, progress)

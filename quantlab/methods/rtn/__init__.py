@@ -7,7 +7,7 @@ from importlib import import_module
 from quantlab.errors import BadInput
 from quantlab.methods.rtn.layout import GROUP_SIZE, packed_columns, padded
 from quantlab.methods.transformers_method import TransformersMethod
-from quantlab.records import Model, Placement, Precision, Progress
+from quantlab.records import Model, Precision, Progress, ResolvedPlacement
 from quantlab.runtime.session import LoadedModel
 
 _NAMES = {8: "eight", 4: "four", 3: "three", 2: "two"}
@@ -60,7 +60,9 @@ class Rtn(TransformersMethod[RtnPrecision]):
         per_group = 2 if precision.symmetric else 3
         return rows * (packed_columns(columns, precision.weight_bits, precision.group_size) + groups * per_group)
 
-    def load(self, model: Model, precision: RtnPrecision, placement: Placement, progress: Progress) -> LoadedModel:
+    def load(
+        self, model: Model, precision: RtnPrecision, placement: ResolvedPlacement, progress: Progress
+    ) -> LoadedModel:
         from quantlab.methods import transformers_loading as loading
         from quantlab.methods.rtn.quantizer import RtnConfig
 

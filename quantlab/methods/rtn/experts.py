@@ -43,7 +43,7 @@ def register(module: torch.nn.Module, attribute: str, options: StackOptions) -> 
 
 def unpack_when_read(module: torch.nn.Module) -> None:
     """Once its tensors are there: reading a quantized parameter gives a `Stack`."""
-    module.__class__ = _reading(type(module), tuple(module.rtn_stacks))
+    module.__class__ = _reading(module.__class__, tuple(module.rtn_stacks))
 
 
 @cache

@@ -17,7 +17,7 @@ from quantlab.methods.skeleton import expert_stacks, linear_layers
 class RtnConfig(QuantizationConfigMixin):
     """The options of `RtnPrecision`, in the form that transformers hands to its quantizers."""
 
-    def __init__(self, bits: int = 4, group_size: int = 64, symmetric: bool = False, **_kwargs) -> None:
+    def __init__(self, bits: int = 4, group_size: int = 64, symmetric: bool = False, **_kwargs: object) -> None:
         self.quant_method = "quantlab-rtn"
         self.bits, self.group_size, self.symmetric = bits, group_size, symmetric
 
@@ -28,7 +28,7 @@ class RtnQuantizer(HfQuantizer):
 
     requires_calibration = False
 
-    def _process_model_before_weight_loading(self, model: torch.nn.Module, **_kwargs) -> None:
+    def _process_model_before_weight_loading(self, model: torch.nn.Module, **_kwargs: object) -> None:
         options = self.quantization_config
         for name, outputs, inputs in list(linear_layers(model)):
             module = model.get_submodule(name)
@@ -46,7 +46,7 @@ class RtnQuantizer(HfQuantizer):
             module.rtn_dtype = weight.dtype
             register(module, attribute, StackOptions(*stack))
 
-    def _process_model_after_weight_loading(self, model: torch.nn.Module, **_kwargs) -> None:
+    def _process_model_after_weight_loading(self, model: torch.nn.Module, **_kwargs: object) -> None:
         experts = [module for module in model.modules() if hasattr(module, "rtn_stacks")]
         for module in experts:
             unpack_when_read(module)
@@ -54,7 +54,7 @@ class RtnQuantizer(HfQuantizer):
             # One expert after the other, so that only those which are needed are unpacked.
             model.config._experts_implementation = "eager"
 
-    def param_needs_quantization(self, model: torch.nn.Module, param_name: str, **_kwargs) -> bool:
+    def param_needs_quantization(self, model: torch.nn.Module, param_name: str, **_kwargs: object) -> bool:
         module, tensor = get_module_from_name(model, param_name)
         return (isinstance(module, RtnLinear) and tensor == "weight") or tensor in getattr(module, "rtn_stacks", ())
 
@@ -75,7 +75,9 @@ class _Round(ConversionOps):
     def __init__(self, quantizer: RtnQuantizer) -> None:
         self.quantizer = quantizer
 
-    def convert(self, input_dict: dict, model: torch.nn.Module | None = None, **_kwargs) -> dict[str, torch.Tensor]:
+    def convert(
+        self, input_dict: dict, model: torch.nn.Module | None = None, **_kwargs: object
+    ) -> dict[str, torch.Tensor]:
         made: dict[str, torch.Tensor] = {}
         # More than one where a tensor of the file is taken apart into several layers, which need not all be quantized.
         for name, value in input_dict.items():

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from quantlab.errors import ModelError, QuantlabError, is_exit
 from quantlab.models import sealed
@@ -27,6 +27,9 @@ from quantlab.models.quiet import panics_unheard, watching
 from quantlab.records import Checkpoint, Model, Progress, TensorInfo, silent
 from quantlab.settings import AppSettings
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
 #: Names and shapes of the tensors as transformers calls them; where it cannot read the weights, why.
 TENSORS = "tensors.json"
 #: Changes when what is written for the same header does.
@@ -39,35 +42,37 @@ _INSTEAD = "Give the original model, and add this file as a published checkpoint
 _ALWAYS_TIED = ("falcon", "bloom")
 
 
-def described(found: Model, name: str, app: AppSettings, progress: Progress = silent) -> Model:
-    """The model of the file `found.gguf`, called `name`, with a folder that describes it. Raises ModelError."""
-    header = files.check(found.gguf, name)
-    folder = _folder_for(header, found.gguf, app)
+def described(file: Path, revision: str | None, name: str, app: AppSettings, progress: Progress = silent) -> Model:
+    """The model of a GGUF file, called `name`, with a folder that describes it. Raises ModelError."""
+    header = files.check(file, name)
+    folder = _folder_for(header, file, app)
     if not _whole(folder):
         with TemporaryDirectory(prefix="quantlab-") as work:
-            (Path(work) / _LINK).symlink_to(found.gguf.absolute())
+            (Path(work) / _LINK).symlink_to(file.absolute())
             _make(folder, header, Path(work), name, progress)
-    return Model(name, "gguf", folder, found.revision, origin=found.gguf)
+    return Model(name, "gguf", folder, revision, origin=file)
 
 
-def is_description(folder: Path) -> bool:
+def is_description(folder: Path | None) -> TypeGuard[Path]:
     """Whether a folder tells of a model without holding its weights."""
-    return (folder / TENSORS).is_file()
+    return folder is not None and (folder / TENSORS).is_file()
 
 
 def file_model(model: Model) -> Model:
-    """The file itself as llama.cpp runs it, of a model that was made of one."""
+    """The file itself as llama.cpp runs it, of a model that was made of one; every other model as it is."""
+    if model.origin is None:
+        return model
     return replace(model, folder=model.origin.parent, gguf=model.origin, origin=None, identity="")
 
 
-def config(model: Model) -> dict[str, Any]:
+def config(folder: Path, name: str) -> dict[str, Any]:
     """config.json of a description."""
-    return read_json(model.folder / "config.json", model.name)
+    return read_json(folder / "config.json", name)
 
 
-def checkpoint(model: Model) -> Checkpoint:
+def checkpoint(folder: Path, origin: Path, name: str) -> Checkpoint:
     """What is known of a description: tensors as transformers has them, and those of the file. Raises ModelError."""
-    return checkpoint_of(model.folder, files.check(model.origin, model.name), model.name)
+    return checkpoint_of(folder, files.check(origin, name), name)
 
 
 def checkpoint_of(folder: Path, header: GgufHeader, name: str) -> Checkpoint:
@@ -90,7 +95,7 @@ def dtype(header: GgufHeader) -> str:
     for info in header.tensors.values():
         if len(info.shape) > 1:
             held[info.dtype] = held.get(info.dtype, 0) + math.prod(info.shape)
-    most = max(held, key=held.get, default="F16")
+    most = max(held, key=held.__getitem__, default="F16")
     return most if most in ("F32", "BF16") else "F16"
 
 
@@ -143,7 +148,7 @@ def _describe(header: GgufHeader, work: Path, folder: Path, name: str, progress:
     (folder / "generation_config.json").write_text(json.dumps(_generation(header)))
 
 
-def _tokenizer(source: Mapping[str, Any], header: GgufHeader, name: str):
+def _tokenizer(source: Mapping[str, Any], header: GgufHeader, name: str) -> "PreTrainedTokenizerFast":
     """The tokenizer as transformers reads it from the file. Raises ModelError."""
     from transformers import PreTrainedTokenizerFast
 

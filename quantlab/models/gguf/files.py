@@ -11,7 +11,7 @@ from quantlab.errors import ModelError
 from quantlab.models.folder import has_safetensors
 from quantlab.models.gguf.header import GgufHeader, read_header
 from quantlab.models.gguf.values import wrong
-from quantlab.records import Checkpoint
+from quantlab.records import Checkpoint, TensorInfo
 
 SUFFIX = ".gguf"
 STORED_AS = "gguf"
@@ -179,7 +179,9 @@ def _check_part(header: GgufHeader, number: int, count: int, file_name: str, who
 def _joined(headers: Sequence[GgufHeader], file_name: str, whose: str) -> GgufHeader:
     """One header for all parts. Raises ModelError where a part is of another model."""
     total = headers[0].metadata.get("split.tensors.count")
-    tensors, offsets, nbytes = ({}, {}, {})
+    tensors: dict[str, TensorInfo] = {}
+    offsets: dict[str, int] = {}
+    nbytes: dict[str, int] = {}
     for number, part in enumerate(headers, 1):
         alien = part.metadata.get("split.tensors.count") != total
         alien = alien or part.architecture not in ("", headers[0].architecture)
@@ -188,7 +190,9 @@ def _joined(headers: Sequence[GgufHeader], file_name: str, whose: str) -> GgufHe
                 f"Part {number} of {file_name}{whose} belongs to another model than the first.",
                 "Download the parts again: all must be of one model.",
             )
-        tensors, offsets, nbytes = tensors | part.tensors, offsets | part.offsets, nbytes | part.nbytes
+        tensors |= part.tensors
+        offsets |= part.offsets
+        nbytes |= part.nbytes
     if isinstance(total, int) and total != len(tensors):
         raise ModelError(
             f"The {len(headers)} parts of {file_name}{whose} hold {len(tensors)} tensors, and the first says {total}.",

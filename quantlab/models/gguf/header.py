@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, BinaryIO
+from typing import Any, Protocol
 
 from quantlab.errors import ModelError
 from quantlab.models.folder import DOWNLOAD_AGAIN
@@ -115,10 +115,16 @@ class _CutShort(Exception):
     """The file ends within its header."""
 
 
+class Readable(Protocol):
+    """A stream of bytes that is read from its beginning."""
+
+    def read(self, count: int, /) -> bytes: ...
+
+
 class _Reader:
     """Little-endian values from a stream, never beyond the file's size or the limit of a header."""
 
-    def __init__(self, stream: BinaryIO, size: int) -> None:
+    def __init__(self, stream: Readable, size: int) -> None:
         self._stream, self._size = stream, size
         self.position = 0
 
@@ -175,7 +181,7 @@ def _read(file: str, name: str, size: int, *_state: int) -> GgufHeader:
         return parse_header(opened, size, Path(file).name, name)
 
 
-def parse_header(stream: BinaryIO, size: int, file_name: str, name: str) -> GgufHeader:
+def parse_header(stream: Readable, size: int, file_name: str, name: str) -> GgufHeader:
     """The header at the beginning of `stream`, of a file of `size` bytes.
 
     Raises ModelError unless every tensor lies within the file, in order, where llama.cpp expects it.

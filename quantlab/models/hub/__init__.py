@@ -12,6 +12,7 @@ What is asked of the Hub is asked here; bytes are brought by `hub_fetch`, in a p
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -84,7 +85,8 @@ def download(
         if listing is not None and (gguf or not snapshot.complete()):
             if gguf and not all(snapshot.has(file.name) for file in gguf):
                 with TemporaryDirectory(prefix="quantlab-") as work:
-                    look(_outlined(snapshot, gguf, Path(work), progress))
+                    place = _outlined(snapshot, gguf, Path(work), progress)
+                    look(Downloaded(place.parent, snapshot.commit, place))
             weights = gguf or _weights(snapshot, listing, progress)
             _fetch(snapshot, weights, progress, f"Downloading {repo}")
     if gguf:
@@ -103,14 +105,14 @@ def peek(repo: str, revision: str | None = None, pick: str | None = None) -> Che
         snapshot, listing = _find(repo, revision, pick, silent)
         if gguf := _gguf(snapshot, listing, pick):
             with TemporaryDirectory(prefix="quantlab-") as work:
-                file = _outlined(snapshot, gguf, Path(work), silent).gguf
+                file = _outlined(snapshot, gguf, Path(work), silent)
                 return gguf_files.checkpoint(gguf_files.check(file, repo))
         if listing is None or snapshot.complete():
             config = folders.read_config(snapshot.folder, repo)
             return folders.checkpoint(config, folders.read_tensors(snapshot.folder, repo))
         tensors: dict[str, TensorInfo] = {}
-        for file in _weights(snapshot, listing, silent):
-            header = ask(lambda: _remote_tensors(snapshot, file), silent, "")  # noqa: B023 - answered in this turn
+        for shard in _weights(snapshot, listing, silent):
+            header = ask(partial(_remote_tensors, snapshot, shard), silent, "")
             tensors |= {name: TensorInfo(tuple(it.shape), it.dtype) for name, it in header.items()}
         return folders.checkpoint(folders.read_config(snapshot.folder, repo), tensors)
 
@@ -123,7 +125,7 @@ def outlined(repo: str, revision: str | None, pick: str | None, folder: Path) ->
     with translate_errors(repo, revision):
         snapshot, listing = _find(repo, revision, pick, silent)
         gguf = _gguf(snapshot, listing, pick)
-        return _outlined(snapshot, gguf, folder, silent) if gguf else None
+        return Downloaded(folder, snapshot.commit, _outlined(snapshot, gguf, folder, silent)) if gguf else None
 
 
 def in_cache(repo: str, commit: str) -> bool:
@@ -154,9 +156,10 @@ def _gguf(snapshot: Snapshot, listing: list[File] | None, pick: str | None) -> l
     return [by_name[name] for name in parts]
 
 
-def _outlined(snapshot: Snapshot, files: list[File], folder: Path, progress: Progress) -> Downloaded:
+def _outlined(snapshot: Snapshot, files: list[File], folder: Path, progress: Progress) -> Path:
+    """The first of the files, in `folder`, without its weights."""
     ask(lambda: outline.outline(snapshot, files, folder), progress, f"Reading about {snapshot.repo}")
-    return Downloaded(folder, snapshot.commit, folder / PurePosixPath(files[0].name).name)
+    return folder / PurePosixPath(files[0].name).name
 
 
 def _remote_tensors(snapshot: Snapshot, file: File) -> dict[str, Any]:
@@ -241,12 +244,7 @@ def _fetch(snapshot: Snapshot, files: Iterable[File], progress: Progress, what: 
         return
     sweep(snapshot, missing)
     check_space(snapshot, missing)
-    arguments = {
-        "what": what,
-        "snapshot": asdict(snapshot),
-        "files": [asdict(file) for file in missing],
-        "chunk_bytes": CHUNK_BYTES,
-    }
+    wanted = [asdict(file) for file in missing]
 
     def shown(done: int, total: int, said: str) -> None:
         progress(done, total, said if total else what)
@@ -256,10 +254,11 @@ def _fetch(snapshot: Snapshot, files: Iterable[File], progress: Progress, what: 
             # As they are here, and whole: the worker stands in another folder.
             own = {"HF_ENDPOINT": constants.ENDPOINT, "HF_HOME": os.path.abspath(constants.HF_HOME)}
             own[_XET_ATTEMPTS[0]] = os.environ.get(*_XET_ATTEMPTS)
+            arguments = {"what": what, "snapshot": asdict(snapshot), "files": wanted, "chunk_bytes": CHUNK_BYTES}
             worker.run(_TASK, arguments, shown, own, "download")
         else:
             with QUIET_HUB:
-                fetch.fetch(shown, **arguments)
+                fetch.fetch(shown, what, asdict(snapshot), wanted, chunk_bytes=CHUNK_BYTES)
     finally:
         sweep(snapshot, missing)
 

@@ -53,14 +53,14 @@ def advise(quality: Quality, kld_bound: float, memory_bytes: int | None = None) 
     """
     if not kld_bound > 0 or (memory_bytes is not None and memory_bytes <= 0):
         raise ValueError("the bound and the memory must be larger than zero")
-    ranked = sorted((run for run in compared(quality) if not few(run)), key=lambda run: run.fidelity.kld.mean)
+    ranked = sorted((run for run in compared(quality) if not few(run.fidelity)), key=lambda run: run.fidelity.kld.mean)
     smallest, smallest_said = choosing.smallest(quality, ranked, kld_bound)
     fastest, fastest_said = choosing.fastest(quality, kld_bound, memory_bytes)
     return Advice(
         smallest=smallest,
         fastest=fastest,
         ranking=tuple(run.precision for run in ranked),
-        within_floor=tuple(run.precision for run in ranked if in_noise(quality, run)),
+        within_floor=tuple(run.precision for run in ranked if in_noise(quality, run.fidelity)),
         recommendations=(*smallest_said, *fastest_said),
         noise=tuple(cautions.of_noise(quality, ranked, kld_bound)),
         pairs=tuple(pair(quality, one, other) for one, other in itertools.pairwise(ranked)),

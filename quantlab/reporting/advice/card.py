@@ -79,12 +79,12 @@ def _cells(quality: Quality, run: QualityRun) -> tuple[str, ...]:
         speed += " (doubted)"
     if run.precision == quality.reference and found:
         distance = ("0 (reference)", units.NONE, f"1 (perplexity {units.number(found.ppl.value, 4)})")
-    elif run in compared(quality):
-        low, high = words.interval(run)
+    elif found and run.precision in {it.precision for it in compared(quality)}:
+        low, high = words.interval(found)
         interval = "not known" if high == math.inf else f"{units.number(low)} to {units.number(high)}"
-        few = " (few positions)" if words.few(run) else ""
+        few = " (few positions)" if words.few(found) else ""
         distance = (
-            words.kld(run).removesuffix(" nats") + few,
+            words.kld(found).removesuffix(" nats") + few,
             interval,
             with_error(found.ppl.ratio, found.ppl.ratio_se),
         )

@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-from quantlab.fidelity.summary import compared, is_floor, reference_run
+from quantlab.fidelity.summary import Compared, compared, is_floor, reference_run
 from quantlab.measure import paired, trust
-from quantlab.records import Perplexity, Quality, QualityRun, TextFacts, units
+from quantlab.records import Perplexity, Quality, TextFacts, units
 from quantlab.reporting.advice import words
 
 #: Below this many windows the scatter itself is poorly known: Student's critical value is above 2.36 instead of 1.96.
@@ -13,13 +13,13 @@ FEW_WINDOWS = 8
 UNKNOWN_TEXT = 1_000
 
 
-def of_noise(quality: Quality, ranked: Sequence[QualityRun], bound: float) -> list[str]:
+def of_noise(quality: Quality, ranked: Sequence[Compared], bound: float) -> list[str]:
     """How the distances lie to the noise floor."""
     floor = quality.noise_floor
     if floor is None:
         return [f"Noise floor: {quality.floor or 'not measured'}. So no difference can be called mere rounding noise."]
-    own = [run.precision for run in ranked if is_floor(quality, run)]
-    inside = [run.precision for run in ranked if words.in_noise(quality, run) and run.precision not in own]
+    own = [run.precision for run in ranked if is_floor(quality, run.run)]
+    inside = [run.precision for run in ranked if words.in_noise(quality, run.fidelity) and run.precision not in own]
     said = [
         f"{name} is the noise floor itself: {quality.reference}'s weights, rounded otherwise, which is no difference."
         for name in own
@@ -42,7 +42,7 @@ def of_noise(quality: Quality, ranked: Sequence[QualityRun], bound: float) -> li
     return said
 
 
-def others(quality: Quality, ranked: Sequence[QualityRun]) -> list[str]:
+def others(quality: Quality, ranked: Sequence[Compared]) -> list[str]:
     """What keeps the figures from being taken as they stand."""
     said = []
     windows = quality.text.windows
@@ -53,22 +53,22 @@ def others(quality: Quality, ranked: Sequence[QualityRun]) -> list[str]:
         )
     said += _disturbed(quality)
     own = next((run for run in quality.runs if run.precision == quality.reference), None)
-    unusable = own is not None and own.nonfinite > 0 and own.fidelity is None
-    if unusable:
+    unusable = own if own is not None and own.nonfinite > 0 and own.fidelity is None else None
+    if unusable is not None:
         said.append(
-            f"Nothing can be compared with {own.precision}, the reference: its logits are infinite or not a number. "
-            f"{own.advice} Or choose another reference."
+            f"Nothing can be compared with {unusable.precision}, the reference: its logits are infinite or not a "
+            f"number. {unusable.advice} Or choose another reference."
         )
     failed = [run.precision for run in quality.runs if run.error is not None]
     if failed:
         said.append(f"{words.listed(failed)} failed and {words.is_(failed)} not considered; the table says why.")
-    scarce = [run for run in compared(quality) if words.few(run)]
+    scarce = [run for run in compared(quality) if words.few(run.fidelity)]
     for positions in dict.fromkeys(run.fidelity.tokens for run in scarce):
         names = [run.precision for run in scarce if run.fidelity.tokens == positions]
         said.append(f"The distance of {words.listed(names)} is {trust.few(positions)}. It decides nothing here.")
     known = {*failed, quality.reference, *(run.precision for run in (*ranked, *scarce))}
     missing = [run.precision for run in quality.runs if run.precision not in known]
-    if missing and not unusable:
+    if missing and unusable is None:
         said.append(
             f"{words.listed(missing)} {words.is_(missing)} not considered: not compared with {quality.reference} yet."
         )

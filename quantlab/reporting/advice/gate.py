@@ -11,10 +11,12 @@ from typing import Literal
 
 from quantlab.fidelity.summary import why_absent
 from quantlab.measure import trust
-from quantlab.records import Quality, QualityRun, units
+from quantlab.records import Fidelity, Quality, QualityRun, units
 from quantlab.reporting.advice import words
 
 Outcome = Literal["held", "above", "below", "not measured"]
+#: The outcome and the figure.
+_Found = tuple[Outcome, str]
 KLD, SPEED, MEMORY = "mean KLD", "decode speed", "stored memory"
 #: float64 has no more.
 _DIGITS = 17
@@ -89,54 +91,58 @@ def judge(quality: Quality, limits: Limits) -> Verdict:
 
 
 def _checks(quality: Quality, run: QualityRun, limits: Limits) -> Iterator[Check]:
-    if limits.kld is not None:
-        yield _check(run, KLD, _nats(limits.kld), _no_kld(quality, run), lambda: _kld(run, limits.kld))
-    if limits.speed is not None:
-        yield _check(run, SPEED, f"{_plain(limits.speed)} tok/s", _no_speed(run), lambda: _speed(run, limits.speed))
-    if limits.memory is not None:
-        missing = "" if run.load else "nothing was loaded"
-        yield _check(run, MEMORY, _bytes(limits.memory), missing, lambda: _memory(run, limits.memory))
+    if (most := limits.kld) is not None:
+        yield _check(run, KLD, _nats(most), lambda: _kld(quality, run, most))
+    if (least := limits.speed) is not None:
+        yield _check(run, SPEED, f"{_plain(least)} tok/s", lambda: _speed(run, least))
+    if (room := limits.memory) is not None:
+        yield _check(run, MEMORY, _bytes(room), lambda: _memory(run, room))
 
 
-def _check(run: QualityRun, what: str, limit: str, missing: str, held: Callable[[], tuple[Outcome, str]]) -> Check:
-    """`held` gives the outcome and the figure; it is asked only where there is one."""
-    why = f"it failed. {run.error}" if run.error is not None else "it was stopped" if run.stopped else missing
-    if why:
-        return Check(run.precision, what, "not measured", limit, why=why.rstrip("."))
-    outcome, figure = held()
-    return Check(run.precision, what, outcome, limit, figure)
+def _check(run: QualityRun, what: str, limit: str, held: Callable[[], _Found | str]) -> Check:
+    """`held` gives the outcome and the figure, or why there is none; it is asked where the run came to its end."""
+    if run.error is not None:
+        found: _Found | str = f"it failed. {run.error}"
+    else:
+        found = "it was stopped" if run.stopped else held()
+    if isinstance(found, str):
+        return Check(run.precision, what, "not measured", limit, why=found.rstrip("."))
+    return Check(run.precision, what, found[0], limit, found[1])
 
 
-def _no_kld(quality: Quality, run: QualityRun) -> str:
-    """Why a mean KLD cannot be held against a limit."""
-    found = run.fidelity
-    if found is None:
+def _kld(quality: Quality, run: QualityRun, limit: float) -> _Found | str:
+    if run.fidelity is None:
         return why_absent(quality, run)
-    if words.few(run):
-        return f"it is from {found.tokens} positions, fewer than {trust.POSITIONS}"
-    if found.excluded or not math.isfinite(found.kld.mean):
-        return f"at {found.excluded:,} positions its logits, or the reference's, are no numbers"
-    return "" if math.isfinite(words.upper(run)) else "its interval is not known, since the text is too short"
-
-
-def _kld(run: QualityRun, limit: float) -> tuple[Outcome, str]:
-    low, high = words.interval(run)
-    figure = f"{words.kld(run)}, 95 % interval {units.number(low)} to {_sided(high, limit)}"
+    if why := _no_kld(run.fidelity):
+        return why
+    low, high = words.interval(run.fidelity)
+    figure = f"{words.kld(run.fidelity)}, 95 % interval {units.number(low)} to {_sided(high, limit)}"
     return ("above" if high > limit else "held"), figure
 
 
-def _no_speed(run: QualityRun) -> str:
-    return trust.doubt(run) if run.decode_tokens_per_s else "there is no speed"
+def _no_kld(found: Fidelity) -> str:
+    """Why a mean KLD cannot be held against a limit; empty where it can."""
+    if words.few(found):
+        return f"it is from {found.tokens} positions, fewer than {trust.POSITIONS}"
+    if found.excluded or not math.isfinite(found.kld.mean):
+        return f"at {found.excluded:,} positions its logits, or the reference's, are no numbers"
+    return "" if math.isfinite(words.upper(found)) else "its interval is not known, since the text is too short"
 
 
-def _speed(run: QualityRun, limit: float) -> tuple[Outcome, str]:
+def _speed(run: QualityRun, limit: float) -> _Found | str:
     speed = run.decode_tokens_per_s
+    if not speed:
+        return "there is no speed"
+    if why := trust.doubt(run):
+        return why
     spread = trust.around(run.decode_samples)
     figure = f"{_sided(speed, limit)} tok/s{spread}, {trust.answers(run.decode_samples)}"
     return ("below" if speed < limit else "held"), figure
 
 
-def _memory(run: QualityRun, limit: int) -> tuple[Outcome, str]:
+def _memory(run: QualityRun, limit: int) -> _Found | str:
+    if run.load is None:
+        return "nothing was loaded"
     stored = run.load.stored_bytes
     return ("above" if stored > limit else "held"), _bytes(stored)
 

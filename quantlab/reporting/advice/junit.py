@@ -24,7 +24,7 @@ def junit(quality: Quality, verdict: Verdict, seconds: Mapping[str, float]) -> s
     )
     for check in verdict.checks:
         share = seconds.get(check.precision, 0.0) / sum(it.precision == check.precision for it in verdict.checks)
-        suite.append(_case(suite.get("name"), check, share))
+        suite.append(_case(suite.attrib["name"], check, share))
     return _document(suite)
 
 
@@ -32,7 +32,7 @@ def unfinished() -> str:
     """What stands in the file until the run has ended, so that one that is killed is not taken for the one before."""
     check = Check("every variant", "the run", "not measured", "none", why="it did not come to its end")
     suite = _suite("", (check,), datetime.now(UTC), 0.0)
-    suite.append(_case(suite.get("name"), check, 0.0))
+    suite.append(_case(suite.attrib["name"], check, 0.0))
     return _document(suite)
 
 
@@ -45,17 +45,16 @@ def _suite(
         "errors": sum(not it.measured for it in checks),
         "skipped": 0,
     }
-    suite = ElementTree.Element(
-        "testsuite",
-        name=_fit(f"quantlab quality {model}".strip()),
-        timestamp=started.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S"),
-        time=f"{took_s:.3f}",
-        **{name: str(count) for name, count in counts.items()},
-    )
+    about = {
+        "name": _fit(f"quantlab quality {model}".strip()),
+        "timestamp": started.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S"),
+        "time": f"{took_s:.3f}",
+    }
+    suite = ElementTree.Element("testsuite", about | {name: str(count) for name, count in counts.items()})
     if quality is not None:
-        about = {"reference": quality.reference, "text": quality.text.name, "scored": str(quality.text.scored)}
+        read = {"reference": quality.reference, "text": quality.text.name, "scored": str(quality.text.scored)}
         properties = ElementTree.SubElement(suite, "properties")
-        for name, value in (about | {"device": quality.machine.device} | dict(quality.versions)).items():
+        for name, value in (read | {"device": quality.machine.device} | dict(quality.versions)).items():
             ElementTree.SubElement(properties, "property", name=_fit(name), value=_fit(value))
     return suite
 
@@ -74,8 +73,8 @@ def _case(classname: str, check: Check, took_s: float) -> ElementTree.Element:
 
 def _document(suite: ElementTree.Element) -> str:
     """The suite under the root that all readers take, with the counts of the only one it has."""
-    counts = {name: suite.get(name) for name in ("tests", "failures", "errors", "time")}
-    root = ElementTree.Element("testsuites", name="quantlab", **counts)
+    counts = {name: suite.attrib[name] for name in ("tests", "failures", "errors", "time")}
+    root = ElementTree.Element("testsuites", {"name": "quantlab"} | counts)
     root.append(suite)
     ElementTree.indent(root)
     body = ElementTree.tostring(root, encoding="unicode")

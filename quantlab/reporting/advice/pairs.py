@@ -3,9 +3,9 @@
 import math
 from dataclasses import dataclass
 
-from quantlab.fidelity.summary import with_error
+from quantlab.fidelity.summary import Compared, with_error
 from quantlab.measure import paired
-from quantlab.records import Quality, QualityRun
+from quantlab.records import Quality
 from quantlab.reporting.advice import words
 from quantlab.reporting.advice.cautions import FEW_WINDOWS
 
@@ -28,11 +28,11 @@ class Pair:
     sentence: str
 
 
-def pair(quality: Quality, closer: QualityRun, farther: QualityRun) -> Pair:
+def pair(quality: Quality, closer: Compared, farther: Compared) -> Pair:
     """Two neighbours by a paired t test over the windows that both have."""
     names = (closer.precision, farther.precision)
     both = f"{names[0]} and {names[1]}"
-    if words.in_noise(quality, closer) and words.in_noise(quality, farther):
+    if words.in_noise(quality, closer.fidelity) and words.in_noise(quality, farther.fidelity):
         return Pair(*names, False, None, f"{both} both lie within the noise floor: no text tells them apart.")
     if closer.fidelity.window_kld and closer.fidelity.window_kld == farther.fidelity.window_kld:
         return Pair(

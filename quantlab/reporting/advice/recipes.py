@@ -7,14 +7,18 @@ import re
 import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Generic, Literal
 
 from quantlab.errors import QuantlabError
 from quantlab.export import codec
 from quantlab.methods import precision as precision_of
+from quantlab.methods.bitsandbytes import BitsAndBytesPrecision
+from quantlab.methods.dense import DensePrecision
 from quantlab.methods.gguf import NAME
+from quantlab.methods.hqq import HqqPrecision
 from quantlab.methods.published import SEPARATOR, STORED
 from quantlab.records import OLLAMA, Calibration, Precision, Quality
+from quantlab.records.asked import P
 from quantlab.reporting.advice import Advice
 from quantlab.reporting.advice.sources import Source, of_ollama, source, typed_name
 
@@ -45,11 +49,11 @@ class Recipe:
 
 
 @dataclass(frozen=True)
-class _Asked:
+class _Asked(Generic[P]):
     """What a recipe is made of. `typed` is the model as quantlab is told it."""
 
     quality: Quality
-    chosen: Precision
+    chosen: P
     source: Source
     context: int
     private: bool
@@ -83,7 +87,7 @@ def recipe(quality: Quality, name: str, context: int | None = None, private: boo
     run, tokens = quality.run(name), min(context or CONTEXT, MOST_CONTEXT)
     typed, _, pick = name.partition(SEPARATOR)
     try:
-        chosen = precision_of(pick or name)
+        chosen: Precision | None = precision_of(pick or name)
     except QuantlabError:
         chosen = None
     file = run.load.details.get("file", "") if run.load else ""
@@ -97,8 +101,8 @@ def recipe(quality: Quality, name: str, context: int | None = None, private: boo
         return Recipe(name, said, (Block("python", code),))
     found = Source(typed, None, typed) if pick else source(quality.model, private)
     asked = _Asked(quality, chosen, found, tokens, private, typed if pick else typed_name(quality.model, private))
-    found = _OF_A_FILE.get(chosen.method) if quality.model.kind == "gguf" and not pick else None
-    return (found or _RECIPES.get(chosen.method, _unknown))(asked, name)
+    of_a_file = _OF_A_FILE.get(chosen.method) if quality.model.kind == "gguf" and not pick else None
+    return (of_a_file or _RECIPES.get(chosen.method, _unknown))(asked, name)
 
 
 def recipes(quality: Quality, advice: Advice, context: int | None = None, private: bool = False) -> tuple[Recipe, ...]:
@@ -107,7 +111,7 @@ def recipes(quality: Quality, advice: Advice, context: int | None = None, privat
     return tuple(recipe(quality, name, context, private) for name in names)
 
 
-def _dense(asked: _Asked, name: str) -> Recipe:
+def _dense(asked: _Asked[DensePrecision], name: str) -> Recipe:
     return Recipe(name, f"{name} needs only transformers.", (Block("python", _loading(asked, asked.chosen.dtype)),))
 
 
@@ -115,7 +119,7 @@ def _stored(asked: _Asked, name: str) -> Recipe:
     return Recipe(name, "transformers loads it as it is stored.", (Block("python", _loading(asked)),))
 
 
-def _bitsandbytes(asked: _Asked, name: str) -> Recipe:
+def _bitsandbytes(asked: _Asked[BitsAndBytesPrecision], name: str) -> Recipe:
     chosen = asked.chosen
     if chosen.quant_type == "int8":
         settings = f"load_in_8bit=True, llm_int8_threshold={chosen.threshold}"
@@ -132,7 +136,7 @@ def _bitsandbytes(asked: _Asked, name: str) -> Recipe:
     return Recipe(name, said, (Block("python", code),))
 
 
-def _hqq(asked: _Asked, name: str) -> Recipe:
+def _hqq(asked: _Asked[HqqPrecision], name: str) -> Recipe:
     after = f"""\
 config = BaseQuantizeConfig(nbits={asked.chosen.weight_bits}, group_size=64, axis=1)
 for path, layer in list(model.named_modules()):
@@ -207,7 +211,7 @@ def _unknown(asked: _Asked, name: str) -> Recipe:
     return Recipe(name, f"How other programs run {name} is not known.")
 
 
-_RECIPES: Mapping[str, Callable[[_Asked, str], Recipe]] = {
+_RECIPES: Mapping[str, Callable[[_Asked[Any], str], Recipe]] = {
     "dense": _dense,
     "stored": _stored,
     "bitsandbytes": _bitsandbytes,
@@ -219,7 +223,7 @@ _RECIPES: Mapping[str, Callable[[_Asked, str], Recipe]] = {
     "rtn": _rtn,
 }
 #: Of a GGUF file as the model, which transformers does not quantize as it loads.
-_OF_A_FILE: Mapping[str, Callable[[_Asked, str], Recipe]] = {
+_OF_A_FILE: Mapping[str, Callable[[_Asked[Any], str], Recipe]] = {
     "dense": _made_first,
     "bitsandbytes": _made_first,
     "hqq": _only_here,

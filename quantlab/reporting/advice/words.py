@@ -5,29 +5,32 @@ from collections.abc import Sequence
 
 from quantlab.fidelity.summary import with_error, within_floor
 from quantlab.measure import paired, trust
-from quantlab.records import Load, Quality, QualityRun
+from quantlab.records import Fidelity, Load, Quality
 
 
-def upper(run: QualityRun) -> float:
-    """The upper end of the 95 % confidence interval of a run's mean KLD, in nats; infinite where no error is known."""
-    return interval(run)[1]
+def upper(found: Fidelity) -> float:
+    """The upper end of the 95 % confidence interval of a mean KLD, in nats; infinite where no error is known."""
+    return interval(found)[1]
 
 
-def interval(run: QualityRun) -> tuple[float, float]:
+def interval(fidelity: Fidelity) -> tuple[float, float]:
     """The 95 % confidence interval of a run's mean KLD, in nats: from the scatter of the windows' means; where there is
     one window alone, from its blocks (see docs/measurement.md).
 
     It ends nowhere where no error is known, and never begins below zero: no divergence lies there.
     """
-    kld, found = run.fidelity.kld, paired.estimate(run.fidelity.window_kld)
-    if found is None and kld.se is None:
+    kld, found = fidelity.kld, paired.estimate(fidelity.window_kld)
+    if found is not None:
+        margin = found.margin
+    elif kld.se is not None:
+        margin = paired.critical(7) * kld.se
+    else:
         return 0.0, math.inf
-    margin = found.margin if found else paired.critical(7) * kld.se
     return max(0.0, kld.mean - margin), kld.mean + margin
 
 
-def in_noise(quality: Quality, run: QualityRun) -> bool:
-    return within_floor(quality, run.fidelity.kld.mean)
+def in_noise(quality: Quality, found: Fidelity) -> bool:
+    return within_floor(quality, found.kld.mean)
 
 
 def weight_bytes(load: Load) -> int:
@@ -35,13 +38,13 @@ def weight_bytes(load: Load) -> int:
     return max(load.stored_bytes, load.running_bytes)
 
 
-def few(run: QualityRun) -> bool:
-    """Whether a run's distance is of so few positions that it decides nothing."""
-    return run.fidelity.tokens < trust.POSITIONS
+def few(found: Fidelity) -> bool:
+    """Whether a distance is of so few positions that it decides nothing."""
+    return found.tokens < trust.POSITIONS
 
 
-def kld(run: QualityRun) -> str:
-    return with_error(run.fidelity.kld.mean, run.fidelity.kld.se, "nats")
+def kld(found: Fidelity) -> str:
+    return with_error(found.kld.mean, found.kld.se, "nats")
 
 
 def round_up(n: int, digits: int = 2) -> int:

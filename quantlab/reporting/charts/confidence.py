@@ -52,7 +52,9 @@ def _share(share: float | None) -> str:
     return ">99.9 %" if 0.9995 <= share < 1 else f"{100 * share:.3g} %"
 
 
-def _cells(runs: list[QualityRun], z: list[list], texts: list[list[str]], ends: tuple[float, float]) -> go.Heatmap:
+def _cells(
+    runs: list[summary.Compared], z: list[list[float | None]], texts: list[list[str]], ends: tuple[float, float]
+) -> go.Heatmap:
     return go.Heatmap(
         y=[run.precision for run in runs], x=[_range(it) for it in runs[0].fidelity.buckets], z=z, text=texts,
         texttemplate="%{text}", textfont={"color": shades.INK, "size": 11}, zmin=ends[0], zmax=ends[1],
@@ -67,7 +69,7 @@ def _range(bucket: Bucket) -> str:
     return f"{100 * bucket.low:g}–{100 * bucket.high:g} %"
 
 
-def _hover(run: QualityRun, it: Bucket) -> str:
+def _hover(run: summary.Compared, it: Bucket) -> str:
     head = f"{escaped(run.precision)}<br>reference's confidence {_range(it)}: {it.tokens:,} tokens"
     if it.kld is None or it.same_top is None:
         return head

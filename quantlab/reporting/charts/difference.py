@@ -1,6 +1,7 @@
 """What each variant makes of the reference's answer, token by token (teacher-forced): KLD, agreement, probability."""
 
 import math
+from collections.abc import Sequence
 
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
@@ -46,8 +47,8 @@ def figure(comparison: Comparison) -> go.Figure:
     width = max(len(run.differences) for run in runs)
     drawn = go.Figure(_cells(runs, width))
     drawn.add_trace(_other_top(runs))
-    if any(_parting(run) for run in runs):
-        drawn.add_trace(_partings(runs))
+    if parted := _parted(runs):
+        drawn.add_trace(_partings(parted))
     # One row alone would leave less than the legend and the colour bar take, and plotly then gives up.
     style.laid_out(drawn, 160 + 36 * max(len(names), 3))
     return drawn.update_layout(
@@ -115,16 +116,18 @@ def _other_top(runs: list[Run]) -> go.Scatter:
     )  # fmt: skip
 
 
-def _parting(run: Run) -> bool:
-    """Whether the run's own answer first differs at a token that the reference's answer has."""
-    return run.first_divergence is not None and run.first_divergence.index < len(run.differences)
+def _parted(runs: list[Run]) -> list[tuple[Run, int]]:
+    """The runs whose own answer first differs at a token that the reference's answer has, and its place."""
+    return [
+        (run, run.first_divergence.index) for run in runs
+        if run.first_divergence is not None and run.first_divergence.index < len(run.differences)
+    ]  # fmt: skip
 
 
-def _partings(runs: list[Run]) -> go.Scatter:
-    parted = [run for run in runs if _parting(run)]
+def _partings(parted: list[tuple[Run, int]]) -> go.Scatter:
     return go.Scatter(
-        name="first difference", mode="markers", x=[run.first_divergence.index for run in parted],
-        y=[run.precision for run in parted], hoverinfo="skip",
+        name="first difference", mode="markers", x=[place for _, place in parted],
+        y=[run.precision for run, _ in parted], hoverinfo="skip",
         marker={"symbol": "square-open", "size": 17, "color": style.GREY, "line": {"width": 3}},
     )  # fmt: skip
 
@@ -161,7 +164,7 @@ def few(runs: list[Run]) -> str:
     return f"These figures are {found}." if found else ""
 
 
-def _bars(names: list[str], values: list[float], exact: list[str]) -> go.Bar:
+def _bars(names: list[str], values: Sequence[float | None], exact: list[str]) -> go.Bar:
     return go.Bar(
         orientation="h", y=names, x=values, width=0.6, marker={"color": [style.colour(name) for name in names]},
         customdata=[[escaped(name), text] for name, text in zip(names, exact, strict=True)],
@@ -184,10 +187,9 @@ def probabilities(comparison: Comparison) -> go.Figure:
                             remark=" (reference)"))  # fmt: skip
     for run in runs:
         drawn.add_trace(_line(run.precision, [it.probability for it in run.differences], run))
-    parted = [run for run in runs if _parting(run)]
-    if parted:
+    if parted := _parted(runs):
         drawn.add_trace(_partings(parted).update(
-            y=[run.differences[run.first_divergence.index].probability for run in parted], marker_symbol="circle-open"
+            y=[run.differences[place].probability for run, place in parted], marker_symbol="circle-open"
         ))  # fmt: skip
     style.laid_out(drawn, 300 + style.legend_height(len(drawn.data)))
     return drawn.update_layout(

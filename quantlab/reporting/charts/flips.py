@@ -135,6 +135,10 @@ def table(quality: Quality) -> Table:
     return Table(COLUMNS, rows, caption)
 
 
+def _hundred(share: float | None) -> float | None:
+    return None if share is None else 100 * share
+
+
 def _row(quality: Quality, run: QualityRun, task: str) -> tuple[str, ...]:
     score: TaskScore | None = run.tasks.get(task)
     if run.error is not None or score is None:
@@ -142,8 +146,7 @@ def _row(quality: Quality, run: QualityRun, task: str) -> tuple[str, ...]:
     return (
         run.precision, task, f"{score.items:,}",
         summary.with_error(100 * score.acc, 100 * score.acc_se, "%"),
-        units.NONE if score.acc_norm is None else
-        summary.with_error(100 * score.acc_norm, 100 * score.acc_norm_se, "%"),
+        summary.with_error(_hundred(score.acc_norm), _hundred(score.acc_norm_se), "%"),
         units.percent(score.flips_lost), units.percent(score.flips_won),
         p_text(score.mcnemar_p).removeprefix("p ").removeprefix("= ") or units.NONE,
         reason(run, "the reference" if run.precision == quality.reference else ""),

@@ -50,7 +50,9 @@ def _values(spread: Spread) -> tuple[float, ...]:
     return tuple(getattr(spread, field) for _, field, *_ in _MARKS)
 
 
-def _marks(rows: list[tuple[str, str, Spread, str]], mark: tuple[str, str, str, int], scale: axes.LogScale):
+def _marks(
+    rows: list[tuple[str, str, Spread, str]], mark: tuple[str, str, str, int], scale: axes.LogScale
+) -> go.Scatter:
     title, field, symbol, size = mark
     values = [getattr(spread, field) for _, _, spread, _ in rows]
     colours = [colour for *_, colour in rows]
@@ -85,7 +87,7 @@ def table(quality: Quality) -> Table:
     """The twin of `figure`, with all other figures of fidelity: reverse KLD, same top, delta-p, perplexity."""
     rows = [
         absent(run, len(COLUMNS), summary.why_absent(quality, run)) if run.error is not None or run.fidelity is None
-        else _row(run.precision, run.fidelity, _note(quality, run)) for run in quality.runs
+        else _row(run.precision, run.fidelity, _note(quality, run, run.fidelity)) for run in quality.runs
     ]  # fmt: skip
     if quality.noise_floor is not None:
         rows.append(_row(_FLOOR, quality.noise_floor, quality.floor))
@@ -118,11 +120,11 @@ def _error(se: float | None) -> str:
     return "?" if se is None else units.number(se, 2)
 
 
-def _note(quality: Quality, run: QualityRun) -> str:
+def _note(quality: Quality, run: QualityRun, fidelity: Fidelity) -> str:
     if run.precision == quality.reference:
         return reason(run, "the reference")
-    found = [f"{run.fidelity.excluded:,} positions left out"] if run.fidelity.excluded else []
-    return reason(run, ". ".join([*found, *perplexity_remark(run.fidelity.ppl)]))
+    found = [f"{fidelity.excluded:,} positions left out"] if fidelity.excluded else []
+    return reason(run, ". ".join([*found, *perplexity_remark(fidelity.ppl)]))
 
 
 def perplexity_remark(ppl: Perplexity) -> list[str]:

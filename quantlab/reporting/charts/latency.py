@@ -1,13 +1,13 @@
 """Time of each variant: to the first token, between tokens, and tokens per second."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from quantlab.measure import trust
 from quantlab.measure.statistics import median, percentile
-from quantlab.records import Comparison, Run, units
+from quantlab.records import Comparison, Run, Timing, units
 from quantlab.reporting.charts import style
 from quantlab.reporting.charts.table import Table, absent, race_note, reason
 from quantlab.reporting.text import escaped, shortened
@@ -41,20 +41,32 @@ def figure(comparison: Comparison) -> go.Figure:
 
 def _note(comparison: Comparison, longest: int = 1_000) -> str:
     """What the speeds say of each other, or why they do not; names of at most so many characters."""
-    named = [replace(run, precision=shortened(run.precision, longest)) for run in _timed(comparison)]
+    named = [replace(it.run, precision=shortened(it.precision, longest)) for it in _timed(comparison)]
     return race_note(comparison) or trust.said(named)
 
 
-def _timed(comparison: Comparison) -> list[Run]:
-    return [run for run in comparison.runs if run.error is None and run.timing is not None]
+@dataclass(frozen=True)
+class _Timed:
+    """A run that has times."""
+
+    run: Run
+    timing: Timing
+
+    @property
+    def precision(self) -> str:
+        return self.run.precision
 
 
-def _arrange(drawn: go.Figure, runs: list[Run], gapped: list[Run]) -> None:
+def _timed(comparison: Comparison) -> list[_Timed]:
+    return [_Timed(run, run.timing) for run in comparison.runs if run.error is None and run.timing is not None]
+
+
+def _arrange(drawn: go.Figure, runs: list[_Timed], gapped: list[_Timed]) -> None:
     names = [run.precision for run in runs]
     second_lines = (
-        [units.seconds(run.ttft_s) + trust.around(run.ttft_samples) for run in runs],
-        [units.seconds(median(run.timing.itl_s)) for run in runs],
-        [trust.speed(run) for run in runs],
+        [units.seconds(it.run.ttft_s) + trust.around(it.run.ttft_samples) for it in runs],
+        [units.seconds(median(it.timing.itl_s)) for it in runs],
+        [trust.speed(it.run) for it in runs],
     )
     for row, lines in enumerate(second_lines, start=1):
         labels = [style.label(name, line) for name, line in zip(names, lines, strict=True)]
@@ -63,9 +75,10 @@ def _arrange(drawn: go.Figure, runs: list[Run], gapped: list[Run]) -> None:
         unit = {"tickformat": ","} if row == 3 else {"tickformat": "~s", "ticksuffix": "s"}
         drawn.update_xaxes(style.axis(rangemode="tozero", nticks=6, **unit), row=row, col=1)
     if gapped:
-        longest = max(gap for run in gapped for gap in run.timing.itl_s)
-        edge = _FAR * max(percentile(run.timing.itl_s, 95) for run in gapped)
-        beyond = sum(gap > edge for run in gapped for gap in run.timing.itl_s)
+        gaps = [it.timing.itl_s for it in gapped]
+        longest = max(map(max, gaps))
+        edge = _FAR * max(percentile(each, 95) or 0.0 for each in gaps)
+        beyond = sum(gap > edge for each in gaps for gap in each)
         drawn.update_xaxes(range=[0, 1.05 * min(edge, longest)], row=2, col=1)
         if beyond:
             title = f"▶ {beyond} longer gap{'' if beyond == 1 else 's'}, up to {units.seconds(longest)}"
@@ -76,15 +89,15 @@ def _arrange(drawn: go.Figure, runs: list[Run], gapped: list[Run]) -> None:
             annotation.update(x=0, xanchor="left", font={"size": 13, "color": style.GREY}, yshift=2)
 
 
-def _first_token(runs: list[Run]) -> go.Bar:
+def _first_token(runs: list[_Timed]) -> go.Bar:
     return go.Bar(
         name="time to first token", orientation="h", showlegend=False, width=0.6,
-        y=[run.precision for run in runs], x=[run.ttft_s for run in runs],
-        error_x=_bars([run.ttft_samples for run in runs]),
-        marker={"color": [style.colour(run.precision) for run in runs]},
-        customdata=[[escaped(run.precision), _exact(run), f"{run.timing.prompt_tokens:,}",
-                     units.rate(run.timing.prefill_tokens_per_s), units.seconds(run.timing.warmup_ttft_s)]
-                    for run in runs],
+        y=[it.precision for it in runs], x=[it.run.ttft_s for it in runs],
+        error_x=_bars([it.run.ttft_samples for it in runs]),
+        marker={"color": [style.colour(it.precision) for it in runs]},
+        customdata=[[escaped(it.precision), _exact(it.run), f"{it.timing.prompt_tokens:,}",
+                     units.rate(it.timing.prefill_tokens_per_s), units.seconds(it.timing.warmup_ttft_s)]
+                    for it in runs],
         hovertemplate="%{customdata[0]}<br>time to first token: %{customdata[1]}<br>%{customdata[2]} prompt tokens, "
                       "%{customdata[3]}<br>first pass, which does not count: %{customdata[4]}<extra></extra>",
     )  # fmt: skip
@@ -105,7 +118,7 @@ def _bars(samples: list[tuple[float, ...]]) -> dict:
             "arrayminus": [it - min(each, default=0.0) for each, it in zip(samples, middles, strict=True)]}  # fmt: skip
 
 
-def _gaps(run: Run) -> go.Box:
+def _gaps(run: _Timed) -> go.Box:
     samples = run.timing.itl_s
     colour = style.colour(run.precision)
     return go.Box(
@@ -119,7 +132,7 @@ def _gaps(run: Run) -> go.Box:
     )  # fmt: skip
 
 
-def _marks(runs: list[Run]) -> list[go.Scatter]:
+def _marks(runs: list[_Timed]) -> list[go.Scatter]:
     marks = (("median", 50, "line-ns-open", 24), ("95th percentile", 95, "diamond-tall-open", 14))
     traces = []
     for name, percent, symbol, size in marks if runs else ():
@@ -134,15 +147,15 @@ def _marks(runs: list[Run]) -> list[go.Scatter]:
     return traces
 
 
-def _speed(runs: list[Run]) -> go.Bar:
+def _speed(runs: list[_Timed]) -> go.Bar:
     return go.Bar(
         name="decode speed", orientation="h", showlegend=False, width=0.6,
-        y=[run.precision for run in runs], x=[run.decode_tokens_per_s for run in runs],
-        error_x=_bars([run.decode_samples for run in runs]),
-        marker={"color": [style.colour(run.precision) for run in runs]},
-        customdata=[[escaped(run.precision),
-                     f"{run.decode_tokens_per_s:,.3f} tok/s, {trust.answers(run.decode_samples)}",
-                     units.percent(run.bandwidth_share)] for run in runs],
+        y=[it.precision for it in runs], x=[it.run.decode_tokens_per_s for it in runs],
+        error_x=_bars([it.run.decode_samples for it in runs]),
+        marker={"color": [style.colour(it.precision) for it in runs]},
+        customdata=[[escaped(it.precision),
+                     f"{it.run.decode_tokens_per_s:,.3f} tok/s, {trust.answers(it.run.decode_samples)}",
+                     units.percent(it.run.bandwidth_share)] for it in runs],
         hovertemplate="%{customdata[0]}<br>decode: %{customdata[1]}<br>"
                       "share of memory bandwidth: %{customdata[2]}<extra></extra>",
     )  # fmt: skip
@@ -158,17 +171,20 @@ ORIGINS = {"built": "model files", "disk": "disk, already quantized", "memory": 
 
 def table(comparison: Comparison) -> Table:
     """The twin of `figure`, with the load, and how each decode speed relates to the reference's where both bear it."""
-    timed = _timed(comparison)
-    reference = next((run for run in timed if run.precision == comparison.reference), None)
+    timed = {it.precision: it for it in _timed(comparison)}
+    reference = timed.get(comparison.reference)
     rows = tuple(
-        _row(run, reference) if run in timed else absent(run, len(COLUMNS), "no times") for run in comparison.runs
+        _row(timed[run.precision], reference.run if reference else None)
+        if run.precision in timed
+        else absent(run, len(COLUMNS), "no times")
+        for run in comparison.runs
     )
     caption = f"Time by precision; the reference is {comparison.reference}. {_note(comparison)}".strip()
     return Table(COLUMNS, rows, caption)
 
 
-def _row(run: Run, reference: Run | None) -> tuple[str, ...]:
-    timing, load = run.timing, run.load
+def _row(timed: _Timed, reference: Run | None) -> tuple[str, ...]:
+    run, timing, load = timed.run, timed.timing, timed.run.load
     doubt = trust.doubt(run) if run.timings_count and run.decode_tokens_per_s else ""
     why = f"speed not compared: {doubt}" if doubt else ""
     return (

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import plotly.graph_objects as go
 
-from quantlab.records import PARTS, Comparison, Load, Run, units
+from quantlab.records import PARTS, Comparison, Load, Peak, Run, units
 from quantlab.reporting.charts import style
 from quantlab.reporting.charts.table import Table, absent, reason
 from quantlab.reporting.text import escaped
@@ -37,8 +37,11 @@ def figure(comparison: Comparison) -> go.Figure:
     running = {name: load for name, load in loads.items() if load.running_bytes != load.stored_bytes}
     if running:
         drawn.add_trace(_running(running))
-    peaks = [run for run in comparison.runs if run.precision in loads and run.peak and run.peak.bytes is not None]
-    far = any(run.peak.bytes > _FAR * longest for run in peaks)
+    peaks = [
+        (run.precision, run.peak, run.peak.bytes) for run in comparison.runs
+        if run.precision in loads and run.peak and run.peak.bytes is not None
+    ]  # fmt: skip
+    far = any(most > _FAR * longest for *_, most in peaks)
     if peaks:
         drawn.add_trace(_peaks(peaks, longest))
     marks = [x for trace in drawn.data if trace.type == "scatter" for x in trace.x]
@@ -84,27 +87,27 @@ def _running(loads: dict[str, Load]) -> go.Scatter:
     )  # fmt: skip
 
 
-def _peaks(runs: Sequence[Run], longest: int) -> go.Scatter:
-    far = [run.peak.bytes > _FAR * longest for run in runs]
-    estimate = any(run.peak.estimate for run in runs)
-    colours = [style.colour(run.precision) for run in runs]
+def _peaks(peaks: Sequence[tuple[str, Peak, int]], longest: int) -> go.Scatter:
+    """Of each precision its peak and the one figure of it."""
+    far = [most > _FAR * longest for *_, most in peaks]
+    estimate = any(peak.estimate for _, peak, _ in peaks)
+    colours = [style.colour(name) for name, *_ in peaks]
     return go.Scatter(
-        name="peak (estimate)" if estimate else "peak", mode="markers+text", y=[run.precision for run in runs],
-        x=[longest * _EDGE if beyond else run.peak.bytes for run, beyond in zip(runs, far, strict=True)],
-        text=[units.size(run.peak.bytes) if beyond else "" for run, beyond in zip(runs, far, strict=True)],
+        name="peak (estimate)" if estimate else "peak", mode="markers+text", y=[name for name, *_ in peaks],
+        x=[longest * _EDGE if beyond else most for (*_, most), beyond in zip(peaks, far, strict=True)],
+        text=[units.size(most) if beyond else "" for (*_, most), beyond in zip(peaks, far, strict=True)],
         textposition="middle left", textfont={"color": style.GREY},
         marker={"symbol": ["triangle-right" if beyond else "x-thin-open" for beyond in far], "size": 11,
                 "color": colours, "line": {"width": 2, "color": colours}},
-        customdata=[[escaped(run.precision), peak_text(run)] for run in runs],
+        customdata=[[escaped(name), peak_text(peak)] for name, peak, _ in peaks],
         hovertemplate="%{customdata[0]}<br>%{customdata[1]}<extra></extra>",
     )  # fmt: skip
 
 
-def peak_text(run: Run) -> str:
-    """All figures of a run's peak with every byte, one on a line of markup; an estimate is called one."""
-    figures = {"resident (an estimate)": run.peak.resident, "allocated": run.peak.allocated,
-               "reserved": run.peak.reserved, "process": run.peak.process,
-               "on the GPU (an estimate)": run.peak.device}  # fmt: skip
+def peak_text(peak: Peak) -> str:
+    """All figures of a peak with every byte, one on a line of markup; an estimate is called one."""
+    figures = {"resident (an estimate)": peak.resident, "allocated": peak.allocated,
+               "reserved": peak.reserved, "process": peak.process, "on the GPU (an estimate)": peak.device}  # fmt: skip
     return "<br>".join(f"peak, {name}: {units.exact_bytes(n)}" for name, n in figures.items() if n is not None)
 
 

@@ -48,9 +48,13 @@ def by_speed(quality: Quality) -> list[Point]:
     return _points(quality, lambda run: run.decode_tokens_per_s, lambda run: tuple(filter(None, run.decode_samples)))
 
 
-def _points(quality: Quality, measure, samples=lambda _run: ()) -> list[Point]:
+def _points(
+    quality: Quality,
+    measure: Callable[[QualityRun], float | None],
+    samples: Callable[[QualityRun], tuple[float, ...]] = lambda _run: (),
+) -> list[Point]:
     reference = summary.reference_run(quality)
-    runs = [(run, max(0.0, run.fidelity.kld.mean), run.fidelity.kld.se) for run in summary.compared(quality)]
+    runs = [(it.run, max(0.0, it.fidelity.kld.mean), it.fidelity.kld.se) for it in summary.compared(quality)]
     runs += [(reference, 0.0, 0.0)] if reference else []
     return [
         Point(run.precision, x, kld, None if se is None or math.isnan(se) else se, samples(run))

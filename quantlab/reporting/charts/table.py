@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from quantlab.records import Comparison, Run
+from quantlab.records import Comparison, QualityRun, Run
 from quantlab.records.units import NONE
 
 
@@ -15,12 +15,12 @@ class Table:
     caption: str
 
 
-def absent(run: Run, columns: int, why: str) -> tuple[str, ...]:
+def absent(run: Run | QualityRun, columns: int, why: str) -> tuple[str, ...]:
     """The row of a run that the chart lacks: its name, no figures, and the reason in the last of `columns`."""
     return (run.precision, *[NONE] * (columns - 2), reason(run, why))
 
 
-def reason(run: Run, why: str = "") -> str:
+def reason(run: Run | QualityRun, why: str = "") -> str:
     """What a reader must know of a run: its error and advice, else `why`, else that it was stopped."""
     if run.error is not None:
         return f"{run.error} {run.advice}".strip()

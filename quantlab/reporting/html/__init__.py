@@ -23,14 +23,14 @@ _TEMPLATE = "report.html"
 
 def html(record: Comparison | Quality, advice: Sequence[str] = ()) -> str:
     """The whole page. `advice` are sentences to put before the charts. Only text that can be encoded as UTF-8."""
-    comparison = isinstance(record, Comparison)
+    comparison = record if isinstance(record, Comparison) else None
     page = _template().render(
         title=f"{'Comparison' if comparison else 'Quality'} of {model_data(record.model)['name']}",
         record=record,
-        comparison=comparison,
-        prompt=record.prompt if comparison else None,
+        comparison=comparison is not None,
+        prompt=comparison.prompt if comparison else None,
         facts=_facts(record),
-        answers=[_answer(record, run) for run in record.runs] if comparison else [],
+        answers=[_answer(comparison, run) for run in comparison.runs] if comparison else [],
         failed=[] if comparison else [run for run in record.runs if run.error or run.stopped],
         advice=advice,
         sections=sections(record),

@@ -40,7 +40,7 @@ RACE_WARNING = caution("A race runs all variants at once. They slow each other d
 
 def calibration() -> str:
     """Which precisions read a text while they are quantized, and how much of it."""
-    read_by = []
+    read_by: list[str] = []
     for method in METHODS.values():
         names = [precision.name for precision in method.precisions if method.calibrated(precision)]
         read_by += [method.title] if len(names) == len(method.precisions) else names

@@ -15,9 +15,14 @@ if TYPE_CHECKING:
 class Titled(Protocol):
     """A panel's names: `key` in the page's ids, title and caption for people."""
 
-    key: str
-    title: str
-    caption: str
+    @property
+    def key(self) -> str: ...
+
+    @property
+    def title(self) -> str: ...
+
+    @property
+    def caption(self) -> str: ...
 
 
 log = logging.getLogger(__name__)

@@ -135,7 +135,8 @@ def _row(row: Row, reason_above: bool = False) -> str:
         f'<input type="checkbox" name="{value}" data-spec="{value if row.published else ""}" '
         f'data-blocked="{int(blocked)}"{" disabled" if blocked else ""}>'
     )
-    told = estimate.unavailable if blocked and not reason_above else estimate.precision.summary
+    unavailable = None if reason_above else estimate.unavailable
+    told = estimate.precision.summary if unavailable is None else unavailable
     about, why = (
         escape(_about(row, told)),
         escape(f"{estimate.precision.name} {estimate.unavailable}" if blocked else told),

@@ -2,12 +2,12 @@
 
 import logging
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 
 from quantlab.errors import QuantlabError
 from quantlab.history import History
 from quantlab.records import QualitySettings, Settings, Text
-from quantlab.records.events import Event, NotKept, QualityEvent
+from quantlab.records.events import Event, Events, NotKept, QualityEvent, QualityEvents
 from quantlab.settings import AppSettings
 
 log = logging.getLogger(__name__)
@@ -40,7 +40,7 @@ class RecordedJobs:
     def compare(
         self, model: str, precisions: Sequence[str], prompt: str, settings: Settings,
         *, stop: threading.Event | None = None, fresh: bool = False,
-    ) -> Iterator[Event]:  # fmt: skip
+    ) -> Events:  # fmt: skip
         """As `comparison.compare`; replayed where the history has it, unless `fresh`."""
         from quantlab.runs import recorded  # brings torch
 
@@ -51,7 +51,7 @@ class RecordedJobs:
     def quality(
         self, model: str, precisions: Sequence[str], text: Text, settings: QualitySettings,
         *, stop: threading.Event | None = None,
-    ) -> Iterator[QualityEvent]:  # fmt: skip
+    ) -> QualityEvents:  # fmt: skip
         """As `quality.quality`."""
         from quantlab.runs import recorded
 
@@ -59,12 +59,13 @@ class RecordedJobs:
         yield from why
         yield from recorded.recorded_quality(history, model, precisions, text, settings, stop=stop)
 
-    def resume(self, entry: int, stop: threading.Event) -> Iterator[Event | QualityEvent]:
+    def resume(self, entry: int, stop: threading.Event) -> Generator[Event | QualityEvent, None, None]:
         """Go on with an entry; see `recording.resumed`."""
         from quantlab.runs import recorded
 
         history = self.history()
-        return iter(()) if history is None else recorded.resumed(history, entry, stop)
+        if history is not None:
+            yield from recorded.resumed(history, entry, stop)
 
     def _usable(self) -> tuple[History | None, list[NotKept]]:
         """The history, None also where it cannot be used and then an event that says why: a run goes on without."""

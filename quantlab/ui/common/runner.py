@@ -3,7 +3,7 @@
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from functools import reduce
@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import gradio as gr
 
 from quantlab.errors import QuantlabError, Stopped, is_exit
+from quantlab.records.events import Events
 from quantlab.settings import AppSettings
 from quantlab.ui.common.models import before_it_is_found
 from quantlab.ui.common.stream import batches
@@ -22,13 +23,14 @@ from quantlab.ui.services import Services
 
 log = logging.getLogger(__name__)
 OUR_FAULT = Problem("Something went wrong on our side.", "Your inputs are kept. Try again, or choose fewer precisions.")
-V = TypeVar("V")
+#: A view: a dataclass with a `notice`.
+V = TypeVar("V", bound=Any)
 
 
-def views(choice: Choice, app: AppSettings, services: Services, stop: threading.Event) -> Iterator[View]:
+def views(choice: Choice, app: AppSettings, services: Services, stop: threading.Event) -> Generator[View, None, None]:
     """Run a comparison; yield what the page shows each time that something may have changed; see `watched`."""
 
-    def begin() -> Callable[[], Iterator]:
+    def begin() -> Callable[[], Events]:
         choices.check(choice, app)
         settings = choices.settings(choice, app)
         asked = (choice.model, choice.precisions, choice.prompt, settings)
@@ -42,12 +44,12 @@ def views(choice: Choice, app: AppSettings, services: Services, stop: threading.
 
 def watched(
     view: V,
-    begin: Callable[[], Callable[[], Iterator]],
+    begin: Callable[[], Callable[[], Generator[Any, None, None]]],
     see: Callable[[V, Sequence[Any]], V],
     halt: Callable[[V, Problem | None], V],
     app: AppSettings,
     stop: threading.Event,
-) -> Iterator[V]:
+) -> Generator[V, None, None]:
     """From a first view to the last: `begin` checks the choice and gives the events, `see` folds what came into a view.
 
     Never raises for what a run can meet: a `QuantlabError` becomes the view's problem, anything else a plain remark,

@@ -4,9 +4,10 @@ import contextlib
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
+from typing import Any, TypeVar
 
-from quantlab.records.events import Event
+T = TypeVar("T")
 
 #: A screen shows no more than this, in seconds between two updates.
 INTERVAL_S = 0.08
@@ -17,13 +18,13 @@ _SESSIONS = 10_000
 _END = object()
 
 
-def batches(events: Callable[[], Iterator[Event]], stop: threading.Event) -> Iterator[list[Event]]:
+def batches(events: Callable[[], Generator[T, None, object]], stop: threading.Event) -> Generator[list[T], None, None]:
     """Run `events()` in a thread of its own and yield what it gave, at most every `INTERVAL_S`.
 
     Yields an empty list when nothing came for `HEARTBEAT_S`. What the iterator raises is raised here. Closing this
     generator sets `stop` and waits for the thread, so that the next visitor's timings are not spoilt.
     """
-    feed: queue.SimpleQueue = queue.SimpleQueue()
+    feed: queue.SimpleQueue[Any] = queue.SimpleQueue()
     thread = threading.Thread(target=_pump, args=(events, stop, feed), name="comparison", daemon=True)
     thread.start()
     try:
@@ -40,7 +41,9 @@ def batches(events: Callable[[], Iterator[Event]], stop: threading.Event) -> Ite
         thread.join()
 
 
-def _pump(events: Callable[[], Iterator[Event]], stop: threading.Event, feed: queue.SimpleQueue) -> None:
+def _pump(
+    events: Callable[[], Generator[Any, None, object]], stop: threading.Event, feed: queue.SimpleQueue[Any]
+) -> None:
     try:
         with contextlib.closing(events()) as iterator:
             for event in iterator:
@@ -51,9 +54,9 @@ def _pump(events: Callable[[], Iterator[Event]], stop: threading.Event, feed: qu
         feed.put(_END)
 
 
-def _collect(feed: queue.SimpleQueue) -> tuple[list[Event], object | None]:
+def _collect(feed: queue.SimpleQueue[Any]) -> tuple[list[Any], object | None]:
     """The events of one interval, and the end (an error, or `_END`) where it was reached."""
-    batch: list[Event] = []
+    batch: list[Any] = []
     deadline = time.monotonic() + HEARTBEAT_S
     while (left := deadline - time.monotonic()) > 0:
         try:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from quantlab.measure import trust
 from quantlab.measure.statistics import mean, median, percentile
-from quantlab.records import Load, Run, units
+from quantlab.records import Load, Peak, Run, Timing, units
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ def details(run: Run | None, load: Load | None) -> tuple[Figure, ...]:
     """Every other figure that was measured; what was not is left out."""
     rows: list[Figure] = []
     if run and run.timing:
-        rows += _times(run)
+        rows += _times(run, run.timing)
     if run and run.bandwidth_share is not None:
         share = run.bandwidth_share
         rows.append(
@@ -52,7 +52,7 @@ def details(run: Run | None, load: Load | None) -> tuple[Figure, ...]:
         rows += _memory(load)
     if run and run.peak and run.peak.bytes is not None:
         label = "Peak (estimate)" if run.peak.estimate else "Peak"
-        rows.append(_bytes(label, run.peak.bytes, _peak_term(run), "peak_bytes"))
+        rows.append(_bytes(label, run.peak.bytes, _peak_term(run.peak), "peak_bytes"))
     if run and run.kv_cache_bytes is not None:
         rows.append(_bytes("KV cache", run.kv_cache_bytes, "keys and values at the end of the run", "kv_cache_bytes"))
     if load:
@@ -113,9 +113,9 @@ def _fidelity(run: Run | None, reference: str) -> tuple[Figure, Figure]:
     )
 
 
-def _times(run: Run) -> list[Figure]:
+def _times(run: Run, timing: Timing) -> list[Figure]:
     """Those of the answer that is shown; the headline has the medians of all that were timed."""
-    timing, rows = run.timing, []
+    rows = []
     if len(run.ttft_samples) > 1:
         rows.append(
             Figure(
@@ -232,8 +232,7 @@ def _layers(load: Load) -> str:
     return "; ".join(f"{name or 'everything'}: {device}" for name, device in load.device_map.items())
 
 
-def _peak_term(run: Run) -> str:
-    peak = run.peak
+def _peak_term(peak: Peak) -> str:
     parts = (("reserved", peak.reserved), ("whole process", peak.process))
     more = [f"{name} {units.size(value)}" for name, value in parts if value is not None]
     return "; ".join(["most memory in use while the prompt ran", *more])

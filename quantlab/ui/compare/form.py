@@ -3,6 +3,7 @@
 import re
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 from quantlab.errors import BadInput, unknown
 from quantlab.methods import PRECISIONS
@@ -62,7 +63,7 @@ FIELDS = tuple(field.name for field in fields(Choice))
 
 def from_inputs(*values: object) -> Choice:
     """The choice that the components hold. Raises BadInput for a value of another kind than its field's."""
-    named = dict(zip(FIELDS, values, strict=True))
+    named: dict[str, Any] = dict(zip(FIELDS, values, strict=True))
     try:
         return Choice(
             model=str(named["model"] or "").strip(),

@@ -1,6 +1,7 @@
 """The components of what a visitor chooses: model, precisions, prompt, settings."""
 
 from dataclasses import dataclass, fields
+from typing import Any
 
 import gradio as gr
 
@@ -40,7 +41,7 @@ class Inputs:
         return [getattr(self, field.name) for field in fields(self)]
 
 
-def model_inputs(start: Choice, found: PrecisionList, app: AppSettings, services: Services):
+def model_inputs(start: Choice, found: PrecisionList, app: AppSettings, services: Services) -> tuple[Any, ...]:
     """Model, what is known of it, the tick list, and the control that adds to the list."""
     known = services.choices()
     model = gr.Dropdown(
@@ -56,7 +57,7 @@ def model_inputs(start: Choice, found: PrecisionList, app: AppSettings, services
     return model, about, picker.picker(found, ticked, app.max_columns), adding.build(app)
 
 
-def prompt_inputs(start: Choice, services: Services):
+def prompt_inputs(start: Choice, services: Services) -> tuple[gr.Textbox, tuple[gr.Button, ...]]:
     """The prompt and the example buttons."""
     prompt = gr.Textbox(
         start.prompt, label="Prompt", lines=9, max_lines=14, elem_id="prompt", placeholder="What shall they answer?"
@@ -68,7 +69,7 @@ def prompt_inputs(start: Choice, services: Services):
     return prompt, examples
 
 
-def settings_inputs(start: Choice, found: PrecisionList, app: AppSettings):
+def settings_inputs(start: Choice, found: PrecisionList, app: AppSettings) -> tuple[tuple[Any, ...], gr.HTML]:
     """Everything under Settings, in the order of `Choice`'s fields, and the warning that belongs to a race."""
     with gr.Accordion("Settings", open=False, elem_id="settings"):
         new_tokens = gr.Slider(
@@ -96,7 +97,7 @@ def settings_inputs(start: Choice, found: PrecisionList, app: AppSettings):
     return values, warning
 
 
-def _quantizing_inputs(start: Choice, app: AppSettings):
+def _quantizing_inputs(start: Choice, app: AppSettings) -> tuple[Any, ...]:
     gr.HTML(fragments.calibration(), apply_default_css=False)
     samples_most = start.calibration_samples if app.public else choices.MAX_SAMPLES
     length_most = start.calibration_length if app.public else choices.MAX_LENGTH

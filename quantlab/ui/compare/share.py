@@ -4,6 +4,7 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from typing import Any
 from urllib.parse import urlencode
 
 from quantlab.methods.calibration import MIN_LENGTH
@@ -61,7 +62,7 @@ def left_out(choice: Choice) -> tuple[str, ...]:
 
 def from_query(query: Mapping[str, str], default: Choice, app: AppSettings) -> Choice:
     """`default` with every field that the query names and that holds a valid value."""
-    found = {}
+    found: dict[str, Any] = {}
     for name, read in _readers(app).items():
         text = query.get(name)
         if isinstance(text, str):

@@ -1,8 +1,11 @@
 """The first tab: its components and how they are wired. What they do is in handlers.py."""
 
+from typing import Any
+
 import gradio as gr
 
 from quantlab.errors import QuantlabError
+from quantlab.records import Estimate
 from quantlab.settings import AppSettings
 from quantlab.ui import scripts
 from quantlab.ui.common import fragments, models, opening, panels
@@ -50,7 +53,7 @@ def build(app: AppSettings, services: Services) -> None:
         _wire_saving(saving, chosen, SaveHandlers(saving, app, services))
 
 
-def _first_offers(start: Choice, app: AppSettings, services: Services):
+def _first_offers(start: Choice, app: AppSettings, services: Services) -> tuple[Estimate, ...]:
     """The bundled model's estimates; none where it cannot be read, which the page then says on its own."""
     try:
         return services.estimates(start.model, choices.placement(start, app))
@@ -58,7 +61,7 @@ def _first_offers(start: Choice, app: AppSettings, services: Services):
         return ()
 
 
-def _results(app: AppSettings):
+def _results(app: AppSettings) -> tuple[Any, ...]:
     empty = gr.HTML(fragments.EMPTY, elem_id="empty", apply_default_css=False)
     tokens = gr.HTML("", elem_id="prompt-tokens", apply_default_css=False)
     legend = gr.HTML("", elem_id="legend", apply_default_css=False)

@@ -1,7 +1,7 @@
 """What the page shows while a comparison runs: events folded into frozen columns. No gradio, no HTML."""
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 from quantlab.records import Comparison, Load, Model, Run, events
 
@@ -123,12 +123,12 @@ def halt(view: View, problem: Problem | None = None) -> View:
 
 def _finish(view: View, run: Run) -> View:
     state: State = "failed" if run.error is not None else "stopped" if run.stopped else "done"
-    changes = {"state": state, "run": run, "text": run.text, "tokens": len(run.token_ids)}
+    changes: dict[str, Any] = {"state": state, "run": run, "text": run.text, "tokens": len(run.token_ids)}
     if run.load is not None:
         changes["load"] = run.load
     return _with(view, run.precision, **changes)
 
 
-def _with(view: View, precision: str, **changes: object) -> View:
+def _with(view: View, precision: str, **changes: Any) -> View:
     columns = tuple(replace(column, **changes) if column.precision == precision else column for column in view.columns)
     return replace(view, columns=columns)

@@ -25,7 +25,7 @@ def drawn(made: Sequence[HistoryPanel], record: Comparison | Quality) -> Updates
         updates[panel.column] = gr.update(visible=has)
         if not has:
             continue
-        options = panel.chart.options(record) if panel.pick is not None else ()
+        options: tuple[str, ...] = panel.chart.options(record) if panel.pick is not None else ()
         if panel.pick is not None:
             updates[panel.pick] = gr.update(choices=list(options), value=options[-1])
         updates |= _filled(panel, record, options[-1] if options else "")
@@ -34,7 +34,7 @@ def drawn(made: Sequence[HistoryPanel], record: Comparison | Quality) -> Updates
 
 def redrawn(panel: HistoryPanel, record: Comparison | Quality | None, picked: str | None) -> Updates:
     """One panel after another choice; nothing where it cannot be chosen."""
-    if not isinstance(record, panel.kind) or picked not in panel.chart.options(record):
+    if not isinstance(record, panel.kind) or picked is None or picked not in panel.chart.options(record):
         return {}
     return _filled(panel, record, picked)
 

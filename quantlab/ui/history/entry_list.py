@@ -8,6 +8,7 @@ from typing import Any
 import gradio as gr
 
 from quantlab.history import Entry
+from quantlab.history.entries import Kind
 
 #: A click anywhere in a row opens it; the button in it is for the keyboard. The opened one stays marked in new rows.
 _SCRIPT = """
@@ -36,7 +37,7 @@ _TOLD = {
     "interrupted": "ended early, with the process or an error",
     "running": "is being worked on now",
 }
-KINDS = {"comparison": "comparison", "quality": "quality"}
+KINDS: dict[Kind, str] = {"comparison": "comparison", "quality": "quality"}
 
 
 class EntryList(gr.HTML):

@@ -77,9 +77,9 @@ def _prompt(record: Comparison | Quality) -> str:
 
 
 def _how(record: Comparison | Quality) -> str:
-    asked = record.settings
     if isinstance(record, Quality):
         return ""
+    asked = record.settings
     drawn = f"sampled with seed {asked.seed}" if asked.sample else "greedy"
     raced = " in a race, so its times do not count" if asked.race else ""
     return f"At most {asked.max_new_tokens} new tokens, {drawn}{raced}."

@@ -66,10 +66,9 @@ class HistoryHandlers(TabHandlers):
             if history is None:
                 return self._show(Opened(record, None))
             known = history_opened.known(history, record)
-            found = Opened(record, known or history.entry(history.keep(record)))
-            told = (
-                f"It {'was' if known else 'is'} in the history {'already' if known else 'now'}, as #{found.entry.id}."
-            )
+            entry = known or history.entry(history.keep(record))
+            found = Opened(record, entry)
+            told = f"It {'was' if known else 'is'} in the history {'already' if known else 'now'}, as #{entry.id}."
             return self._show(found) | self._listed(search, kind, found) | {self.parts.status: fragments.said(told)}
 
         return {self.parts.status: fragments.said("")} | self._with_problems_shown(shown) | {self.parts.upload: None}
@@ -85,7 +84,7 @@ class HistoryHandlers(TabHandlers):
 
         def redraw(opened: Opened | None, picked: str | None) -> Updates:
             panel = self.parts.panels[index]
-            return redrawn(panel, opened and opened.record, picked) or {panel.table: gr.skip()}
+            return redrawn(panel, opened.record if opened else None, picked) or {panel.table: gr.skip()}
 
         return redraw
 
@@ -190,7 +189,9 @@ class HistoryHandlers(TabHandlers):
 
         def shown() -> Updates:
             found = self._kept(opened.id if opened else None)
-            ended = "It is complete now." if found.entry.state == "done" else "What is finished is kept."
+            ended = (
+                "It is complete now." if found.entry and found.entry.state == "done" else "What is finished is kept."
+            )
             return self._show(found) | self._listed(search, kind, found) | {self.parts.status: fragments.said(ended)}
 
         return self._with_problems_shown(shown)
@@ -206,14 +207,14 @@ class HistoryHandlers(TabHandlers):
         if history is None:
             return {self.parts.entries: gr.update(rows="", visible=False)}
         words = str(search or "")
-        found = history.entries(words, kind if kind in lines.KINDS else None, limit=LISTED + 1)
+        found = history.entries(words, next((it for it in lines.KINDS if it == kind), None), limit=LISTED + 1)
         table = lines.rows(found[:LISTED], searched=bool(words.strip() or kind), more=len(found) > LISTED)
         return {self.parts.entries: gr.update(rows=table, value=opened.id if opened else None)}
 
     def _show(self, found: Opened) -> Updates:
         parts, record, entry = self.parts, found.record, found.entry
         resumable = entry is not None and entry.resumable and record is not None
-        elsewhere = resumable and not self._asked(entry.id)
+        elsewhere = entry is not None and resumable and not self._asked(entry.id)
         others = self._others(entry)
         damaged = Problem(f"This entry cannot be read: {found.fault}", "Delete it, and run it again.")
         return {

@@ -10,6 +10,7 @@ from typing import Any
 from quantlab.errors import BadInput
 from quantlab.export import LONGEST, read_json
 from quantlab.history import Entry, History
+from quantlab.history.entries import Kind
 from quantlab.records import Comparison, Quality
 from quantlab.ui.compare import view
 from quantlab.ui.history import fragments as html
@@ -56,7 +57,7 @@ def uploaded(file: str | None) -> Comparison | Quality:
 
 def known(history: History, record: Comparison | Quality) -> Entry | None:
     """The entry that holds the same record already."""
-    kind = "comparison" if isinstance(record, Comparison) else "quality"
+    kind: Kind = "comparison" if isinstance(record, Comparison) else "quality"
     for entry in history.entries(kind=kind, limit=10_000):
         if entry.started == record.started and kept(history, entry.id).record == record:
             return entry

@@ -7,17 +7,15 @@ import gradio as gr
 
 from quantlab.records import Comparison, Quality
 from quantlab.ui.common.panel import Panel
-from quantlab.ui.common.panels import Chart
 from quantlab.ui.history.entry_list import EntryList
-from quantlab.ui.quality.panels import QualityChart
 
 
 @dataclass(frozen=True)
 class HistoryPanel(Panel):
-    """A panel and what it shows. `kind`: of what it is a chart."""
+    """A panel and what it shows: a `Chart` of a comparison or a `QualityChart`, as `kind` says."""
 
     kind: type[Comparison] | type[Quality] = Comparison
-    chart: Chart | QualityChart | None = None
+    chart: Any = None
 
 
 @dataclass(frozen=True)

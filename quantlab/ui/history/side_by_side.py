@@ -29,7 +29,7 @@ class Measure:
 
     name: str
     of: Callable[[Any], float | None]
-    told: Callable[[float | None], str]
+    told: Callable[[Any], str]
     anchor: str
     points: bool = False
     of_text: bool = False
@@ -39,7 +39,7 @@ class Measure:
     def shown(self, run: Any) -> str:
         """The figure of a run as text, with its error where it has one."""
         value = self.of(run)
-        return units.NONE if value is None else self.told_of(run) if self.told_of else self.describe(value)
+        return units.NONE if value is None else self.told_of(run) if self.told_of else self.told(value)
 
 
 def _timing(read: Callable[[Any], float | None]) -> Callable[[Run], float | None]:
@@ -126,7 +126,7 @@ def _task(name: str) -> Measure:
     def describe(run: QualityRun) -> str:
         return summary.accuracy(run.tasks[name])
 
-    return Measure(f"Accuracy, {name}", accuracy, units.percent, "task-accuracy", points=True, describe_of=describe)
+    return Measure(f"Accuracy, {name}", accuracy, units.percent, "task-accuracy", points=True, told_of=describe)
 
 
 def render(a: Record, b: Record) -> str:
@@ -156,9 +156,9 @@ def unlike(a: Record, b: Record) -> list[str]:
     said = []
     if html.model_name(a) != html.model_name(b):
         said.append(f"The models differ: {html.model_name(a)} and {html.model_name(b)}.")
-    if isinstance(a, Comparison) and a.prompt_token_ids != b.prompt_token_ids:
+    if isinstance(a, Comparison) and isinstance(b, Comparison) and a.prompt_token_ids != b.prompt_token_ids:
         said.append("The prompts differ, so answers and distances are of different texts.")
-    if isinstance(a, Quality) and a.text != b.text:
+    if isinstance(a, Quality) and isinstance(b, Quality) and a.text != b.text:
         said.append("Different texts, or different lengths of one, were read: distances are of different tokens.")
     if a.reference != b.reference:
         said.append(f"Distances are from {a.reference} in A and from {b.reference} in B.")
@@ -166,7 +166,7 @@ def unlike(a: Record, b: Record) -> list[str]:
         said.append("Their figures follow definitions of different versions: distances and errors are not of one kind.")
     if a.machine.cpu != b.machine.cpu or a.machine.device != b.machine.device:
         said.append("They ran on different machines, so their times differ by the machine too.")
-    if isinstance(a, Comparison) and (a.settings.race or b.settings.race):
+    if isinstance(a, Comparison) and isinstance(b, Comparison) and (a.settings.race or b.settings.race):
         said.append("Times taken in a race do not count.")
     settings = [it.name for it in fields(a.settings) if getattr(a.settings, it.name) != getattr(b.settings, it.name)]
     if settings:
@@ -190,13 +190,13 @@ def _table(a: Record, b: Record) -> str:
 
 def _group(name: str, a: Record, b: Record) -> str:
     """The rows of one precision."""
-    runs = [next((run for run in record.runs if run.precision == name), None) for record in (a, b)]
+    runs: list[Any] = [next((run for run in record.runs if run.precision == name), None) for record in (a, b)]
     why = [_why_none(letter, run) for letter, run in zip("AB", runs, strict=True)]
     note = f"<small>{escape(' '.join(filter(None, why)))}</small>" if any(why) else ""
     alike = _alike(a, b)
-    rows = [] if any(why) else [_row(it, *runs, related=alike or not it.of_text) for it in _measures(a, b)]
-    if rows and isinstance(a, Comparison):
-        rows.append(_answer(a, b, *runs))
+    rows = [] if any(why) else [_row(it, runs[0], runs[1], alike or not it.of_text) for it in _measures(a, b)]
+    if rows and isinstance(a, Comparison) and isinstance(b, Comparison):
+        rows.append(_answer(a, b, a.run(name), b.run(name)))
     return (
         f'<tbody><tr class="kept-group"><th colspan="4" scope="rowgroup">{escape(name)} {note}</th></tr>'
         f"{''.join(rows)}</tbody>"
@@ -210,15 +210,16 @@ def _why_none(letter: str, run: Run | QualityRun | None) -> str:
 
 
 def _measures(a: Record, b: Record) -> Sequence[Measure]:
-    if isinstance(a, Comparison):
-        return COMPARISON
-    return (*QUALITY, *map(_task, dict.fromkeys((*task_names(a), *task_names(b)))))
+    if isinstance(a, Quality) and isinstance(b, Quality):
+        return (*QUALITY, *map(_task, dict.fromkeys((*task_names(a), *task_names(b)))))
+    return COMPARISON
 
 
 def _alike(a: Record, b: Record) -> bool:
     """Whether distances of both are of the same tokens, from the same reference."""
-    read = a.prompt_token_ids == b.prompt_token_ids if isinstance(a, Comparison) else a.text == b.text
-    return read and a.reference == b.reference
+    if isinstance(a, Comparison) and isinstance(b, Comparison):
+        return a.prompt_token_ids == b.prompt_token_ids and a.reference == b.reference
+    return isinstance(a, Quality) and isinstance(b, Quality) and a.text == b.text and a.reference == b.reference
 
 
 def _row(measure: Measure, a: Any, b: Any, related: bool) -> str:

@@ -3,6 +3,7 @@
 import re
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 from quantlab.errors import BadInput, unknown
 from quantlab.fidelity import tasks, texts
@@ -54,7 +55,7 @@ FIELDS = tuple(field.name for field in fields(QualityChoice))
 
 def from_inputs(*values: object) -> QualityChoice:
     """The choice that the components hold. Raises BadInput for a value of another kind than its field's."""
-    named = dict(zip(FIELDS, values, strict=True))
+    named: dict[str, Any] = dict(zip(FIELDS, values, strict=True))
     try:
         return QualityChoice(
             model=str(named["model"] or "").strip(),
@@ -108,7 +109,7 @@ def _check_text(choice: QualityChoice, app: AppSettings) -> None:
     if not app.public:
         return
     size = len(choice.pasted.encode("utf-8", "surrogatepass")) if choice.source == PASTE else 0
-    if choice.source == FILE:
+    if choice.source == FILE and choice.file:
         size = Path(choice.file).stat().st_size if Path(choice.file).is_file() else 0
     if size > PUBLIC_TEXT_BYTES:
         raise BadInput(

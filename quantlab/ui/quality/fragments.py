@@ -91,7 +91,9 @@ def _left(view: QualityView, step: Step) -> str:
         return ""  # quantizing tells its own time left, of which the pace of the others knows nothing
     if (left := view.left_s) is not None:
         return f"{duration(left)} left"
-    return f"{duration(step.left_s)} left for {step.precision}’s text" if _worth(step) else ""
+    return (
+        f"{duration(step.left_s)} left for {step.precision}’s text" if step.left_s is not None and _worth(step) else ""
+    )
 
 
 def _worth(step: Step) -> bool:

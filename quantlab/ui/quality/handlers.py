@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
@@ -135,7 +135,7 @@ class QualityHandlers(AddingHandlers):
             log.exception("no recommendation could be made")
             return html.no_advice("The recommendation could not be made through a fault of ours. The log says why.")
 
-    def pick(self, index: int):
+    def pick(self, index: int) -> Callable[[Quality | None, str | None], Updates]:
         """The handler of one chart's choice."""
 
         def redraw(quality: Quality | None, picked: str | None) -> Updates:

@@ -1,6 +1,7 @@
 """The components of what a visitor chooses on the quality tab."""
 
 from dataclasses import dataclass, fields
+from typing import Any
 
 import gradio as gr
 
@@ -41,7 +42,7 @@ class QualityInputs:
         return [getattr(self, field.name) for field in fields(self)]
 
 
-def model_inputs(start: QualityChoice, found: PrecisionList, app: AppSettings, services: Services):
+def model_inputs(start: QualityChoice, found: PrecisionList, app: AppSettings, services: Services) -> tuple[Any, ...]:
     """Model, what is known of it, and the tick list. Models with random weights are left out: they have no quality."""
     known = services.choices()
     model = gr.Dropdown(
@@ -60,7 +61,7 @@ def model_inputs(start: QualityChoice, found: PrecisionList, app: AppSettings, s
     return model, about, ticks, adding.build(app, "quality-")
 
 
-def comparing_inputs(start: QualityChoice, found: PrecisionList):
+def comparing_inputs(start: QualityChoice, found: PrecisionList) -> tuple[gr.Dropdown, gr.Dropdown]:
     """What the others are held against, and in what type they compute."""
     with gr.Row(elem_id="quality-comparing"):
         reference = gr.Dropdown(
@@ -74,7 +75,7 @@ def comparing_inputs(start: QualityChoice, found: PrecisionList):
     return reference, dtype
 
 
-def text_inputs(start: QualityChoice, app: AppSettings):
+def text_inputs(start: QualityChoice, app: AppSettings) -> tuple[Any, Any, Any, Any]:
     """Which text is read, and how much of it."""
     source = gr.Radio(
         list(SOURCE_LABELS),
@@ -105,7 +106,7 @@ def source_info(source: str, suits: bool = False) -> str:
     return "Text like that which you want the model for tells most." if source in (PASTE, FILE) else ""
 
 
-def task_inputs(start: QualityChoice, app: AppSettings, services: Services):
+def task_inputs(start: QualityChoice, app: AppSettings, services: Services) -> tuple[Any, Any, Any, Any]:
     """Which tasks are answered; greyed with the reason where none can be. And the two boxes: layers and noise floor."""
     why_not = services.no_tasks()
     bundled = [(task.name, task.name) for task in tasks.task_names()]

@@ -2,10 +2,11 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import replace
 from typing import Any
 
+from quantlab.records.events import QualityEvents
 from quantlab.settings import AppSettings
 from quantlab.ui.common.runner import watched
 from quantlab.ui.quality import form as choices
@@ -14,10 +15,12 @@ from quantlab.ui.quality.view import QualityView, fold, halt
 from quantlab.ui.services import Services
 
 
-def views(choice: QualityChoice, app: AppSettings, services: Services, stop: threading.Event) -> Iterator[QualityView]:
+def views(
+    choice: QualityChoice, app: AppSettings, services: Services, stop: threading.Event
+) -> Generator[QualityView, None, None]:
     """Measure; yield what the tab shows each time that something may have changed; see `runner.watched`."""
 
-    def begin() -> Callable[[], Iterator]:
+    def begin() -> Callable[[], QualityEvents]:
         choices.check(choice, app)
         settings = choices.settings(choice, app)
         return lambda: services.quality(choice.model, choice.precisions, choices.text(choice), settings, stop=stop)

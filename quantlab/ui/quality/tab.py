@@ -1,10 +1,12 @@
 """The second tab: how far each precision lies from the reference. What it does is in quality_handlers.py."""
 
+from typing import Any
+
 import gradio as gr
 
 from quantlab.errors import QuantlabError
 from quantlab.fidelity import texts
-from quantlab.records import Placement
+from quantlab.records import Estimate, Placement
 from quantlab.reporting.advice import KLD_BOUND
 from quantlab.settings import AppSettings
 from quantlab.ui.common import models, panels
@@ -46,7 +48,7 @@ def build(app: AppSettings, services: Services) -> None:
     _wire(parts, QualityHandlers(parts, app, services))
 
 
-def _first_offers(start: QualityChoice, app: AppSettings, services: Services):
+def _first_offers(start: QualityChoice, app: AppSettings, services: Services) -> tuple[Estimate, ...]:
     """The bundled model's estimates; none where it cannot be read, which the run then says on its own."""
     try:
         return services.estimates(start.model, Placement(device=app.device or "auto"))
@@ -54,7 +56,7 @@ def _first_offers(start: QualityChoice, app: AppSettings, services: Services):
         return ()
 
 
-def _results():
+def _results() -> tuple[Any, ...]:
     empty = gr.HTML(html.EMPTY, elem_id="quality-empty", apply_default_css=False)
     table = gr.HTML("", elem_id="quality-table", apply_default_css=False)
     with gr.Column(visible=False, elem_id="quality-advised") as advised:

@@ -163,7 +163,8 @@ def _floor_row(view: QualityView, columns: int) -> str:
     """The noise floor's own row, there from the start."""
     found = view.quality.noise_floor if view.quality else None
     state = "" if found else "there is none" if view.quality else "known at the end"
-    own = next((run.precision for run in view.quality.runs if is_floor(view.quality, run)), None) if found else None
+    of = view.quality
+    own = next((run.precision for run in of.runs if is_floor(of, run)), None) if found and of else None
     cells = [*_fidelity(found, None, False)] if found else [Cell()] * 3
     if own is not None:
         cells = [Cell(f"that of {own}"), Cell(), Cell()]

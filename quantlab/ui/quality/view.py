@@ -1,7 +1,7 @@
 """What the quality tab shows while a run goes on: events folded into frozen rows. No gradio, no HTML."""
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 from quantlab.records import Load, Model, Quality, QualityRun, TextFacts, events
 from quantlab.ui.compare.view import Problem, not_kept
@@ -117,13 +117,13 @@ def halt(view: QualityView, problem: Problem | None = None) -> QualityView:
     return replace(view, variants=variants, step=None, problem=problem)
 
 
-def _finish(view: QualityView, run: QualityRun, **more: object) -> QualityView:
+def _finish(view: QualityView, run: QualityRun, **more: Any) -> QualityView:
     state: State = "failed" if run.error is not None else "stopped" if run.stopped else "done"
-    load = {"load": run.load} if run.load is not None else {}
+    load: dict[str, Any] = {"load": run.load} if run.load is not None else {}
     return _with(view, run.precision, state=state, run=run, **load, **more)
 
 
-def _with(view: QualityView, precision: str, **changes: object) -> QualityView:
+def _with(view: QualityView, precision: str, **changes: Any) -> QualityView:
     """The reference's other rounding, read for the noise floor alone, has no row and changes none."""
     variants = tuple(replace(one, **changes) if one.precision == precision else one for one in view.variants)
     return replace(view, variants=variants)

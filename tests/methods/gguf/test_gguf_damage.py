@@ -8,10 +8,10 @@ import pytest
 from quantlab.errors import ModelError
 from quantlab.methods.gguf import GGUF, load_file, read_header
 from quantlab.models.source import DEMO_FOLDER
-from quantlab.records import Model, Placement, Variant, silent
+from quantlab.records import Model, ResolvedPlacement, Variant, silent
 from tests.methods.gguf import making
 
-CPU = Placement("cpu", "float32")
+CPU = ResolvedPlacement("cpu", "float32")
 DEMO = Model("demo", "demo", DEMO_FOLDER)
 
 

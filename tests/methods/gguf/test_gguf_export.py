@@ -13,11 +13,11 @@ from quantlab.errors import ModelError
 from quantlab.methods.gguf import GGUF, building, load_file, read_header
 from quantlab.methods.gguf.export import export
 from quantlab.models.tokenizer import load_tokenizer
-from quantlab.records import Model, Placement, silent
+from quantlab.records import Model, ResolvedPlacement, silent
 from tests.methods.gguf import making
 
 TOKENS = 2_000
-CPU = Placement("cpu", "float32")
+CPU = ResolvedPlacement("cpu", "float32")
 
 
 def exported(model: Model, folder: Path) -> Path:

@@ -13,12 +13,12 @@ from quantlab.methods.gguf import GGUF, NAME, load_file, read_header
 from quantlab.methods.gguf import storage as contents
 from quantlab.methods.gguf.types import FILE_TYPES, TYPES
 from quantlab.models.source import DEMO_FOLDER
-from quantlab.records import PARTS, Calibration, Model, Placement, Variant, silent
+from quantlab.records import PARTS, Calibration, Model, ResolvedPlacement, Variant, silent
 from quantlab.runtime import worker
 from quantlab.settings import AppSettings
 from tests.methods.gguf import making
 
-CPU = Placement("cpu", "float32")
+CPU = ResolvedPlacement("cpu", "float32")
 DEMO = Model("demo", "demo", DEMO_FOLDER)
 #: From the most to the least bits, importance matrices apart.
 LADDER = ("f16", "q8_0", "q6_k", "q5_k_m", "q4_k_m", "q4_0", "q3_k_m", "q2_k")

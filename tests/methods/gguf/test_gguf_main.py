@@ -10,13 +10,13 @@ from quantlab.methods import precision
 from quantlab.methods.gguf import building, dequantize
 from quantlab.methods.gguf.library import tokens
 from quantlab.models.tokenizer import load_tokenizer
-from quantlab.records import Placement, Variant, silent
+from quantlab.records import ResolvedPlacement, Variant, silent
 from quantlab.runtime import worker
 from quantlab.settings import AppSettings
 from tests.methods.gguf import making
 from tests.methods.gguf.test_gguf_export import exported, kld, reference
 
-CPU = Placement("cpu", "float32")
+CPU = ResolvedPlacement("cpu", "float32")
 #: transformers 5.24 reads these tokenizers otherwise than llama.cpp; a comparison refuses them in words.
 OTHERWISE = {"llama-unigram"}
 

@@ -15,11 +15,11 @@ from quantlab.methods.gguf import GGUF, library, read_header
 from quantlab.methods.gguf.quantize import _matrix
 from quantlab.methods.gguf.tensor_types import Sizes, predict
 from quantlab.methods.gguf.types import FILE_TYPE_NUMBERS
-from quantlab.records import Placement
+from quantlab.records import ResolvedPlacement
 from quantlab.settings import AppSettings
 from tests import tiny
 
-CPU = Placement("cpu", "float32")
+CPU = ResolvedPlacement("cpu", "float32")
 
 
 @pytest.mark.parametrize("chosen", GGUF.precisions, ids=[it.name for it in GGUF.precisions])

@@ -14,11 +14,11 @@ from quantlab.methods.gguf import building, load_file
 from quantlab.methods.gguf import session as sessions
 from quantlab.methods.gguf.export import export
 from quantlab.models.tokenizer import load_tokenizer
-from quantlab.records import Model, Placement, Variant, silent
+from quantlab.records import Model, ResolvedPlacement, Variant, silent
 from tests.methods.gguf import making
 
 ROOT = Path(__file__).resolve().parents[3]
-CPU = Placement("cpu", "float32")
+CPU = ResolvedPlacement("cpu", "float32")
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +98,7 @@ def test_the_cache_is_what_was_reserved(loaded):
 
 
 def test_keys_and_values_are_halves_where_products_are(file, model, ids):
-    halves = load_file(file, model, Placement("cpu", "bfloat16"), silent)
+    halves = load_file(file, model, ResolvedPlacement("cpu", "bfloat16"), silent)
     assert halves.start(256).kv_cache_bytes() == 256 * 2 * 2 * 2 * 32 * 2
     whole = load_file(file, model, CPU, silent)
     one, other = (it.start(256).forward(ids[:200]).log_softmax(-1) for it in (halves, whole))
@@ -176,9 +176,9 @@ def test_llama_cpp_says_nothing_on_a_terminal(file):
 from pathlib import Path
 from quantlab.errors import ModelError
 from quantlab.methods.gguf import load_file
-from quantlab.records import Model, Placement, Variant, silent
+from quantlab.records import Model, ResolvedPlacement, silent
 file, model = Path({str(file)!r}), Model("m", "folder", Path("."))
-session = load_file(file, model, Placement("cpu", "float32"), silent).start(64)
+session = load_file(file, model, ResolvedPlacement("cpu", "float32"), silent).start(64)
 session.forward([1, 5, 9])
 try:
     session.forward([10**6])
@@ -187,7 +187,7 @@ except RuntimeError:
 broken = file.with_name("broken.gguf")
 broken.write_bytes(file.read_bytes().replace(b"blk.1.ffn_up", b"blk.1.ffn_xx"))
 try:
-    load_file(broken, model, Placement("cpu", "float32"), silent)
+    load_file(broken, model, ResolvedPlacement("cpu", "float32"), silent)
 except ModelError as error:
     assert "ffn_up" in str(error), error
 else:
@@ -204,7 +204,7 @@ def wide(tmp_path_factory):
     settings, tokenizer = making.config("Llama", **sizes), making.qwen2()
     model = making.write(tmp_path_factory.mktemp("wide"), settings, tokenizer)
     file = making.built(Variant(model, precision("q4_k_m"), CPU), model.folder)
-    loaded = load_file(file, model, Placement("cpu", "bfloat16"), silent)
+    loaded = load_file(file, model, ResolvedPlacement("cpu", "bfloat16"), silent)
     yield loaded
     loaded.close()
 

@@ -8,12 +8,12 @@ from quantlab.errors import ModelError, Stopped
 from quantlab.methods import METHODS, precision
 from quantlab.methods.gguf import GGUF, trying
 from quantlab.models.source import DEMO_FOLDER
-from quantlab.records import Model, Placement, Variant, silent
+from quantlab.records import Model, ResolvedPlacement, Variant, silent
 from quantlab.runtime import worker
 from tests.gguf_files import rewrite
 from tests.methods.gguf import making
 
-CPU = Placement("cpu", "float32")
+CPU = ResolvedPlacement("cpu", "float32")
 DEMO = Model("demo", "demo", DEMO_FOLDER)
 
 
