@@ -141,8 +141,8 @@ def test_a_closed_model_and_its_sessions_say_so(file, model, ids):
         (loaded.storage, ()),
         (loaded.stored_bytes, ()),
         (loaded.tokenize, ("a",)),
-        (session.feed, ([5],)),
-        (session.feed, ([5, 6],)),
+        (session.forward, ([5],)),
+        (session.forward, ([5, 6],)),
         (session.kv_cache_bytes, ()),
     ):
         with pytest.raises(RuntimeError, match="closed"):
