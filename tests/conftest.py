@@ -3,6 +3,7 @@
 import os
 import shutil
 import tempfile
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -37,11 +38,32 @@ BROWSER_ARGS = (
 )
 
 
+@cache
+def _kept() -> frozenset[str]:
+    """The methods whose precisions are built by a foreign library before they are loaded, and those precisions."""
+    from quantlab.methods import METHODS
+
+    return frozenset(it.name for method in METHODS.values() if method.kept for it in (method, *method.precisions))
+
+
+def _quantizes(item: pytest.Item) -> bool:
+    """Whether a foreign library has to quantize for a test: for what `published` holds, or to load what it is about."""
+    given = getattr(getattr(item, "callspec", None), "params", {}).values()
+    about = {name for it in given if isinstance(name := getattr(it, "name", it), str)}
+    loads = any(getattr(it, "__module__", "") == "tests.loading" for it in vars(item.module).values())
+    return "published" in getattr(item, "fixturenames", ()) or (loads and not _kept().isdisjoint(about))
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """As soon as it is there: `-m` chooses before `pytest_collection_modifyitems` below is called."""
+    if "browser" in getattr(item, "fixturenames", ()):
+        item.add_marker("browser")
+    if _quantizes(item):
+        item.add_marker("slow")
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        if "browser" in getattr(item, "fixturenames", ()):
-            item.add_marker("browser")
     # Playwright's synchronous interface leaves an event loop running in this thread, in which no later test could
     # start its own: what drives the browser comes last.
     items.sort(key=lambda item: item.get_closest_marker("browser") is not None)

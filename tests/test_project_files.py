@@ -2,6 +2,8 @@
 
 import re
 import shlex
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -100,3 +102,15 @@ def test_the_bounds_of_public_mode_are_those_that_are_promised():
     assert f"({each} each, {together} and {launch.PUBLIC_UPLOADS} files together, for half an hour)" in promised
     assert f"sessions kept in memory ({launch.PUBLIC_SESSIONS})" in promised
     assert page.PUBLIC_UPLOADS_KEPT[1] == 30 * 60
+
+
+@pytest.mark.slow
+def test_what_takes_long_is_left_out_of_the_quick_tests_by_itself():
+    (chosen,) = re.findall(r"^check:.*\n.*pytest.* -m '([^']+)'", read("Makefile"), re.M)
+    by_fixture = ("tests/ui/test_page.py", "tests/methods/test_stored_kernels.py", "tests/test_cuda.py")
+    by_parameter = "tests/methods/test_contract.py"
+    command = [sys.executable, "-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider", "-m", chosen]
+    done = subprocess.run([*command, *by_fixture, by_parameter], cwd=ROOT, capture_output=True, text=True, timeout=300)
+    left = [line for line in done.stdout.splitlines() if "::" in line]
+    assert {line.partition("::")[0] for line in left} == {by_parameter}, done.stderr
+    assert any("[nf4]" in line for line in left) and not any("[gptq-4" in line or "[q4_k_m" in line for line in left)
