@@ -39,6 +39,7 @@ def counts(file) -> tuple[int, int, int]:
     return tuple(int(suite.get(name)) for name in ("tests", "failures", "errors"))
 
 
+@pytest.mark.slow
 def test_all_that_holds_ends_with_0_and_a_line_each(capsys, tmp_path):
     file = tmp_path / "gate.xml"
     assert gate("--fail-above-kld", "0.01", "--fail-above-memory", "200MB", "--junit", str(file)) == 0
@@ -50,6 +51,7 @@ def test_all_that_holds_ends_with_0_and_a_line_each(capsys, tmp_path):
     assert float(case.get("time")) > 0 and case.get("name") == "rtn-8: mean KLD"
 
 
+@pytest.mark.slow
 def test_a_broken_limit_ends_with_3_also_beside_one_that_was_not_measured(capsys, tmp_path):
     file = tmp_path / "gate.xml"
     # torchao's int4 needs CUDA, and the device is the CPU: a column that fails.
