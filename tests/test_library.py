@@ -38,6 +38,7 @@ def test_the_example_of_estimates(capsys):
     assert sizes["fp32"] > sizes["nf4"] > 0 and "stored: it " in "\n".join(lines)
 
 
+@pytest.mark.slow
 def test_the_example_of_a_comparison(capsys):
     last = run("One prompt, several precisions", capsys).splitlines()[-2:]
     assert [line.split()[0] for line in last] == ["fp32", "nf4"]
@@ -97,6 +98,7 @@ def test_estimates_take_no_torch():
     assert int(count) > 20 and torch == "False"
 
 
+@pytest.mark.slow
 def test_quality_takes_a_text_or_its_name_and_measures_the_same():
     def kld(text: str | Text) -> float:
         *_, last = quantlab.quality("demo", ["fp32", "rtn-3"], text, QUICK)
@@ -108,6 +110,7 @@ def test_quality_takes_a_text_or_its_name_and_measures_the_same():
         list(quantlab.quality("demo", ["fp32"], "nowhere", QUICK))
 
 
+@pytest.mark.slow
 def test_quantizing_tells_its_progress_and_stops_by_it(tmp_path):
     told = []
     saved = quantlab.quantize("demo", "int8", tmp_path / "whole", progress=lambda *step: told.append(step))

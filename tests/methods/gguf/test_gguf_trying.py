@@ -15,6 +15,9 @@ from quantlab.runtime import worker
 from tests.methods.gguf import making
 from tests.methods.gguf.test_gguf_damage import patched
 
+#: llama.cpp quantizes for nearly every one.
+pytestmark = pytest.mark.slow
+
 CPU = Placement("cpu", "float32")
 DEMO = Model("demo", "demo", DEMO_FOLDER)
 EPSILON = "llama.attention.layer_norm_rms_epsilon"
