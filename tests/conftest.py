@@ -38,27 +38,31 @@ BROWSER_ARGS = (
 )
 
 
+#: Of all precisions, those that the quick tests load: one of each kind that is quick to make.
+QUICK = frozenset({"fp32", "int8", "nf4", "rtn-4"})
+
+
 @cache
-def _kept() -> frozenset[str]:
-    """The methods whose precisions are built by a foreign library before they are loaded, and those precisions."""
-    from quantlab.methods import METHODS
+def _long() -> frozenset[str]:
+    """All other precisions, and the methods whose precisions a foreign library builds before they are loaded."""
+    from quantlab.methods import METHODS, PRECISIONS
 
-    return frozenset(it.name for method in METHODS.values() if method.kept for it in (method, *method.precisions))
+    return frozenset(PRECISIONS) - QUICK | {method.name for method in METHODS.values() if method.kept}
 
 
-def _quantizes(item: pytest.Item) -> bool:
-    """Whether a foreign library has to quantize for a test: for what `published` holds, or to load what it is about."""
+def _takes_long(item: pytest.Item) -> bool:
+    """Whether a test loads what is not among the quick precisions, or what `published` has had quantized."""
     given = getattr(getattr(item, "callspec", None), "params", {}).values()
     about = {name for it in given if isinstance(name := getattr(it, "name", it), str)}
     loads = any(getattr(it, "__module__", "") == "tests.loading" for it in vars(item.module).values())
-    return "published" in getattr(item, "fixturenames", ()) or (loads and not _kept().isdisjoint(about))
+    return "published" in getattr(item, "fixturenames", ()) or (loads and not _long().isdisjoint(about))
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
     """As soon as it is there: `-m` chooses before `pytest_collection_modifyitems` below is called."""
     if "browser" in getattr(item, "fixturenames", ()):
         item.add_marker("browser")
-    if _quantizes(item):
+    if _takes_long(item):
         item.add_marker("slow")
 
 
