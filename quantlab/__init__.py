@@ -4,42 +4,104 @@
         ...
 
 The names below are imported when they are first used, so that `import quantlab` costs nothing and takes no torch.
+docs/library.md shows each.
 """
 
 import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from quantlab.checkpoints.export import Saved
     from quantlab.errors import BadInput, ModelError, OutOfMemory, QuantlabError, Stopped, Unavailable
-    from quantlab.records import Comparison, Placement, Run, Settings
-    from quantlab.records.events import Done, Event, Finished, Loaded, Loading, Started, Token
+    from quantlab.fidelity.texts import text
+    from quantlab.records import (
+        Calibration,
+        Comparison,
+        Estimate,
+        Placement,
+        Quality,
+        QualityRun,
+        QualitySettings,
+        Run,
+        Settings,
+        Text,
+    )
+    from quantlab.records.events import (
+        Done,
+        Event,
+        Finished,
+        Loaded,
+        Loading,
+        Measured,
+        Measuring,
+        NotKept,
+        QualityDone,
+        QualityEvent,
+        QualityStarted,
+        ReferenceMoved,
+        Started,
+        TimingAgain,
+        Token,
+    )
     from quantlab.runs.compare import compare
+    from quantlab.runs.library import estimate, quantize
+    from quantlab.runs.quality import quality
 
     __version__: str
 
 __all__ = [
     "BadInput",
+    "Calibration",
     "Comparison",
     "Done",
+    "Estimate",
     "Event",
     "Finished",
     "Loaded",
     "Loading",
+    "Measured",
+    "Measuring",
     "ModelError",
+    "NotKept",
     "OutOfMemory",
     "Placement",
+    "Quality",
+    "QualityDone",
+    "QualityEvent",
+    "QualityRun",
+    "QualitySettings",
+    "QualityStarted",
     "QuantlabError",
+    "ReferenceMoved",
     "Run",
+    "Saved",
     "Settings",
     "Started",
     "Stopped",
+    "Text",
+    "TimingAgain",
     "Token",
     "Unavailable",
     "compare",
+    "estimate",
+    "quality",
+    "quantize",
+    "text",
 ]
 
-_EVENTS = {"Done", "Event", "Finished", "Loaded", "Loading", "Started", "Token"}
-_ERRORS = {"BadInput", "ModelError", "OutOfMemory", "QuantlabError", "Stopped", "Unavailable"}
+#: Where each name is at home; all others are records.
+_HOME = {
+    "compare": "runs.compare",
+    "estimate": "runs.library",
+    "quality": "runs.quality",
+    "quantize": "runs.library",
+    "text": "fidelity.texts",
+    "Saved": "checkpoints.export",
+    **dict.fromkeys(("BadInput", "ModelError", "OutOfMemory", "QuantlabError", "Stopped", "Unavailable"), "errors"),
+    **dict.fromkeys(("Started", "Loading", "Loaded", "Token", "TimingAgain", "Finished", "Done"), "records.events"),
+    **dict.fromkeys(("QualityStarted", "Measuring", "Measured", "QualityDone"), "records.events"),
+    **dict.fromkeys(("Event", "QualityEvent", "NotKept", "ReferenceMoved"), "records.events"),
+}
 #: The version of a checkout that was not installed.
 _SOURCE_VERSION = "0.1.0+source"
 
@@ -53,17 +115,11 @@ def __getattr__(name: str) -> Any:
         except PackageNotFoundError:
             value = _SOURCE_VERSION
     elif name in __all__:
-        value = getattr(importlib.import_module(f"quantlab.{_room_of(name)}"), name)
+        value = getattr(importlib.import_module(f"quantlab.{_HOME.get(name, 'records')}"), name)
     else:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     globals()[name] = value
     return value
-
-
-def _room_of(name: str) -> str:
-    if name == "compare":
-        return "runs.compare"
-    return "errors" if name in _ERRORS else "records.events" if name in _EVENTS else "records"
 
 
 def __dir__() -> list[str]:

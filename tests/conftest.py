@@ -3,6 +3,7 @@
 import os
 import shutil
 import tempfile
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -37,11 +38,36 @@ BROWSER_ARGS = (
 )
 
 
+#: Of all precisions, those that the quick tests load: one of each kind that is quick to make.
+QUICK = frozenset({"fp32", "int8", "nf4", "rtn-4"})
+
+
+@cache
+def _long() -> frozenset[str]:
+    """All other precisions, and the methods whose precisions a foreign library builds before they are loaded."""
+    from quantlab.methods import METHODS, PRECISIONS
+
+    return frozenset(PRECISIONS) - QUICK | {method.name for method in METHODS.values() if method.kept}
+
+
+def _takes_long(item: pytest.Item) -> bool:
+    """Whether a test loads what is not among the quick precisions, or what `published` has had quantized."""
+    given = getattr(getattr(item, "callspec", None), "params", {}).values()
+    about = {name for it in given if isinstance(name := getattr(it, "name", it), str)}
+    loads = any(getattr(it, "__module__", "") == "tests.loading" for it in vars(item.module).values())
+    return "published" in getattr(item, "fixturenames", ()) or (loads and not _long().isdisjoint(about))
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """As soon as it is there: `-m` chooses before `pytest_collection_modifyitems` below is called."""
+    if "browser" in getattr(item, "fixturenames", ()):
+        item.add_marker("browser")
+    if _takes_long(item):
+        item.add_marker("slow")
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        if "browser" in getattr(item, "fixturenames", ()):
-            item.add_marker("browser")
     # Playwright's synchronous interface leaves an event loop running in this thread, in which no later test could
     # start its own: what drives the browser comes last.
     items.sort(key=lambda item: item.get_closest_marker("browser") is not None)

@@ -6,9 +6,11 @@ offending source. Imports are read from the syntax tree, those inside functions 
 
 import ast
 import os
+import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import NamedTuple
 
@@ -179,6 +181,40 @@ def nothing_is_large(path: str, source: str) -> Iterator[str]:
             yield f"{path}:{node.lineno} {node.name} has {length} lines, more than {FUNCTION_LINES}"
 
 
+def cycle(sources: Mapping[str, str]) -> list[str]:
+    """Modules of which each imports one before it, in a ring; none where there is no ring. `sources` goes by path.
+
+    Imports for types and those inside functions count: two modules that need each other are one thing in two files.
+    """
+    modules = {module_of(path) for path in sources}
+
+    def nearest(name: str) -> str:
+        """The module that a name leads to: `from a import b` may mean the module a.b, or what a calls b."""
+        while name and name not in modules:
+            name = name.rpartition(".")[0]
+        return name
+
+    graph = {module_of(path): {nearest(it.module) for it in imports(path, sources[path])} for path in sources}
+    try:
+        TopologicalSorter({module: needed - {module, ""} for module, needed in graph.items()}).prepare()
+    except CycleError as error:
+        return list(error.args[1])
+    return []
+
+
+def rooms_are_listed(document: str, entries: Collection[str], others: Collection[str] = ()) -> Iterator[str]:
+    """Rows of ARCHITECTURE.md's tables begin with a name in backticks, or several: `runs/`, `errors.py`.
+
+    `entries` are the names in quantlab/, folders with a slash; `others` what a row may also be about.
+    """
+    cells = re.findall(r"^\| ([^|]*)\|", document, re.M)
+    listed = {name.removeprefix("quantlab/") for cell in cells for name in re.findall(r"`([^`]+(?:/|\.py))`", cell)}
+    yield from (f"ARCHITECTURE.md has no row for quantlab/{name}" for name in sorted(set(entries) - listed))
+    tops = {name: re.match(r"[^/]*/?", name)[0] for name in listed}
+    gone = (name for name, top in tops.items() if top not in {*entries, *others})
+    yield from (f"ARCHITECTURE.md has a row for {name}, which is not there" for name in sorted(gone))
+
+
 Rule = Callable[[str, str], Iterator[str]]
 RULES = (
     imports_only_downwards,
@@ -251,6 +287,48 @@ def test_the_rule_bites(rule: Rule, path: str, source: str):
 @pytest.mark.parametrize(("rule", "path", "source"), INNOCENT)
 def test_the_rule_lets_pass(rule: Rule, path: str, source: str):
     assert list(rule(path, source)) == []
+
+
+def test_no_modules_import_each_other_in_a_ring():
+    assert cycle({path: (ROOT / path).read_text("utf-8") for path in PRODUCT}) == []
+
+
+@pytest.mark.parametrize(
+    "back",
+    [
+        "from quantlab import a",
+        "from quantlab.a import name",
+        "from . import a",
+        "import quantlab.a as other",
+        "def f():\n    from quantlab.a import name",
+        "if TYPE_CHECKING:\n    from quantlab.a import Name",
+        "import importlib\nimportlib.import_module('quantlab.a')",
+    ],
+)
+def test_a_ring_is_found(back: str):
+    sources = {"quantlab/a.py": "from quantlab.b.inner import c", "quantlab/b/__init__.py": "", "quantlab/c.py": back}
+    assert cycle({**sources, "quantlab/b/inner.py": "import os\nfrom quantlab import c"})[1:] != []
+    assert cycle({**sources, "quantlab/b/inner.py": "import os\nfrom quantlab.b import c"}) == []
+
+
+def test_every_room_has_its_row():
+    def names(folder: Path) -> set[str]:
+        found = (it for it in folder.iterdir() if it.name not in ("__init__.py", "__pycache__"))
+        return {it.name + "/" * it.is_dir() for it in found if it.is_dir() or it.suffix == ".py"}
+
+    document = (ROOT / "ARCHITECTURE.md").read_text("utf-8")
+    assert list(rooms_are_listed(document, names(ROOT / "quantlab"), names(ROOT))) == []
+
+
+def test_a_room_without_a_row_is_found_and_a_row_without_a_room():
+    table = "| room | holds |\n|---|---|\n| `runs/` | not `ui/` |\n| `cli/`, `errors.py` | `x.py` |\n| word | `y/` |\n"
+    assert list(rooms_are_listed(table, {"runs/", "cli/", "errors.py"})) == []
+    assert list(rooms_are_listed(table, {"runs/", "cli/", "errors.py", "ui/"})) == [
+        "ARCHITECTURE.md has no row for quantlab/ui/"
+    ]
+    (gone,) = rooms_are_listed(table + "| `engine/disk.py` | |\n", {"runs/", "cli/", "errors.py"})
+    assert "engine/disk.py" in gone
+    assert list(rooms_are_listed(table + "| `app.py` | |\n", {"runs/", "cli/", "errors.py"}, {"app.py"})) == []
 
 
 def test_the_front_imports_no_torch():

@@ -35,6 +35,7 @@ def test_every_command_parses(command):
     assert arguments.verb in cli.VERBS
 
 
+@pytest.mark.slow
 def test_the_python_example_runs(capsys):
     (example,) = (block for language, block in BLOCKS if language == "python" and block.startswith("import quantlab"))
     exec(compile(example, "README.md", "exec"), {"quantlab": quantlab})

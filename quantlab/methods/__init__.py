@@ -1,7 +1,7 @@
-"""How weights are stored and multiplied. A new method is one module and one line in `METHODS`."""
+"""How weights are stored and multiplied. A new method is one module and one name in `OWN`, or a package of its own."""
 
 from collections.abc import Mapping
-from types import MappingProxyType
+from functools import cache
 
 from quantlab.errors import BadInput, unknown
 from quantlab.methods.awq import AWQ
@@ -12,15 +12,23 @@ from quantlab.methods.dequantized import DEQUANTIZED
 from quantlab.methods.gguf import GGUF
 from quantlab.methods.gptq import GPTQ
 from quantlab.methods.hqq import HQQ
+from quantlab.methods.plugins import Table, installed
 from quantlab.methods.rtn import RTN
 from quantlab.methods.stored import STORED
 from quantlab.methods.torchao import TORCHAO
 from quantlab.records import Calibration, Model, Precision, ResolvedPlacement, Variant
 
-METHODS: Mapping[str, Method] = MappingProxyType(
-    {m.name: m for m in (DENSE, BITSANDBYTES, RTN, GPTQ, AWQ, GGUF, HQQ, TORCHAO, STORED, DEQUANTIZED)}
-)
-PRECISIONS: Mapping[str, Precision] = MappingProxyType({p.name: p for m in METHODS.values() for p in m.precisions})
+#: Those that come with quantlab, in the order in which they are listed. Those of other packages follow.
+OWN: tuple[Method, ...] = (DENSE, BITSANDBYTES, RTN, GPTQ, AWQ, GGUF, HQQ, TORCHAO, STORED, DEQUANTIZED)
+
+
+@cache
+def _all() -> tuple[Method, ...]:
+    return (*OWN, *installed(OWN))
+
+
+METHODS: Mapping[str, Method] = Table(lambda: {method.name: method for method in _all()})
+PRECISIONS: Mapping[str, Precision] = Table(lambda: {it.name: it for method in _all() for it in method.precisions})
 
 
 def precision(name: str) -> Precision:

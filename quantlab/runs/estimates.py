@@ -1,14 +1,15 @@
 """What each precision would take, before anything loads. Needs no torch."""
 
 import importlib
+import logging
 import math
 from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
 
 from quantlab import models
-from quantlab.errors import ModelError
-from quantlab.methods import METHODS, method_of
+from quantlab.errors import ModelError, QuantlabError
+from quantlab.methods import METHODS, OWN, method_of
 from quantlab.methods.published import check_there, precision_of, read
 from quantlab.models.folder import DTYPE_BITS
 from quantlab.records import Checkpoint, Estimate, Placement, Precision, ResolvedPlacement, Variant
@@ -20,6 +21,7 @@ from quantlab.settings import AppSettings, app_settings
 
 #: The share of free memory that variants may take, unless a budget is set.
 BUDGET_SHARE = 0.8
+log = logging.getLogger(__name__)
 
 
 def estimates(checkpoint: Checkpoint, placement: Placement) -> tuple[Estimate, ...]:
@@ -29,7 +31,21 @@ def estimates(checkpoint: Checkpoint, placement: Placement) -> tuple[Estimate, .
     """
     importlib.invalidate_caches()  # a package that was installed while this process runs counts
     where = placements.resolve(placement)
-    return tuple(estimate(chosen, checkpoint, where) for method in METHODS.values() for chosen in method.precisions)
+    return tuple(
+        _estimate_or_why(chosen, checkpoint, where) for method in METHODS.values() for chosen in method.precisions
+    )
+
+
+def _estimate_or_why(chosen: Precision, checkpoint: Checkpoint, placement: ResolvedPlacement) -> Estimate:
+    """The estimate, or that there is none: a defect of another package must not take the list with it."""
+    try:
+        return estimate(chosen, checkpoint, placement)
+    except Exception as error:
+        if (method := method_of(chosen)) in OWN or isinstance(error, QuantlabError):
+            raise
+        log.warning("%s broke when it was asked for its memory: %s: %s", chosen.name, type(error).__name__, error)
+        why = f"broke when it was asked for its memory ({type(error).__name__}): mend or remove the package it is from"
+        return Estimate(chosen, why, None, 0, method.title)
 
 
 def estimate(chosen: Precision, checkpoint: Checkpoint, placement: ResolvedPlacement) -> Estimate:

@@ -11,7 +11,7 @@ from typing import TypeVar
 from quantlab import models
 from quantlab.checkpoints.store import identity
 from quantlab.errors import BadInput, ModelError, NotFinite, QuantlabError, Stopped
-from quantlab.fidelity import METRICS, layers, tasks
+from quantlab.fidelity import METRICS, layers, tasks, texts
 from quantlab.fidelity.figures import fidelity
 from quantlab.fidelity.reading import read_reference, read_variant
 from quantlab.fidelity.reference import Rows, ScoreStore, score_store
@@ -62,7 +62,7 @@ FORMAT = 2
 def quality(
     model: str | Model,
     precisions_asked: Sequence[str],
-    text: Text,
+    text: str | Text,
     settings: QualitySettings | None = None,
     *,
     stop: threading.Event | None = None,
@@ -72,11 +72,11 @@ def quality(
 ) -> QualityEvents:
     """Measure one model at several precisions beside the reference: over a text, at tasks, layer by layer.
 
-    `precisions_asked` as in `compare()`. `known` are runs measured earlier in the same way; they are given again
-    instead of being repeated. Yields `Loading` with an empty precision while a model is fetched, then
-    `QualityStarted`, for each precision, the reference first, `Loading`, `Loaded`, `Measuring` and `Measured`; at
-    last `QualityDone`. A precision that fails is a run with an error. Setting `stop`, or closing the generator, ends
-    the work soon; what is finished stays.
+    `precisions_asked` as in `compare()`. `text` may be the name of one, or a file's (see `fidelity.texts.text`).
+    `known` are runs measured earlier in the same way; they are given again instead of being repeated. Yields `Loading`
+    with an empty precision while a model is fetched, then `QualityStarted`, for each precision, the reference first,
+    `Loading`, `Loaded`, `Measuring` and `Measured`; at last `QualityDone`. A precision that fails is a run with an
+    error. Setting `stop`, or closing the generator, ends the work soon; what is finished stays.
 
     Raises BadInput, ModelError or Unavailable before `QualityStarted` where nothing can be measured.
     """
@@ -85,6 +85,7 @@ def quality(
     if settings.windows < 1:
         raise BadInput("At least one window of the text is needed.", "Raise the number of windows.")
     tasks.check(settings.tasks, bundled_only=app_settings().public)
+    text = texts.text(text) if isinstance(text, str) else text
     found, entrants = yield from find_entrants(model, precisions_asked, stop)
     if found.meaningless:
         raise BadInput(

@@ -35,6 +35,7 @@ def compare(folder: str, *arguments: str) -> int:
     return cli.main(["compare", "--model", folder, "--precisions", "fp32,rtn-4", "--max-new-tokens", "4", *arguments])
 
 
+@pytest.mark.slow
 def test_quantize_writes_a_folder_that_compare_takes(folder, tmp_path, capsys):
     out = tmp_path / "quantized"
     assert cli.main(["quantize", "--model", folder, "--precision", "nf4", "--out", str(out)]) == 0

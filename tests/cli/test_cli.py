@@ -42,6 +42,7 @@ def program(*arguments: str, **options) -> subprocess.CompletedProcess:
     )
 
 
+@pytest.mark.slow
 def test_json_on_standard_output_is_one_object_and_nothing_else(folder):
     names = "fp32,int8,nf4,rtn-3"
     done = program(

@@ -39,6 +39,7 @@ def counts(file) -> tuple[int, int, int]:
     return tuple(int(suite.get(name)) for name in ("tests", "failures", "errors"))
 
 
+@pytest.mark.slow
 def test_all_that_holds_ends_with_0_and_a_line_each(capsys, tmp_path):
     file = tmp_path / "gate.xml"
     assert gate("--fail-above-kld", "0.01", "--fail-above-memory", "200MB", "--junit", str(file)) == 0
@@ -50,6 +51,7 @@ def test_all_that_holds_ends_with_0_and_a_line_each(capsys, tmp_path):
     assert float(case.get("time")) > 0 and case.get("name") == "rtn-8: mean KLD"
 
 
+@pytest.mark.slow
 def test_a_broken_limit_ends_with_3_also_beside_one_that_was_not_measured(capsys, tmp_path):
     file = tmp_path / "gate.xml"
     # torchao's int4 needs CUDA, and the device is the CPU: a column that fails.
@@ -60,6 +62,7 @@ def test_a_broken_limit_ends_with_3_also_beside_one_that_was_not_measured(capsys
     assert counts(file) == (2, 1, 1)
 
 
+@pytest.mark.slow
 def test_what_could_not_be_measured_ends_with_4_and_json_stays_json(capsys, tmp_path):
     file = tmp_path / "gate.xml"
     asked = ("--fail-above-memory", "1GB", "--junit", str(file), "--json", "-")
@@ -70,12 +73,14 @@ def test_what_could_not_be_measured_ends_with_4_and_json_stays_json(capsys, tmp_
     assert counts(file) == (2, 0, 1)
 
 
+@pytest.mark.slow
 def test_a_speed_that_bears_no_claim_ends_with_4(capsys, monkeypatch):
     monkeypatch.setattr("quantlab.measure.trust.doubt", lambda run: "the machine was busy")
     assert gate("--fail-below-speed", "0") == NOT_MEASURED
     assert "not measured: rtn-8, decode speed: the machine was busy; limit 0 tok/s" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_speed_that_bears_a_claim_is_held_to_its_limit(capsys, monkeypatch):
     monkeypatch.setattr("quantlab.measure.trust.doubt", lambda run: "")
     assert gate("--fail-below-speed", "1e9") == BROKEN and "below: rtn-8, decode speed " in capsys.readouterr().out
@@ -141,6 +146,7 @@ def test_who_stops_it_gets_130_and_what_was_not_measured_is_told(monkeypatch, ca
     assert counts(file) == (2, 1, 1) and "not measured: nf4, mean KLD: it was stopped" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_the_card_goes_to_a_file_or_alone_to_standard_output(capsys, tmp_path):
     file, junit = tmp_path / "card.md", tmp_path / "gate.xml"
     assert gate("--card", "-", "--fail-above-memory", "1GB", "--junit", str(junit)) == 0

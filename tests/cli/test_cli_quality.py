@@ -23,6 +23,7 @@ def history(tmp_path, monkeypatch):
     variant_cache().drop_unused()
 
 
+@pytest.mark.slow
 def test_json_has_the_figures_that_are_promised(capsys):
     assert cli.main([*QUALITY, "--precisions", "fp32,nf4", "--json", "-"]) == 0
     data = json.loads(capsys.readouterr().out)
@@ -38,6 +39,7 @@ def test_json_has_the_figures_that_are_promised(capsys):
     assert run["stored_bytes"] > 10**6 and run["decode_tokens_per_s"] > 0
 
 
+@pytest.mark.slow
 def test_the_table_names_every_column_and_the_advice_follows(capsys, tmp_path):
     text = tmp_path / "mine.txt"
     text.write_text("Veld is an island. The people of Veld like stories about bees and boats. " * 60)
@@ -104,6 +106,7 @@ def test_a_text_shorter_than_a_window_is_refused(capsys, tmp_path):
     assert "one window takes 512" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_what_was_measured_is_listed_shown_exported_imported_and_deleted(capsys, tmp_path):
     assert cli.main([*QUALITY, "--precisions", "fp32,rtn-8"]) == 0
     capsys.readouterr()
@@ -142,6 +145,7 @@ def test_wrong_input_to_the_history_is_refused(capsys, arguments, told):
     assert told in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_same_comparison_is_replayed_and_says_so(capsys):
     asked = ["compare", "--precisions", "fp32,rtn-8", "--max-new-tokens", "4", "--compute-dtype", "float32"]
     assert cli.main(asked) == 0 and "Nothing ran" not in capsys.readouterr().out

@@ -43,6 +43,7 @@ def test_the_measured_ladder_reaches_its_targets():
     assert facts["rtn-2"] <= 0.4
 
 
+@pytest.mark.slow
 def test_measuring_again_gives_the_order_and_the_facts(monkeypatch):
     """A smaller sample than the card's, so the bounds are wider; the order is not negotiable."""
     monkeypatch.setattr(evaluate, "DOCUMENTS", 30)

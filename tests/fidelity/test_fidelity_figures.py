@@ -79,6 +79,7 @@ def test_the_reference_is_no_distance_from_itself(reference, ids):
     assert found.ppl.se == pytest.approx(expected["ppl_se"], rel=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_the_figures_are_the_plain_script_s(reference, ids, name):
     rows, _, theirs = reference

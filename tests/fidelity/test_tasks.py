@@ -57,6 +57,7 @@ def by_hand(network, tokenizer, monkeypatch) -> dict:
     return simple_evaluate(model=lm, tasks=NAMES, task_manager=manager, limit=ITEMS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["fp32", "nf4", "rtn-3"])
 def test_accuracies_are_the_harness_s_own(model, tokenizer, precision, monkeypatch):
     monkeypatch.chdir(ROOT)

@@ -172,6 +172,7 @@ def command(file: Path, *arguments: str) -> subprocess.CompletedProcess:
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60)
 
 
+@pytest.mark.slow
 def test_the_command_says_what_would_go_and_then_what_went(history):
     told = command(history.file, "prune", "--keep", "3", "--dry-run")
     assert told.returncode == 0, told.stderr

@@ -34,6 +34,7 @@ def test_what_it_does_not_take_is_refused():
     assert "starcoder2" in AWQ.refuses(precision("awq-4"), Checkpoint({"model_type": "starcoder2"}, {}, 0), "cpu")
 
 
+@pytest.mark.slow
 def test_the_checkpoint_holds_exactly_the_bytes_that_were_planned(llama):
     tensors = load_file(built(llama, "awq-4") / "model.safetensors")
     planned = AWQ.estimate(precision("awq-4"), FLOAT32, models.checkpoint(llama))
@@ -44,12 +45,14 @@ def test_the_checkpoint_holds_exactly_the_bytes_that_were_planned(llama):
         assert stored == AWQ.weight_bytes(precision("awq-4"), *models.tensors(llama)[f"{layer}.weight"].shape)
 
 
+@pytest.mark.slow
 def test_plain_transformers_loads_it_and_gives_the_same_tokens(llama):
     loaded = load(llama, "awq-4", placement=FLOAT32)
     assert stepwise(loaded) == greedy(built(llama, "awq-4"))
     loaded.close()
 
 
+@pytest.mark.slow
 def test_what_was_done_is_written_down_and_shown(llama):
     config = json.loads((built(llama, "awq-4") / "config.json").read_text())["quantization_config"]
     told = {key: config[key] for key in ("quant_method", "bits", "group_size", "zero_point")}
@@ -59,6 +62,7 @@ def test_what_was_done_is_written_down_and_shown(llama):
     loaded.close()
 
 
+@pytest.mark.slow
 def test_a_kept_checkpoint_is_not_built_again(llama):
     first = store().get(variant(llama, "awq-4"), silent)
     again = store().get(variant(llama, "awq-4"), silent)

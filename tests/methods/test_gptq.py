@@ -127,6 +127,7 @@ def test_the_architectures_are_known_to_both_libraries():
     assert "llama" in ARCHITECTURES
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_the_checkpoint_holds_exactly_the_bytes_that_were_planned(llama, name):
     tensors = load_file(built(llama, name) / "model.safetensors")
@@ -141,6 +142,7 @@ def test_the_checkpoint_holds_exactly_the_bytes_that_were_planned(llama, name):
         assert stored == GPTQ.weight_bytes(precision(name), *sizes[f"{layer}.weight"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_plain_transformers_loads_it_and_gives_the_same_tokens(llama, name):
     loaded = load(llama, name, placement=FLOAT32)
@@ -148,6 +150,7 @@ def test_plain_transformers_loads_it_and_gives_the_same_tokens(llama, name):
     loaded.close()
 
 
+@pytest.mark.slow
 def test_fewer_bits_lie_farther_from_the_original(llama):
     def logits(name: str) -> torch.Tensor:
         loaded = load(llama, name, placement=FLOAT32)
@@ -160,6 +163,7 @@ def test_fewer_bits_lie_farther_from_the_original(llama):
     assert errors == sorted(errors) and 0 < errors[0] < errors[-1] / 20
 
 
+@pytest.mark.slow
 def test_the_folder_is_an_ordinary_checkpoint_and_nothing_else(llama):
     folder = built(llama, "gptq-4")
     names = {file.name for file in folder.iterdir()} - {"quantlab.json"}
@@ -175,6 +179,7 @@ def test_the_folder_is_an_ordinary_checkpoint_and_nothing_else(llama):
     assert str(folder.parent) not in json.dumps(quantization) and "/tmp" not in json.dumps(quantization)
 
 
+@pytest.mark.slow
 def test_a_build_tells_its_progress_by_layer_and_how_little_text_there_was_and_the_terminal_nothing(
     llama, tmp_path, capfd
 ):
@@ -194,6 +199,7 @@ def test_a_build_tells_its_progress_by_layer_and_how_little_text_there_was_and_t
     assert capfd.readouterr() == ("", "")
 
 
+@pytest.mark.slow
 def test_a_stop_in_the_middle_ends_the_worker_and_leaves_nothing(llama):
     wanted = replace(variant(llama, "gptq-4"), calibration=Calibration(samples=8, length=65))
     before = set(psutil.Process().children(recursive=True))
@@ -211,6 +217,7 @@ def test_a_stop_in_the_middle_ends_the_worker_and_leaves_nothing(llama):
     assert wanted.calibration.length not in {text["length"] for text in made if text}
 
 
+@pytest.mark.slow
 def test_weights_that_are_no_numbers_are_an_error_and_not_a_checkpoint(llama, tmp_path):
     damaged = tiny.write(tmp_path / "damaged", "llama")
     file = damaged.folder / "model.safetensors"
@@ -224,6 +231,7 @@ def test_weights_that_are_no_numbers_are_an_error_and_not_a_checkpoint(llama, tm
     assert not list(folder.glob("*.safetensors"))
 
 
+@pytest.mark.slow
 def test_what_is_not_quantized_keeps_the_type_of_the_source(tmp_path):
     source, written, folder = (tmp_path / name for name in ("source", "written", "folder"))
     for each in (source, written, folder):

@@ -55,6 +55,7 @@ def ran(program: str) -> list[int]:
     return [token for token in new if token != names["tokenizer"].eos_token_id]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["bf16", "nf4", "fp4-dq", "int8", "int8-plain", "hqq-4"])
 def test_the_program_answers_as_the_column_does(name, capsys):
     if name.startswith("hqq"):
@@ -65,6 +66,7 @@ def test_the_program_answers_as_the_column_does(name, capsys):
     assert PROMPT in capsys.readouterr().out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "package"), [("ao-int8", "torchao"), ("gptq-4", "gptqmodel")])
 def test_what_is_made_first_is_loaded_from_its_folder(tmp_path, monkeypatch, name, package):
     pytest.importorskip(package)

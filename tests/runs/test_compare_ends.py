@@ -45,6 +45,7 @@ def until_stopped(_variant, progress):
     raise AssertionError("nobody stopped this load")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("race", [False, True])
 def test_stop_after_the_third_token_keeps_what_is_there(llama, race):
     stop, told = threading.Event(), []

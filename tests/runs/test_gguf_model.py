@@ -48,6 +48,7 @@ def compared(capsys, model, *arguments, columns=COLUMNS) -> dict:
     return json.loads(told.out)
 
 
+@pytest.mark.slow
 def test_every_kind_of_column_runs_of_one_file(file, capsys):
     told = compared(capsys, file)
     assert told["model"]["name"] == file.name and told["model"]["kind"] == "gguf"
@@ -99,6 +100,7 @@ def test_the_file_itself_is_what_llama_cpp_python_says(file, capsys):
     assert found == stored
 
 
+@pytest.mark.slow
 def test_a_split_file_is_the_whole_one(file, tmp_path, capsys):
     parts = gguf_files.split(file, tmp_path / "parts")
     assert len(parts) > 2

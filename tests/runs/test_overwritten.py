@@ -29,6 +29,9 @@ from quantlab.runtime.variant_cache import LoadResult, VariantCache
 from tests import tiny
 from tests.comparing import Loader, compared
 
+#: Whole comparisons and quality runs, two of each.
+pytestmark = pytest.mark.slow
+
 PLACEMENT = Placement("cpu", "float32")
 SETTINGS = Settings(max_new_tokens=4, placement=PLACEMENT)
 QUALITY = QualitySettings(windows=1, new_tokens=3, layers=False, placement=PLACEMENT)

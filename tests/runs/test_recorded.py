@@ -209,6 +209,7 @@ def test_what_is_no_path_is_kept_as_it_was_typed(name):
     assert recorded._whole(name, [name] if name else []) == {"model": name, "precisions": [name] if name else []}
 
 
+@pytest.mark.slow
 def test_killed_in_the_middle_nothing_finished_is_lost(tmp_path):
     """A command that is killed with -9 after its first column; the next one shows and finishes it."""
     environment = os.environ | {"QUANTLAB_HISTORY_FILE": str(tmp_path / "history.sqlite")}

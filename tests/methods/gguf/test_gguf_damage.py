@@ -11,6 +11,9 @@ from quantlab.models.source import DEMO_FOLDER
 from quantlab.records import Model, ResolvedPlacement, Variant, silent
 from tests.methods.gguf import making
 
+#: llama.cpp quantizes for nearly every one.
+pytestmark = pytest.mark.slow
+
 CPU = ResolvedPlacement("cpu", "float32")
 DEMO = Model("demo", "demo", DEMO_FOLDER)
 

@@ -51,6 +51,7 @@ def test_the_table_of_types_is_that_of_the_gguf_package():
         assert named in (name, f"{name}_MOE"), "general.file_type"
 
 
+@pytest.mark.slow
 def test_stored_bytes_are_those_of_the_files_tensors_part_by_part(files):
     for name, file in files.items():
         reader = gguf.GGUFReader(file)
@@ -66,6 +67,7 @@ def test_stored_bytes_are_those_of_the_files_tensors_part_by_part(files):
         model.close()
 
 
+@pytest.mark.slow
 def test_what_a_kernel_arranged_anew_is_no_longer_mapped(files):
     for name, file in files.items():
         model = loaded(file)
@@ -80,6 +82,7 @@ def test_what_a_kernel_arranged_anew_is_no_longer_mapped(files):
     assert stored.total - stored.mapped == sum(header.nbytes[name] for name in moved)
 
 
+@pytest.mark.slow
 def test_fewer_bits_take_fewer_bytes(files):
     sizes = [read_header(files[name]).nbytes for name in LADDER]
     totals = [sum(it.values()) for it in sizes]
@@ -88,6 +91,7 @@ def test_fewer_bits_take_fewer_bytes(files):
     assert bits == sorted(bits, reverse=True)
 
 
+@pytest.mark.slow
 def test_the_estimate_is_what_the_file_takes(files):
     checkpoint = models.checkpoint(DEMO)
     for chosen in GGUF.precisions:
@@ -95,6 +99,7 @@ def test_the_estimate_is_what_the_file_takes(files):
         assert GGUF.estimate(chosen, CPU, checkpoint) == sum(header.nbytes.values())
 
 
+@pytest.mark.slow
 def test_rows_that_are_no_multiple_of_256_fall_back_and_it_is_said(tmp_path):
     settings = making.config("Llama", hidden_size=96, intermediate_size=160, tie_word_embeddings=False)
     model = making.write(tmp_path / "narrow", settings, making.gpt2())
@@ -108,6 +113,7 @@ def test_rows_that_are_no_multiple_of_256_fall_back_and_it_is_said(tmp_path):
     assert kinds == {"F32", "Q5_0", "Q8_0"}
 
 
+@pytest.mark.slow
 def test_what_is_stored_is_said(files):
     model = loaded(files["q4_k_m"])
     details = model.facts.details
@@ -122,6 +128,7 @@ def test_what_is_stored_is_said(files):
     smallest.close()
 
 
+@pytest.mark.slow
 def test_only_the_result_is_left_and_progress_goes_up_to_the_end(files, tmp_path):
     assert [file.name for file in files["q8_0"].parent.iterdir()] == [NAME]
     told = []
@@ -132,6 +139,7 @@ def test_only_the_result_is_left_and_progress_goes_up_to_the_end(files, tmp_path
     assert "export: blk.2.ffn_down.weight" in seen and "check" in seen and "quantize: blk.1.attn_q.weight" in seen
 
 
+@pytest.mark.slow
 def test_a_stop_ends_the_build(tmp_path):
     def stop(done: int, _total: int, _what: str) -> None:
         if done > 150:
@@ -142,6 +150,7 @@ def test_a_stop_ends_the_build(tmp_path):
     assert not (tmp_path / NAME).exists()
 
 
+@pytest.mark.slow
 def test_a_crash_of_the_worker_is_a_defect_that_takes_nothing_with_it(tmp_path):
     with pytest.raises(RuntimeError, match="ended with -6"):
         worker.run("tests.methods.gguf.test_gguf_files:abort", {}, silent)
@@ -154,6 +163,7 @@ def abort(_progress) -> None:
     os.abort()
 
 
+@pytest.mark.slow
 def test_a_shape_is_built_of_its_random_weights(tmp_path):
     shape = models.resolve("shape:bench-100m", AppSettings())
     header = read_header(making.built(Variant(shape, GGUF.parse("q4_0"), CPU), tmp_path))

@@ -16,6 +16,9 @@ from quantlab.settings import AppSettings
 from tests.methods.gguf import making
 from tests.methods.gguf.test_gguf_export import exported, kld, reference
 
+#: llama.cpp quantizes for nearly every one.
+pytestmark = pytest.mark.slow
+
 CPU = ResolvedPlacement("cpu", "float32")
 #: transformers 5.24 reads these tokenizers otherwise than llama.cpp; a comparison refuses them in words.
 OTHERWISE = {"llama-unigram"}

@@ -22,6 +22,7 @@ from tests import tiny
 CPU = ResolvedPlacement("cpu", "float32")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("chosen", GGUF.precisions, ids=[it.name for it in GGUF.precisions])
 @pytest.mark.parametrize("layers", [9, 16, 80])
 def test_the_predicted_types_are_those_that_llama_cpp_would_choose(chosen, layers, tmp_path):

@@ -13,6 +13,9 @@ from quantlab.runtime import worker
 from tests.gguf_files import rewrite
 from tests.methods.gguf import making
 
+#: llama.cpp quantizes for nearly every one.
+pytestmark = pytest.mark.slow
+
 CPU = ResolvedPlacement("cpu", "float32")
 DEMO = Model("demo", "demo", DEMO_FOLDER)
 
