@@ -159,6 +159,7 @@ def test_top_tokens_hold_the_token_that_was_taken():
     assert top_tokens(torch.zeros(3), 2).token_ids[0] == 2, "a vocabulary smaller than the table"
 
 
+@pytest.mark.slow
 def test_scores_of_an_answer_are_cut_to_what_the_host_may_keep(tmp_path, monkeypatch):
     loaded = load(tiny.write(tmp_path, "llama"), "fp32")
     prompt, answer = [1, *range(40, 60)], list(range(70, 100))

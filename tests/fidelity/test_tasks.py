@@ -77,6 +77,7 @@ def test_accuracies_are_the_harness_s_own(model, tokenizer, precision, monkeypat
     assert min(right) > 0.95 if precision != "rtn-3" else any(0.3 < share < 1 for share in right)
 
 
+@pytest.mark.slow
 def test_two_bits_guess(model, tokenizer):
     loaded = load(model, "rtn-2")
     scores = tasks.score(loaded, tokenizer, ["demo_facts", "demo_sums"], limit=ITEMS)
@@ -84,6 +85,7 @@ def test_two_bits_guess(model, tokenizer):
     assert all(score.acc < 0.6 for score in scores.values())
 
 
+@pytest.mark.slow
 def test_a_gguf_variant_goes_the_same_way(model, tokenizer, fp32):
     pytest.importorskip("llama_cpp")
     loaded = load(model, "q8_0")

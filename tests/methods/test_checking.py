@@ -38,6 +38,7 @@ def checked(llama: Model, folder: Path, name: str) -> dict[str, float]:
     return check(llama.folder, folder, name.partition("-")[0], "a model")
 
 
+@pytest.mark.slow
 def test_what_was_built_is_near(llama, folder, name):
     distances = checked(llama, folder, name)
     assert len(distances) == 14 and all(0 < far < FARTHEST[int(name[-1])] for far in distances.values())

@@ -216,6 +216,7 @@ def test_stopping_a_load_leaves_nothing_in_memory_and_the_next_load_works(llama,
     loaded.close()
 
 
+@pytest.mark.slow
 def test_nothing_reaches_a_terminal(llama):
     """In a process of its own: pytest itself takes the records that logging would print to standard error."""
     code = f"""

@@ -171,6 +171,7 @@ def test_a_load_can_be_stopped(file, model):
         load_file(file, model, CPU, stop)
 
 
+@pytest.mark.slow
 def test_llama_cpp_says_nothing_on_a_terminal(file):
     code = f"""
 from pathlib import Path
