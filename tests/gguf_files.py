@@ -34,7 +34,7 @@ def rewrite(
     """The same file without some keys, with others changed, more `counts`, and (`architecture`) for another one."""
     reader = gguf.GGUFReader(file)
     named = bytes(reader.fields["general.architecture"].parts[-1]).decode()
-    other = changes.pop("architecture", named)
+    other, leave_out = changes.pop("architecture", named), changes.pop("leave_out", None)
     writer = gguf.GGUFWriter(
         target, other, **{key: changes.pop(key) for key in ("split_max_tensors",) if key in changes}
     )
@@ -47,6 +47,8 @@ def rewrite(
     for key, count in counts.items():
         writer.add_uint32(key, count)
     for tensor in reader.tensors:
+        if tensor.name == leave_out:
+            continue
         writer.add_tensor(tensor.name, tensor.data, raw_dtype=tensor.tensor_type)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()

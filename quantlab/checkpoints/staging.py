@@ -16,7 +16,7 @@ from uuid import uuid4
 from filelock import FileLock, Timeout
 
 from quantlab.errors import BadInput, QuantlabError
-from quantlab.runtime.worker import disk_error
+from quantlab.runtime.worker import disk_errno, disk_error
 
 
 @dataclass(frozen=True)
@@ -106,16 +106,19 @@ def atomic_folder(aside: Path, folder: Path) -> Iterator[Path]:
                     os.fsync(opened.fileno())
         folder.parent.mkdir(parents=True, exist_ok=True)
         aside.rename(folder)
-    except OSError as error:
-        if error.errno == errno.ENOTEMPTY:  # another process was quicker
+    except QuantlabError as error:
+        error.what = error.what.replace(str(aside), str(folder))
+        raise
+    except Exception as error:
+        number = disk_errno(error)
+        if number is None and not isinstance(error, OSError):
+            raise
+        if number == errno.ENOTEMPTY:  # another process was quicker
             raise BadInput(
                 f"{folder} exists and is not empty.", "Name a new folder: nothing is written over."
             ) from None
         told = disk_error(error)
         raise type(told)(told.what.replace(str(aside), str(folder)), told.advice) from error
-    except QuantlabError as error:
-        error.what = error.what.replace(str(aside), str(folder))
-        raise
     finally:
         shutil.rmtree(aside, ignore_errors=True)
 

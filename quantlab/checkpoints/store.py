@@ -209,7 +209,9 @@ def identity(variant: Variant) -> dict:
 
 def _name(variant: Variant) -> str:
     """Readable in front, and behind it a digest of everything that changes what a build writes."""
-    readable = re.sub(r"[^\w.-]+", "-", f"{Path(variant.model.name).name}--{variant.precision.name}")
+    # Of a GGUF file by its own name, however it was called: its weights are taken out once.
+    named = variant.model.origin or Path(variant.model.name)
+    readable = re.sub(r"[^\w.-]+", "-", f"{named.name}--{variant.precision.name}")
     return f"{readable}--{models.digest(identity(variant))[:16]}"
 
 

@@ -9,7 +9,10 @@ from importlib.metadata import PackageNotFoundError, version
 from quantlab.records import Machine
 from quantlab.runtime import hardware
 
-PACKAGES = ("quantlab", "torch", "transformers", "bitsandbytes", "accelerate", "tokenizers", "safetensors")
+PACKAGES = (
+    *("quantlab", "torch", "transformers", "bitsandbytes", "accelerate", "tokenizers", "safetensors"),
+    *("llama-cpp-python", "gguf", "gptqmodel", "optimum", "torchao", "hqq"),
+)
 #: Big enough that no cache holds it; read several times, the fastest counts.
 _PROBE_BYTES = {"cpu": 2**28, "cuda": 2**30}
 _PROBE_REPEATS = 7

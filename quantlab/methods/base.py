@@ -132,6 +132,6 @@ def already_quantized(checkpoint: Checkpoint) -> str | None:
     if checkpoint.stored_as is None:
         return None
     if checkpoint.file is not None:
-        kind = checkpoint.config.get("model_type")
-        return f"needs weights that transformers can take out of the file, and {kind} it cannot read: choose stored"
+        why = checkpoint.unreadable or "transformers cannot read them"
+        return f"needs its weights taken out of the file, and {why}: choose stored"
     return f"needs the original weights, and these are quantized already ({checkpoint.stored_as}): choose stored"

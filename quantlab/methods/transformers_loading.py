@@ -24,7 +24,7 @@ from quantlab.runtime.placement import canonical
 from quantlab.runtime.session import Facts
 from quantlab.runtime.storage import every_tensor
 from quantlab.runtime.torch_session import TorchModel, is_out_of_memory, release_memory
-from quantlab.runtime.worker import disk_error
+from quantlab.runtime.worker import disk_errno, disk_error
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
@@ -196,8 +196,8 @@ def _offloaded(placement: ResolvedPlacement) -> Iterator[OffloadFolder | None]:
         yield folder
     except BaseException as error:
         folder.remove()
-        if "No space left" in str(error):  # by safetensors, whose errors are none of the system's
-            raise disk_error(OSError(errno.ENOSPC, "", str(folder.path.parent))) from error
+        if (number := disk_errno(error)) is not None:  # by safetensors, whose errors are none of the system's
+            raise disk_error(OSError(number, os.strerror(number), str(folder.path.parent))) from error
         raise
 
 
@@ -209,7 +209,7 @@ def translate(error: Exception, model: Model) -> Exception:
         )
     if "ignore_mismatched_sizes" in str(error):
         return _other_sizes(model)
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if disk_errno(error) in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return disk_error(error)
     if _is_ours(error):
         return error

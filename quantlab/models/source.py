@@ -11,6 +11,7 @@ from pathlib import Path
 from quantlab.errors import BadInput, ModelError, QuantlabError, unknown
 from quantlab.models import ollama, shapes
 from quantlab.models.gguf import files
+from quantlab.models.gguf.header import read_header
 from quantlab.records import OLLAMA, ModelKind
 from quantlab.settings import ASSETS, AppSettings
 
@@ -69,10 +70,20 @@ def of_demo_world(typed: str, app: AppSettings) -> bool:
         found = parse(typed, app)
     except QuantlabError:
         return False
-    if found.kind != "folder" or found.folder is None:
+    if found.kind not in ("folder", "gguf") or found.folder is None:
         return found.kind == "demo"
-    theirs = _vocabulary(found.folder)
-    return theirs is not None and theirs == _vocabulary(DEMO_FOLDER)
+    theirs, demo = _vocabulary(found.folder), _vocabulary(DEMO_FOLDER)
+    if found.gguf is not None:
+        return demo is not None and demo.keys() <= _tokens(found.gguf)
+    return theirs is not None and theirs == demo
+
+
+def _tokens(file: Path) -> frozenset[str]:
+    """The tokens of a GGUF file; none where it cannot be read."""
+    try:
+        return frozenset(map(str, read_header(file, file.name).metadata.get("tokenizer.ggml.tokens", ())))
+    except (QuantlabError, TypeError):
+        return frozenset()
 
 
 def _vocabulary(folder: Path) -> dict[str, int] | None:
@@ -157,7 +168,8 @@ def _folder(name: str) -> Source | None:
             f"{name!r} is a file.", "Give the folder that holds config.json and the weights, or a .gguf file."
         )
     if _PATH.match(name.partition("@")[0]):
-        raise ModelError(f"There is no folder {name!r}.", "Check its name; a Hub id has the form owner/name.")
+        what = "file" if path.suffix.lower() == files.SUFFIX else "folder"
+        raise ModelError(f"There is no {what} {name!r}.", "Check its name; a Hub id has the form owner/name.")
     return None
 
 

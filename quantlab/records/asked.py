@@ -158,7 +158,8 @@ class Checkpoint:
     """What can be known of a model without its weights: config.json, the tensors and the bytes that they fill.
 
     `stored_as` names how its weights are quantized already (gptq, awq, bitsandbytes, gguf ...); None: they are not.
-    `file` is the GGUF file of which these are the dequantized weights.
+    `file` is the GGUF file of which these are the dequantized weights; `unreadable` says why transformers cannot take
+    them out of it.
     """
 
     config: Mapping[str, Any]
@@ -166,6 +167,7 @@ class Checkpoint:
     nbytes: int
     stored_as: str | None = None
     file: "Checkpoint | None" = None
+    unreadable: str = ""
 
 
 @dataclass(frozen=True)

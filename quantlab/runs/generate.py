@@ -142,7 +142,8 @@ def tokenizer_notes(model: Model, loaded: LoadedModel, prompt_input: PromptInput
     size = len(prompt_input.tokenizer)
     if loaded.vocabulary_size == size:
         return ()
-    return (f"its vocabulary has {loaded.vocabulary_size:,} entries, the tokenizer {size:,}: the rest is unused",)
+    more = "the rest is unused" if size < loaded.vocabulary_size else "it can neither read nor say the last of them"
+    return (f"its vocabulary has {loaded.vocabulary_size:,} entries, the tokenizer {size:,}: {more}",)
 
 
 def generate(

@@ -13,6 +13,7 @@ import importlib
 import json
 import logging
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -36,6 +37,8 @@ _POLL_S = 0.1
 _TAIL = 40
 #: Progress below this share gives no honest forecast.
 _FORECAST_FROM = 0.05
+_OF_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+_ERRNO = re.compile(r"\[Errno (\d+)\]|\(os error (\d+)\)")
 _ROOT = Path(__file__).resolve().parents[2]
 log = logging.getLogger(__name__)
 
@@ -220,7 +223,9 @@ def _main(task: str) -> int:
     except MemoryError:
         teller.error(OutOfMemory("The memory ran out.", "Choose a smaller model, or free some memory."))
         return 1
-    except OSError as error:
+    except Exception as error:
+        if not isinstance(error, OSError) and disk_errno(error) is None:
+            raise
         teller.error(disk_error(error))
         return 1
     return 0
@@ -232,13 +237,28 @@ def _end_with_parent() -> None:
     os.killpg(0, signal.SIGKILL)
 
 
-def disk_error(error: OSError) -> QuantlabError:
+def disk_errno(error: BaseException) -> int | None:
+    """The system's number of an error of the disk; None for errors of other kinds.
+
+    What copies a whole folder, and libraries in Rust (tokenizers, safetensors), have it in their text alone.
+    """
+    if isinstance(error, OSError) and error.errno is not None:
+        return error.errno
+    found = _ERRNO.search(str(error))
+    number = int(found[1] or found[2]) if found else None
+    return number if isinstance(error, OSError) or number in _OF_DISK else None
+
+
+def disk_error(error: BaseException) -> QuantlabError:
     """What a failed write or read means for a user."""
-    where = f" ({error.filename})" if error.filename else ""
-    # What copies a whole folder tells its errors as one text, without a number.
-    if error.errno == errno.ENOSPC or f"[Errno {errno.ENOSPC}]" in str(error):
+    number, filename = disk_errno(error), getattr(error, "filename", None)
+    where = f" ({filename})" if filename else ""
+    if number in (errno.ENOSPC, errno.EDQUOT):
         return Unavailable(f"The disk is full{where}.", "Free some space, or see quantlab cache list.")
-    return ModelError(f"A file cannot be read or written{where}: {error.strerror or error}.", "Check it and try again.")
+    if number == errno.EFBIG:
+        return Unavailable(f"A file would be larger than the system allows{where}.", "Raise the limit (ulimit -f).")
+    why = getattr(error, "strerror", None) or error
+    return ModelError(f"A file cannot be read or written{where}: {why}.", "Check it and try again.")
 
 
 if __name__ == "__main__":

@@ -2,17 +2,22 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import pytest
 import torch
 import transformers
 
 from quantlab import cli, models
+from quantlab.checkpoints import store
 from quantlab.errors import ModelError
+from quantlab.methods import precision
+from quantlab.methods.dequantized import PRECISION as DEQUANTIZED_PRECISION
 from quantlab.methods.gguf.library import tokens
 from quantlab.models.gguf import splits
+from quantlab.models.source import DEMO_FOLDER, of_demo_world
 from quantlab.models.tokenizer import load_tokenizer
-from quantlab.records import FROM_GGUF, Placement, ResolvedPlacement, silent
+from quantlab.records import FROM_GGUF, Model, Placement, ResolvedPlacement, Variant, silent
 from quantlab.runs import compare
 from quantlab.runs.estimates import estimates
 from quantlab.runs.plan import SPLITS
@@ -21,6 +26,7 @@ from tests import gguf_files
 from tests.methods.gguf import making
 
 PROMPT = "It's 1984: a café"
+CPU = ResolvedPlacement("cpu", "float32")
 COLUMNS = "fp32,stored,q4_0,nf4,rtn-4"
 
 
@@ -159,9 +165,7 @@ def test_without_precisions_the_file_is_a_column_of_its_own(file, capsys):
 
 def test_what_it_takes_is_known_before_it_loads(file):
     found = {it.precision.name: it for it in estimates(models.peek_main(str(file), app_settings()), Placement("cpu"))}
-    assert (
-        found["stored"].estimated_bytes == sum(models.peek(str(file), app_settings()).file.nbytes for _ in ()) or True
-    )
+    assert found["stored"].estimated_bytes == models.peek(str(file), app_settings()).nbytes
     for name in ("stored", "fp32", "nf4", "q4_0", "gptq-4", "iq2_xxs"):
         assert found[name].unavailable is None and found[name].estimated_bytes, name
 
@@ -171,8 +175,43 @@ def test_an_architecture_that_transformers_does_not_know_runs_by_llama_cpp_alone
     odd = gguf_files.rewrite(file, tmp_path / "odd.gguf", architecture="internlm2")
     model = models.resolve_main(str(odd), app_settings())
     found = {it.precision.name: it for it in estimates(models.checkpoint(model), Placement("cpu"))}
-    assert "internlm2 it cannot read: choose stored" in found["nf4"].unavailable
+    assert "transformers cannot read it" in found["nf4"].unavailable and "choose stored" in found["nf4"].unavailable
     assert found["stored"].unavailable is None and found["q4_0"].unavailable is None
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), Exception("No space (os error 28)")])
+def test_a_disk_that_is_full_while_it_is_described_is_told(file, tmp_path, monkeypatch, error):
+    (copy := tmp_path / "other.gguf").write_bytes(file.read_bytes())
+    gguf_files.rewrite(copy, tmp_path / "new.gguf", general_name="of its own")
+
+    def full(*_args):
+        raise error
+
+    monkeypatch.setattr("quantlab.models.gguf.described._describe", full)
+    with pytest.raises(ModelError, match=r"description of .*new\.gguf cannot be written"):
+        models.resolve_main(str(tmp_path / "new.gguf"), replace(app_settings(), cache_folder=tmp_path / "cache"))
+
+
+def test_a_file_without_a_layer_s_weight_is_refused_with_what_is_wrong(file, tmp_path):
+    short = gguf_files.rewrite(file, tmp_path / "short.gguf", leave_out="blk.0.attn_q.weight")
+    found = models.checkpoint(models.resolve_main(str(short), app_settings()))
+    (nf4,) = [it for it in estimates(found, Placement("cpu")) if it.precision.name == "nf4"]
+    assert "and the file has" in nf4.unavailable and "choose stored" in nf4.unavailable
+
+
+def test_its_weights_are_kept_once_however_it_is_called(file, tmp_path, monkeypatch):
+    monkeypatch.setenv("OLLAMA_MODELS", str(tmp_path))
+    gguf_files.ollama(file, tmp_path)
+    names = {
+        store._name(Variant(models.resolve_main(name, app_settings()), DEQUANTIZED_PRECISION, CPU))
+        for name in ("ollama:small", "ollama:small:latest")
+    }
+    assert len(names) == 1
+
+
+def test_a_file_of_the_demo_is_of_its_world(file, tmp_path):
+    demo = making.built(Variant(Model("demo", "demo", DEMO_FOLDER), precision("q8_0"), CPU), tmp_path)
+    assert of_demo_world(str(demo), app_settings()) and not of_demo_world(str(file), app_settings())
 
 
 @pytest.mark.parametrize(

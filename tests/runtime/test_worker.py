@@ -1,8 +1,10 @@
 """Work in a process of its own: its progress, its errors, its end."""
 
+import errno
 import logging
 import multiprocessing
 import os
+import shutil
 import signal
 import sys
 import time
@@ -82,6 +84,22 @@ def test_a_defect_stays_loud_and_its_traceback_goes_to_the_log(caplog):
     with caplog.at_level(logging.ERROR), pytest.raises(RuntimeError, match="ZeroDivisionError: by zero"):
         worker.run(f"{HERE}:refuse", {"kind": "defect"}, silent)
     assert "Traceback" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("error", "number", "says"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device", "/x"), errno.ENOSPC, "The disk is full (/x)"),
+        (Exception("No space left on device (os error 28)"), errno.ENOSPC, "The disk is full."),
+        (shutil.Error([("a", "b", "[Errno 28] No space left on device")]), errno.ENOSPC, "The disk is full."),
+        (RuntimeError("I/O error: File too large (os error 27)"), errno.EFBIG, "larger than the system allows"),
+        (OSError(errno.EACCES, "Permission denied", "/x"), errno.EACCES, "Permission denied"),
+        (RuntimeError("a shape (os error 2)"), None, "a shape"),
+        (ValueError("28"), None, "28"),
+    ],
+)
+def test_errors_of_the_disk_are_known_by_their_number_wherever_it_stands(error, number, says):
+    assert worker.disk_errno(error) == number and says in str(worker.disk_error(error))
 
 
 def test_a_process_that_the_system_ends_is_out_of_memory():

@@ -21,6 +21,8 @@ def read_header(file: Path, name: str | None = None) -> GgufHeader:
     damaged or cut short.
     """
     header = check(file, name or file.name)
+    if not header.metadata.get("tokenizer.ggml.tokens"):
+        raise ModelError(f"{file.name} has no tokenizer.", "Take a file that was made with one.")
     wrong = _settings(header) or _tokens(header) or _tensors(header.tensors.items())
     if wrong:
         raise ModelError(f"{file.name} is damaged: {wrong}.", _DOWNLOAD_AGAIN)
@@ -41,10 +43,8 @@ def _settings(header: GgufHeader) -> str | None:
 
 def _tokens(header: GgufHeader) -> str | None:
     """llama.cpp asserts that every token is there once."""
-    tokens = header.metadata.get("tokenizer.ggml.tokens", ())
+    tokens = header.metadata["tokenizer.ggml.tokens"]
     named = [token for token in tokens if token and _UNREADABLE not in token]
-    if not tokens:
-        return "it has no vocabulary"
     return None if len(set(named)) == len(named) else "two tokens of its vocabulary are the same"
 
 

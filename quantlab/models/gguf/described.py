@@ -25,6 +25,7 @@ from quantlab.models.gguf.rope import rope_parameters
 from quantlab.models.made_once import make_once
 from quantlab.models.quiet import panics_unheard, watching
 from quantlab.records import Checkpoint, Model, Progress, TensorInfo, silent
+from quantlab.runtime.worker import disk_errno
 from quantlab.settings import AppSettings
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ def checkpoint_of(folder: Path, header: GgufHeader, name: str) -> Checkpoint:
     found, values = read_json(folder / TENSORS, name), read_json(folder / "config.json", name)
     file = files.checkpoint(header)
     if "unreadable" in found:
-        return replace(file, file=file)
+        return replace(file, file=file, unreadable=found["unreadable"])
     tensors = {key: TensorInfo(tuple(shape), found["dtype"]) for key, shape in found["tensors"].items()}
     nbytes = sum(math.prod(it.shape) * DTYPE_BITS[it.dtype] // 8 for it in tensors.values())
     return Checkpoint(values, tensors, nbytes, None, file)
@@ -125,9 +126,13 @@ def _make(folder: Path, header: GgufHeader, work: Path, name: str, progress: Pro
 
     try:
         make_once(folder, _whole, make, progress, "a description of the same file")
-    except OSError as error:
+    except QuantlabError:
+        raise
+    except Exception as error:
+        if not isinstance(error, OSError) and disk_errno(error) is None:
+            raise
         raise ModelError(
-            f"What {name} is cannot be written to {folder}: {error.strerror or error}.",
+            f"The description of {name} cannot be written to {folder}: {getattr(error, 'strerror', None) or error}.",
             "Free some space, or set QUANTLAB_CACHE_FOLDER to another folder.",
         ) from error
 
@@ -154,7 +159,7 @@ def _tokenizer(source: Mapping[str, Any], header: GgufHeader, name: str) -> "Pre
 
     kind, tokens = (header.metadata.get(f"tokenizer.ggml.{key}") for key in ("model", "tokens"))
     if kind in (None, "none", "no_vocab") or not tokens:
-        raise ModelError(f"{name} has no tokenizer.", f"Take a file that was made with one. {_INSTEAD}")
+        raise ModelError(f"{name} has no tokenizer.", "Take a file that was made with one.")
     pre = header.metadata.get("tokenizer.ggml.pre")
     try:
         with panics_unheard():

@@ -123,7 +123,7 @@ def check(file: Path, name: str) -> GgufHeader:
     if lacking := [part.name for part in files if not part.is_file()]:
         raise ModelError(
             f"{name!r} is split into {len(files)} files, and {_listed(lacking)} not there.",
-            f"Put {'it' if len(lacking) == 1 else 'them'} beside {file.name}, from where that is from.",
+            f"Download {'it' if len(lacking) == 1 else 'them'} too, and put all parts into one folder.",
         )
     return check_headers([read_header(part, name) for part in files], file.name, name)
 

@@ -65,7 +65,7 @@ def _in_words(error: BaseException, repo: str, revision: str | None) -> Quantlab
 
 
 def _disk(error: OSError, repo: str) -> ModelError:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return ModelError(
             f"The disk filled up while {repo!r} was downloaded.",
             "Make room, or set HF_HOME to a folder on a larger disk; files that are whole stay.",
@@ -118,4 +118,4 @@ def _answered(repo: str, status: int) -> ModelError:
 
 def _without_network() -> str:
     others = ", ".join(offline_names())
-    return f"Without the Hub these work: {SMOLLM2} where its package is installed, {others}, and local folders."
+    return f"Without the Hub these work: folders, .gguf files, {SMOLLM2} where its package is installed, {others}."

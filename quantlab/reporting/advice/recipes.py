@@ -107,7 +107,8 @@ def recipe(quality: Quality, name: str, context: int | None = None, private: boo
 
 def recipes(quality: Quality, advice: Advice, context: int | None = None, private: bool = False) -> tuple[Recipe, ...]:
     """How to run what is recommended: the smallest that is close enough, then the fastest where that is another one."""
-    names = dict.fromkeys(filter(None, (advice.smallest, advice.fastest)))
+    # The fastest alone is the reference, where nothing was compared with it.
+    names = dict.fromkeys(filter(None, (advice.smallest, advice.fastest))) if advice.smallest else ()
     return tuple(recipe(quality, name, context, private) for name in names)
 
 
