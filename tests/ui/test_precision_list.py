@@ -99,7 +99,7 @@ def test_a_checkpoint_that_cannot_be_read_any_more_stays_greyed_with_its_reason(
 
 def test_adding_one_twice_keeps_one():
     found = with_specs(SPEC, "other/model-GPTQ")
-    again = found.with_added(replace(found.added[0], offer=replace(found.added[0].estimate, estimated_bytes=1)))
+    again = found.with_added(replace(found.added[0], estimate=replace(found.added[0].estimate, estimated_bytes=1)))
     assert again.specs == found.specs and again.added[0].estimate.estimated_bytes == 1
     assert with_specs().with_added(found.added[1]).specs == ("other/model-GPTQ",)
 
