@@ -50,8 +50,6 @@ def test_a_gguf_file_that_is_dropped_is_the_model(open_page, url, tmp_path):
     page.set_input_files("#model-file input[type=file]", file)
     expect(page.locator("#model input")).to_have_value(re.compile(r".*/mine-Q4_K_M\.gguf$"))
     expect(page.locator("#about")).to_contain_text("A GGUF file: itself by llama.cpp (stored)")
-    compare(page)
-    assert page.locator(".run-error").count() == 0
 
 
 def test_a_gguf_file_that_is_typed_is_the_model(open_page, url):
