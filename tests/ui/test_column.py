@@ -28,7 +28,7 @@ class Tags(HTMLParser):
     def __init__(self, html: str) -> None:
         super().__init__()
         self.names, self.attributes, self.text, self.open = [], [], "", []
-        self.forward(html)
+        self.feed(html)
 
     def handle_starttag(self, tag, attrs):
         self.names.append(tag)

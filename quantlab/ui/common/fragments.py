@@ -18,6 +18,12 @@ HEADER = (
     '<button type="button" id="theme-switch" aria-label="Switch between light and dark">'
     '<span aria-hidden="true">◐</span></button></div>'
 )
+#: Folds the rail away and brings it back; folded, it says what is chosen there (see `scripts`).
+RAIL_FOLD = (
+    '<button type="button" id="rail-fold" aria-expanded="true" aria-controls="rail">'
+    '<span class="rail-arrow" aria-hidden="true"></span><span class="rail-title">Model and precisions</span>'
+    '<span class="rail-chosen faint"></span></button>'
+)
 EMPTY = (
     '<div class="empty"><p><b>Press Compare.</b> Each ticked precision answers the prompt in a column of its own, '
     "one after the other so that the timings are true.</p><p>Then you see which words changed, where each answer "

@@ -9,8 +9,8 @@ from quantlab.ui.compare.diff import OURS, diff
 from quantlab.ui.compare.figures import Figure
 from quantlab.ui.compare.view import Column, View
 
-#: Lines that a column keeps for its text from the start, for so many new tokens.
-_TOKENS_PER_LINE, _MIN_LINES, _MAX_LINES = 13, 4, 16
+#: Lines that a column keeps for its text from the start, by the tokens of a line: three beside each other are narrow.
+_TOKENS_PER_LINE, _TOKENS_OF_NARROW, _MIN_LINES, _MAX_LINES = 13, 8, 4, 16
 
 
 def render(column: Column, view: View, *, colour: str, new_tokens: int) -> str:
@@ -18,7 +18,8 @@ def render(column: Column, view: View, *, colour: str, new_tokens: int) -> str:
     name = escape(column.precision)
     badge = '<span class="badge">reference</span>' if column.precision == view.reference else ""
     badge += '<span class="badge">text meaningless</span>' if view.meaningless else ""
-    lines = min(_MAX_LINES, max(_MIN_LINES, -(-new_tokens // _TOKENS_PER_LINE)))
+    in_a_line = _TOKENS_PER_LINE if len(view.columns) < 3 else _TOKENS_OF_NARROW
+    lines = min(_MAX_LINES, max(_MIN_LINES, -(-new_tokens // in_a_line)))
     # Once nothing streams any more, the places kept free for what did not come are given up.
     settled = " settled" if view.comparison is not None else ""
     body = _failed(column.run) if column.state == "failed" else _body(column, view)

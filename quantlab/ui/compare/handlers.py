@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import astuple
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
 from quantlab.errors import BadInput, QuantlabError
 from quantlab.methods.published import is_published
+from quantlab.records import Comparison
+from quantlab.settings import AppSettings
 from quantlab.ui.common import fragments, models, panels, picker, precision_list, runner
 from quantlab.ui.common.adding import AddingHandlers
 from quantlab.ui.common.precision_list import PrecisionList
@@ -18,6 +21,8 @@ from quantlab.ui.compare import column, share
 from quantlab.ui.compare import form as choices
 from quantlab.ui.compare.form import DEFAULT_TICKS, Choice
 from quantlab.ui.compare.view import Column, Problem, View
+from quantlab.ui.history import export as history_export
+from quantlab.ui.services import Services
 
 if TYPE_CHECKING:
     from quantlab.ui.compare.parts import Parts
@@ -31,6 +36,15 @@ class Handlers(AddingHandlers):
     """Bound to one page's components. Which session runs what is kept in `StopEvents`; nothing else is."""
 
     parts: Parts
+
+    def __init__(self, parts: Parts, app: AppSettings, services: Services) -> None:
+        super().__init__(parts, app, services)
+        self._exports = history_export.Exports()
+
+    def leave(self, request: gr.Request) -> None:
+        """The tab was closed."""
+        super().leave(request)
+        self._exports.forget(runner.session(request))
 
     def begin(self, request: gr.Request, *values: Any) -> Updates:
         """The click's answer at once: buttons, waiting columns and the link, before the queue is passed."""
@@ -93,6 +107,23 @@ class Handlers(AddingHandlers):
         except QuantlabError as error:
             return {self.parts.link: "", self.parts.status: fragments.said(str(error))}
         return {self.parts.link: query, self.parts.status: fragments.link_copied(share.left_out(choice))}
+
+    def export(self, index: int) -> Callable[..., Updates]:
+        """The handler of one format's button: writes the file, which the browser then fetches."""
+        form = history_export.FORMATS[index]
+
+        def export(request: gr.Request, comparison: Comparison | None) -> Updates:
+            if comparison is None:
+                return {self.parts.file: None}
+            try:
+                folder = Path(self.parts.file.GRADIO_CACHE)
+                made = self._exports.write(runner.session(request), comparison, form, folder)
+            except Exception as error:
+                problem = runner.problem_of(error, "a comparison could not be exported")
+                return {self.parts.file: None, self.parts.problem: fragments.problem(problem)}
+            return {self.parts.file: str(made), self.parts.status: fragments.said(f"Downloading {made.name}.")}
+
+        return export
 
     def example(self, index: int) -> Callable[[str], str]:
         """The handler of one example button."""
@@ -207,6 +238,7 @@ class Handlers(AddingHandlers):
             self.parts.stop: gr.update(interactive=False),
             self.parts.status: fragments.status(view, running=False),
             self.parts.problem: fragments.problem(view.problem),
+            self.parts.comparison: view.comparison,
         }
         if not view.columns:
             updates |= {part: "" for part in self.parts.columns}

@@ -40,7 +40,7 @@ class HistoryHandlers(TabHandlers):
 
     def __init__(self, parts: HistoryParts, app: AppSettings, services: Services) -> None:
         super().__init__(parts, app, services)
-        self._files: dict[str, Path] = {}
+        self._exports = history_export.Exports()
 
     def find(self, search: str, kind: str, opened: Opened | None) -> Updates:
         """The list as it is now, of what has the searched words."""
@@ -133,10 +133,8 @@ class HistoryHandlers(TabHandlers):
             def file() -> Updates:
                 if opened is None or opened.record is None:
                     return {self.parts.file: None}
-                made = history_export.written(opened.record, form, Path(self.parts.file.GRADIO_CACHE))
-                session = runner.session(request)
-                history_export.remove(self._files.get(session))  # the one before was fetched, or never will be
-                self._files[session] = made
+                folder = Path(self.parts.file.GRADIO_CACHE)
+                made = self._exports.write(runner.session(request), opened.record, form, folder)
                 return {self.parts.file: str(made), self.parts.status: fragments.said(f"Downloading {made.name}.")}
 
             return {self.parts.file: None} | self._with_problems_shown(file)
@@ -183,7 +181,7 @@ class HistoryHandlers(TabHandlers):
     def leave(self, request: gr.Request) -> None:
         """The tab was closed."""
         super().leave(request)
-        history_export.remove(self._files.pop(runner.session(request), None))
+        self._exports.forget(runner.session(request))
 
     def _after(self, opened: Opened | None, search: str, kind: str) -> Updates:
         """The entry as it is once the work on it has ended."""
