@@ -89,3 +89,10 @@ def test_the_results_can_be_taken_along(open_page, url):
     assert [run["precision"] for run in found["runs"]] == ["fp32", "bf16", "int8", "nf4", "nf4-dq", "fp4"]
     page.click("#result-link")
     page.wait_for_selector("#status:has-text('Link copied')")
+
+
+def test_a_line_a_column_and_one_sentence_say_what_was_found(compared):
+    lines = [line.inner_text() for line in compared.locator(".col .verdict").all()]
+    assert len(lines) == 5 and lines[0].startswith("0.57× memory") and "within the noise floor" in lines[0]
+    assert "same words until token 18" in lines[4]
+    assert compared.inner_text("#verdict").startswith("Take nf4-dq: the smallest that stays close to fp32")

@@ -8,6 +8,7 @@ from html import escape
 from quantlab.methods import METHODS
 from quantlab.methods.awq import MOST_LENGTH, MOST_SAMPLES
 from quantlab.records import Comparison, Model, units
+from quantlab.reporting.advice import one_prompt
 from quantlab.settings import DOCS
 from quantlab.ui.common.precision_list import Row
 from quantlab.ui.compare.view import Column, Problem, View
@@ -195,6 +196,16 @@ def prompt_tokens(view: View) -> str:
         f'<details class="prompt-tokens"><summary>The prompt as the model reads it: {count}</summary>'
         f'<ol aria-label="tokens of the prompt with their ids">{items}</ol></details>'
     )
+
+
+def verdict(view: View) -> str:
+    """Which precision to take. Its room is there as soon as there are columns."""
+    if len(view.columns) < 2:
+        return ""
+    if view.comparison is None:
+        return '<p class="which faint">Which one to take stands here when all have answered.</p>'
+    told = one_prompt.which(view.comparison)
+    return f'<p class="which">{escape(told)}</p>' if told else ""
 
 
 def legend(view: View, switch: str = "show-theirs") -> str:

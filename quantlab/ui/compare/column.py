@@ -3,6 +3,7 @@
 from html import escape
 
 from quantlab.records import Candidate, Divergence, Load, Run
+from quantlab.reporting.advice import one_prompt
 from quantlab.reporting.text import visible
 from quantlab.ui.compare import figures
 from quantlab.ui.compare.diff import OURS, diff
@@ -36,9 +37,19 @@ def _body(column: Column, view: View) -> str:
     run = column.run
     return (
         f'<div class="answer">{_answer(column, view)}</div>'
-        f'<section class="parting">{_parting(column, view)}</section>'
+        f'<section class="parting">{_verdict(column, view)}{_parting(column, view)}</section>'
         f'<section class="numbers">{_figures(run, column, view)}</section>'
     )
+
+
+def _verdict(column: Column, view: View) -> str:
+    """The column in a line, before its details."""
+    if column.run is None:
+        return ""
+    runs = tuple(one.run for one in view.columns if one.run is not None)
+    floor = one_prompt.noise_floor(runs, view.reference)
+    told = one_prompt.line(column.run, view.reference_run, None if view.meaningless else floor)
+    return f'<p class="verdict">{escape(told)}</p>' if told else ""
 
 
 def _state(column: Column, view: View) -> str:

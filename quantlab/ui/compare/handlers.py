@@ -67,6 +67,7 @@ class Handlers(AddingHandlers):
             updates
             | self._columns(view, choice, {})
             | {
+                parts.verdict: fragments.verdict(view),
                 parts.legend: fragments.legend(view),
                 parts.tokens: fragments.prompt_tokens(view),
                 parts.link: share.to_query(choice),
@@ -206,6 +207,7 @@ class Handlers(AddingHandlers):
         """Updates for what differs from what was shown last."""
         updates = {
             self.parts.status: fragments.status(view, running=True),
+            self.parts.verdict: fragments.verdict(view),
             self.parts.tokens: fragments.prompt_tokens(view),
             self.parts.legend: fragments.legend(view),
         }

@@ -26,6 +26,7 @@ class Parts:
     race_warning: gr.HTML
     link: gr.Textbox
     empty: gr.HTML
+    verdict: gr.HTML
     tokens: gr.HTML
     legend: gr.HTML
     columns: tuple[gr.HTML, ...]
@@ -39,5 +40,6 @@ class Parts:
     def results(self) -> list[gr.components.Component | gr.Column]:
         """What a run fills, from the buttons to the charts."""
         drawn = [component for panel in self.panels for component in panel.listed()]
-        head = [self.compare, self.stop, self.status, self.problem, self.empty, self.tokens, self.legend]
+        head = [self.compare, self.stop, self.status, self.problem, self.empty]
+        head += [self.verdict, self.tokens, self.legend]
         return [*head, *self.columns, self.comparison, self.charts, *drawn]

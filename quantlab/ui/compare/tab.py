@@ -71,8 +71,10 @@ def _ask(start: Choice, services: Services):
 
 def _results(app: AppSettings):
     empty = gr.HTML(fragments.EMPTY, elem_id="empty", apply_default_css=False)
-    tokens = gr.HTML("", elem_id="prompt-tokens", apply_default_css=False)
-    legend = gr.HTML("", elem_id="legend", apply_default_css=False)
+    verdict = gr.HTML("", elem_id="verdict", apply_default_css=False)
+    with gr.Row(elem_id="marks"):
+        tokens = gr.HTML("", elem_id="prompt-tokens", apply_default_css=False)
+        legend = gr.HTML("", elem_id="legend", apply_default_css=False)
     with gr.Row(elem_id="columns"):
         columns = tuple(
             # Always there: an empty one takes no room, and one that were mounted while it streams would miss updates.
@@ -83,7 +85,7 @@ def _results(app: AppSettings):
     with gr.Column(visible=False, elem_id="charts") as charts:
         made = tuple(_panel(chart) for chart in panels.CHARTS)
     saving = (gr.State(None), formats, copy, file)
-    return empty, tokens, legend, columns, *saving, charts, made
+    return empty, verdict, tokens, legend, columns, *saving, charts, made
 
 
 def _after():
