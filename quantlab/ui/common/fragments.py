@@ -173,6 +173,10 @@ def stopping() -> str:
     return '<p class="status" role="status">Stopping …</p>'
 
 
+def left_queue() -> str:
+    return said("Left the queue. Nothing ran.")
+
+
 def link_copied(left_out: Sequence[str]) -> str:
     """That the link is there, and what of the choice it does not hold."""
     without = f", without {' and without '.join(left_out)}" if left_out else ""

@@ -88,16 +88,24 @@ class Handlers(AddingHandlers):
                 yield {self.parts.stop: gr.update(interactive=True), self.parts.compare: gr.update(interactive=False)}
                 with closing(runner.views(choice, self.app, self.services, stop)) as views:
                     for view in views:
-                        yield self._progress(view, choice, shown) or {self.parts.status: gr.skip()}
-                yield self._ended(view, choice, shown)
+                        if self.stops.replaced(runner.session(request), stop):
+                            continue
+                        fresh = (self._ended if view.over else self._progress)(view, choice, shown)
+                        yield fresh or {self.parts.status: gr.skip()}
+                if self.stops.replaced(runner.session(request), stop):
+                    return
                 # Whole, with what was sent before: the last update is all that a client of the API gets.
                 yield self._ended(view, choice, {}) | self._charts(view)
             except BadInput as error:
                 yield self._ended(View(problem=Problem(error.what, error.advice)), Choice(), shown)
 
     def stop(self, request: gr.Request) -> Updates:
-        """Tell this session's run to stop."""
-        self.stops.stop(runner.session(request))
+        """Tell this session's run to stop; one that waits is gone with that."""
+        session = runner.session(request)
+        waits = self.stops.waits(session)
+        self.stops.stop(session)
+        if waits:
+            return self._ended(View(), Choice(), {}) | {self.parts.status: fragments.left_queue()}
         return {self.parts.stop: gr.update(interactive=False), self.parts.status: fragments.stopping()}
 
     def link(self, *values: Any) -> Updates:

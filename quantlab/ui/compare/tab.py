@@ -8,7 +8,7 @@ from quantlab.ui import scripts
 from quantlab.ui.common import fragments, models, opening, panels
 from quantlab.ui.common.panel import Panel
 from quantlab.ui.common.precision_list import PrecisionList
-from quantlab.ui.common.tab import DEVICE_QUEUE, SMALL
+from quantlab.ui.common.tab import DEVICE_QUEUE, SMALL, wire_stop
 from quantlab.ui.compare import form as choices
 from quantlab.ui.compare import inputs, save
 from quantlab.ui.compare.form import Choice
@@ -124,8 +124,11 @@ def _wire(parts: Parts, copy: gr.Button, handlers: Handlers) -> None:
     )
     begun.then(None, parts.link, js=scripts.SHOW_LINK)
     begun.then(None, None, js=scripts.ASKED)
-    begun.then(handlers.compare, inputs, parts.results(), show_progress="hidden", api_name="compare", **DEVICE_QUEUE)
-    parts.stop.click(handlers.stop, None, [parts.stop, parts.status], **SMALL)
+    run = begun.then(
+        handlers.compare, inputs, parts.results(), show_progress="hidden", api_name="compare",
+        trigger_mode="multiple", **DEVICE_QUEUE,
+    )  # fmt: skip
+    wire_stop(parts.stop, handlers, parts.results(), run)
     copied = gr.on([copy.click, parts.copy_result.click], handlers.link, inputs, [parts.link, parts.status], **SMALL)
     copied.then(None, parts.link, js=scripts.COPY_LINK)
     for index, button in enumerate(parts.formats):
@@ -172,13 +175,14 @@ def _wire_offers(parts: Parts, handlers: Handlers) -> None:
 def _wire_saving(panel: SavePanel, chosen: Inputs, handlers: SaveHandlers) -> None:
     shown = [panel.save, panel.stop, panel.result]
     begun = panel.save.click(handlers.begin, None, shown, **SMALL)
-    begun.then(
+    run = begun.then(
         handlers.save,
         [panel.precision, panel.out, *chosen.listed()],
         shown,
         show_progress="hidden",
         api_visibility="private",
+        trigger_mode="multiple",
         **DEVICE_QUEUE,
     )
-    panel.stop.click(handlers.stop, None, panel.stop, **SMALL)
+    wire_stop(panel.stop, handlers, shown, run)
     gr.context.Context.root_block.unload(handlers.leave)

@@ -14,7 +14,7 @@ from quantlab.history import Entry
 from quantlab.records import Comparison, Quality
 from quantlab.settings import AppSettings
 from quantlab.ui.common import fragments, runner
-from quantlab.ui.common.stream import batches
+from quantlab.ui.common.stream import Patience, batches
 from quantlab.ui.common.tab import TabHandlers
 from quantlab.ui.compare.view import Problem
 from quantlab.ui.history import entry_list as lines
@@ -161,9 +161,15 @@ class HistoryHandlers(TabHandlers):
                     raise BadInput("Nothing is open.", "Open an entry of the list first.")
                 if stop.is_set():
                     raise Stopped
-                entry, told = opened.entry, ""
+                entry, told, patience = opened.entry, "", Patience(stop)
                 with closing(batches(lambda: self.services.resume(entry.id, stop), stop)) as stream:
                     for shown in history_opened.progress(stream, entry):
+                        if told is None:
+                            continue
+                        if patience.lost():
+                            yield self._stopped("Stopped. What is finished is kept.")
+                            told = None
+                            continue
                         yield {self.parts.status: gr.skip() if shown == told else shown}
                         told = shown
             except Stopped:
@@ -171,11 +177,26 @@ class HistoryHandlers(TabHandlers):
             except Exception as error:
                 found = runner.problem_of(error, "an entry could not be resumed", OUR_FAULT)
                 said = {self.parts.problem: fragments.problem(found)}
+            if self.stops.replaced(runner.session(request), stop):
+                return
         yield self._after(opened, search, kind) | said
 
+    def _stopped(self, told: str) -> Updates:
+        """What can be done again as soon as nothing is awaited any more."""
+        parts = self.parts
+        return {
+            parts.resume: gr.update(interactive=True),
+            parts.stop: gr.update(visible=False),
+            parts.status: fragments.said(told),
+        }
+
     def stop(self, request: gr.Request) -> Updates:
-        """Tell this session's work to stop."""
-        self.stops.stop(runner.session(request))
+        """Tell this session's work to stop; what waits is gone with that."""
+        session = runner.session(request)
+        waits = self.stops.waits(session)
+        self.stops.stop(session)
+        if waits:
+            return self._stopped("Left the queue. Nothing ran.")
         return {self.parts.stop: gr.update(interactive=False), self.parts.status: fragments.stopping()}
 
     def leave(self, request: gr.Request) -> None:

@@ -10,7 +10,7 @@ from quantlab.settings import AppSettings
 from quantlab.ui import scripts
 from quantlab.ui.common import panels
 from quantlab.ui.common.fragments import said
-from quantlab.ui.common.tab import DEVICE_QUEUE, SMALL
+from quantlab.ui.common.tab import DEVICE_QUEUE, SMALL, wire_stop
 from quantlab.ui.history import fragments as html
 from quantlab.ui.history.entry_list import entry_list
 from quantlab.ui.history.export import FORMATS
@@ -114,10 +114,11 @@ def _wire(parts: HistoryParts, handlers: HistoryHandlers, tab: gr.Tab) -> None:
         made.then(None, parts.file, js=scripts.DOWNLOAD)
     begun = parts.resume.click(handlers.begin, None, [parts.resume, parts.stop, parts.status, parts.problem], **SMALL)
     resumed = begun.then(
-        handlers.resume, finding, parts.view(), show_progress="hidden", api_visibility="private", **DEVICE_QUEUE
-    )
+        handlers.resume, finding, parts.view(), show_progress="hidden", api_visibility="private",
+        trigger_mode="multiple", **DEVICE_QUEUE,
+    )  # fmt: skip
     then_charts(resumed)
-    parts.stop.click(handlers.stop, None, [parts.stop, parts.status], **SMALL)
+    wire_stop(parts.stop, handlers, [parts.resume, parts.stop, parts.status], resumed)
     for index, panel in enumerate(parts.panels):
         if panel.pick is not None:
             drawn = [*panel.plots, panel.table]

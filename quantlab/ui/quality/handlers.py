@@ -76,16 +76,24 @@ class QualityHandlers(AddingHandlers):
                 yield {self.parts.stop: gr.update(interactive=True), self.parts.measure: gr.update(interactive=False)}
                 with closing(quality_runner.views(chosen, self.app, self.services, stop)) as views:
                     for view in views:
-                        yield self._progress(view, shown) or {self.parts.status: gr.skip()}
-                yield self._ended(view, shown)
+                        if self.stops.replaced(runner.session(request), stop):
+                            continue
+                        fresh = (self._ended if view.over else self._progress)(view, shown)
+                        yield fresh or {self.parts.status: gr.skip()}
+                if self.stops.replaced(runner.session(request), stop):
+                    return
                 # Whole, with what was sent before: the last update is all that a client of the API gets.
                 yield self._ended(view, {}) | self._results(view.quality)
             except BadInput as error:
                 yield self._ended(QualityView(problem=Problem(error.what, error.advice)), shown)
 
     def stop(self, request: gr.Request) -> Updates:
-        """Tell this session's run to stop."""
-        self.stops.stop(runner.session(request))
+        """Tell this session's run to stop; one that waits is gone with that."""
+        session = runner.session(request)
+        waits = self.stops.waits(session)
+        self.stops.stop(session)
+        if waits:
+            return self._ended(QualityView(), {}) | {self.parts.status: fragments.left_queue()}
         return {self.parts.stop: gr.update(interactive=False), self.parts.status: fragments.stopping()}
 
     def source(self, source: str) -> Updates:

@@ -11,7 +11,7 @@ from quantlab.ui.common import models, panels
 from quantlab.ui.common.fragments import said
 from quantlab.ui.common.panel import Panel
 from quantlab.ui.common.precision_list import PrecisionList
-from quantlab.ui.common.tab import DEVICE_QUEUE, SMALL
+from quantlab.ui.common.tab import DEVICE_QUEUE, SMALL, wire_stop
 from quantlab.ui.quality import fragments as html
 from quantlab.ui.quality import inputs as quality_inputs
 from quantlab.ui.quality.form import QualityChoice
@@ -100,10 +100,12 @@ def _wire(parts: QualityParts, handlers: QualityHandlers) -> None:
     inputs = parts.inputs.listed()
     limits = [parts.quality, parts.bound, parts.memory]
     begun = parts.measure.click(handlers.begin, inputs, parts.results(), **SMALL)
-    begun.then(
-        handlers.measure, inputs, parts.results(), show_progress="hidden", api_name="quality", **DEVICE_QUEUE
-    ).then(handlers.advise, limits, parts.advice, **SMALL)  # fmt: skip
-    parts.stop.click(handlers.stop, None, [parts.stop, parts.status], **SMALL)
+    run = begun.then(
+        handlers.measure, inputs, parts.results(), show_progress="hidden", api_name="quality",
+        trigger_mode="multiple", **DEVICE_QUEUE,
+    )  # fmt: skip
+    run.then(handlers.advise, limits, parts.advice, **SMALL)
+    wire_stop(parts.stop, handlers, parts.results(), run)
     gr.on([parts.bound.input, parts.memory.input], handlers.advise, limits, parts.advice, **SMALL)
     shown = [parts.inputs.source, parts.inputs.pasted, parts.inputs.file]
     parts.inputs.source.input(handlers.source, parts.inputs.source, shown, **SMALL)
