@@ -39,6 +39,25 @@ ON_LOAD = """
     document.addEventListener('click', event => {
         if (event.target.closest('#rail-fold')) fold(!document.body.classList.contains('rail-folded'));
     });
+    // Of several tabs one is shown. Only what can be pressed is.
+    const press = ids => {
+        const button = ids.map(id => document.getElementById(id)).find(it => it && it.offsetParent && !it.disabled);
+        if (button) button.click();
+        return Boolean(button);
+    };
+    document.addEventListener('keydown', event => {
+        const listOpen = event.target.getAttribute?.('aria-expanded') === 'true' && event.target.matches('input');
+        if (event.key === 'Enter' && (event.ctrlKey || event.metaKey)) {
+            if (press(['compare', 'measure'])) event.preventDefault();
+        } else if (event.key === 'Escape' && !listOpen) {
+            press(['stop', 'quality-stop', 'kept-stop']);
+        }
+    }, true);
+    document.addEventListener('click', event => {
+        if (!event.target.closest('.skip')) return;
+        event.preventDefault();
+        document.querySelector('#prompt textarea')?.focus();
+    });
     document.addEventListener('quantlab:asked', () => {
         if (innerWidth > NARROW) return;
         if (!document.querySelector('#problem .fault')) fold(true);

@@ -20,7 +20,7 @@ def smallest(quality: Quality, ranked: Sequence[QualityRun], bound: float) -> tu
     best = under[0]
     said = [
         f"Smallest under {words.limit(bound)}: {best.precision}, {units.size(best.load.stored_bytes)}, with a mean KLD "
-        f"of {words.kld(best)}. By the scatter of its windows the 95 % confidence interval ends at "
+        f"of {words.kld(best)}. With 95 % confidence it is below "
         f"{units.nats(words.upper(best))}.",
         *_unsure(sized[: sized.index(best)], bound),
     ]

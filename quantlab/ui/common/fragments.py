@@ -14,7 +14,8 @@ from quantlab.ui.common.precision_list import Row
 from quantlab.ui.compare.view import Column, Problem, View
 
 HEADER = (
-    '<div class="masthead"><h1>quantlab</h1><p>One model at several precisions, one prompt through each: '
+    '<div class="masthead"><a class="skip" href="#prompt">To the prompt</a><h1>quantlab</h1>'
+    "<p>One model at several precisions, one prompt through each: "
     "see what the missing bits cost in memory, time and words.</p>"
     '<button type="button" id="theme-switch" aria-label="Switch between light and dark">'
     '<span aria-hidden="true">◐</span></button></div>'
@@ -28,7 +29,8 @@ RAIL_FOLD = (
 EMPTY = (
     '<div class="empty"><p><b>Press Compare.</b> Each ticked precision answers the prompt in a column of its own, '
     "one after the other so that the timings are true.</p><p>Then you see which words changed, where each answer "
-    "first parts from the most precise one, and what it took in memory and time.</p></div>"
+    "first differs from the most precise one, and what it took in memory and time.</p>"
+    '<p class="faint">Ctrl + Enter compares, Escape stops.</p></div>'
 )
 
 

@@ -119,7 +119,8 @@ CHARTS = (
     ),
     Chart(
         "tokens", "Token by token",
-        "The same reading (teacher-forced), one token after the other: where do the missing bits matter?",
+        "Every version reads the reference’s answer. Dots: a different likeliest token there; squares: where its own "
+        "answer first differs, which may be later.",
         ("divergence", "probability"), _draw_tokens, _tabulate_tokens, _compared,
     ),
 )  # fmt: skip

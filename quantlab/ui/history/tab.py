@@ -66,7 +66,7 @@ def _opened() -> dict[str, Any]:
         delete_now = gr.Button("Delete for good", variant="stop", min_width=120, scale=0, elem_id="kept-delete-now")
         keep = gr.Button("Keep it", min_width=80, scale=0, elem_id="kept-keep")
     with gr.Row(visible=False, elem_id="kept-set-beside") as beside:
-        other = gr.Dropdown([], label="Another one to set beside it", scale=4, min_width=220, elem_id="kept-other")
+        other = gr.Dropdown([], label="Compare with another run", scale=4, min_width=220, elem_id="kept-other")
         set_beside = gr.Button("Set beside", scale=0, min_width=110, elem_id="kept-beside")
     together = gr.HTML("", elem_id="kept-together", apply_default_css=False)
     results = gr.HTML("", elem_id="kept-results", apply_default_css=False)

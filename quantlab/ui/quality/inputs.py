@@ -91,7 +91,7 @@ def text_inputs(start: QualityChoice, app: AppSettings):
     file = gr.File(label=f"Your text file (UTF-8, {most})", visible=False, height=110, elem_id="quality-file")
     windows = gr.Slider(
         1, choices.most_windows(app), start.windows, step=1, label="How much of it: windows of up to 512 tokens",
-        info="More narrow the errors down and take longer. What the text does not hold is not read.",
+        info="More windows give smaller errors but take longer. Short texts are read to their end.",
         elem_id="quality-windows",
     )  # fmt: skip
     return source, pasted, file, windows
