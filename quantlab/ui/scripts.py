@@ -79,6 +79,15 @@ SHOW_LINK = f"(link) => {{ if (!link) return; {_REPLACE} }}"
 #: What a click on Compare shows at once is there, but perhaps not yet drawn.
 ASKED = "() => { setTimeout(() => document.dispatchEvent(new Event('quantlab:asked')), 60); }"
 
+
+def to_tab(title: str) -> str:
+    """Shows a tab as a click on it does, with all that hangs on its selection."""
+    return (
+        "() => Array.from(document.querySelectorAll('[role=tab]'))"
+        f".find(tab => tab.textContent.trim() === '{title}')?.click()"
+    )
+
+
 #: Fetches what a download button holds: its file was written a moment ago.
 DOWNLOAD = """
 (file) => {

@@ -165,6 +165,16 @@ class Handlers(AddingHandlers):
         """A file that was dropped is the model."""
         return {self.parts.inputs.model: file} | self.estimate(file, compute_dtype, ticked, before, prompt)
 
+    def ask(self, model: str, ticked: list[str], offered: PrecisionList, dtype: str, prompt: str) -> Updates:
+        """What was measured is asked: the model and its ticks of the tab for quality are chosen here."""
+        name, inputs = str(model or "").strip(), self.parts.inputs
+        own = models.prompt_for(name, prompt, self.services.choices())
+        return self._listed(name, offered, ticked) | {
+            inputs.model: name,
+            inputs.compute_dtype: dtype,
+            inputs.prompt: own,
+        }
+
     def restore(self, request: gr.Request) -> Updates:
         """The choice that the page's address holds; the default where it holds none.
 

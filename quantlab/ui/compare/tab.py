@@ -20,7 +20,7 @@ from quantlab.ui.history.export import FORMATS
 from quantlab.ui.services import Services
 
 
-def build(app: AppSettings, services: Services) -> None:
+def build(app: AppSettings, services: Services) -> Handlers:
     """Make the tab inside the current Blocks, wired."""
     first = models.start_model(services.choices())
     start = Choice(first, prompt=models.examples(first, services.choices())[0][1])
@@ -46,6 +46,7 @@ def build(app: AppSettings, services: Services) -> None:
     _wire_offers(parts, handlers)
     if saving is not None:
         _wire_saving(saving, chosen, SaveHandlers(saving, app, services))
+    return handlers
 
 
 def _first_offers(start: Choice, app: AppSettings, services: Services):
@@ -92,6 +93,7 @@ def _after():
     """Between the answers and the charts: which chart is shown, and what takes the results along."""
     with gr.Row(elem_id="after"):
         gr.HTML(panels.tabs(panels.CHARTS), elem_id="chart-tabs", apply_default_css=False)
+        measure = gr.Button("Measure quality of these", size="sm", min_width=120, scale=0, elem_id="to-quality")
         with gr.Row(elem_id="save-results"):
             gr.HTML('<span class="faint">Download</span>', apply_default_css=False)
             formats = tuple(
@@ -99,6 +101,7 @@ def _after():
             )
             copy = gr.Button("Link", size="sm", min_width=56, scale=0, elem_id="result-link")
     file = gr.DownloadButton(visible="hidden", elem_id="result-file", elem_classes="for-scripts")
+    measure.click(None, None, None, js=scripts.to_tab("Quality"))
     return formats, copy, file
 
 

@@ -24,8 +24,8 @@ from quantlab.ui.quality import form as choices
 from quantlab.ui.quality import fragments as html
 from quantlab.ui.quality import runner as quality_runner
 from quantlab.ui.quality import table
-from quantlab.ui.quality.form import FILE, PASTE
-from quantlab.ui.quality.inputs import source_info
+from quantlab.ui.quality.form import FILE, PASTE, Taken
+from quantlab.ui.quality.inputs import source_info, suiting_tasks
 from quantlab.ui.quality.panels import CHARTS
 from quantlab.ui.quality.view import QualityView, Variant
 
@@ -106,11 +106,38 @@ class QualityHandlers(AddingHandlers):
         }
 
     def suit(self, model: str, source: str) -> Updates:
-        """A bundled text follows the model; what a visitor brought, or WikiText-2, stays."""
-        inputs, fitting = self.parts.inputs, texts.suiting(str(model or ""), self.app)
-        if source not in texts.BUNDLED:
-            return {inputs.source: gr.skip()}
-        return {inputs.source: gr.update(value=fitting, info=source_info(fitting, suits=True))}
+        """A bundled text and the bundled tasks follow the model; what a visitor brought, or WikiText-2, stays."""
+        name, inputs = str(model or ""), self.parts.inputs
+        fitting = texts.suiting(name, self.app)
+        offered = suiting_tasks(name, self.app, self.services.no_tasks())
+        updates: Updates = {
+            inputs.tasks: gr.update(**offered) if offered["choices"] else gr.update(**offered, value=[])
+        }
+        if source in texts.BUNDLED:
+            updates[inputs.source] = gr.update(value=fitting, info=source_info(fitting, suits=True))
+        return updates
+
+    def take_over(
+        self, model: str, ticked: list[str], offered: PrecisionList, dtype: str, source: str, taken: Taken | None
+    ) -> Updates:
+        """What is chosen on the tab for prompts is chosen here too, once: what is changed here then stays."""
+        name = str(model or "").strip()
+        now = Taken(name, tuple(ticked), offered.specs, dtype)
+        known = self.services.choices()
+        if now == taken or not name or models.kind_of(name, known) == "shape":
+            return {self.parts.taken: gr.skip()}
+        inputs, references = self.parts.inputs, [form.MOST_PRECISE, *offered.names]
+        return (
+            self._rows(offered, list(ticked))
+            | self.suit(name, source)
+            | {
+                self.parts.taken: now,
+                inputs.model: name,
+                inputs.compute_dtype: dtype,
+                inputs.reference: gr.update(choices=references, value=form.MOST_PRECISE),
+                self.parts.about: fragments.about_model(*models.about(name, known)),
+            }
+        )
 
     def estimate(self, model: str, compute_dtype: str, ticked: list[str], before: PrecisionList) -> Updates:
         """What the chosen model takes at each precision; ticks and added checkpoints are kept where they can be."""

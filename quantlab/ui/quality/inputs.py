@@ -1,6 +1,7 @@
 """The components of what a visitor chooses on the quality tab."""
 
 from dataclasses import dataclass, fields
+from typing import Any
 
 import gradio as gr
 
@@ -105,13 +106,20 @@ def source_info(source: str, suits: bool = False) -> str:
     return "Text like that which you want the model for tells most." if source in (PASTE, FILE) else ""
 
 
+def suiting_tasks(model: str, app: AppSettings, why_not: str) -> dict[str, Any]:
+    """Choices and words of the tasks for a model: the bundled ones ask about the demo's world."""
+    if texts.suiting(model, app) != "demo":
+        return {"choices": [], "info": why_not or "The bundled ones ask about the demo’s world, unknown to this model."}
+    about = "Questions with a right answer, through lm-evaluation-harness. They take longer than the text."
+    return {"choices": [(task.name, task.name) for task in tasks.task_names()], "info": why_not or about}
+
+
 def task_inputs(start: QualityChoice, app: AppSettings, services: Services):
     """Which tasks are answered; greyed with the reason where none can be. And the two boxes: layers and noise floor."""
     why_not = services.no_tasks()
-    bundled = [(task.name, task.name) for task in tasks.task_names()]
     ticks = gr.CheckboxGroup(
-        bundled, value=list(start.tasks), label="Tasks (accuracy)", interactive=not why_not, elem_id="quality-tasks",
-        info=why_not or "Questions with a right answer, through lm-evaluation-harness. They take longer than the text.",
+        value=list(start.tasks), label="Tasks (accuracy)", interactive=not why_not, elem_id="quality-tasks",
+        **suiting_tasks(start.model, app, why_not),
     )  # fmt: skip
     gr.HTML(quality_fragments.describe_tasks(tasks.task_names()), elem_id="quality-tasks-told", apply_default_css=False)
     more = gr.Textbox(
