@@ -79,6 +79,13 @@ SHOW_LINK = f"(link) => {{ if (!link) return; {_REPLACE} }}"
 #: What a click on Compare shows at once is there, but perhaps not yet drawn.
 ASKED = "() => { setTimeout(() => document.dispatchEvent(new Event('quantlab:asked')), 60); }"
 
+#: On a narrow screen the entry that was tapped stands below all others.
+SHOW_OPENED = f"""
+() => setTimeout(() => {{
+    if (innerWidth <= {NARROW}) document.getElementById('kept-shown')?.scrollIntoView({{block: 'start'}});
+}}, 60)
+"""
+
 
 def to_tab(title: str) -> str:
     """Shows a tab as a click on it does, with all that hangs on its selection."""

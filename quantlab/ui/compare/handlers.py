@@ -60,8 +60,9 @@ class Handlers(AddingHandlers):
         try:
             choice = choices.from_inputs(*values)
             choices.check(choice, self.app)
-        except QuantlabError:
-            return updates  # compare() meets it again and says so
+        except QuantlabError as error:
+            # compare() meets it again, when its turn has come: nobody has to wait for that.
+            return updates | {parts.problem: fragments.problem(Problem(error.what, error.advice))}
         view = View(tuple(map(Column, choice.columns)), model=models.before_it_is_found(choice.model))
         return (
             updates
@@ -198,7 +199,7 @@ class Handlers(AddingHandlers):
         updates |= self._listed(choice.model, found, choice.precisions)
         reference = choice.reference if choice.reference in found.names else choices.MOST_PRECISE
         updates[self.parts.inputs.reference] = gr.update(choices=[choices.MOST_PRECISE, *found.names], value=reference)
-        problem = problem or _not_taken(query.get("model"), choice)
+        problem = problem or _not_taken(query.get("model"), choice) or _dropped(query.get("precisions"), found)
         return updates | {self.parts.problem: fragments.problem(problem)}
 
     def _listed_for(self, choice: Choice, specs: tuple[str, ...]) -> tuple[PrecisionList, Problem | None]:
@@ -277,6 +278,19 @@ class Handlers(AddingHandlers):
                 continue
             updates |= panel.filled(*chart.drawn(comparison))
         return updates
+
+
+def _dropped(named: str | None, found: PrecisionList) -> Problem | None:
+    """That some of a link's precisions cannot be ticked for its model."""
+    can = {row.value for row in found.rows if row.estimate.unavailable is None}
+    missed = [name[:LONGEST_SHOWN] for name in dict.fromkeys((named or "").split(",")) if name and name not in can]
+    if not missed:
+        return None
+    shown = ", ".join(missed[:6]) + ", ..." * (len(missed) > 6)
+    return Problem(
+        f"Of the link's precisions these were left out, as they are unknown or cannot run here: {shown}.",
+        "The list says which can run, and why others cannot.",
+    )
 
 
 def _not_taken(named: str | None, choice: Choice) -> Problem | None:

@@ -101,7 +101,9 @@ def _wire(parts: HistoryParts, handlers: HistoryHandlers, tab: gr.Tab) -> None:
     def then_charts(event: Any) -> None:
         event.then(handlers.draw, parts.opened, parts.drawn(), show_progress="hidden", api_visibility="private")
 
-    then_charts(parts.entries.input(handlers.open, [parts.entries, *finding], parts.view(), **SMALL))
+    opened = parts.entries.input(handlers.open, [parts.entries, *finding], parts.view(), **SMALL)
+    opened.then(None, None, None, js=scripts.SHOW_OPENED)
+    then_charts(opened)
     then_charts(
         parts.upload.upload(handlers.read, [parts.upload, *finding], [*parts.view(), parts.upload], **SMALL)
     )  # fmt: skip

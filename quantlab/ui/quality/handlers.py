@@ -58,8 +58,9 @@ class QualityHandlers(AddingHandlers):
             chosen = choices.from_inputs(*values)
             choices.check(chosen, self.app)
             view = QualityView(tuple(map(Variant, chosen.columns)), tasks=chosen.all_tasks)
-        except QuantlabError:
-            return updates  # measure() meets it again and says so
+        except QuantlabError as error:
+            # measure() meets it again, when its turn has come: nobody has to wait for that.
+            return updates | {parts.problem: fragments.problem(Problem(error.what, error.advice))}
         return updates | {parts.empty: gr.update(visible=False), parts.table: table.render(view)}
 
     def measure(self, request: gr.Request, *values: Any) -> Iterator[Updates]:
@@ -113,8 +114,10 @@ class QualityHandlers(AddingHandlers):
         updates: Updates = {
             inputs.tasks: gr.update(**offered) if offered["choices"] else gr.update(**offered, value=[])
         }
-        if source in texts.BUNDLED:
-            updates[inputs.source] = gr.update(value=fitting, info=source_info(fitting, suits=True))
+        follows = source in texts.BUNDLED
+        updates[inputs.source] = (
+            gr.update(value=fitting, info=source_info(fitting, suits=True)) if follows else gr.skip()
+        )
         return updates
 
     def take_over(
