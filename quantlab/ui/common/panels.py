@@ -119,8 +119,7 @@ CHARTS = (
     ),
     Chart(
         "tokens", "Token by token",
-        "Every version reads the reference’s answer. Dots: a different likeliest token there; squares: where its own "
-        "answer first differs, which may be later.",
+        "All read the reference’s answer. Dots: a different likeliest token; squares: where their own answers part.",
         ("divergence", "probability"), _draw_tokens, _tabulate_tokens, _compared,
     ),
 )  # fmt: skip
