@@ -1,10 +1,13 @@
 """Which runs of a quality have figures to set beside the reference's, and a figure with its error in words."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from quantlab.records import Fidelity, Quality, QualityRun, TaskScore, units
 
+#: The same weights in another rounding: what such a pair differs by is noise, and a smaller difference is none.
+ROUNDINGS: Mapping[str, str] = {"fp32": "bf16", "bf16": "fp32", "fp16": "fp32"}
 #: A divergence below this many nats is drawn as zero: log-probabilities in float32 are no finer.
 NOTHING = 1e-9
 # More digits behind the point are written as a power of ten.

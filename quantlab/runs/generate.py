@@ -14,7 +14,7 @@ from quantlab.measure.machine import read_bandwidth
 from quantlab.measure.memory import PeakMemory
 from quantlab.measure.timing import Stopwatch
 from quantlab.models.tokenizer import load_tokenizer, token_texts
-from quantlab.records import CpuUse, Load, Model, Peak, Settings, Timing
+from quantlab.records import CpuUse, Load, Model, Peak, Settings, Timing, units
 from quantlab.records.events import Token
 from quantlab.runtime.decode import decode
 from quantlab.runtime.placement import canonical
@@ -114,7 +114,7 @@ def warm_up(precision: str, lease: Lease, prompt_input: PromptInput, notes: tupl
 def _repacking_note(stored: int, running: int) -> tuple[str, ...]:
     if stored == running:
         return ()
-    return (f"the kernel changed what it keeps at the first product: {stored:,} bytes became {running:,}",)
+    return (f"After the first run the library repacked the weights: {units.size(stored)} -> {units.size(running)}",)
 
 
 def check_tokenizer(model: Model, prompt_input: PromptInput, loaded: LoadedModel | None = None) -> None:

@@ -15,6 +15,7 @@ from quantlab.fidelity import METRICS, layers, tasks, texts
 from quantlab.fidelity.figures import fidelity
 from quantlab.fidelity.reading import read_reference, read_variant
 from quantlab.fidelity.reference import Rows, ScoreStore, score_store
+from quantlab.fidelity.summary import ROUNDINGS
 from quantlab.fidelity.windows import Windows, windows
 from quantlab.measure.machine import machine, versions
 from quantlab.methods import PRECISIONS
@@ -53,8 +54,6 @@ from quantlab.settings import app_settings
 
 T = TypeVar("T")
 
-#: The same weights in another rounding: what such a pair differs by is noise, and a smaller difference is none.
-ROUNDINGS: Mapping[str, str] = {"fp32": "bf16", "bf16": "fp32", "fp16": "fp32"}
 #: Changes when the same inputs give other log-probabilities.
 FORMAT = 2
 

@@ -3,6 +3,7 @@
 import gradio as gr
 
 from quantlab.settings import AppSettings
+from quantlab.ui import between
 from quantlab.ui.common import fragments
 from quantlab.ui.compare import tab as compare
 from quantlab.ui.history import tab as history
@@ -12,8 +13,6 @@ from quantlab.ui.services import Services
 TITLE = "quantlab: what do the missing bits cost?"
 #: In public, how often uploads are looked through, and how old they get, in seconds.
 PUBLIC_UPLOADS_KEPT = (300, 1_800)
-#: Title of each tab and what builds it, in their order.
-TABS = (("Compare", compare.build), ("Quality", quality.build), ("History", history.build))
 
 
 def build_page(app: AppSettings, services: Services) -> gr.Blocks:
@@ -22,8 +21,12 @@ def build_page(app: AppSettings, services: Services) -> gr.Blocks:
     with gr.Blocks(title=TITLE, analytics_enabled=False, fill_width=True, delete_cache=kept) as page:
         gr.HTML(fragments.HEADER, elem_id="masthead", apply_default_css=False)
         with gr.Tabs(elem_id="tabs"):
-            for title, build in TABS:
-                with gr.Tab(title):
-                    build(app, services)
+            with gr.Tab("Compare"):
+                asking = compare.build(app, services)
+            with gr.Tab("Quality") as quality_tab:
+                measuring = quality.build(app, services)
+            with gr.Tab("History"):
+                history.build(app, services)
+        between.wire(asking, measuring, quality_tab)
         gr.HTML(fragments.definitions(), elem_id="definitions", apply_default_css=False)
     return page

@@ -1,6 +1,9 @@
 """The little JavaScript of the page. It asks nothing from outside and keeps nothing but the choice of light or dark."""
 
-#: Runs once when the page has loaded: the light/dark switch, and the links from a figure to its definition.
+#: A screen of so many pixels or fewer shows one thing under the other, as style.css does.
+NARROW = 900
+#: Runs once when the page has loaded: the light/dark switch, the links from a figure to its definition, and the rail,
+#: which on a narrow screen makes room for the answers once they are asked for.
 ON_LOAD = """
 () => {
     const key = 'quantlab-theme';
@@ -24,8 +27,44 @@ ON_LOAD = """
         const dark = document.body.classList.toggle('dark');
         try { localStorage.setItem(key, dark ? 'dark' : 'light'); } catch (error) { /* as above */ }
     });
+    const fold = folded => {
+        const button = document.getElementById('rail-fold');
+        if (!button) return;
+        document.body.classList.toggle('rail-folded', folded);
+        button.setAttribute('aria-expanded', String(!folded));
+        const model = document.querySelector('#model input')?.value || 'no model';
+        const ticked = document.querySelectorAll('#precisions input:checked').length;
+        button.querySelector('.rail-chosen').textContent = folded ? `${model}, ${ticked} ticked` : '';
+    };
+    document.addEventListener('click', event => {
+        if (event.target.closest('#rail-fold')) fold(!document.body.classList.contains('rail-folded'));
+    });
+    // Of several tabs one is shown. Only what can be pressed is.
+    const press = ids => {
+        const button = ids.map(id => document.getElementById(id)).find(it => it && it.offsetParent && !it.disabled);
+        if (button) button.click();
+        return Boolean(button);
+    };
+    document.addEventListener('keydown', event => {
+        const listOpen = event.target.getAttribute?.('aria-expanded') === 'true' && event.target.matches('input');
+        if (event.key === 'Enter' && (event.ctrlKey || event.metaKey)) {
+            if (press(['compare', 'measure'])) event.preventDefault();
+        } else if (event.key === 'Escape' && !listOpen) {
+            press(['stop', 'quality-stop', 'kept-stop']);
+        }
+    }, true);
+    document.addEventListener('click', event => {
+        if (!event.target.closest('.skip')) return;
+        event.preventDefault();
+        document.querySelector('#prompt textarea')?.focus();
+    });
+    document.addEventListener('quantlab:asked', () => {
+        if (innerWidth > NARROW) return;
+        if (!document.querySelector('#problem .fault')) fold(true);
+        document.getElementById('actions').scrollIntoView({block: 'start'});
+    });
 }
-"""
+""".replace("NARROW", str(NARROW))
 
 _REPLACE = """
     const query = new URLSearchParams(link);
@@ -36,6 +75,25 @@ _REPLACE = """
 
 #: The address bar follows the choice, so that a reload or a copied address restores it.
 SHOW_LINK = f"(link) => {{ if (!link) return; {_REPLACE} }}"
+
+#: What a click on Compare shows at once is there, but perhaps not yet drawn.
+ASKED = "() => { setTimeout(() => document.dispatchEvent(new Event('quantlab:asked')), 60); }"
+
+#: On a narrow screen the entry that was tapped stands below all others.
+SHOW_OPENED = f"""
+() => setTimeout(() => {{
+    if (innerWidth <= {NARROW}) document.getElementById('kept-shown')?.scrollIntoView({{block: 'start'}});
+}}, 60)
+"""
+
+
+def to_tab(title: str) -> str:
+    """Shows a tab as a click on it does, with all that hangs on its selection."""
+    return (
+        "() => Array.from(document.querySelectorAll('[role=tab]'))"
+        f".find(tab => tab.textContent.trim() === '{title}')?.click()"
+    )
+
 
 #: Fetches what a download button holds: its file was written a moment ago.
 DOWNLOAD = """

@@ -94,7 +94,7 @@ def test_every_figure_of_every_run_is_measured(whole):
         load, timing = run.load, run.timing
         assert load.load_s > 0 and load.load_origin == "built"
         assert sum(load.parts.values()) == load.stored_bytes > 0
-        assert (load.running_bytes == load.stored_bytes) == (not any("bytes became" in note for note in load.notes))
+        assert (load.running_bytes == load.stored_bytes) == (not any("repacked" in note for note in load.notes))
         assert (load.bits_per_quantized_weight is None) == (run.precision == "fp32")
         assert timing.ttft_s > 0 < timing.warmup_ttft_s
         assert len(timing.itl_s) == NEW - 1 and min(timing.itl_s) > 0

@@ -27,5 +27,11 @@ def served(script: Script, **more: object) -> Iterator[str]:
 def compare(page) -> None:
     """One click, until the charts are drawn."""
     page.click("#compare")
-    page.wait_for_selector("#panel-tokens .js-plotly-plot >> nth=1", timeout=60_000)
+    page.wait_for_selector("#panel-tokens .js-plotly-plot >> nth=1", state="attached", timeout=60_000)
     page.wait_for_selector("#compare:not([disabled])")
+
+
+def show(page, chart: str) -> None:
+    """Choose a chart of the comparison: memory, time, difference or tokens."""
+    page.check(f"#show-{chart}")
+    page.wait_for_selector(f"#panel-{chart} .panel-head")

@@ -89,7 +89,7 @@ def opened(browser: Browser, url: str, width: int = WIDTH) -> Page:
 
 def finished(page: Page) -> Page:
     page.click("#compare")
-    page.wait_for_selector("#panel-time .js-plotly-plot", timeout=PATIENCE_MS)
+    page.wait_for_selector("#panel-time .js-plotly-plot", state="attached", timeout=PATIENCE_MS)
     page.wait_for_timeout(2_500)
     page.mouse.move(2, 2)
     return page

@@ -68,7 +68,7 @@ def test_the_reference_says_that_it_is_one():
 
 def test_differences_are_marked_by_elements_with_a_meaning():
     found = html(final("fp32", "nf4"), 1)
-    assert "<ins" in found and "<del" in found and "Parts from fp32 at token 41" in found
+    assert "<ins" in found and "<del" in found and "First differs from fp32 at token 41" in found
     assert found.count('class="top"') == 2 and "46 %" in found
 
 
@@ -150,7 +150,7 @@ def test_a_waiting_column_says_what_for():
     view = View((Column("fp32", state="writing"), Column("nf4")), reference="fp32")
     assert "waits for fp32" in html(view, 1)
     # Which one is the reference is known once all are checked.
-    assert "parts from the reference shows" in html(View((Column("nf4"),)), 0)
+    assert "The first difference will appear here." in html(View((Column("nf4"),)), 0)
 
 
 def test_a_failed_variant_is_a_card_with_advice():

@@ -49,7 +49,7 @@ def test_the_figures_of_both_are_set_in_relation():
     assert '<td class="num" title="1.0">1.00 s ± 1 %</td><td class="num" title="0.25">250 ms ± 4 %</td>' in page
     assert "0.250 x" in page and '<th scope="row">Answer</th>' in page
     changed = replace(fast, token_ids=(*fast.token_ids[:3], 1, *fast.token_ids[4:]))
-    assert "parts at token 3" in side_by_side.render(one, replace(COMPARISON, runs=(changed,)))
+    assert "first differs at token 3" in side_by_side.render(one, replace(COMPARISON, runs=(changed,)))
     assert side_by_side.relation(0.5, 0.625, points=True) == "+12 pp"
     assert side_by_side.relation(0.625, 0.5, points=True) == "-12 pp"
     assert side_by_side.relation(0.0, 0.1) == "-" and side_by_side.relation(None, 1.0) == "-"

@@ -77,7 +77,7 @@ def test_nothing_in_the_list_is_cut(open_page, url, width):
 
 def test_all_groups_open_scroll_in_their_own_height(open_page, url):
     page = open_page(url, width=1_280)
-    height = "document.querySelector('#choose').getBoundingClientRect().height"
+    height = "document.querySelector('#rail').getBoundingClientRect().height"
     folded = page.evaluate(height)
     page.evaluate(OPEN_ALL)
     assert page.evaluate(height) < folded + 250

@@ -149,3 +149,11 @@ def test_in_public_a_link_names_allowed_models_only(name):
 @given(st.dictionaries(st.sampled_from(FIELDS), st.text(max_size=40)))
 def test_nothing_makes_it_raise(query):
     assert isinstance(from_query(query, DEFAULT, LOCAL), Choice)
+
+
+def test_a_link_says_which_of_its_precisions_cannot_be_ticked(open_page, url):
+    page = open_page(f"{url}?precisions=fp32,nf4,nosuch-3&prompt=A+link.")
+    page.wait_for_selector("#problem .fault:has-text('left out')")
+    told = page.inner_text("#problem")
+    assert "nosuch-3." in told and "fp32" not in told
+    assert page.locator("#precisions input:checked").count() == 2

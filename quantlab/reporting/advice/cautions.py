@@ -21,7 +21,7 @@ def of_noise(quality: Quality, ranked: Sequence[Compared], bound: float) -> list
     own = [run.precision for run in ranked if is_floor(quality, run.run)]
     inside = [run.precision for run in ranked if words.in_noise(quality, run.fidelity) and run.precision not in own]
     said = [
-        f"{name} is the noise floor itself: {quality.reference}'s weights, rounded otherwise, which is no difference."
+        f"{name} is the noise floor itself: {quality.reference}'s weights, which differs only by rounding."
         for name in own
     ]
     if inside:
@@ -115,5 +115,5 @@ def _disturbed(quality: Quality) -> list[str]:
 def _enough(text: TextFacts) -> str:
     """How to come to enough windows: of this text, or of a longer one."""
     if text.tokens >= FEW_WINDOWS * text.window_tokens:
-        return f"There is more of it: raise the number of windows to {FEW_WINDOWS} or more."
+        return f"The text is longer: raise the number of windows to {FEW_WINDOWS} or more."
     return f"Give one that fills {FEW_WINDOWS} windows or more."

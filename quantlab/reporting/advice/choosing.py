@@ -22,8 +22,7 @@ def smallest(quality: Quality, ranked: Sequence[Compared], bound: float) -> tupl
     best, stored = sized[place]
     said = [
         f"Smallest under {words.limit(bound)}: {best.precision}, {units.size(stored)}, with a mean KLD of "
-        f"{words.kld(best.fidelity)}. By the scatter of its windows the 95 % confidence interval ends at "
-        f"{units.nats(words.upper(best.fidelity))}.",
+        f"{words.kld(best.fidelity)}. With 95 % confidence it is below {units.nats(words.upper(best.fidelity))}.",
         *_unsure(before, bound),
     ]
     for task, score in best.run.tasks.items():

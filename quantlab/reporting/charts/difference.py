@@ -110,7 +110,7 @@ def _exact_percent(probability: float) -> str:
 def _other_top(runs: list[Run]) -> go.Scatter:
     places = [(i, run.precision) for run in runs for i, it in enumerate(run.differences) if not it.same_top]
     return go.Scatter(
-        name="other top token", mode="markers", x=[i for i, _ in places], y=[name for _, name in places],
+        name="different likeliest token", mode="markers", x=[i for i, _ in places], y=[name for _, name in places],
         marker={"symbol": "circle", "size": 5, "color": "#ffffff", "line": {"color": "#111111", "width": 1}},
         hoverinfo="skip",
     )  # fmt: skip

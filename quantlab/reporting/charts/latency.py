@@ -26,8 +26,8 @@ def figure(comparison: Comparison) -> go.Figure:
     if not runs:
         return style.empty(_NOTHING)
     gapped = [run for run in runs if run.timing.itl_s]
-    height = 120 + 3 * (60 + 40 * len(runs))
-    drawn = make_subplots(rows=3, cols=1, subplot_titles=_TITLES, vertical_spacing=72 / height)
+    height = 100 + 3 * (48 + 28 * len(runs))
+    drawn = make_subplots(rows=3, cols=1, subplot_titles=_TITLES, vertical_spacing=56 / height)
     drawn.add_trace(_first_token(runs), row=1, col=1)
     for run in gapped:
         drawn.add_trace(_gaps(run), row=2, col=1)

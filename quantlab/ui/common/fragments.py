@@ -8,20 +8,29 @@ from html import escape
 from quantlab.methods import METHODS
 from quantlab.methods.awq import MOST_LENGTH, MOST_SAMPLES
 from quantlab.records import Comparison, Model, units
+from quantlab.reporting.advice import one_prompt
 from quantlab.settings import DOCS
 from quantlab.ui.common.precision_list import Row
 from quantlab.ui.compare.view import Column, Problem, View
 
 HEADER = (
-    '<div class="masthead"><h1>quantlab</h1><p>One model at several precisions, one prompt through each: '
+    '<div class="masthead"><a class="skip" href="#prompt">To the prompt</a><h1>quantlab</h1>'
+    "<p>One model at several precisions, one prompt through each: "
     "see what the missing bits cost in memory, time and words.</p>"
     '<button type="button" id="theme-switch" aria-label="Switch between light and dark">'
     '<span aria-hidden="true">◐</span></button></div>'
 )
+#: Folds the rail away and brings it back; folded, it says what is chosen there (see `scripts`).
+RAIL_FOLD = (
+    '<button type="button" id="rail-fold" aria-expanded="true" aria-controls="rail">'
+    '<span class="rail-arrow" aria-hidden="true"></span><span class="rail-title">Model and precisions</span>'
+    '<span class="rail-chosen faint"></span></button>'
+)
 EMPTY = (
     '<div class="empty"><p><b>Press Compare.</b> Each ticked precision answers the prompt in a column of its own, '
     "one after the other so that the timings are true.</p><p>Then you see which words changed, where each answer "
-    "first parts from the most precise one, and what it took in memory and time.</p></div>"
+    "first differs from the most precise one, and what it took in memory and time.</p>"
+    '<p class="faint">Ctrl + Enter compares, Escape stops.</p></div>'
 )
 
 
@@ -166,6 +175,10 @@ def stopping() -> str:
     return '<p class="status" role="status">Stopping …</p>'
 
 
+def left_queue() -> str:
+    return said("Left the queue. Nothing ran.")
+
+
 def link_copied(left_out: Sequence[str]) -> str:
     """That the link is there, and what of the choice it does not hold."""
     without = f", without {' and without '.join(left_out)}" if left_out else ""
@@ -189,6 +202,16 @@ def prompt_tokens(view: View) -> str:
         f'<details class="prompt-tokens"><summary>The prompt as the model reads it: {count}</summary>'
         f'<ol aria-label="tokens of the prompt with their ids">{items}</ol></details>'
     )
+
+
+def verdict(view: View) -> str:
+    """Which precision to take. Its room is there as soon as there are columns."""
+    if len(view.columns) < 2:
+        return ""
+    if view.comparison is None:
+        return '<p class="which faint">Which one to take stands here when all have answered.</p>'
+    told = one_prompt.which(view.comparison)
+    return f'<p class="which">{escape(told)}</p>' if told else ""
 
 
 def legend(view: View, switch: str = "show-theirs") -> str:

@@ -115,7 +115,7 @@ CHARTS = (
         _draw_memory, _tabulate_memory, lambda comparison: any(run.load for run in comparison.runs),
     ),
     Chart(
-        "time", "Time", "Until the first token, between tokens, and tokens per second.", ("latency",),
+        "time", "Speed", "Until the first token, between tokens, and tokens per second.", ("latency",),
         _draw_time, _tabulate_time, lambda comparison: any(run.timing for run in comparison.runs),
     ),
     Chart(
@@ -123,11 +123,21 @@ CHARTS = (
         ("summary",), _draw_difference, _tabulate_difference, _compared,
     ),
     Chart(
-        "tokens", "Difference, token by token",
-        "The same reading (teacher-forced), one token after the other: where do the missing bits matter?",
+        "tokens", "Token by token",
+        "All read the reference’s answer. Dots: a different likeliest token; squares: where their own answers part.",
         ("divergence", "probability"), _draw_tokens, _tabulate_tokens, _compared,
     ),
 )  # fmt: skip
+
+
+def tabs(charts: Sequence[Titled]) -> str:
+    """The switch from chart to chart. Nothing fills it again, so that the choice outlives a run; style.css obeys it."""
+    ways = "".join(
+        f'<label for="show-{chart.key}"><input type="radio" name="shown-chart" id="show-{chart.key}"'
+        f"{' checked' * (chart is charts[0])}>{escape(chart.title)}</label>"
+        for chart in charts
+    )
+    return f'<fieldset class="chart-tabs"><legend class="hush">Chart</legend>{ways}</fieldset>'
 
 
 def head(chart: Titled) -> str:

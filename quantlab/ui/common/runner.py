@@ -15,7 +15,7 @@ from quantlab.errors import QuantlabError, Stopped, is_exit
 from quantlab.records.events import Events
 from quantlab.settings import AppSettings
 from quantlab.ui.common.models import before_it_is_found
-from quantlab.ui.common.stream import batches
+from quantlab.ui.common.stream import Patience, batches
 from quantlab.ui.compare import form as choices
 from quantlab.ui.compare.form import Choice
 from quantlab.ui.compare.view import Problem, View, fold, halt
@@ -53,7 +53,8 @@ def watched(
     """From a first view to the last: `begin` checks the choice and gives the events, `see` folds what came into a view.
 
     Never raises for what a run can meet: a `QuantlabError` becomes the view's problem, anything else a plain remark,
-    with the traceback in the log only. Closing the generator sets `stop`.
+    with the traceback in the log only. Closing the generator sets `stop`. Where a stopped run takes its time to end,
+    its view is halted at once and nothing comes until it has ended.
     """
     problem = None
     try:
@@ -62,12 +63,16 @@ def watched(
             raise Stopped
         with closing(batches(events, stop)) as stream:
             deadline = time.monotonic() + app.max_seconds if app.public else float("inf")
+            patience, left = Patience(stop), False
             for batch in stream:
+                if left:
+                    continue
                 view = see(view, batch)
                 if time.monotonic() > deadline and not stop.is_set():
                     stop.set()
                     view = replace(view, notice=f"Stopped after {app.max_seconds:g} s, the limit of this public page.")
-                yield view
+                left = patience.lost()
+                yield halt(view, None) if left else view
     except Stopped:
         pass
     except BaseException as error:

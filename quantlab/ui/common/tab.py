@@ -17,6 +17,18 @@ DEVICE_QUEUE = {"concurrency_limit": 1, "concurrency_id": "gpu"}
 SMALL = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
 
 
+def wire_stop(button: gr.Button, handlers: "TabHandlers", shown: list[Any], run: Any) -> None:
+    """A click on Stop: a run that waits for its place leaves the queue at once, a running one is told to stop.
+
+    Gradio cancels at an event of a component only, not after another event: hence a button that a script clicks.
+    """
+    leave = gr.Button(visible="hidden", elem_id=f"{button.elem_id}-waiting")
+    leave.click(None, None, None, cancels=[run])
+    told = button.click(handlers.stop, None, shown, **SMALL)
+    waits = told.then(handlers.leave_queue, None, None, **SMALL)
+    waits.success(None, None, None, js=f"() => document.querySelector('#{leave.elem_id}').click()")
+
+
 class TabHandlers:
     """Bound to one page's components, `parts`. Which session runs what is kept in `StopEvents`."""
 
@@ -25,6 +37,16 @@ class TabHandlers:
         self.app = app
         self.services = services
         self.stops = StopEvents()
+
+    def stop(self, request: gr.Request) -> Any:
+        """What a click on Stop does. Each tab says what it shows then."""
+        raise NotImplementedError
+
+    def leave_queue(self, request: gr.Request) -> None:
+        """Let what is chained to success take a run out of the queue that still waits there; a running one ends by its
+        stop event, and keeps what it has."""
+        if not self.stops.leave_queue(runner.session(request)):
+            raise gr.Error("It is running.", visible=False, print_exception=False)
 
     def leave(self, request: gr.Request) -> None:
         """The tab was closed."""

@@ -3,14 +3,15 @@
 from html import escape
 
 from quantlab.records import Candidate, Divergence, Load, Run
+from quantlab.reporting.advice import one_prompt
 from quantlab.reporting.text import visible
 from quantlab.ui.compare import figures
 from quantlab.ui.compare.diff import OURS, diff
 from quantlab.ui.compare.figures import Figure
 from quantlab.ui.compare.view import Column, View
 
-#: Lines that a column keeps for its text from the start, for so many new tokens.
-_TOKENS_PER_LINE, _MIN_LINES, _MAX_LINES = 13, 4, 16
+#: Lines that a column keeps for its text from the start, by the tokens of a line: three beside each other are narrow.
+_TOKENS_PER_LINE, _TOKENS_OF_NARROW, _MIN_LINES, _MAX_LINES = 13, 8, 4, 16
 
 
 def render(column: Column, view: View, *, colour: str, new_tokens: int) -> str:
@@ -18,12 +19,14 @@ def render(column: Column, view: View, *, colour: str, new_tokens: int) -> str:
     name = escape(column.precision)
     badge = '<span class="badge">reference</span>' if column.precision == view.reference else ""
     badge += '<span class="badge">text meaningless</span>' if view.meaningless else ""
-    lines = min(_MAX_LINES, max(_MIN_LINES, -(-new_tokens // _TOKENS_PER_LINE)))
+    in_a_line = _TOKENS_PER_LINE if len(view.columns) < 3 else _TOKENS_OF_NARROW
+    code = " is-code" if "```" in column.text else ""
+    lines = min(_MAX_LINES, max(_MIN_LINES, -(-new_tokens // in_a_line)))
     # Once nothing streams any more, the places kept free for what did not come are given up.
     settled = " settled" if view.comparison is not None else ""
-    body = _failed(column.run) if column.state == "failed" else _body(column, view)
+    body = _failed(column.run) if column.state == "failed" else _body(column, view, new_tokens)
     return (
-        f'<article class="col col-{column.state}{settled}" style="--tone:{escape(colour)};--lines:{lines}" '
+        f'<article class="col col-{column.state}{settled}{code}" style="--tone:{escape(colour)};--lines:{lines}" '
         f'aria-label="{name}">'
         f'<header class="col-head"><h3>{name}</h3><span class="badges">{badge}</span>'
         f'<span class="col-state">{escape(_state(column, view))}</span>'
@@ -31,13 +34,30 @@ def render(column: Column, view: View, *, colour: str, new_tokens: int) -> str:
     )
 
 
-def _body(column: Column, view: View) -> str:
+def _body(column: Column, view: View, new_tokens: int) -> str:
     run = column.run
+    cut = f'<span class="faint cut"> … stopped at {new_tokens} tokens</span>' if _is_cut(column, new_tokens) else ""
     return (
-        f'<div class="answer">{_answer(column, view)}</div>'
-        f'<section class="parting">{_parting(column, view)}</section>'
+        f'<div class="answer">{_answer(column, view)}{cut}</div>'
+        f'<section class="parting">{_verdict(column, view)}{_parting(column, view)}</section>'
         f'<section class="numbers">{_figures(run, column, view)}</section>'
     )
+
+
+def _is_cut(column: Column, new_tokens: int) -> bool:
+    """Whether an answer ended by the limit, and not by itself."""
+    run = column.run
+    return run is not None and column.state == "done" and len(_said(run)) >= new_tokens
+
+
+def _verdict(column: Column, view: View) -> str:
+    """The column in a line, before its details."""
+    if column.run is None:
+        return ""
+    runs = tuple(one.run for one in view.columns if one.run is not None)
+    floor = one_prompt.noise_floor(runs, view.reference)
+    told = one_prompt.line(column.run, view.reference_run, None if view.meaningless else floor)
+    return f'<p class="verdict">{escape(told)}</p>' if told else ""
 
 
 def _state(column: Column, view: View) -> str:
@@ -116,7 +136,7 @@ def _parting(column: Column, view: View) -> str:
         return '<p class="faint">The others are compared with this one.</p>'
     run, reference = column.run, escape(view.reference) or "the reference"
     if run is None:
-        return f'<p class="faint">Where it parts from {reference} shows when it has answered.</p>'
+        return '<p class="faint">The first difference will appear here.</p>'
     if view.reference_run is None:
         return '<p class="faint">There is no answer of the reference to compare with.</p>'
     if run.stopped and not run.tokens:
@@ -133,7 +153,7 @@ def _divergence(where: Divergence, run: Run, reference: str) -> str:
     before = escape(_end_of("".join(run.tokens[: where.index]), 34))
     after = f' after “<span class="iso">{before}</span>”' if before else ""
     return (
-        f'<p><b title="first_divergence; tokens are counted from 0">Parts from {reference} '
+        f'<p><b title="first_divergence; tokens are counted from 0">First differs from {reference} '
         f"at token {where.index}</b>{after}</p>"
         f'<div class="tops">{_top(run.precision, where.ours)}{_top(reference, where.reference, escaped=True)}</div>'
     )

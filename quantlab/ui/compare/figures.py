@@ -23,6 +23,8 @@ class Figure:
 
 
 NOT_YET = units.NONE
+#: Where the whole model has so many times the bits of its quantized layers, a remark says why.
+_WIDER = 1.2
 
 
 def headline(run: Run | None, load: Load | None, reference: str) -> tuple[Figure, ...]:
@@ -66,6 +68,11 @@ def remarks(run: Run | None, load: Load | None) -> tuple[str, ...]:
     """Sentences that belong to the figures: why memory changed, that a race's times do not count."""
     found = [run.caution] if run and run.caution else []
     found += load.notes if load else ()
+    if load and (inside := load.bits_per_quantized_weight) and load.bits_per_weight > _WIDER * inside:
+        found.append(
+            f"Only the quantized layers have {units.bits(inside)} a weight: embeddings and norms stay wider, and the "
+            f"whole model comes to {units.bits(load.bits_per_weight)}."
+        )
     if run and (few := trust.few(len(run.differences))):
         found.append(f"Its distance and agreement are {few}.")
     if run and run.timing and not run.timings_count:
@@ -200,9 +207,9 @@ def load_line(load: Load | None) -> str:
 def _loading(load: Load) -> list[Figure]:
     quantized = load.bits_per_quantized_weight is not None
     origin = {
-        "built": "read and quantized" if quantized else "read",
-        "disk": "read already quantized",
-        "memory": "was in memory",
+        "built": "reading and quantizing" if quantized else "reading",
+        "disk": "reading what was quantized before",
+        "memory": "nothing: it was in memory",
     }
     where = sorted(set(load.device_map.values()))
     load_s = units.exact_seconds(load.load_s)
@@ -220,10 +227,10 @@ def _loading(load: Load) -> list[Figure]:
         )
     return [
         *rows,
-        Figure("Load was", origin[load.load_origin], f"load_origin: {load.load_origin}", text=True),
+        Figure("Loaded by", origin[load.load_origin], f"load_origin: {load.load_origin}", text=True),
         Figure("Computes in", load.compute_dtype, "compute dtype that really ran", text=True),
         Figure("Kernel", load.kernel, "kernel that really ran", text=True),
-        *([Figure("Lies on", ", ".join(where), _layers(load), text=True)] if where else []),
+        *([Figure("Device", ", ".join(where), _layers(load), text=True)] if where else []),
     ]
 
 

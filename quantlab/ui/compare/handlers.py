@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import astuple
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
 from quantlab.errors import BadInput, QuantlabError
 from quantlab.methods.published import is_published
+from quantlab.records import Comparison
+from quantlab.settings import AppSettings
 from quantlab.ui.common import fragments, models, panels, picker, precision_list, runner
 from quantlab.ui.common.adding import AddingHandlers
 from quantlab.ui.common.precision_list import PrecisionList
@@ -18,6 +21,8 @@ from quantlab.ui.compare import column, share
 from quantlab.ui.compare import form as choices
 from quantlab.ui.compare.form import DEFAULT_TICKS, Choice
 from quantlab.ui.compare.view import Column, Problem, View
+from quantlab.ui.history import export as history_export
+from quantlab.ui.services import Services
 
 if TYPE_CHECKING:
     from quantlab.ui.compare.parts import Parts
@@ -31,6 +36,15 @@ class Handlers(AddingHandlers):
     """Bound to one page's components. Which session runs what is kept in `StopEvents`; nothing else is."""
 
     parts: Parts
+
+    def __init__(self, parts: Parts, app: AppSettings, services: Services) -> None:
+        super().__init__(parts, app, services)
+        self._exports = history_export.Exports()
+
+    def leave(self, request: gr.Request) -> None:
+        """The tab was closed."""
+        super().leave(request)
+        self._exports.forget(runner.session(request))
 
     def begin(self, request: gr.Request, *values: Any) -> Updates:
         """The click's answer at once: buttons, waiting columns and the link, before the queue is passed."""
@@ -46,13 +60,15 @@ class Handlers(AddingHandlers):
         try:
             choice = choices.from_inputs(*values)
             choices.check(choice, self.app)
-        except QuantlabError:
-            return updates  # compare() meets it again and says so
+        except QuantlabError as error:
+            # compare() meets it again, when its turn has come: nobody has to wait for that.
+            return updates | {parts.problem: fragments.problem(Problem(error.what, error.advice))}
         view = View(tuple(map(Column, choice.columns)), model=models.before_it_is_found(choice.model))
         return (
             updates
             | self._columns(view, choice, {})
             | {
+                parts.verdict: fragments.verdict(view),
                 parts.legend: fragments.legend(view),
                 parts.tokens: fragments.prompt_tokens(view),
                 parts.link: share.to_query(choice),
@@ -73,16 +89,24 @@ class Handlers(AddingHandlers):
                 yield {self.parts.stop: gr.update(interactive=True), self.parts.compare: gr.update(interactive=False)}
                 with closing(runner.views(choice, self.app, self.services, stop)) as views:
                     for view in views:
-                        yield self._progress(view, choice, shown) or {self.parts.status: gr.skip()}
-                yield self._ended(view, choice, shown)
+                        if self.stops.replaced(runner.session(request), stop):
+                            continue
+                        fresh = (self._ended if view.over else self._progress)(view, choice, shown)
+                        yield fresh or {self.parts.status: gr.skip()}
+                if self.stops.replaced(runner.session(request), stop):
+                    return
                 # Whole, with what was sent before: the last update is all that a client of the API gets.
                 yield self._ended(view, choice, {}) | self._charts(view)
             except BadInput as error:
                 yield self._ended(View(problem=Problem(error.what, error.advice)), Choice(), shown)
 
     def stop(self, request: gr.Request) -> Updates:
-        """Tell this session's run to stop."""
-        self.stops.stop(runner.session(request))
+        """Tell this session's run to stop; one that waits is gone with that."""
+        session = runner.session(request)
+        waits = self.stops.waits(session)
+        self.stops.stop(session)
+        if waits:
+            return self._ended(View(), Choice(), {}) | {self.parts.status: fragments.left_queue()}
         return {self.parts.stop: gr.update(interactive=False), self.parts.status: fragments.stopping()}
 
     def link(self, *values: Any) -> Updates:
@@ -93,6 +117,23 @@ class Handlers(AddingHandlers):
         except QuantlabError as error:
             return {self.parts.link: "", self.parts.status: fragments.said(str(error))}
         return {self.parts.link: query, self.parts.status: fragments.link_copied(share.left_out(choice))}
+
+    def export(self, index: int) -> Callable[..., Updates]:
+        """The handler of one format's button: writes the file, which the browser then fetches."""
+        form = history_export.FORMATS[index]
+
+        def export(request: gr.Request, comparison: Comparison | None) -> Updates:
+            if comparison is None:
+                return {self.parts.file: None}
+            try:
+                folder = Path(self.parts.file.GRADIO_CACHE)
+                made = self._exports.write(runner.session(request), comparison, form, folder)
+            except Exception as error:
+                problem = runner.problem_of(error, "a comparison could not be exported")
+                return {self.parts.file: None, self.parts.problem: fragments.problem(problem)}
+            return {self.parts.file: str(made), self.parts.status: fragments.said(f"Downloading {made.name}.")}
+
+        return export
 
     def example(self, index: int) -> Callable[[str], str]:
         """The handler of one example button."""
@@ -125,6 +166,16 @@ class Handlers(AddingHandlers):
         """A file that was dropped is the model."""
         return {self.parts.inputs.model: file} | self.estimate(file, compute_dtype, ticked, before, prompt)
 
+    def ask(self, model: str, ticked: list[str], offered: PrecisionList, dtype: str, prompt: str) -> Updates:
+        """What was measured is asked: the model and its ticks of the tab for quality are chosen here."""
+        name, inputs = str(model or "").strip(), self.parts.inputs
+        own = models.prompt_for(name, prompt, self.services.choices())
+        return self._listed(name, offered, ticked) | {
+            inputs.model: name,
+            inputs.compute_dtype: dtype,
+            inputs.prompt: own,
+        }
+
     def restore(self, request: gr.Request) -> Updates:
         """The choice that the page's address holds; the default where it holds none.
 
@@ -148,7 +199,7 @@ class Handlers(AddingHandlers):
         updates |= self._listed(choice.model, found, choice.precisions)
         reference = choice.reference if choice.reference in found.names else choices.MOST_PRECISE
         updates[self.parts.inputs.reference] = gr.update(choices=[choices.MOST_PRECISE, *found.names], value=reference)
-        problem = problem or _not_taken(query.get("model"), choice)
+        problem = problem or _not_taken(query.get("model"), choice) or _dropped(query.get("precisions"), found)
         return updates | {self.parts.problem: fragments.problem(problem)}
 
     def _listed_for(self, choice: Choice, specs: tuple[str, ...]) -> tuple[PrecisionList, Problem | None]:
@@ -175,6 +226,7 @@ class Handlers(AddingHandlers):
         """Updates for what differs from what was shown last."""
         updates = {
             self.parts.status: fragments.status(view, running=True),
+            self.parts.verdict: fragments.verdict(view),
             self.parts.tokens: fragments.prompt_tokens(view),
             self.parts.legend: fragments.legend(view),
         }
@@ -207,6 +259,7 @@ class Handlers(AddingHandlers):
             self.parts.stop: gr.update(interactive=False),
             self.parts.status: fragments.status(view, running=False),
             self.parts.problem: fragments.problem(view.problem),
+            self.parts.comparison: view.comparison,
         }
         if not view.columns:
             updates |= {part: "" for part in self.parts.columns}
@@ -225,6 +278,19 @@ class Handlers(AddingHandlers):
                 continue
             updates |= panel.filled(*chart.drawn(comparison))
         return updates
+
+
+def _dropped(named: str | None, found: PrecisionList) -> Problem | None:
+    """That some of a link's precisions cannot be ticked for its model."""
+    can = {row.value for row in found.rows if row.estimate.unavailable is None}
+    missed = [name[:LONGEST_SHOWN] for name in dict.fromkeys((named or "").split(",")) if name and name not in can]
+    if not missed:
+        return None
+    shown = ", ".join(missed[:6]) + ", ..." * (len(missed) > 6)
+    return Problem(
+        f"Of the link's precisions these were left out, as they are unknown or cannot run here: {shown}.",
+        "The list says which can run, and why others cannot.",
+    )
 
 
 def _not_taken(named: str | None, choice: Choice) -> Problem | None:

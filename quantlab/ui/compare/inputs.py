@@ -57,16 +57,18 @@ def model_inputs(start: Choice, found: PrecisionList, app: AppSettings, services
     return model, about, picker.picker(found, ticked, app.max_columns), adding.build(app)
 
 
-def prompt_inputs(start: Choice, services: Services) -> tuple[gr.Textbox, tuple[gr.Button, ...]]:
-    """The prompt and the example buttons."""
-    prompt = gr.Textbox(
-        start.prompt, label="Prompt", lines=9, max_lines=14, elem_id="prompt", placeholder="What shall they answer?"
+def prompt_input(start: Choice) -> gr.Textbox:
+    """The prompt: three lines, more as it grows."""
+    return gr.Textbox(
+        start.prompt, label="Prompt", lines=3, max_lines=14, elem_id="prompt", placeholder="What shall they answer?"
     )
+
+
+def example_buttons(start: Choice, services: Services) -> tuple[gr.Button, ...]:
     with gr.Row(elem_id="examples"):
         gr.HTML('<span class="faint" id="examples-label">Examples</span>', apply_default_css=False)
         shown = models.examples(start.model, services.choices())
-        examples = tuple(gr.Button(label, size="sm", min_width=64, scale=0) for label, _ in shown)
-    return prompt, examples
+        return tuple(gr.Button(label, size="sm", min_width=56, scale=0) for label, _ in shown)
 
 
 def settings_inputs(start: Choice, found: PrecisionList, app: AppSettings) -> tuple[tuple[Any, ...], gr.HTML]:
@@ -118,7 +120,7 @@ def _quantizing_inputs(start: Choice, app: AppSettings) -> tuple[Any, ...]:
             min_width=140, elem_id="kernel",
         )  # fmt: skip
     file = gr.File(
-        label="Own calibration text (.txt)", file_types=[".txt"], visible=not app.public, height=110,
+        label="Own calibration text (.txt)", file_types=[".txt"], visible=not app.public, height=130,
         elem_id="calibration-file",
     )  # fmt: skip
     return samples, length, file, kernel

@@ -11,7 +11,7 @@ from quantlab.ui.compare.inputs import Inputs
 
 @dataclass(frozen=True)
 class Parts:
-    """Every component that a handler fills."""
+    """Every component that a handler fills. `comparison` keeps the results, for those who take them along."""
 
     inputs: Inputs
     offered: gr.State
@@ -26,14 +26,20 @@ class Parts:
     race_warning: gr.HTML
     link: gr.Textbox
     empty: gr.HTML
+    verdict: gr.HTML
     tokens: gr.HTML
     legend: gr.HTML
     columns: tuple[gr.HTML, ...]
+    comparison: gr.State
+    formats: tuple[gr.Button, ...]
+    copy_result: gr.Button
+    file: gr.DownloadButton
     charts: gr.Column
     panels: tuple[Panel, ...]
 
     def results(self) -> list[gr.components.Component | gr.Column]:
         """What a run fills, from the buttons to the charts."""
         drawn = [component for panel in self.panels for component in panel.listed()]
-        head = [self.compare, self.stop, self.status, self.problem, self.empty, self.tokens, self.legend]
-        return [*head, *self.columns, self.charts, *drawn]
+        head = [self.compare, self.stop, self.status, self.problem, self.empty]
+        head += [self.verdict, self.tokens, self.legend]
+        return [*head, *self.columns, self.comparison, self.charts, *drawn]

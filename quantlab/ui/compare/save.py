@@ -11,7 +11,7 @@ import gradio as gr
 from quantlab.errors import BadInput, Stopped
 from quantlab.methods import METHODS
 from quantlab.ui.common import fragments, runner
-from quantlab.ui.common.stream import batches
+from quantlab.ui.common.stream import Patience, batches
 from quantlab.ui.common.tab import TabHandlers
 from quantlab.ui.compare import form as choices
 from quantlab.ui.compare.form import Choice
@@ -89,18 +89,31 @@ class SaveHandlers(TabHandlers):
                 if stop.is_set():
                     raise Stopped
                 with closing(batches(lambda: self._work(choice, precision, out, stop), stop)) as stream:
-                    for batch in stream:
-                        if batch:
-                            yield self._step(batch[-1])
+                    yield from self._steps(stream, Patience(stop))
             except Stopped:
+                if self.stops.replaced(runner.session(request), stop):
+                    return
                 yield self._shown(fragments.said("Stopped. Nothing was left behind."))
             except Exception as error:
                 yield self._shown(fragments.problem(runner.problem_of(error, "a model could not be saved")))
 
     def stop(self, request: gr.Request) -> Updates:
-        """Tell this session's work to stop."""
-        self.stops.stop(runner.session(request))
-        return {self.parts.stop: gr.update(interactive=False)}
+        """Tell this session's work to stop; what waits is gone with that."""
+        session = runner.session(request)
+        waits = self.stops.waits(session)
+        self.stops.stop(session)
+        return self._shown(fragments.left_queue()) if waits else {self.parts.stop: gr.update(interactive=False)}
+
+    def _steps(self, stream: Iterator[list[Any]], patience: Patience) -> Iterator[Updates]:
+        """What changed, until it has ended or is awaited no longer."""
+        left = False
+        for batch in stream:
+            if left:
+                continue
+            if left := patience.lost():
+                yield self._shown(fragments.said("Stopped. What was begun is cleared away."))
+            elif batch:
+                yield self._step(batch[-1])
 
     def _check(self, choice: Choice, precision: str, out: str) -> None:
         if self.app.public:

@@ -11,7 +11,7 @@ from quantlab.ui import scripts
 from quantlab.ui.common import fragments, models, opening, panels
 from quantlab.ui.common.panel import Panel
 from quantlab.ui.common.precision_list import PrecisionList
-from quantlab.ui.common.tab import DEVICE_QUEUE, SMALL
+from quantlab.ui.common.tab import DEVICE_QUEUE, SMALL, wire_stop
 from quantlab.ui.compare import form as choices
 from quantlab.ui.compare import inputs, save
 from quantlab.ui.compare.form import Choice
@@ -19,38 +19,37 @@ from quantlab.ui.compare.handlers import Handlers
 from quantlab.ui.compare.inputs import Inputs
 from quantlab.ui.compare.parts import Parts
 from quantlab.ui.compare.save import SaveHandlers, SavePanel
+from quantlab.ui.history.export import FORMATS
 from quantlab.ui.services import Services
 
 
-def build(app: AppSettings, services: Services) -> None:
+def build(app: AppSettings, services: Services) -> Handlers:
     """Make the tab inside the current Blocks, wired."""
     first = models.start_model(services.choices())
     start = Choice(first, prompt=models.examples(first, services.choices())[0][1])
     found = PrecisionList(_first_offers(start, app, services))
-    with gr.Row(elem_id="choose"):
-        with gr.Column(scale=6, min_width=300, elem_id="choose-model"):
+    with gr.Row(elem_id="bench"):
+        with gr.Column(min_width=280, elem_id="rail"):
+            gr.HTML(fragments.RAIL_FOLD, elem_id="rail-head", apply_default_css=False)
             model, about, precisions, adding = inputs.model_inputs(start, found, app, services)
             dropped = opening.build(app)
-        with gr.Column(scale=6, min_width=300, elem_id="choose-prompt"):
-            prompt, examples = inputs.prompt_inputs(start, services)
-            with gr.Row(elem_id="actions"):
-                compare = gr.Button("Compare", variant="primary", elem_id="compare", scale=3, min_width=110)
-                stop = gr.Button("Stop", elem_id="stop", interactive=False, scale=1, min_width=70)
-                copy = gr.Button("Copy link", elem_id="copy-link", scale=1, min_width=90)
-            status = gr.HTML(fragments.said(""), elem_id="status", apply_default_css=False)
             settings, race_warning = inputs.settings_inputs(start, found, app)
             saving = None if app.public else save.build()
-    problem = gr.HTML("", elem_id="problem", apply_default_css=False)
+        with gr.Column(min_width=280, elem_id="stage"):
+            prompt, examples, *said = _ask(start, services)
+            results = _results(app)
+    compare, stop, copy, status, problem = said
     chosen = Inputs(model, precisions, prompt, *settings)
     link = gr.Textbox(visible="hidden", label="link")
     state = gr.State(found)
     head = (chosen, state, adding, dropped, about, examples, compare, stop, status, problem, race_warning, link)
-    parts = Parts(*head, *_results(app))
+    parts = Parts(*head, *results)
     handlers = Handlers(parts, app, services)
     _wire(parts, copy, handlers)
     _wire_offers(parts, handlers)
     if saving is not None:
         _wire_saving(saving, chosen, SaveHandlers(saving, app, services))
+    return handlers
 
 
 def _first_offers(start: Choice, app: AppSettings, services: Services) -> tuple[Estimate, ...]:
@@ -61,19 +60,52 @@ def _first_offers(start: Choice, app: AppSettings, services: Services) -> tuple[
         return ()
 
 
+def _ask(start: Choice, services: Services) -> tuple[Any, ...]:
+    """The prompt, what is done with it, and under that what is said of it: nobody has to look elsewhere for either."""
+    prompt = inputs.prompt_input(start)
+    with gr.Row(elem_id="actions"):
+        compare = gr.Button("Compare", variant="primary", elem_id="compare", scale=0, min_width=150)
+        stop = gr.Button("Stop", elem_id="stop", interactive=False, scale=0, min_width=70)
+        copy = gr.Button("Copy link", elem_id="copy-link", scale=0, min_width=90)
+        examples = inputs.example_buttons(start, services)
+    status = gr.HTML(fragments.said(""), elem_id="status", apply_default_css=False)
+    problem = gr.HTML("", elem_id="problem", apply_default_css=False)
+    return prompt, examples, compare, stop, copy, status, problem
+
+
 def _results(app: AppSettings) -> tuple[Any, ...]:
     empty = gr.HTML(fragments.EMPTY, elem_id="empty", apply_default_css=False)
-    tokens = gr.HTML("", elem_id="prompt-tokens", apply_default_css=False)
-    legend = gr.HTML("", elem_id="legend", apply_default_css=False)
+    verdict = gr.HTML("", elem_id="verdict", apply_default_css=False)
+    with gr.Row(elem_id="marks"):
+        tokens = gr.HTML("", elem_id="prompt-tokens", apply_default_css=False)
+        legend = gr.HTML("", elem_id="legend", apply_default_css=False)
     with gr.Row(elem_id="columns"):
         columns = tuple(
             # Always there: an empty one takes no room, and one that were mounted while it streams would miss updates.
             gr.HTML("", elem_classes="column", apply_default_css=False)
             for _ in range(app.max_columns)
         )
+    formats, copy, file = _after()
     with gr.Column(visible=False, elem_id="charts") as charts:
         made = tuple(_panel(chart) for chart in panels.CHARTS)
-    return empty, tokens, legend, columns, charts, made
+    saving = (gr.State(None), formats, copy, file)
+    return empty, verdict, tokens, legend, columns, *saving, charts, made
+
+
+def _after():
+    """Between the answers and the charts: which chart is shown, and what takes the results along."""
+    with gr.Row(elem_id="after"):
+        gr.HTML(panels.tabs(panels.CHARTS), elem_id="chart-tabs", apply_default_css=False)
+        measure = gr.Button("Measure quality of these", size="sm", min_width=120, scale=0, elem_id="to-quality")
+        with gr.Row(elem_id="save-results"):
+            gr.HTML('<span class="faint">Download</span>', apply_default_css=False)
+            formats = tuple(
+                gr.Button(it.title, size="sm", min_width=56, scale=0, elem_id=f"result-{it.ending}") for it in FORMATS
+            )
+            copy = gr.Button("Link", size="sm", min_width=56, scale=0, elem_id="result-link")
+    file = gr.DownloadButton(visible="hidden", elem_id="result-file", elem_classes="for-scripts")
+    measure.click(None, None, None, js=scripts.to_tab("Quality"))
+    return formats, copy, file
 
 
 def _panel(chart: panels.Chart) -> Panel:
@@ -97,9 +129,19 @@ def _wire(parts: Parts, copy: gr.Button, handlers: Handlers) -> None:
         **SMALL,
     )
     begun.then(None, parts.link, js=scripts.SHOW_LINK)
-    begun.then(handlers.compare, inputs, parts.results(), show_progress="hidden", api_name="compare", **DEVICE_QUEUE)
-    parts.stop.click(handlers.stop, None, [parts.stop, parts.status], **SMALL)
-    copy.click(handlers.link, inputs, [parts.link, parts.status], **SMALL).then(None, parts.link, js=scripts.COPY_LINK)
+    begun.then(None, None, js=scripts.ASKED)
+    run = begun.then(
+        handlers.compare, inputs, parts.results(), show_progress="hidden", api_name="compare",
+        trigger_mode="multiple", **DEVICE_QUEUE,
+    )  # fmt: skip
+    wire_stop(parts.stop, handlers, parts.results(), run)
+    copied = gr.on([copy.click, parts.copy_result.click], handlers.link, inputs, [parts.link, parts.status], **SMALL)
+    copied.then(None, parts.link, js=scripts.COPY_LINK)
+    for index, button in enumerate(parts.formats):
+        made = button.click(
+            handlers.export(index), parts.comparison, [parts.file, parts.problem, parts.status], **SMALL
+        )
+        made.then(None, parts.file, js=scripts.DOWNLOAD)
     for index, button in enumerate(parts.examples):
         button.click(handlers.example(index), parts.inputs.model, parts.inputs.prompt, **SMALL)
     parts.inputs.race.change(handlers.race, parts.inputs.race, parts.race_warning, **SMALL)
@@ -139,13 +181,14 @@ def _wire_offers(parts: Parts, handlers: Handlers) -> None:
 def _wire_saving(panel: SavePanel, chosen: Inputs, handlers: SaveHandlers) -> None:
     shown = [panel.save, panel.stop, panel.result]
     begun = panel.save.click(handlers.begin, None, shown, **SMALL)
-    begun.then(
+    run = begun.then(
         handlers.save,
         [panel.precision, panel.out, *chosen.listed()],
         shown,
         show_progress="hidden",
         api_visibility="private",
+        trigger_mode="multiple",
         **DEVICE_QUEUE,
     )
-    panel.stop.click(handlers.stop, None, panel.stop, **SMALL)
+    wire_stop(panel.stop, handlers, shown, run)
     gr.context.Context.root_block.unload(handlers.leave)

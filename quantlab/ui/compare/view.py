@@ -38,7 +38,7 @@ class View:
     """Everything that the result's part of the page is drawn from.
 
     `notice` is a remark on the whole comparison. `model` is None until it is known. `replayed`: nothing ran, the
-    comparison is one of the history.
+    comparison is one of the history. `over`: it has ended, or is told to and awaited no longer.
     """
 
     columns: tuple[Column, ...] = ()
@@ -50,6 +50,7 @@ class View:
     notice: str = ""
     model: Model | None = None
     replayed: bool = False
+    over: bool = False
 
     @property
     def meaningless(self) -> bool:
@@ -118,7 +119,7 @@ def not_kept(why: str) -> str:
 def halt(view: View, problem: Problem | None = None) -> View:
     """The view of a comparison that ended early: what has not ended is stopped."""
     columns = tuple(column if column.state in ENDED else replace(column, state="stopped") for column in view.columns)
-    return replace(view, columns=columns, problem=problem)
+    return replace(view, columns=columns, problem=problem, over=True)
 
 
 def _finish(view: View, run: Run) -> View:

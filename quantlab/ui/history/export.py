@@ -55,6 +55,23 @@ def written(record: Comparison | Quality, form: Format, folder: Path) -> Path:
     return file
 
 
+class Exports:
+    """The file that each session is downloading: at most one."""
+
+    def __init__(self) -> None:
+        self._files: dict[str, Path] = {}
+
+    def write(self, session: str, record: Comparison | Quality, form: Format, folder: Path) -> Path:
+        """As `written`. The session's file before it was fetched, or never will be."""
+        made = written(record, form, folder)
+        self.forget(session)
+        self._files[session] = made
+        return made
+
+    def forget(self, session: str) -> None:
+        remove(self._files.pop(session, None))
+
+
 def remove(file: Path | None) -> None:
     """Take a file of `written` away, with its folder."""
     if file is not None:

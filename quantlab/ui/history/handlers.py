@@ -14,7 +14,7 @@ from quantlab.history import Entry
 from quantlab.records import Comparison, Quality
 from quantlab.settings import AppSettings
 from quantlab.ui.common import fragments, runner
-from quantlab.ui.common.stream import batches
+from quantlab.ui.common.stream import Patience, batches
 from quantlab.ui.common.tab import TabHandlers
 from quantlab.ui.compare.view import Problem
 from quantlab.ui.history import entry_list as lines
@@ -40,7 +40,7 @@ class HistoryHandlers(TabHandlers):
 
     def __init__(self, parts: HistoryParts, app: AppSettings, services: Services) -> None:
         super().__init__(parts, app, services)
-        self._files: dict[str, Path] = {}
+        self._exports = history_export.Exports()
 
     def find(self, search: str, kind: str, opened: Opened | None) -> Updates:
         """The list as it is now, of what has the searched words."""
@@ -132,10 +132,8 @@ class HistoryHandlers(TabHandlers):
             def file() -> Updates:
                 if opened is None or opened.record is None:
                     return {self.parts.file: None}
-                made = history_export.written(opened.record, form, Path(self.parts.file.GRADIO_CACHE))
-                session = runner.session(request)
-                history_export.remove(self._files.get(session))  # the one before was fetched, or never will be
-                self._files[session] = made
+                folder = Path(self.parts.file.GRADIO_CACHE)
+                made = self._exports.write(runner.session(request), opened.record, form, folder)
                 return {self.parts.file: str(made), self.parts.status: fragments.said(f"Downloading {made.name}.")}
 
             return {self.parts.file: None} | self._with_problems_shown(file)
@@ -162,9 +160,16 @@ class HistoryHandlers(TabHandlers):
                     raise BadInput("Nothing is open.", "Open an entry of the list first.")
                 if stop.is_set():
                     raise Stopped
-                entry, told = opened.entry, ""
+                told: str | None = ""
+                entry, patience = opened.entry, Patience(stop)
                 with closing(batches(lambda: self.services.resume(entry.id, stop), stop)) as stream:
                     for shown in history_opened.progress(stream, entry):
+                        if told is None:
+                            continue
+                        if patience.lost():
+                            yield self._stopped("Stopped. What is finished is kept.")
+                            told = None
+                            continue
                         yield {self.parts.status: gr.skip() if shown == told else shown}
                         told = shown
             except Stopped:
@@ -172,17 +177,32 @@ class HistoryHandlers(TabHandlers):
             except Exception as error:
                 found = runner.problem_of(error, "an entry could not be resumed", OUR_FAULT)
                 said = {self.parts.problem: fragments.problem(found)}
+            if self.stops.replaced(runner.session(request), stop):
+                return
         yield self._after(opened, search, kind) | said
 
+    def _stopped(self, told: str) -> Updates:
+        """What can be done again as soon as nothing is awaited any more."""
+        parts = self.parts
+        return {
+            parts.resume: gr.update(interactive=True),
+            parts.stop: gr.update(visible=False),
+            parts.status: fragments.said(told),
+        }
+
     def stop(self, request: gr.Request) -> Updates:
-        """Tell this session's work to stop."""
-        self.stops.stop(runner.session(request))
+        """Tell this session's work to stop; what waits is gone with that."""
+        session = runner.session(request)
+        waits = self.stops.waits(session)
+        self.stops.stop(session)
+        if waits:
+            return self._stopped("Left the queue. Nothing ran.")
         return {self.parts.stop: gr.update(interactive=False), self.parts.status: fragments.stopping()}
 
     def leave(self, request: gr.Request) -> None:
         """The tab was closed."""
         super().leave(request)
-        history_export.remove(self._files.pop(runner.session(request), None))
+        self._exports.forget(runner.session(request))
 
     def _after(self, opened: Opened | None, search: str, kind: str) -> Updates:
         """The entry as it is once the work on it has ended."""

@@ -257,6 +257,6 @@ def _answer(a: Comparison, b: Comparison, ours: Run, theirs: Run) -> str:
     pairs = zip(first, second, strict=False)
     parts = next((place for place, (one, other) in enumerate(pairs) if one != other), None)
     same = SAME if first == second else "same as far as both go"
-    told = same if parts is None else f"parts at token {parts}"
+    told = same if parts is None else f"first differs at token {parts}"
     cells = "".join(f'<td class="num">{len(ids)} tokens</td>' for ids in (first, second))
     return f'<tr><th scope="row">Answer</th>{cells}<td class="num">{told}</td></tr>'

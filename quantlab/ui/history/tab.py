@@ -10,7 +10,7 @@ from quantlab.settings import AppSettings
 from quantlab.ui import scripts
 from quantlab.ui.common import panels
 from quantlab.ui.common.fragments import said
-from quantlab.ui.common.tab import DEVICE_QUEUE, SMALL
+from quantlab.ui.common.tab import DEVICE_QUEUE, SMALL, wire_stop
 from quantlab.ui.history import fragments as html
 from quantlab.ui.history.entry_list import entry_list
 from quantlab.ui.history.export import FORMATS
@@ -66,7 +66,7 @@ def _opened() -> dict[str, Any]:
         delete_now = gr.Button("Delete for good", variant="stop", min_width=120, scale=0, elem_id="kept-delete-now")
         keep = gr.Button("Keep it", min_width=80, scale=0, elem_id="kept-keep")
     with gr.Row(visible=False, elem_id="kept-set-beside") as beside:
-        other = gr.Dropdown([], label="Another one to set beside it", scale=4, min_width=220, elem_id="kept-other")
+        other = gr.Dropdown([], label="Compare with another run", scale=4, min_width=220, elem_id="kept-other")
         set_beside = gr.Button("Set beside", scale=0, min_width=110, elem_id="kept-beside")
     together = gr.HTML("", elem_id="kept-together", apply_default_css=False)
     results = gr.HTML("", elem_id="kept-results", apply_default_css=False)
@@ -101,7 +101,9 @@ def _wire(parts: HistoryParts, handlers: HistoryHandlers, tab: gr.Tab) -> None:
     def then_charts(event: Any) -> None:
         event.then(handlers.draw, parts.opened, parts.drawn(), show_progress="hidden", api_visibility="private")
 
-    then_charts(parts.entries.input(handlers.open, [parts.entries, *finding], parts.view(), **SMALL))
+    opened = parts.entries.input(handlers.open, [parts.entries, *finding], parts.view(), **SMALL)
+    opened.then(None, None, None, js=scripts.SHOW_OPENED)
+    then_charts(opened)
     then_charts(
         parts.upload.upload(handlers.read, [parts.upload, *finding], [*parts.view(), parts.upload], **SMALL)
     )  # fmt: skip
@@ -114,10 +116,11 @@ def _wire(parts: HistoryParts, handlers: HistoryHandlers, tab: gr.Tab) -> None:
         made.then(None, parts.file, js=scripts.DOWNLOAD)
     begun = parts.resume.click(handlers.begin, None, [parts.resume, parts.stop, parts.status, parts.problem], **SMALL)
     resumed = begun.then(
-        handlers.resume, finding, parts.view(), show_progress="hidden", api_visibility="private", **DEVICE_QUEUE
-    )
+        handlers.resume, finding, parts.view(), show_progress="hidden", api_visibility="private",
+        trigger_mode="multiple", **DEVICE_QUEUE,
+    )  # fmt: skip
     then_charts(resumed)
-    parts.stop.click(handlers.stop, None, [parts.stop, parts.status], **SMALL)
+    wire_stop(parts.stop, handlers, [parts.resume, parts.stop, parts.status], resumed)
     for index, panel in enumerate(parts.panels):
         if panel.pick is not None:
             drawn = [*panel.plots, panel.table]

@@ -50,6 +50,16 @@ class QualityChoice:
         return tuple(dict.fromkeys((*self.tasks, *typed)))
 
 
+@dataclass(frozen=True)
+class Taken:
+    """What was last taken over from the tab for prompts: model, ticks, added checkpoints and compute type."""
+
+    model: str
+    precisions: tuple[str, ...]
+    added: tuple[str, ...]
+    compute_dtype: str
+
+
 FIELDS = tuple(field.name for field in fields(QualityChoice))
 
 

@@ -11,8 +11,9 @@ from quantlab.ui.quality.view import QualityView, Step
 
 EMPTY = (
     '<div class="empty"><p><b>Press Measure.</b> Every ticked precision reads the same text, one after the other, and '
-    "is held against the most precise one at every token (teacher-forced).</p><p>Then you see how far each lies from "
-    "it, whether that is more than rounding noise, what it saves in memory and time, and which one to take.</p></div>"
+    "is held against the most precise one at every token: every version reads the same text.</p><p>Then you see how "
+    "far each lies from it, whether that is more than rounding noise, what it saves in memory and time, and which one "
+    "to take.</p></div>"
 )
 BOUND_HELP = "Mean KLD in nats. 0.05 is about 5 % more perplexity, on text like the reference’s own."
 MEMORY_HELP = "For the weights, in MB = 10⁶ bytes. 0 is no limit."
@@ -123,7 +124,7 @@ def advice(found: Advice) -> str:
     first = "".join(f"<p>{escape(text)}</p>" for text in found.recommendations)
     noise = "".join(f"<p>{escape(text)}</p>" for text in found.noise)
     pairs = "".join(f"<li>{escape(pair.sentence)}</li>" for pair in found.pairs)
-    told = f"<h4>Neighbours, told apart or not</h4><ul>{pairs}</ul>" if pairs else ""
+    told = f"<h4>Which differences are real?</h4><ul>{pairs}</ul>" if pairs else ""
     cautions = "".join(map(caution, found.cautions))
     return (
         f'<div class="advised" role="status">{first}{cautions}</div><div class="reasons">{noise}{told}</div>'

@@ -24,8 +24,8 @@ from quantlab.ui.quality import form as choices
 from quantlab.ui.quality import fragments as html
 from quantlab.ui.quality import runner as quality_runner
 from quantlab.ui.quality import table
-from quantlab.ui.quality.form import FILE, PASTE
-from quantlab.ui.quality.inputs import source_info
+from quantlab.ui.quality.form import FILE, PASTE, Taken
+from quantlab.ui.quality.inputs import source_info, suiting_tasks
 from quantlab.ui.quality.panels import CHARTS
 from quantlab.ui.quality.view import QualityView, Variant
 
@@ -58,8 +58,9 @@ class QualityHandlers(AddingHandlers):
             chosen = choices.from_inputs(*values)
             choices.check(chosen, self.app)
             view = QualityView(tuple(map(Variant, chosen.columns)), tasks=chosen.all_tasks)
-        except QuantlabError:
-            return updates  # measure() meets it again and says so
+        except QuantlabError as error:
+            # measure() meets it again, when its turn has come: nobody has to wait for that.
+            return updates | {parts.problem: fragments.problem(Problem(error.what, error.advice))}
         return updates | {parts.empty: gr.update(visible=False), parts.table: table.render(view)}
 
     def measure(self, request: gr.Request, *values: Any) -> Iterator[Updates]:
@@ -76,16 +77,24 @@ class QualityHandlers(AddingHandlers):
                 yield {self.parts.stop: gr.update(interactive=True), self.parts.measure: gr.update(interactive=False)}
                 with closing(quality_runner.views(chosen, self.app, self.services, stop)) as views:
                     for view in views:
-                        yield self._progress(view, shown) or {self.parts.status: gr.skip()}
-                yield self._ended(view, shown)
+                        if self.stops.replaced(runner.session(request), stop):
+                            continue
+                        fresh = (self._ended if view.over else self._progress)(view, shown)
+                        yield fresh or {self.parts.status: gr.skip()}
+                if self.stops.replaced(runner.session(request), stop):
+                    return
                 # Whole, with what was sent before: the last update is all that a client of the API gets.
                 yield self._ended(view, {}) | self._results(view.quality)
             except BadInput as error:
                 yield self._ended(QualityView(problem=Problem(error.what, error.advice)), shown)
 
     def stop(self, request: gr.Request) -> Updates:
-        """Tell this session's run to stop."""
-        self.stops.stop(runner.session(request))
+        """Tell this session's run to stop; one that waits is gone with that."""
+        session = runner.session(request)
+        waits = self.stops.waits(session)
+        self.stops.stop(session)
+        if waits:
+            return self._ended(QualityView(), {}) | {self.parts.status: fragments.left_queue()}
         return {self.parts.stop: gr.update(interactive=False), self.parts.status: fragments.stopping()}
 
     def source(self, source: str) -> Updates:
@@ -98,11 +107,40 @@ class QualityHandlers(AddingHandlers):
         }
 
     def suit(self, model: str, source: str) -> Updates:
-        """A bundled text follows the model; what a visitor brought, or WikiText-2, stays."""
-        inputs, fitting = self.parts.inputs, texts.suiting(str(model or ""), self.app)
-        if source not in texts.BUNDLED:
-            return {inputs.source: gr.skip()}
-        return {inputs.source: gr.update(value=fitting, info=source_info(fitting, suits=True))}
+        """A bundled text and the bundled tasks follow the model; what a visitor brought, or WikiText-2, stays."""
+        name, inputs = str(model or ""), self.parts.inputs
+        fitting = texts.suiting(name, self.app)
+        offered = suiting_tasks(name, self.app, self.services.no_tasks())
+        updates: Updates = {
+            inputs.tasks: gr.update(**offered) if offered["choices"] else gr.update(**offered, value=[])
+        }
+        follows = source in texts.BUNDLED
+        updates[inputs.source] = (
+            gr.update(value=fitting, info=source_info(fitting, suits=True)) if follows else gr.skip()
+        )
+        return updates
+
+    def take_over(
+        self, model: str, ticked: list[str], offered: PrecisionList, dtype: str, source: str, taken: Taken | None
+    ) -> Updates:
+        """What is chosen on the tab for prompts is chosen here too, once: what is changed here then stays."""
+        name = str(model or "").strip()
+        now = Taken(name, tuple(ticked), offered.specs, dtype)
+        known = self.services.choices()
+        if now == taken or not name or models.kind_of(name, known) == "shape":
+            return {self.parts.taken: gr.skip()}
+        inputs, references = self.parts.inputs, [form.MOST_PRECISE, *offered.names]
+        return (
+            self._rows(offered, list(ticked))
+            | self.suit(name, source)
+            | {
+                self.parts.taken: now,
+                inputs.model: name,
+                inputs.compute_dtype: dtype,
+                inputs.reference: gr.update(choices=references, value=form.MOST_PRECISE),
+                self.parts.about: fragments.about_model(*models.about(name, known)),
+            }
+        )
 
     def estimate(self, model: str, compute_dtype: str, ticked: list[str], before: PrecisionList) -> Updates:
         """What the chosen model takes at each precision; ticks and added checkpoints are kept where they can be."""

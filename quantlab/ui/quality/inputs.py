@@ -92,7 +92,7 @@ def text_inputs(start: QualityChoice, app: AppSettings) -> tuple[Any, Any, Any, 
     file = gr.File(label=f"Your text file (UTF-8, {most})", visible=False, height=110, elem_id="quality-file")
     windows = gr.Slider(
         1, choices.most_windows(app), start.windows, step=1, label="How much of it: windows of up to 512 tokens",
-        info="More narrow the errors down and take longer. What the text does not hold is not read.",
+        info="More windows give smaller errors but take longer. Short texts are read to their end.",
         elem_id="quality-windows",
     )  # fmt: skip
     return source, pasted, file, windows
@@ -106,13 +106,20 @@ def source_info(source: str, suits: bool = False) -> str:
     return "Text like that which you want the model for tells most." if source in (PASTE, FILE) else ""
 
 
+def suiting_tasks(model: str, app: AppSettings, why_not: str) -> dict[str, Any]:
+    """Choices and words of the tasks for a model: the bundled ones ask about the demo's world."""
+    if texts.suiting(model, app) != "demo":
+        return {"choices": [], "info": why_not or "The bundled ones ask about the demo’s world, unknown to this model."}
+    about = "Questions with a right answer, through lm-evaluation-harness. They take longer than the text."
+    return {"choices": [(task.name, task.name) for task in tasks.task_names()], "info": why_not or about}
+
+
 def task_inputs(start: QualityChoice, app: AppSettings, services: Services) -> tuple[Any, Any, Any, Any]:
     """Which tasks are answered; greyed with the reason where none can be. And the two boxes: layers and noise floor."""
     why_not = services.no_tasks()
-    bundled = [(task.name, task.name) for task in tasks.task_names()]
     ticks = gr.CheckboxGroup(
-        bundled, value=list(start.tasks), label="Tasks (accuracy)", interactive=not why_not, elem_id="quality-tasks",
-        info=why_not or "Questions with a right answer, through lm-evaluation-harness. They take longer than the text.",
+        value=list(start.tasks), label="Tasks (accuracy)", interactive=not why_not, elem_id="quality-tasks",
+        **suiting_tasks(start.model, app, why_not),
     )  # fmt: skip
     gr.HTML(quality_fragments.describe_tasks(tasks.task_names()), elem_id="quality-tasks-told", apply_default_css=False)
     more = gr.Textbox(

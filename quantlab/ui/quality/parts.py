@@ -17,6 +17,7 @@ class QualityParts:
     inputs: QualityInputs
     offered: gr.State
     adding: Adding
+    taken: gr.State
     about: gr.HTML
     measure: gr.Button
     stop: gr.Button
@@ -30,6 +31,7 @@ class QualityParts:
     bound: gr.Number
     memory: gr.Number
     advice: gr.HTML
+    ask: gr.Button
     charts: gr.Column
     panels: tuple[Panel, ...]
 

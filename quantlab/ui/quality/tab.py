@@ -9,14 +9,14 @@ from quantlab.fidelity import texts
 from quantlab.records import Estimate, Placement
 from quantlab.reporting.advice import KLD_BOUND
 from quantlab.settings import AppSettings
-from quantlab.ui.common import models, panels
+from quantlab.ui.common import models, panels, precision_list
 from quantlab.ui.common.fragments import said
 from quantlab.ui.common.panel import Panel
 from quantlab.ui.common.precision_list import PrecisionList
-from quantlab.ui.common.tab import DEVICE_QUEUE, SMALL
+from quantlab.ui.common.tab import DEVICE_QUEUE, SMALL, wire_stop
 from quantlab.ui.quality import fragments as html
 from quantlab.ui.quality import inputs as quality_inputs
-from quantlab.ui.quality.form import QualityChoice
+from quantlab.ui.quality.form import QualityChoice, Taken
 from quantlab.ui.quality.handlers import QualityHandlers
 from quantlab.ui.quality.inputs import QualityInputs
 from quantlab.ui.quality.panels import CHARTS, QualityChart
@@ -24,11 +24,12 @@ from quantlab.ui.quality.parts import QualityParts
 from quantlab.ui.services import Services
 
 
-def build(app: AppSettings, services: Services) -> None:
+def build(app: AppSettings, services: Services) -> QualityHandlers:
     """Make the tab inside the current Blocks, wired."""
     first = models.start_model(services.choices())
     start = QualityChoice(first, source=texts.suiting(first, app))
     found = PrecisionList(_first_offers(start, app, services))
+    ticked = precision_list.ticks(found, start.precisions, app.max_columns)
     with gr.Row(elem_id="quality-choose", elem_classes="choose"):
         with gr.Column(scale=6, min_width=300, elem_classes="choose-card"):
             model, about, precisions, adding = quality_inputs.model_inputs(start, found, app, services)
@@ -40,12 +41,15 @@ def build(app: AppSettings, services: Services) -> None:
                 measure = gr.Button("Measure", variant="primary", elem_id="measure", scale=3, min_width=110)
                 stop = gr.Button("Stop", elem_id="quality-stop", interactive=False, scale=1, min_width=70)
             status = gr.HTML(said(""), elem_id="quality-status", apply_default_css=False)
+            problem = gr.HTML("", elem_id="quality-problem", apply_default_css=False)
             progress = gr.HTML("", elem_id="quality-progress", apply_default_css=False)
-    problem = gr.HTML("", elem_id="quality-problem", apply_default_css=False)
     inputs = QualityInputs(model, precisions, *reading, *answering, *comparing)
-    head = (inputs, gr.State(found), adding, about, measure, stop, status, progress, problem, gr.State(None))
+    taken = gr.State(Taken(start.model, tuple(ticked), (), start.compute_dtype))
+    head = (inputs, gr.State(found), adding, taken, about, measure, stop, status, progress, problem, gr.State(None))
     parts = QualityParts(*head, *_results())
-    _wire(parts, QualityHandlers(parts, app, services))
+    handlers = QualityHandlers(parts, app, services)
+    _wire(parts, handlers)
+    return handlers
 
 
 def _first_offers(start: QualityChoice, app: AppSettings, services: Services) -> tuple[Estimate, ...]:
@@ -68,9 +72,10 @@ def _results() -> tuple[Any, ...]:
             )  # fmt: skip
             memory = gr.Number(0, label="Memory limit, MB", info=html.MEMORY_HELP, elem_id="quality-memory")
         advice = gr.HTML("", elem_id="quality-advice", apply_default_css=False)
+        ask = gr.Button("Ask these", size="sm", min_width=100, scale=0, elem_id="ask-these")
     with gr.Column(visible=False, elem_id="quality-charts") as charts:
         made = tuple(map(_panel, CHARTS))
-    return empty, table, advised, bound, memory, advice, charts, made
+    return empty, table, advised, bound, memory, advice, ask, charts, made
 
 
 def _panel(chart: QualityChart) -> Panel:
@@ -102,15 +107,17 @@ def _wire(parts: QualityParts, handlers: QualityHandlers) -> None:
     inputs = parts.inputs.listed()
     limits = [parts.quality, parts.bound, parts.memory]
     begun = parts.measure.click(handlers.begin, inputs, parts.results(), **SMALL)
-    begun.then(
-        handlers.measure, inputs, parts.results(), show_progress="hidden", api_name="quality", **DEVICE_QUEUE
-    ).then(handlers.advise, limits, parts.advice, **SMALL)  # fmt: skip
-    parts.stop.click(handlers.stop, None, [parts.stop, parts.status], **SMALL)
+    run = begun.then(
+        handlers.measure, inputs, parts.results(), show_progress="hidden", api_name="quality",
+        trigger_mode="multiple", **DEVICE_QUEUE,
+    )  # fmt: skip
+    run.then(handlers.advise, limits, parts.advice, **SMALL)
+    wire_stop(parts.stop, handlers, parts.results(), run)
     gr.on([parts.bound.input, parts.memory.input], handlers.advise, limits, parts.advice, **SMALL)
     shown = [parts.inputs.source, parts.inputs.pasted, parts.inputs.file]
     parts.inputs.source.input(handlers.source, parts.inputs.source, shown, **SMALL)
     suited = [parts.inputs.model, parts.inputs.source]
-    parts.inputs.model.input(handlers.suit, suited, parts.inputs.source, **SMALL)
+    parts.inputs.model.input(handlers.suit, suited, [parts.inputs.source, parts.inputs.tasks], **SMALL)
     _wire_offers(parts, handlers)
     for index, panel in enumerate(parts.panels):
         if panel.pick is not None:

@@ -38,7 +38,7 @@ class QualityView:
     """Everything that the tab's results are drawn from.
 
     `tasks` are those that were asked for. `at` is the clock in seconds when it was made, `since` when the row that is
-    measured now began. `notice` is a remark on the whole run.
+    measured now began. `notice` is a remark on the whole run. `over`: it has ended, or is awaited no longer.
     """
 
     variants: tuple[Variant, ...] = ()
@@ -52,6 +52,7 @@ class QualityView:
     notice: str = ""
     at: float = 0.0
     since: float = 0.0
+    over: bool = False
 
     @property
     def ended(self) -> tuple[Variant, ...]:
@@ -114,7 +115,7 @@ def fold(view: QualityView, event: events.QualityEvent, at: float) -> QualityVie
 def halt(view: QualityView, problem: Problem | None = None) -> QualityView:
     """The view of a run that ended, early or not: what has not ended is stopped."""
     variants = tuple(one if one.state in ENDED else replace(one, state="stopped") for one in view.variants)
-    return replace(view, variants=variants, step=None, problem=problem)
+    return replace(view, variants=variants, step=None, problem=problem, over=True)
 
 
 def _finish(view: QualityView, run: QualityRun, **more: Any) -> QualityView:

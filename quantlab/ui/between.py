@@ -1,0 +1,32 @@
+"""What leads from tab to tab: quality of what was asked, and prompts to what was measured."""
+
+import gradio as gr
+
+from quantlab.ui import scripts
+from quantlab.ui.common.tab import SMALL
+from quantlab.ui.compare.handlers import Handlers
+from quantlab.ui.quality.handlers import QualityHandlers
+
+
+def wire(asking: Handlers, measuring: QualityHandlers, quality_tab: gr.Tab) -> None:
+    """Quality takes over the choice when it is opened; a button under its results gives it back."""
+    there, here = asking.parts, measuring.parts
+    chosen = [there.inputs.model, there.inputs.precisions, there.offered, there.inputs.compute_dtype]
+    own = here.inputs
+    quality_tab.select(
+        measuring.take_over,
+        [*chosen, own.source, here.taken],
+        [own.model, own.precisions, own.source, own.tasks, own.reference, own.compute_dtype, here.offered, here.taken,
+         here.about],
+        **SMALL,
+    )  # fmt: skip
+    chosen = [own.model, own.precisions, here.offered, own.compute_dtype]
+    wanted = there.inputs
+    given = here.ask.click(
+        asking.ask,
+        [*chosen, wanted.prompt],
+        [wanted.model, wanted.precisions, wanted.compute_dtype, wanted.prompt, wanted.reference, there.offered,
+         there.about, *there.examples],
+        **SMALL,
+    )  # fmt: skip
+    given.then(None, None, None, js=scripts.to_tab("Compare"))

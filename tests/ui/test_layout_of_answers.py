@@ -1,0 +1,98 @@
+"""Answers come first: where they stand on a screen, which chart is shown, and what takes them along."""
+
+import json
+
+import pytest
+from playwright.sync_api import expect
+
+from tests.ui.pages import compare, show
+
+SCREENS = [(1_360, 900), (400, 800)]
+
+
+@pytest.mark.parametrize("size", SCREENS)
+def test_the_first_answer_is_in_sight_after_compare(open_page, url, size):
+    page = open_page(url, width=size[0])
+    page.set_viewport_size({"width": size[0], "height": size[1]})
+    page.click("#compare")
+    first = page.locator("#columns .col >> nth=0")
+    expect(first.locator("h3")).to_be_in_viewport(ratio=1)
+    expect(first.locator(".answer")).to_be_in_viewport(ratio=0.9)
+    page.wait_for_selector("#compare:not([disabled])")
+    expect(first.locator(".answer")).to_be_in_viewport(ratio=0.9)
+
+
+def test_six_columns_with_a_chart_are_no_longer_than_three_screens(open_page, url):
+    page = open_page(url, width=1_360)
+    compare(page)
+    assert page.locator(".col-done").count() == 6
+    for chart in ("memory", "time", "difference", "tokens"):
+        show(page, chart)
+        assert page.evaluate("document.documentElement.scrollHeight") < 2_400
+        assert page.locator(f"#panel-{chart}").bounding_box()["height"] <= 900
+
+
+@pytest.mark.parametrize("size", SCREENS)
+def test_what_went_wrong_is_in_sight_under_the_button(open_page, url, size):
+    page = open_page(url, width=size[0])
+    page.set_viewport_size({"width": size[0], "height": size[1]})
+    page.fill("#prompt textarea", "")
+    page.click("#compare")
+    expect(page.locator("#problem .fault")).to_be_in_viewport(ratio=1)
+    expect(page.locator("#compare")).to_be_in_viewport()
+
+
+def test_the_rail_folds_away_and_says_what_is_chosen(open_page, url):
+    page = open_page(url, width=1_360)
+    before = page.locator("#prompt").bounding_box()["width"]
+    page.click("#rail-fold")
+    expect(page.locator("#precisions")).to_be_hidden()
+    assert page.get_attribute("#rail-fold", "aria-expanded") == "false"
+    assert "demo, 6 ticked" in page.inner_text("#rail-fold")
+    assert page.locator("#prompt").bounding_box()["width"] > before + 300
+    page.click("#rail-fold")
+    expect(page.locator("#precisions")).to_be_visible()
+
+
+def test_one_chart_is_shown_and_the_choice_outlives_a_run(open_page, url):
+    page = open_page(url, width=1_360)
+    compare(page)
+    expect(page.locator("#panel-memory .js-plotly-plot")).to_be_visible()
+    show(page, "difference")
+    expect(page.locator("#panel-difference .js-plotly-plot")).to_be_visible()
+    expect(page.locator("#panel-memory .js-plotly-plot")).to_be_hidden()
+    compare(page)
+    expect(page.locator("#panel-difference .js-plotly-plot")).to_be_visible()
+    assert page.is_checked("#show-difference")
+
+
+def test_a_chart_that_one_column_does_not_have_is_not_offered(open_page, url):
+    page = open_page(url, width=1_360)
+    compare(page)
+    show(page, "tokens")
+    for name in ("bf16", "int8", "nf4", "nf4-dq", "fp4"):
+        page.uncheck(f"#precisions input[name='{name}']")
+    page.click("#compare")
+    page.wait_for_selector("#status:has-text('All 1 have answered')")
+    expect(page.locator("#panel-memory .js-plotly-plot")).to_be_visible()
+    expect(page.locator("label[for=show-tokens]")).to_be_hidden()
+
+
+def test_the_results_can_be_taken_along(open_page, url):
+    page = open_page(url, width=1_360)
+    expect(page.locator("#result-json")).to_be_hidden()
+    compare(page)
+    with page.expect_download() as coming:
+        page.click("#result-json")
+    found = json.loads(coming.value.path().read_text())
+    assert coming.value.suggested_filename.startswith("quantlab-comparison-demo-")
+    assert [run["precision"] for run in found["runs"]] == ["fp32", "bf16", "int8", "nf4", "nf4-dq", "fp4"]
+    page.click("#result-link")
+    page.wait_for_selector("#status:has-text('Link copied')")
+
+
+def test_a_line_a_column_and_one_sentence_say_what_was_found(compared):
+    lines = [line.inner_text() for line in compared.locator(".col .verdict").all()]
+    assert len(lines) == 5 and lines[0].startswith("0.57× memory") and "within the noise floor" in lines[0]
+    assert "same words until token 18" in lines[4]
+    assert compared.inner_text("#verdict").startswith("Take nf4-dq: the smallest that stays close to fp32")
