@@ -32,8 +32,6 @@ def find(typed: str) -> Path:
     no such model, or not all of it.
     """
     name = typed[len(OLLAMA) :].strip()
-    if not name:
-        raise ModelError(f"{OLLAMA} names no model.", "Type its name behind it, as `ollama list` shows it.")
     store = _store()
     if not (store / "manifests").is_dir():
         raise ModelError(

@@ -97,10 +97,11 @@ def test_unavailable_gives_no_reason_or_words(method, device, monkeypatch):
 def test_asking_whether_a_method_can_run_imports_nothing_heavy():
     code = """
 import sys
-from quantlab import models, offers
+from quantlab import models
+from quantlab.runs import estimates
 from quantlab.records import Placement
 from quantlab.settings import AppSettings
-print(len(offers.offers(models.peek("demo", AppSettings()), Placement("cpu"))))
+print(len(estimates.estimates(models.peek("demo", AppSettings()), Placement("cpu"))))
 heavy = {"torch", "transformers", "bitsandbytes", "accelerate", "gptqmodel", "llama_cpp", "torchao", "hqq"}
 print(sorted(heavy & set(sys.modules)))
 """

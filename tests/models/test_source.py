@@ -63,7 +63,7 @@ def test_a_gguf_file_is_a_model(local, public, tmp_path):
     assert parse(str(file), local) == Source("folder", str(file), tmp_path, gguf=file)
     with pytest.raises(BadInput, match="Unknown model"):
         parse(str(file), public)
-    with pytest.raises(ModelError, match="no folder"):
+    with pytest.raises(ModelError, match="no file"):
         parse(str(tmp_path / "other.gguf"), local)
 
 

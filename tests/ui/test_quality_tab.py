@@ -281,11 +281,12 @@ def test_rows_keep_their_places_and_stop_keeps_what_is_finished(open_page):
         page.wait_for_selector(".row-measuring")
         places = f"{ROWS}.map(row => [row, ...row.cells].map(e => Math.round(e.getBoundingClientRect().left * 9 + \
             e.getBoundingClientRect().top + scrollY)).join())"
-        first, seen = page.evaluate(places), set()
+        first, seen, said = page.evaluate(places), set(), ""
         while not page.locator(".row-done >> nth=1").count():
             seen.add(tuple(page.evaluate(places)))
+            said += page.inner_text("#quality-progress")
             page.wait_for_timeout(50)
-        assert seen == {tuple(first)} and "left" in page.inner_text("#quality-progress")
+        assert seen == {tuple(first)} and "left" in said
         page.click("#quality-stop")
         until(lambda: script.running == 0, seconds=3)
         page.wait_for_selector("#quality-status:has-text('Stopped. What is finished stays.')")

@@ -52,7 +52,7 @@ def calibration() -> str:
     read_by: list[str] = []
     for method in METHODS.values():
         names = [precision.name for precision in method.precisions if method.calibrated(precision)]
-        read_by += [method.title] if len(names) == len(method.precisions) else names
+        read_by += [method.title] if names and len(names) == len(method.precisions) else names
     return (
         f'<p class="setting-head">Calibration ({", ".join(read_by)})</p><p class="faint">While quantizing they read so '
         "many samples of so many tokens, of the bundled text unless you give your own. No sample is longer than the "
