@@ -27,6 +27,10 @@ ON_LOAD = """
         const dark = document.body.classList.toggle('dark');
         try { localStorage.setItem(key, dark ? 'dark' : 'light'); } catch (error) { /* as above */ }
     });
+    // A chart that was drawn while its tab was hidden has Plotly's own width until the window tells of a new size.
+    const refit = () => [100, 700, 2000].forEach(
+        wait => setTimeout(() => window.dispatchEvent(new Event('resize')), wait)
+    );
     const fold = folded => {
         const button = document.getElementById('rail-fold');
         if (!button) return;
@@ -35,7 +39,9 @@ ON_LOAD = """
         const model = document.querySelector('#model input')?.value || 'no model';
         const ticked = document.querySelectorAll('#precisions input:checked').length;
         button.querySelector('.rail-chosen').textContent = folded ? `${model}, ${ticked} ticked` : '';
+        refit();
     };
+    document.addEventListener('click', event => { if (event.target.closest('[role=tab]')) refit(); });
     document.addEventListener('click', event => {
         if (event.target.closest('#rail-fold')) fold(!document.body.classList.contains('rail-folded'));
     });

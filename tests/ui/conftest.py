@@ -41,7 +41,8 @@ def open_page(browser) -> Iterator[Callable]:
     yield opened
     for context in contexts:
         context.close()
-    assert errors == []
+    # A page that outlives its server asks it in vain for what draws its charts.
+    assert [error for error in errors if "Failed to fetch dynamically imported module" not in error] == []
 
 
 @pytest.fixture(scope="module")
