@@ -292,7 +292,7 @@ def by_xet(filled, monkeypatch, tmp_path):
 
 
 def test_bytes_come_through_xet_where_both_sides_know_it(by_xet, local, model_files):
-    by_xet.behaviour.pause_s = 0.3
+    by_xet.behaviour.pause_s = 0.8
     told = []
     model = models.resolve(REPO, local, lambda *progress: told.append(progress))
     assert by_xet.chunks() and by_xet.bodies() == []
