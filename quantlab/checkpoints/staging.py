@@ -16,7 +16,7 @@ from uuid import uuid4
 from filelock import FileLock, Timeout
 
 from quantlab.errors import BadInput, QuantlabError
-from quantlab.runtime.worker import disk_errno, disk_error
+from quantlab.runtime.disk import disk_errno, disk_error, is_disk_error
 
 
 @dataclass(frozen=True)
@@ -110,10 +110,9 @@ def atomic_folder(aside: Path, folder: Path) -> Iterator[Path]:
         error.what = error.what.replace(str(aside), str(folder))
         raise
     except Exception as error:
-        number = disk_errno(error)
-        if number is None and not isinstance(error, OSError):
+        if not is_disk_error(error):
             raise
-        if number == errno.ENOTEMPTY:  # another process was quicker
+        if disk_errno(error) == errno.ENOTEMPTY:  # another process was quicker
             raise BadInput(
                 f"{folder} exists and is not empty.", "Name a new folder: nothing is written over."
             ) from None

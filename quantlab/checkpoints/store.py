@@ -24,7 +24,7 @@ from quantlab.checkpoints.staging import StagingArea, atomic_folder
 from quantlab.errors import Unavailable
 from quantlab.methods import method_of
 from quantlab.records import Progress, Variant, units
-from quantlab.runtime.worker import disk_error
+from quantlab.runtime.disk import disk_error
 
 MANIFEST = "quantlab.json"
 #: Changes when what a build writes for the same options does.

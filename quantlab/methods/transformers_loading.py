@@ -1,6 +1,5 @@
 """The loader that all methods over transformers share: `from_pretrained`, watched tensor by tensor."""
 
-import errno
 import os
 import threading
 import traceback
@@ -19,12 +18,12 @@ from quantlab.models.architecture import context_length
 from quantlab.models.configuration import cause, configuration
 from quantlab.models.quiet import import_transformers, watching
 from quantlab.records import Model, Progress, ResolvedPlacement
+from quantlab.runtime.disk import NO_ROOM, disk_errno, disk_error
 from quantlab.runtime.offload import OffloadFolder
 from quantlab.runtime.placement import canonical
 from quantlab.runtime.session import Facts
 from quantlab.runtime.storage import every_tensor
 from quantlab.runtime.torch_session import TorchModel, is_out_of_memory, release_memory
-from quantlab.runtime.worker import disk_errno, disk_error
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
@@ -209,7 +208,7 @@ def translate(error: Exception, model: Model) -> Exception:
         )
     if "ignore_mismatched_sizes" in str(error):
         return _other_sizes(model)
-    if disk_errno(error) in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+    if disk_errno(error) in NO_ROOM:
         return disk_error(error)
     if _is_ours(error):
         return error

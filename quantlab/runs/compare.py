@@ -80,7 +80,7 @@ class _Job:
 
     plan: Plan
     stop: threading.Event
-    readying: VariantLoader
+    loader: VariantLoader
     known: Mapping[str, Run] = field(default_factory=dict)
     runs: dict[str, Run] = field(default_factory=dict)
     reference_answer: Generation | None = None
@@ -119,7 +119,7 @@ class _Job:
             with ExitStack() as leases:
                 try:
                     with column_errors(entrant.name):
-                        ready = yield from self.readying.ready(entrant, leases)
+                        ready = yield from self.loader.ready(entrant, leases)
                         got = yield from generate(ready, self.plan.prompt_input, self._device, self.stop)
                         run = yield from self._timed_again(ready, got, self._run_of(ready, got))
                         run = self._checked(ready, run)
@@ -162,7 +162,7 @@ class _Job:
             for entrant in self.plan.order:
                 try:
                     with column_errors(entrant.name):
-                        ready.append((yield from self.readying.ready(entrant, leases)))
+                        ready.append((yield from self.loader.ready(entrant, leases)))
                 except QuantlabError as error:
                     yield from self._finish(_failed(entrant, error))
             answers = yield from self._answer_together(ready)
@@ -218,7 +218,7 @@ class _Job:
 
     @property
     def _device(self) -> str:
-        return self.readying.device
+        return self.loader.device
 
     def _run_of(self, ready: Ready, got: Generation) -> Run:
         """The run with its figures; the reference's answer is read by this variant too (teacher-forced)."""
@@ -272,7 +272,7 @@ class _Job:
         """The same run. Raises ModelError where its files changed under it; then no other is held against it."""
         entrant = next(entrant for entrant in self.plan.entrants if entrant.name == ready.precision)
         try:
-            self.readying.check_unchanged(entrant, ready)
+            self.loader.check_unchanged(entrant, ready)
         except ModelError:
             if entrant is self.plan.reference:
                 self.reference_answer = self.reference_scores = None

@@ -1,13 +1,13 @@
 """What a program that imports quantlab calls for `quantlab.estimate` and `quantlab.quantize`: by a model's name."""
 
 import threading
-from contextlib import closing
 from pathlib import Path
 
 from quantlab import models
 from quantlab.checkpoints import export
 from quantlab.records import Calibration, Estimate, Placement, Progress, silent
 from quantlab.runs.estimates import estimates
+from quantlab.runtime.background import result
 from quantlab.settings import app_settings
 
 
@@ -37,10 +37,5 @@ def quantize(
 
     Raises BadInput, ModelError, Unavailable, OutOfMemory or Stopped.
     """
-    with closing(export.quantize(model, precision, out, placement, calibration, stop=stop)) as steps:
-        while True:
-            try:
-                step = next(steps)
-            except StopIteration as end:
-                return end.value
-            progress(*step)
+    steps = export.quantize(model, precision, out, placement, calibration, stop=stop)
+    return result(steps, lambda step: progress(*step))

@@ -113,7 +113,7 @@ class _Job:
     settings: QualitySettings
     stop: threading.Event
     store: ScoreStore
-    readying: VariantLoader
+    loader: VariantLoader
     known: Mapping[str, QualityRun]
     runs: dict[str, QualityRun] = field(default_factory=dict)
     rows: Rows | None = None
@@ -155,7 +155,7 @@ class _Job:
                 reference=self.plan.reference.name,
                 text=facts,
                 settings=replace(self.settings, placement=plan.settings.placement),
-                machine=machine(self.readying.device),
+                machine=machine(self.loader.device),
                 versions=versions(),
                 noise_floor=self.floor,
                 floor=self._describe_floor(),
@@ -177,7 +177,7 @@ class _Job:
         """More answers of what was measured now and is still in memory."""
         columns = [(it, self.runs[it.name]) for it in self.plan.entrants if it.name in self.runs]
         fresh = [(it, run) for it, run in columns if not run.error and not run.stopped and not self._is_known(it)]
-        for event in further_rounds(self.readying, fresh):
+        for event in further_rounds(self.loader, fresh):
             if isinstance(event, Measured):
                 self.runs[event.run.precision] = event.run
             yield event
@@ -194,10 +194,10 @@ class _Job:
         if rounding is None or any(entrant.name == rounding for entrant in order):
             return order
         extra = Entrant(PRECISIONS[rounding], self.plan.model)
-        if not self.settings.noise_floor or refusal(extra, self.readying.device):
+        if not self.settings.noise_floor or refusal(extra, self.loader.device):
             return order
-        variant, variants = self.plan.variant(extra), self.readying.variants
-        needed, free = estimates.estimated_bytes(variant), variants.room(self.readying.device)
+        variant, variants = self.plan.variant(extra), self.loader.variants
+        needed, free = estimates.estimated_bytes(variant), variants.room(self.loader.device)
         if needed > free and variant not in variants:
             self.no_floor = f"not measured: {rounding} would need {size(needed)}, and {size(free)} are free"
             return order
@@ -245,7 +245,7 @@ class _Job:
         with ExitStack() as leases:
             try:
                 with column_errors(entrant.name):
-                    ready = yield from self.readying.ready(entrant, leases)
+                    ready = yield from self.loader.ready(entrant, leases)
                     run = replace(run, load=ready.load, notes=ready.load.notes)
                     for stage in (self._speed, self._text, self._tasks, self._layers):
                         if self.stop.is_set():
@@ -264,7 +264,7 @@ class _Job:
     def _checked(self, entrant: Entrant, ready: Ready, run: QualityRun) -> QualityRun:
         """The same run; without its figures where its files changed under it, and then nothing is kept of them."""
         try:
-            self.readying.check_unchanged(entrant, ready)
+            self.loader.check_unchanged(entrant, ready)
         except ModelError as error:
             if entrant is self.plan.reference:
                 self._forget_rows()
@@ -280,7 +280,7 @@ class _Job:
         self.rows = self.outputs = None
 
     def _speed(self, entrant: Entrant, ready: Ready, run: QualityRun) -> Generator[QualityEvent, None, QualityRun]:
-        steps = first_round(ready, self.plan.prompt_input, self.readying.device, self.stop)
+        steps = first_round(ready, self.plan.prompt_input, self.loader.device, self.stop)
         return with_more(run, (yield from counted(entrant.name, steps)))
 
     def _text(self, entrant: Entrant, ready: Ready, run: QualityRun) -> Generator[QualityEvent, None, QualityRun]:
@@ -351,7 +351,7 @@ class _Job:
             return
         try:
             with ExitStack() as leases, column_errors(reference.name):
-                ready = yield from self.readying.ready(reference, leases)
+                ready = yield from self.loader.ready(reference, leases)
                 yield from self._layers(reference, ready, QualityRun(reference.name))
         except Stopped:
             return

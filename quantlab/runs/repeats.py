@@ -145,27 +145,27 @@ def first_round(
 
 
 def further_rounds(
-    readying: VariantLoader, columns: Sequence[tuple[Entrant, QualityRun]]
+    loader: VariantLoader, columns: Sequence[tuple[Entrant, QualityRun]]
 ) -> Generator[Measuring | Measured, None, None]:
     """Time the columns in turn, one answer each, so that what comes and goes on the machine meets all of them.
 
     Only those that the memory still holds, and only where these are two or more. Gives each run again with what was
     added. `stop` and errors leave the runs as they are.
     """
-    timed = [(it, run) for it, run in columns if run.decode_samples and readying.plan.variant(it) in readying.variants]
-    if len(timed) < 2 or readying.stop.is_set():
+    timed = [(it, run) for it, run in columns if run.decode_samples and loader.plan.variant(it) in loader.variants]
+    if len(timed) < 2 or loader.stop.is_set():
         return
-    plan, stop, found = readying.plan, readying.stop, {run.precision: run for _, run in timed}
+    plan, stop, found = loader.plan, loader.stop, {run.precision: run for _, run in timed}
     with ExitStack() as leases:
         try:
-            ready = [_brought(readying, entrant, leases) for entrant, _ in timed]
+            ready = [_brought(loader, entrant, leases) for entrant, _ in timed]
         except QuantlabError:
             return
         for done in range(ROUNDS):
             for (entrant, _), one in zip(timed, ready, strict=True):
                 yield Measuring(one.precision, "again", done, ROUNDS, "answers", None)
                 run = found[one.precision]
-                added = _added(entrant, one, readying, _tokens(run, plan.prompt_input))
+                added = _added(entrant, one, loader, _tokens(run, plan.prompt_input))
                 if added is None:
                     continue
                 found[one.precision] = with_more(run, added)
@@ -174,10 +174,10 @@ def further_rounds(
     yield from (Measured(run) for (_, before), run in zip(timed, found.values(), strict=True) if run is not before)
 
 
-def _brought(readying: VariantLoader, entrant: Entrant, leases: ExitStack) -> Ready:
+def _brought(loader: VariantLoader, entrant: Entrant, leases: ExitStack) -> Ready:
     """A column that is in memory already, warmed up. Its events tell nothing new."""
     with column_errors(entrant.name):
-        return result(readying.ready(entrant, leases))
+        return result(loader.ready(entrant, leases))
 
 
 def _tokens(run: QualityRun, prompt_input: PromptInput) -> int:
@@ -186,13 +186,13 @@ def _tokens(run: QualityRun, prompt_input: PromptInput) -> int:
     return min(prompt_input.settings.max_new_tokens, max(_LEAST_TOKENS, fitting))
 
 
-def _added(entrant: Entrant, one: Ready, readying: VariantLoader, tokens: int) -> Again | None:
+def _added(entrant: Entrant, one: Ready, loader: VariantLoader, tokens: int) -> Again | None:
     """One more answer; None where it was stopped, failed, or its files changed under it."""
-    clock = CpuClock(computing(readying.device))
+    clock = CpuClock(computing(loader.device))
     try:
         with column_errors(one.precision):
-            timing = once(one, readying.plan.prompt_input, readying.device, readying.stop, tokens)
-            readying.check_unchanged(entrant, one)
+            timing = once(one, loader.plan.prompt_input, loader.device, loader.stop, tokens)
+            loader.check_unchanged(entrant, one)
     except QuantlabError:
         return None
     return Again((timing,), clock.use()) if timing else None

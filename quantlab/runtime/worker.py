@@ -8,12 +8,10 @@ calls `FUNCTION(progress, **arguments)`; it tells progress and errors as lines o
 Standard input stays open for as long as the parent lives: its end, also where the parent was killed, ends the worker.
 """
 
-import errno
 import importlib
 import json
 import logging
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -27,8 +25,9 @@ from tempfile import TemporaryDirectory
 from typing import IO, Any
 
 from quantlab import errors
-from quantlab.errors import ModelError, OutOfMemory, QuantlabError, Unavailable
+from quantlab.errors import OutOfMemory, QuantlabError
 from quantlab.records import Progress
+from quantlab.runtime.disk import disk_error, is_disk_error
 
 PIPE = "QUANTLAB_WORKER_PIPE"
 #: How often the parent asks its progress whether to go on.
@@ -37,8 +36,6 @@ _POLL_S = 0.1
 _TAIL = 40
 #: Progress below this share gives no honest forecast.
 _FORECAST_FROM = 0.05
-_OF_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
-_ERRNO = re.compile(r"\[Errno (\d+)\]|\(os error (\d+)\)")
 _ROOT = Path(__file__).resolve().parents[2]
 log = logging.getLogger(__name__)
 
@@ -224,7 +221,7 @@ def _main(task: str) -> int:
         teller.error(OutOfMemory("The memory ran out.", "Choose a smaller model, or free some memory."))
         return 1
     except Exception as error:
-        if not isinstance(error, OSError) and disk_errno(error) is None:
+        if not is_disk_error(error):
             raise
         teller.error(disk_error(error))
         return 1
@@ -235,30 +232,6 @@ def _end_with_parent() -> None:
     # Not through sys.stdin, whose lock a thread that waits for ever would hold when Python ends.
     os.read(sys.stdin.fileno(), 1)
     os.killpg(0, signal.SIGKILL)
-
-
-def disk_errno(error: BaseException) -> int | None:
-    """The system's number of an error of the disk; None for errors of other kinds.
-
-    What copies a whole folder, and libraries in Rust (tokenizers, safetensors), have it in their text alone.
-    """
-    if isinstance(error, OSError) and error.errno is not None:
-        return error.errno
-    found = _ERRNO.search(str(error))
-    number = int(found[1] or found[2]) if found else None
-    return number if isinstance(error, OSError) or number in _OF_DISK else None
-
-
-def disk_error(error: BaseException) -> QuantlabError:
-    """What a failed write or read means for a user."""
-    number, filename = disk_errno(error), getattr(error, "filename", None)
-    where = f" ({filename})" if filename else ""
-    if number in (errno.ENOSPC, errno.EDQUOT):
-        return Unavailable(f"The disk is full{where}.", "Free some space, or see quantlab cache list.")
-    if number == errno.EFBIG:
-        return Unavailable(f"A file would be larger than the system allows{where}.", "Raise the limit (ulimit -f).")
-    why = getattr(error, "strerror", None) or error
-    return ModelError(f"A file cannot be read or written{where}: {why}.", "Check it and try again.")
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from quantlab.errors import ModelError
-from quantlab.models.gguf.files import check_header
+from quantlab.models.gguf.files import check_headers
 from quantlab.models.gguf.header import GgufHeader
 from quantlab.records import TensorInfo
 
@@ -33,18 +33,18 @@ def header(**changed) -> GgufHeader:
 
 
 def test_a_good_header_passes():
-    assert check_header(header(), "m.gguf", "m.gguf").architecture == "llama"
-    assert check_header(header(llama__expert_count=0, llama__attention__sliding_window=0), "m.gguf", "m")
+    assert check_headers([header()], "m.gguf", "m.gguf").architecture == "llama"
+    assert check_headers([header(llama__expert_count=0, llama__attention__sliding_window=0)], "m.gguf", "m")
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -1.0, 0.0, 2.0, "x", None])
 def test_an_epsilon_that_is_none(value):
     made = header(llama__attention__layer_norm_rms_epsilon=value)
     if value is None:
-        assert check_header(made, "m.gguf", "m")
+        assert check_headers([made], "m.gguf", "m")
         return
     with pytest.raises(ModelError, match=r"llama\.attention\.layer_norm_rms_epsilon is"):
-        check_header(made, "m.gguf", "m")
+        check_headers([made], "m.gguf", "m")
 
 
 @pytest.mark.parametrize(
@@ -69,4 +69,4 @@ def test_an_epsilon_that_is_none(value):
 def test_a_value_that_cannot_be_is_named(key, value):
     made = header()
     with pytest.raises(ModelError):
-        check_header(replace(made, metadata=made.metadata | {key: value}), "m.gguf", "m")
+        check_headers([replace(made, metadata=made.metadata | {key: value})], "m.gguf", "m")

@@ -16,6 +16,7 @@ from quantlab.runs.loading import column_errors
 from quantlab.runs.quality import quality
 from quantlab.settings import AppSettings
 from quantlab.ui.common import runner
+from quantlab.ui.compare import runner as compare_runner
 from quantlab.ui.compare.form import Choice
 from tests.fakes import Script, services
 from tests.tiny import letters, write
@@ -109,7 +110,7 @@ def test_a_panic_from_elsewhere_ends_one_column_and_the_page_s_run():
         raise PanicException("shape")
     choice = Choice(prompt="Hello", precisions=("fp32",))
     script = services(Script(0, 0, crash=PanicException("shape")))
-    assert list(runner.views(choice, AppSettings(), script, threading.Event()))[-1].problem == runner.OUR_FAULT
+    assert list(compare_runner.views(choice, AppSettings(), script, threading.Event()))[-1].problem == runner.OUR_FAULT
 
 
 @pytest.mark.parametrize("kind", [KeyboardInterrupt, SystemExit, GeneratorExit])

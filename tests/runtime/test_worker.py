@@ -16,7 +16,7 @@ import pytest
 from quantlab.errors import BadInput, ModelError, OutOfMemory, Stopped, Unavailable
 from quantlab.methods import METHODS
 from quantlab.records import silent
-from quantlab.runtime import worker
+from quantlab.runtime import disk, worker
 
 HERE = "tests.runtime.test_worker"
 
@@ -99,7 +99,7 @@ def test_a_defect_stays_loud_and_its_traceback_goes_to_the_log(caplog):
     ],
 )
 def test_errors_of_the_disk_are_known_by_their_number_wherever_it_stands(error, number, says):
-    assert worker.disk_errno(error) == number and says in str(worker.disk_error(error))
+    assert disk.disk_errno(error) == number and says in str(disk.disk_error(error))
 
 
 def test_a_process_that_the_system_ends_is_out_of_memory():

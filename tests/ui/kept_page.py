@@ -9,7 +9,7 @@ from quantlab.history import History
 from quantlab.records import Comparison, Quality
 from quantlab.settings import AppSettings
 from quantlab.ui.common import panels
-from quantlab.ui.history.export import FORMATS
+from quantlab.ui.common.exports import FORMATS
 from quantlab.ui.history.handlers import HistoryHandlers
 from quantlab.ui.history.parts import HistoryPanel, HistoryParts
 from quantlab.ui.quality import panels as quality_panels

@@ -10,8 +10,9 @@ from quantlab.records import Candidate, Divergence, Model, Run, Settings
 from quantlab.records.events import TimingAgain
 from quantlab.ui.common import fragments, panels, picker
 from quantlab.ui.common.precision_list import PrecisionList, Row
+from quantlab.ui.common.problem import Problem
 from quantlab.ui.compare.column import render
-from quantlab.ui.compare.view import Column, Problem, View, fold
+from quantlab.ui.compare.view import Column, View, fold
 from tests.examples import QUIET
 from tests.fake_estimates import fake_estimates, precision
 from tests.fakes import Script, fake_compare

@@ -14,7 +14,8 @@ from quantlab.export import LONGEST, read_json, to_json
 from quantlab.history import History
 from quantlab.records.events import Done, Started
 from quantlab.settings import AppSettings
-from quantlab.ui.common import fragments, runner
+from quantlab.ui.common import fragments
+from quantlab.ui.compare import runner as compare_runner
 from quantlab.ui.compare import view
 from quantlab.ui.compare.form import Choice
 from quantlab.ui.compare.share import to_query
@@ -180,7 +181,7 @@ def test_a_replay_is_said_plainly_and_measuring_again_reaches_the_comparison():
     for fresh in (False, True):
         chosen = Choice(prompt="Hello", precisions=("fp32", "nf4"), fresh=fresh)
         app = AppSettings(public=False)
-        list(runner.views(chosen, app, replace(services(), compare=compare), threading.Event()))
+        list(compare_runner.views(chosen, app, replace(services(), compare=compare), threading.Event()))
         assert "fresh" not in to_query(chosen)
     assert asked == [False, True]
 

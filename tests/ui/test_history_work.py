@@ -13,9 +13,9 @@ from quantlab.export import read_json, to_json
 from quantlab.history import History
 from quantlab.records.events import Done, Finished, Started
 from quantlab.settings import AppSettings
+from quantlab.ui.common.exports import FORMATS
 from quantlab.ui.common.recorded import RecordedJobs
 from quantlab.ui.history import side_by_side
-from quantlab.ui.history.export import FORMATS
 from quantlab.ui.history.opened import Opened
 from tests.examples import QUIET
 from tests.quality_examples import quality

@@ -11,6 +11,7 @@ from quantlab.errors import BadInput, QuantlabError
 from quantlab.settings import AppSettings
 from quantlab.ui.common import runner, stream
 from quantlab.ui.common.stream import HEARTBEAT_S, INTERVAL_S, StopEvents, batches
+from quantlab.ui.compare import runner as compare_runner
 from quantlab.ui.compare.form import FIELDS, Choice, check, from_inputs, settings
 from tests.fakes import Script, services
 
@@ -20,7 +21,7 @@ CHOICE = Choice(prompt="Hello there", precisions=("fp32", "nf4"))
 
 
 def run(choice=CHOICE, app=LOCAL, script=None, stop=None):
-    return list(runner.views(choice, app, services(script or Script(0.01, 0)), stop or threading.Event()))
+    return list(compare_runner.views(choice, app, services(script or Script(0.01, 0)), stop or threading.Event()))
 
 
 def test_a_run_ends_with_its_comparison():
@@ -47,7 +48,7 @@ def test_what_a_user_can_mend_is_said_and_the_rest_is_not(caplog):
 def test_stop_ends_a_run_and_keeps_what_was_written():
     stop, script = threading.Event(), Script(0, 0.02)
     seen = None
-    for view in runner.views(CHOICE, LOCAL, services(script), stop):
+    for view in compare_runner.views(CHOICE, LOCAL, services(script), stop):
         seen = view
         if view.columns and view.columns[0].tokens > 3:
             stop.set()
@@ -57,7 +58,7 @@ def test_stop_ends_a_run_and_keeps_what_was_written():
 
 def test_leaving_stops_the_model_before_anything_else_runs():
     script, stop = Script(0, 0.02), threading.Event()
-    views = runner.views(CHOICE, LOCAL, services(script), stop)
+    views = compare_runner.views(CHOICE, LOCAL, services(script), stop)
     while not (view := next(views)).columns or view.columns[0].state != "writing":
         pass
     assert script.running == 1

@@ -5,7 +5,8 @@ import pytest
 from quantlab.records import Model, Run, Settings
 from quantlab.records.events import Finished, NotKept, ReferenceMoved, Started
 from quantlab.ui.common import fragments
-from quantlab.ui.compare.view import Problem, View, fold, halt
+from quantlab.ui.common.problem import Problem
+from quantlab.ui.compare.view import View, fold, halt
 from tests.fakes import Script, fake_compare
 
 

@@ -25,7 +25,7 @@ from quantlab.models.gguf.rope import rope_parameters
 from quantlab.models.made_once import make_once
 from quantlab.models.quiet import panics_unheard, watching
 from quantlab.records import Checkpoint, Model, Progress, TensorInfo, silent
-from quantlab.runtime.worker import disk_errno
+from quantlab.runtime.disk import is_disk_error
 from quantlab.settings import AppSettings
 
 if TYPE_CHECKING:
@@ -129,7 +129,7 @@ def _make(folder: Path, header: GgufHeader, work: Path, name: str, progress: Pro
     except QuantlabError:
         raise
     except Exception as error:
-        if not isinstance(error, OSError) and disk_errno(error) is None:
+        if not is_disk_error(error):
             raise
         raise ModelError(
             f"The description of {name} cannot be written to {folder}: {getattr(error, 'strerror', None) or error}.",

@@ -149,11 +149,6 @@ def check_headers(headers: Sequence[GgufHeader], file_name: str, name: str) -> G
     return header
 
 
-def check_header(header: GgufHeader, file_name: str, name: str) -> GgufHeader:
-    """The same for a model in one file."""
-    return check_headers([header], file_name, name)
-
-
 def _check_part(header: GgufHeader, number: int, count: int, file_name: str, whose: str) -> None:
     told = {key: header.metadata.get(key, default) for key, default in (("split.count", 0), ("split.no", 0))}
     for key, value in told.items():

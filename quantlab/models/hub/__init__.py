@@ -105,8 +105,8 @@ def peek(repo: str, revision: str | None = None, pick: str | None = None) -> Che
         snapshot, listing = _find(repo, revision, pick, silent)
         if gguf := _gguf(snapshot, listing, pick):
             with TemporaryDirectory(prefix="quantlab-") as work:
-                file = _outlined(snapshot, gguf, Path(work), silent)
-                return gguf_files.checkpoint(gguf_files.check(file, repo))
+                found = ask(lambda: outline.outline(snapshot, gguf, Path(work)), silent, "")
+            return gguf_files.checkpoint(found)
         if listing is None or snapshot.complete():
             config = folders.read_config(snapshot.folder, repo)
             return folders.checkpoint(config, folders.read_tensors(snapshot.folder, repo))

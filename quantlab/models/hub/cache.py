@@ -93,6 +93,7 @@ def sweep(snapshot: Snapshot, files: Iterable[File]) -> None:
     for file in files:
         if left := snapshot.remains(file):
             lock = Path(snapshot.cache) / ".locks" / snapshot.storage.name / f"{file.blob}.lock"
+            # NotImplementedError: a file system without locks, where nobody can tell who is at work.
             with suppress(Timeout, OSError, NotImplementedError), FileLock(lock, timeout=0, mode=0o664):
                 for each in left:
                     each.unlink(missing_ok=True)

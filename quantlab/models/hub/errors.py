@@ -1,11 +1,11 @@
 """What the Hub and the way to it answer, in words that a user can act on."""
 
-import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from quantlab.errors import BadInput, ModelError, QuantlabError
 from quantlab.models.source import SMOLLM2, offline_names
+from quantlab.runtime.disk import NO_ROOM
 
 
 @contextmanager
@@ -65,7 +65,7 @@ def _in_words(error: BaseException, repo: str, revision: str | None) -> Quantlab
 
 
 def _disk(error: OSError, repo: str) -> ModelError:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+    if error.errno in NO_ROOM:
         return ModelError(
             f"The disk filled up while {repo!r} was downloaded.",
             "Make room, or set HF_HOME to a folder on a larger disk; files that are whole stay.",

@@ -49,14 +49,9 @@ def line(run: Run, reference: Run | None, floor: float | None) -> str:
 
 
 def _memory(run: Run, reference: Run) -> str:
-    related = _times(run, reference)
-    return "" if related is None else f"{_multiple(related)} memory"
-
-
-def _times(run: Run, reference: Run) -> float | None:
-    if run.load is None or reference.load is None or not reference.load.stored_bytes:
-        return None
-    return run.load.stored_bytes / reference.load.stored_bytes
+    if not _stored(run) or not _stored(reference):
+        return ""
+    return f"{_multiple(_stored(run) / _stored(reference))} memory"
 
 
 def _multiple(value: float) -> str:

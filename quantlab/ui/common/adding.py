@@ -10,11 +10,11 @@ from quantlab.records import Placement
 from quantlab.settings import AppSettings
 from quantlab.ui.common import fragments, picker, precision_list
 from quantlab.ui.common.precision_list import PrecisionList
+from quantlab.ui.common.problem import Problem
 from quantlab.ui.common.runner import problem_of
 from quantlab.ui.common.tab import TabHandlers
 from quantlab.ui.compare import form as choices
 from quantlab.ui.compare.form import Choice
-from quantlab.ui.compare.view import Problem
 
 Updates = dict[Any, Any]
 _OUR_FAULT = Problem("It could not be added through a fault of ours.", "The log says why.")

@@ -11,7 +11,8 @@ from quantlab.records import Comparison, Model, units
 from quantlab.reporting.advice import one_prompt
 from quantlab.settings import DOCS
 from quantlab.ui.common.precision_list import Row
-from quantlab.ui.compare.view import Column, Problem, View
+from quantlab.ui.common.problem import Problem
+from quantlab.ui.compare.view import Column, View
 
 HEADER = (
     '<div class="masthead"><a class="skip" href="#prompt">To the prompt</a><h1>quantlab</h1>'

@@ -79,7 +79,7 @@ class PrecisionPicker(gr.HTML):
 
 
 def picker(offered: PrecisionList, ticked: list[str], limit: int, elem_id: str = "precisions") -> PrecisionPicker:
-    """The component, filled with the offers for the first model."""
+    """The component, filled with the estimates for the first model."""
     return PrecisionPicker(
         value=list(ticked),
         label="Precisions",

@@ -8,9 +8,9 @@ from quantlab.errors import QuantlabError
 from quantlab.methods.published import SEPARATOR, STORED, is_published, label, read
 from quantlab.records import Estimate, Placement, Precision
 from quantlab.settings import AppSettings
+from quantlab.ui.common.problem import Problem
 from quantlab.ui.common.runner import problem_of
 from quantlab.ui.compare.form import DEFAULT_TICKS, check_model
-from quantlab.ui.compare.view import Problem
 from quantlab.ui.services import Services
 
 log = logging.getLogger(__name__)
@@ -98,7 +98,7 @@ def wishes(offered: PrecisionList, ticked: Iterable[str]) -> tuple[str, ...]:
 
 
 def settled(offered: PrecisionList, wanted: Iterable[str], limit: int) -> tuple[PrecisionList, list[str]]:
-    """The ticks for what a visitor wants, and the offers with what of it has to wait."""
+    """The ticks for what a visitor wants, and the list with what of it has to wait."""
     wanted = tuple(wanted)
     ticked = ticks(offered, wanted, limit)
     can = {row.value for row in offered.rows if row.estimate.unavailable is None}
@@ -139,7 +139,7 @@ def look_at(spec: str, placement: Placement, services: Services) -> Row:
 def of_model(
     model: str, placement: Placement, app: AppSettings, services: Services, added: tuple[Row, ...] = ()
 ) -> tuple[PrecisionList, Problem | None]:
-    """The offers for a model beside what was added, and what was wrong with the model."""
+    """The estimates for a model beside what was added, and what was wrong with the model."""
     try:
         check_model(model, app)
         return PrecisionList(services.estimates(model, placement), added), None

@@ -1,4 +1,4 @@
-"""One visitor's run from the choice to the views: limits, clock, stop, and errors in a visitor's words."""
+"""One visitor's run from the first view to the last: limits, clock, stop, and errors in a visitor's words."""
 
 import logging
 import threading
@@ -6,40 +6,19 @@ import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from dataclasses import replace
-from functools import reduce
 from typing import Any, TypeVar
 
 import gradio as gr
 
 from quantlab.errors import QuantlabError, Stopped, is_exit
-from quantlab.records.events import Events
 from quantlab.settings import AppSettings
-from quantlab.ui.common.models import before_it_is_found
+from quantlab.ui.common.problem import Problem
 from quantlab.ui.common.stream import Patience, batches
-from quantlab.ui.compare import form as choices
-from quantlab.ui.compare.form import Choice
-from quantlab.ui.compare.view import Problem, View, fold, halt
-from quantlab.ui.services import Services
 
 log = logging.getLogger(__name__)
 OUR_FAULT = Problem("Something went wrong on our side.", "Your inputs are kept. Try again, or choose fewer precisions.")
 #: A view: a dataclass with a `notice`.
 V = TypeVar("V", bound=Any)
-
-
-def views(choice: Choice, app: AppSettings, services: Services, stop: threading.Event) -> Generator[View, None, None]:
-    """Run a comparison; yield what the page shows each time that something may have changed; see `watched`."""
-
-    def begin() -> Callable[[], Events]:
-        choices.check(choice, app)
-        settings = choices.settings(choice, app)
-        asked = (choice.model, choice.precisions, choice.prompt, settings)
-        return lambda: services.compare(*asked, stop=stop, fresh=choice.fresh)
-
-    def see(view: View, batch: Sequence[Any]) -> View:
-        return reduce(fold, batch, view)
-
-    yield from watched(View(model=before_it_is_found(choice.model)), begin, see, halt, app, stop)
 
 
 def watched(

@@ -8,7 +8,7 @@ from typing import Any
 import gradio as gr
 
 from quantlab.settings import AppSettings
-from quantlab.ui.common import runner
+from quantlab.ui.common import fragments, runner
 from quantlab.ui.common.stream import StopEvents
 from quantlab.ui.services import Services
 
@@ -38,9 +38,20 @@ class TabHandlers:
         self.services = services
         self.stops = StopEvents()
 
-    def stop(self, request: gr.Request) -> Any:
-        """What a click on Stop does. Each tab says what it shows then."""
+    def stop(self, request: gr.Request) -> dict[Any, Any]:
+        """Tell this session's work to stop; what waits is gone with that."""
+        session = runner.session(request)
+        waits = self.stops.waits(session)
+        self.stops.stop(session)
+        return self._left_queue() if waits else self._stopping()
+
+    def _left_queue(self) -> dict[Any, Any]:
+        """What is shown of work that was called off before it had its place. Each tab has its own."""
         raise NotImplementedError
+
+    def _stopping(self) -> dict[Any, Any]:
+        """What is shown until work that runs has ended."""
+        return {self.parts.stop: gr.update(interactive=False), self.parts.status: fragments.stopping()}
 
     def leave_queue(self, request: gr.Request) -> None:
         """Let what is chained to success take a run out of the queue that still waits there; a running one ends by its

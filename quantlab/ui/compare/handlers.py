@@ -14,14 +14,15 @@ from quantlab.errors import BadInput, QuantlabError
 from quantlab.methods.published import is_published
 from quantlab.records import Comparison
 from quantlab.settings import AppSettings
-from quantlab.ui.common import fragments, models, panels, picker, precision_list, runner
+from quantlab.ui.common import exports, fragments, models, panels, picker, precision_list, runner
 from quantlab.ui.common.adding import AddingHandlers
 from quantlab.ui.common.precision_list import PrecisionList
+from quantlab.ui.common.problem import Problem
 from quantlab.ui.compare import column, share
 from quantlab.ui.compare import form as choices
+from quantlab.ui.compare import runner as compare_runner
 from quantlab.ui.compare.form import DEFAULT_TICKS, Choice
-from quantlab.ui.compare.view import Column, Problem, View
-from quantlab.ui.history import export as history_export
+from quantlab.ui.compare.view import Column, View
 from quantlab.ui.services import Services
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ class Handlers(AddingHandlers):
 
     def __init__(self, parts: Parts, app: AppSettings, services: Services) -> None:
         super().__init__(parts, app, services)
-        self._exports = history_export.Exports()
+        self._exports = exports.Exports()
 
     def leave(self, request: gr.Request) -> None:
         """The tab was closed."""
@@ -87,7 +88,7 @@ class Handlers(AddingHandlers):
                     yield self._ended(View(problem=problem), choice, shown)
                     return
                 yield {self.parts.stop: gr.update(interactive=True), self.parts.compare: gr.update(interactive=False)}
-                with closing(runner.views(choice, self.app, self.services, stop)) as views:
+                with closing(compare_runner.views(choice, self.app, self.services, stop)) as views:
                     for view in views:
                         if self.stops.replaced(runner.session(request), stop):
                             continue
@@ -100,14 +101,8 @@ class Handlers(AddingHandlers):
             except BadInput as error:
                 yield self._ended(View(problem=Problem(error.what, error.advice)), Choice(), shown)
 
-    def stop(self, request: gr.Request) -> Updates:
-        """Tell this session's run to stop; one that waits is gone with that."""
-        session = runner.session(request)
-        waits = self.stops.waits(session)
-        self.stops.stop(session)
-        if waits:
-            return self._ended(View(), Choice(), {}) | {self.parts.status: fragments.left_queue()}
-        return {self.parts.stop: gr.update(interactive=False), self.parts.status: fragments.stopping()}
+    def _left_queue(self) -> Updates:
+        return self._ended(View(), Choice(), {}) | {self.parts.status: fragments.left_queue()}
 
     def link(self, *values: Any) -> Updates:
         """The query that restores the choice."""
@@ -120,7 +115,7 @@ class Handlers(AddingHandlers):
 
     def export(self, index: int) -> Callable[..., Updates]:
         """The handler of one format's button: writes the file, which the browser then fetches."""
-        form = history_export.FORMATS[index]
+        form = exports.FORMATS[index]
 
         def export(request: gr.Request, comparison: Comparison | None) -> Updates:
             if comparison is None:
@@ -203,7 +198,7 @@ class Handlers(AddingHandlers):
         return updates | {self.parts.problem: fragments.problem(problem)}
 
     def _listed_for(self, choice: Choice, specs: tuple[str, ...]) -> tuple[PrecisionList, Problem | None]:
-        """The offers for a choice's model and the checkpoints `specs`, and what was wrong with the model."""
+        """The estimates for a choice's model and the checkpoints `specs`, and what was wrong with the model."""
         where = choices.placement(choice, self.app)
         added = precision_list.look_again(specs, where, self.services)
         return precision_list.of_model(choice.model, where, self.app, self.services, added)

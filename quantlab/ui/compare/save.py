@@ -97,12 +97,11 @@ class SaveHandlers(TabHandlers):
             except Exception as error:
                 yield self._shown(fragments.problem(runner.problem_of(error, "a model could not be saved")))
 
-    def stop(self, request: gr.Request) -> Updates:
-        """Tell this session's work to stop; what waits is gone with that."""
-        session = runner.session(request)
-        waits = self.stops.waits(session)
-        self.stops.stop(session)
-        return self._shown(fragments.left_queue()) if waits else {self.parts.stop: gr.update(interactive=False)}
+    def _left_queue(self) -> Updates:
+        return self._shown(fragments.left_queue())
+
+    def _stopping(self) -> Updates:
+        return {self.parts.stop: gr.update(interactive=False)}
 
     def _steps(self, stream: Iterator[list[Any]], patience: Patience) -> Iterator[Updates]:
         """What changed, until it has ended or is awaited no longer."""

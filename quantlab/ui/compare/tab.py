@@ -9,6 +9,7 @@ from quantlab.records import Estimate
 from quantlab.settings import AppSettings
 from quantlab.ui import scripts
 from quantlab.ui.common import fragments, models, opening, panels
+from quantlab.ui.common.exports import FORMATS
 from quantlab.ui.common.panel import Panel
 from quantlab.ui.common.precision_list import PrecisionList
 from quantlab.ui.common.tab import DEVICE_QUEUE, SMALL, wire_stop
@@ -19,7 +20,6 @@ from quantlab.ui.compare.handlers import Handlers
 from quantlab.ui.compare.inputs import Inputs
 from quantlab.ui.compare.parts import Parts
 from quantlab.ui.compare.save import SaveHandlers, SavePanel
-from quantlab.ui.history.export import FORMATS
 from quantlab.ui.services import Services
 
 

@@ -4,18 +4,11 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from quantlab.records import Comparison, Load, Model, Run, events
+from quantlab.ui.common.problem import Problem
 
 State = Literal["waiting", "loading", "warming", "writing", "timing", "done", "failed", "stopped"]
 ACTIVE = ("loading", "warming", "writing", "timing")
 ENDED = ("done", "failed", "stopped")
-
-
-@dataclass(frozen=True)
-class Problem:
-    """An error as a visitor reads it: what happened and what to do."""
-
-    what: str
-    advice: str = ""
 
 
 @dataclass(frozen=True)

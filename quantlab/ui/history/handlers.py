@@ -13,12 +13,11 @@ from quantlab.errors import BadInput, Stopped
 from quantlab.history import Entry
 from quantlab.records import Comparison, Quality
 from quantlab.settings import AppSettings
-from quantlab.ui.common import fragments, runner
+from quantlab.ui.common import exports, fragments, runner
+from quantlab.ui.common.problem import Problem
 from quantlab.ui.common.stream import Patience, batches
 from quantlab.ui.common.tab import TabHandlers
-from quantlab.ui.compare.view import Problem
 from quantlab.ui.history import entry_list as lines
-from quantlab.ui.history import export as history_export
 from quantlab.ui.history import fragments as html
 from quantlab.ui.history import opened as history_opened
 from quantlab.ui.history import side_by_side
@@ -40,7 +39,7 @@ class HistoryHandlers(TabHandlers):
 
     def __init__(self, parts: HistoryParts, app: AppSettings, services: Services) -> None:
         super().__init__(parts, app, services)
-        self._exports = history_export.Exports()
+        self._exports = exports.Exports()
 
     def find(self, search: str, kind: str, opened: Opened | None) -> Updates:
         """The list as it is now, of what has the searched words."""
@@ -126,7 +125,7 @@ class HistoryHandlers(TabHandlers):
 
     def export(self, index: int) -> Callable[..., Updates]:
         """The handler of one format's button: writes the file, which the browser then fetches."""
-        form = history_export.FORMATS[index]
+        form = exports.FORMATS[index]
 
         def export(request: gr.Request, opened: Opened | None) -> Updates:
             def file() -> Updates:
@@ -190,14 +189,8 @@ class HistoryHandlers(TabHandlers):
             parts.status: fragments.said(told),
         }
 
-    def stop(self, request: gr.Request) -> Updates:
-        """Tell this session's work to stop; what waits is gone with that."""
-        session = runner.session(request)
-        waits = self.stops.waits(session)
-        self.stops.stop(session)
-        if waits:
-            return self._stopped("Left the queue. Nothing ran.")
-        return {self.parts.stop: gr.update(interactive=False), self.parts.status: fragments.stopping()}
+    def _left_queue(self) -> Updates:
+        return self._stopped("Left the queue. Nothing ran.")
 
     def leave(self, request: gr.Request) -> None:
         """The tab was closed."""

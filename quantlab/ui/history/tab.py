@@ -9,11 +9,11 @@ from quantlab.records import Comparison, Quality
 from quantlab.settings import AppSettings
 from quantlab.ui import scripts
 from quantlab.ui.common import panels
+from quantlab.ui.common.exports import FORMATS
 from quantlab.ui.common.fragments import said
 from quantlab.ui.common.tab import DEVICE_QUEUE, SMALL, wire_stop
 from quantlab.ui.history import fragments as html
 from quantlab.ui.history.entry_list import entry_list
-from quantlab.ui.history.export import FORMATS
 from quantlab.ui.history.handlers import HistoryHandlers
 from quantlab.ui.history.parts import HistoryPanel, HistoryParts
 from quantlab.ui.quality import panels as quality_panels

@@ -18,8 +18,8 @@ from quantlab.reporting.advice.sources import context
 from quantlab.ui.common import fragments, models, precision_list, runner
 from quantlab.ui.common.adding import AddingHandlers
 from quantlab.ui.common.precision_list import PrecisionList
+from quantlab.ui.common.problem import Problem
 from quantlab.ui.compare import form
-from quantlab.ui.compare.view import Problem
 from quantlab.ui.quality import form as choices
 from quantlab.ui.quality import fragments as html
 from quantlab.ui.quality import runner as quality_runner
@@ -88,14 +88,8 @@ class QualityHandlers(AddingHandlers):
             except BadInput as error:
                 yield self._ended(QualityView(problem=Problem(error.what, error.advice)), shown)
 
-    def stop(self, request: gr.Request) -> Updates:
-        """Tell this session's run to stop; one that waits is gone with that."""
-        session = runner.session(request)
-        waits = self.stops.waits(session)
-        self.stops.stop(session)
-        if waits:
-            return self._ended(QualityView(), {}) | {self.parts.status: fragments.left_queue()}
-        return {self.parts.stop: gr.update(interactive=False), self.parts.status: fragments.stopping()}
+    def _left_queue(self) -> Updates:
+        return self._ended(QualityView(), {}) | {self.parts.status: fragments.left_queue()}
 
     def source(self, source: str) -> Updates:
         """Show what the chosen text needs: a box to paste into, or a place to upload to."""
@@ -185,7 +179,7 @@ class QualityHandlers(AddingHandlers):
         return redraw
 
     def _listed_for(self, model: str, compute_dtype: str, specs: Sequence[str]) -> tuple[PrecisionList, Problem | None]:
-        """The offers for a model and the checkpoints `specs`, and what was wrong with the model."""
+        """The estimates for a model and the checkpoints `specs`, and what was wrong with the model."""
         where = self._where(compute_dtype)
         added = precision_list.look_again(specs, where, self.services)
         return precision_list.of_model(model, where, self.app, self.services, added)

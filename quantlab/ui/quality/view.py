@@ -4,7 +4,8 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from quantlab.records import Load, Model, Quality, QualityRun, TextFacts, events
-from quantlab.ui.compare.view import Problem, not_kept
+from quantlab.ui.common.problem import Problem
+from quantlab.ui.compare.view import not_kept
 
 State = Literal["waiting", "loading", "measuring", "done", "failed", "stopped"]
 ENDED = ("done", "failed", "stopped")
