@@ -95,8 +95,8 @@ def folders(tmp_path):
     ("typed", "says", "near"),
     [
         ("{}/lama-GGUF", "no folder", "llama-GGUF"),
-        ("{}/lama-GGUF/llama-Q8_0.gguf", "no folder", "llama-GGUF"),
-        ("{}/llama-GGUF/llama-Q8.gguf", "no folder", "llama-Q8_0.gguf"),
+        ("{}/lama-GGUF/llama-Q8_0.gguf", "no file", "llama-GGUF"),
+        ("{}/llama-GGUF/llama-Q8.gguf", "no file", "llama-Q8_0.gguf"),
         ("{}/below/mistral-gptq", "no folder", "mistral-GPTQ"),
         ("{}/llama-GGUF::llama-Q8_1.gguf", "has no GGUF file 'llama-Q8_1.gguf'", "llama-Q8_0.gguf"),
         ("{}/llama-GGUF::q5_k_m", "has no GGUF file 'q5_k_m'", "llama-Q4_K_M.gguf"),
