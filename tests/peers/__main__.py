@@ -25,7 +25,7 @@ PARTS = ("fidelity", "speed")
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.peers", description=__doc__)
     parser.add_argument("--precisions", nargs="+", default=PRECISIONS, help="of GGUF; f16 is the reference")
-    parser.add_argument("--repeats", type=int, default=7, help="how often each speed is measured")
+    parser.add_argument("--repeats", type=int, default=15, help="how often each speed is measured")
     parser.add_argument("--tokens", type=int, default=128, help="how many are decoded")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="the others keep their last figures")
     args = parser.parse_args()
