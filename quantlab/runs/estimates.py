@@ -10,7 +10,7 @@ from contextlib import suppress
 from quantlab import models
 from quantlab.errors import ModelError, QuantlabError
 from quantlab.methods import METHODS, OWN, method_of
-from quantlab.methods.published import check_there, precision_of, read
+from quantlab.methods.published import AS_PUBLISHED, as_stored, check_there, precision_of, read
 from quantlab.models.folder import DTYPE_BITS
 from quantlab.records import Checkpoint, Estimate, Placement, Precision, ResolvedPlacement, Variant
 from quantlab.runtime import hardware
@@ -31,9 +31,9 @@ def estimates(checkpoint: Checkpoint, placement: Placement) -> tuple[Estimate, .
     """
     importlib.invalidate_caches()  # a package that was installed while this process runs counts
     where = placements.resolve(placement)
-    return tuple(
-        _estimate_or_why(chosen, checkpoint, where) for method in METHODS.values() for chosen in method.precisions
-    )
+    every = (chosen for method in METHODS.values() for chosen in method.precisions)
+    real = (as_stored(checkpoint, it.name) if method_of(it) is AS_PUBLISHED else it for it in every)
+    return tuple(_estimate_or_why(chosen, checkpoint, where) for chosen in real)
 
 
 def _estimate_or_why(chosen: Precision, checkpoint: Checkpoint, placement: ResolvedPlacement) -> Estimate:

@@ -26,6 +26,8 @@ from quantlab.settings import app_settings
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
+#: Said once, under the reference.
+NO_CHAT = "The model has no chat template: it goes on writing the prompt as plain text, as with the raw prompt"
 
 
 def find_entrants(
@@ -98,9 +100,14 @@ class VariantLoader:
             models.check_unchanged(entrant.model)
 
     def _tokenizer_notes(self, entrant: Entrant, loaded: LoadedModel) -> tuple[str, ...]:
-        """What a checkpoint's own tokenizer does otherwise. Raises ModelError where its tokens mean other texts."""
+        """That the model knows no chat; what a checkpoint's own tokenizer does otherwise.
+
+        Raises ModelError where its tokens mean other texts.
+        """
         if entrant.model is self.plan.model:
-            return ()
+            asked = self.plan.prompt_input
+            chat = asked.settings.raw or asked.tokenizer.chat_template
+            return () if chat or entrant.name != self.plan.reference.name else (NO_CHAT,)
         return tokenizer_notes(entrant.model, loaded, self.plan.prompt_input)
 
 

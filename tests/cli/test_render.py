@@ -134,7 +134,7 @@ def test_without_a_terminal_each_stage_is_a_plain_line(capsys):
     told = capsys.readouterr().err
     fp32, nf4 = comparison.run("fp32"), comparison.run("nf4")
     assert told.splitlines() == [
-        "fetching the model",
+        "getting the model",
         *("fp32: loading", "fp32: answering", "fp32: timing again", f"fp32: done, {trust.speed(fp32)}"),
         *("int8: loading", "int8: answering", "int8: timing again", "int8: failed"),
         *("nf4: loading", "nf4: answering", "nf4: timing again", f"nf4: stopped, {trust.speed(nf4)}"),
@@ -240,10 +240,7 @@ def test_kept_checkpoints_are_listed_with_names_that_can_be_copied(tmp_path):
     render.show_kept(CheckpointStore(tmp_path, 10**9), 5 * 10**6, console)
     lines = console.file.getvalue().splitlines()
     assert (
-        name in lines
-        and "quantized in 2.50 s" in lines[-2]
-        and "5.00 MB" in lines[-1]
-        and "of at most 1.00 GB" in lines[0]
+        name in lines and "made in 2.50 s" in lines[-2] and "5.00 MB" in lines[-1] and "of at most 1.00 GB" in lines[0]
     )
 
 

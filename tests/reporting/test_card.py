@@ -56,7 +56,7 @@ def test_it_tells_where_when_with_what_and_what_limits_the_figures():
     told = card(quality(runs=busy))
     for wanted in ("Example CPU, cores: 2", "2026-01-02", "torch 2.13.0", "held-out stories", "4,080 tokens"):
         assert wanted in told
-    assert "int8 failed and has no figures" in told and "bf16 was stopped" in told
+    assert "int8 failed and has no figures: " in told and "bf16 was stopped" in told
     assert (
         "Speeds that bear no claim: nf4: its speed differed too much" in told and told.count("differed too much") == 1
     )
@@ -66,6 +66,22 @@ def test_it_tells_where_when_with_what_and_what_limits_the_figures():
     alone = replace(quality().run("nf4").fidelity, window_kld=(0.05,))
     alone = replace(alone, kld=replace(alone.kld, se=None))
     assert dict((r[0], r[4]) for r in table(card(quality(runs={"nf4": {"fidelity": alone}}))))["nf4"] == "not known"
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        ("int8 cannot be loaded: out of memory.", "int8 cannot be loaded: out of memory."),
+        ("The files of 'a/b' cannot be read: /home/me/x/w.bin.", "The files of 'a/b' cannot be read: w.bin."),
+        ("The file '/home/my name/its model/w.bin' is cut.", "The file 'w.bin' is cut."),
+        (r"The file C:\Users\me\w.bin is cut.", "The file w.bin is cut."),
+        ("~/models/w.gguf: 3/4 of it read at 7 MB/s", "w.gguf: 3/4 of it read at 7 MB/s"),
+    ],
+)
+def test_why_a_column_failed_is_told_without_the_places_of_this_disk(error, said):
+    told = card(quality(("fp32", "int8"), errors={"int8": (error, "")}))
+    assert f"int8 failed and has no figures: {said}" in told.replace("\\", "")
+    assert "--precisions fp32 " in fences(told)["sh"]
 
 
 def test_what_is_recommended_comes_with_the_way_to_run_it():

@@ -19,6 +19,7 @@ from quantlab.models.tokenizer import load_tokenizer
 from quantlab.records import FROM_GGUF, Model, Placement, ResolvedPlacement, Variant, silent
 from quantlab.runs import compare
 from quantlab.runs.estimates import estimates
+from quantlab.runs.loading import NO_CHAT
 from quantlab.runs.plan import SPLITS
 from quantlab.settings import app_settings
 from tests import gguf_files
@@ -154,17 +155,15 @@ def test_a_model_of_ollama_is_found_and_told_by_its_name(file, tmp_path, monkeyp
 
 def test_without_precisions_the_file_is_a_column_of_its_own(file, capsys):
     assert cli.main(["compare", "--model", str(file), "--max-new-tokens", "2", "--json", "-"]) == 0
-    assert [run["precision"] for run in json.loads(capsys.readouterr().out)["runs"]] == [
-        "fp32",
-        "stored",
-        "int8",
-        "nf4",
-    ]
+    runs = json.loads(capsys.readouterr().out)["runs"]
+    assert [run["precision"] for run in runs] == ["fp32", "stored", "int8", "nf4"]
+    assert [NO_CHAT in run["notes"] for run in runs] == [True, False, False, False]
 
 
 def test_what_it_takes_is_known_before_it_loads(file):
     found = {it.precision.name: it for it in estimates(models.peek_main(str(file), app_settings()), Placement("cpu"))}
     assert found["stored"].estimated_bytes == models.peek(str(file), app_settings()).nbytes
+    assert found["stored"].precision.bits == 8.5  # 34 bytes for 32 weights, not the 16 of weights of any kind
     for name in ("stored", "fp32", "nf4", "q4_0", "gptq-4", "iq2_xxs"):
         assert found[name].unavailable is None and found[name].estimated_bytes, name
 

@@ -38,8 +38,8 @@ def follow(events: Iterable[Event | QualityEvent], stop: threading.Event) -> Don
                 case Started(precisions=names):
                     line.tell(f"{len(names)} precisions")
                 case Loading(precision=name, done=done, total=total, what=what):
-                    line.tell(f"load {name}" if name else "download", done, total, what)
-                    line.stage(f"{name}: loading" if name else "fetching the model")
+                    line.tell(f"load {name}" if name else "model", done, total, what)
+                    line.stage(f"{name}: loading" if name else "getting the model")
                 case Token(precision=name, index=index):
                     line.tell(name, index + 1, what="tokens")
                     if index == 0:

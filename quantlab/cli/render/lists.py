@@ -32,7 +32,7 @@ def show_kept(store: "CheckpointStore", score_bytes: int = 0, console: Screen | 
         used = entry.used.astimezone().strftime("%Y-%m-%d %H:%M")
         console.print(f"[bold]{escape(entry.name)}[/]", highlight=False)
         took = units.seconds(entry.build_s)
-        console.print(f"    {units.size(entry.nbytes)}, quantized in {took}, last used {used}", highlight=False)
+        console.print(f"    {units.size(entry.nbytes)}, made in {took}, last used {used}", highlight=False)
     if score_bytes:
         console.print(f"log-probabilities of references: {units.size(score_bytes)}", highlight=False)
 

@@ -49,8 +49,8 @@ def follow_quality(events: Iterable[Event | QualityEvent], stop: threading.Event
                 case QualityStarted(text=text):
                     line.tell("text", text.scored, what=f"tokens of {text.name}")
                 case Loading(precision=name, done=done, total=total, what=what):
-                    line.tell(f"load {name}" if name else "download", done, total, what)
-                    line.stage(f"{name}: loading" if name else "fetching the model")
+                    line.tell(f"load {name}" if name else "model", done, total, what)
+                    line.stage(f"{name}: loading" if name else "getting the model")
                 case Measuring(precision=name, stage=stage, done=done, total=total, left_s=left):
                     what = f"{_STAGES[stage]}, {units.seconds(left)} left" if left else _STAGES[stage]
                     line.tell(name, done, total, what)

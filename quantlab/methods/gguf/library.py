@@ -131,7 +131,7 @@ def tokens(file: Path, text: str) -> list[int]:
     forget()
     handle = llama.llama_model_load_from_file(str(file).encode(), params)
     if not handle:
-        raise failure(f"The tokenizer of {file.name} cannot be read", "Try a newer llama.cpp, or another file.")
+        raise failure(f"{file.name} cannot be read", "Try a newer llama.cpp, or another file.")
     found = tokenized(llama.llama_model_get_vocab(handle), text)
     llama.llama_model_free(handle)
     return list(found)

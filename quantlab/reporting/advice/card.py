@@ -18,6 +18,9 @@ _COLUMNS = (
     *("precision", "bits per weight", "stored memory", "mean KLD, nats", "95 % interval", "perplexity ratio"),
     "decode speed, tok/s",
 )
+_ROOT = r"(?:~|[A-Za-z]:)?[/\\]"
+#: A path that begins at a root or at home: between quotation marks whatever it holds, else to the next space.
+_PATH = re.compile(rf"(?<=(?P<mark>['\"`])){_ROOT}.*?(?=(?P=mark))|(?<![\w./\\~:]){_ROOT}[^\s'\"`,;()]*[^\s'\"`,;:.()]")
 _TERMS = (
     "KLD is the Kullback-Leibler divergence of the next token's probabilities from the reference's; its ± is one "
     "standard error. The ratio of perplexities is to the reference's. Speed is the median of several answers, one "
@@ -98,7 +101,7 @@ def _remarks(quality: Quality) -> list[str]:
     said = []
     for run in quality.runs:
         if run.error is not None:
-            said.append(f"{run.precision} failed and has no figures.")  # its error may name a place on this disk
+            said.append(f"{run.precision} failed and has no figures: {_without_places(run.error)}")
         elif run.stopped:
             said.append(f"{run.precision} was stopped before all of it was measured.")
         elif run.fidelity is None:
@@ -108,6 +111,11 @@ def _remarks(quality: Quality) -> list[str]:
     if doubts := _doubts(quality):
         said.append(f"Speeds that bear no claim: {doubts}")
     return [f"- {line(each)}" for each in said]
+
+
+def _without_places(error: str) -> str:
+    """An error of this machine, of whose paths the last names stay."""
+    return _PATH.sub(lambda found: codec.last_name(found[0]), error)
 
 
 def _doubts(quality: Quality) -> str:

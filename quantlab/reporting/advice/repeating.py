@@ -14,13 +14,13 @@ from quantlab.reporting.advice.sources import typed_name
 
 
 def command(quality: Quality, asked: Sequence[str] = (), bound: float = KLD_BOUND, memory: int | None = None) -> str:
-    """The command line that measures the same.
+    """The command line that measures the same, without the columns that failed.
 
     `asked` are the columns as they were typed, where a published one's name is shorter; `bound` and `memory` as in
     `advise`. Of paths only the last names are told.
     """
     settings, default = quality.settings, QualitySettings()
-    names = list(asked) or [run.precision for run in quality.runs]
+    names = _measured(quality, asked)
     theirs = [name for name in names if published.is_published(name) or not _known(name)]
     placement, read = settings.placement, settings.calibration
     typed = ["quantlab", "quality", "--model", typed_name(quality.model, private=True)]
@@ -47,6 +47,14 @@ def command(quality: Quality, asked: Sequence[str] = (), bound: float = KLD_BOUN
     typed += [] if settings.layers else ["--no-layers"]
     typed += [] if settings.noise_floor else ["--no-noise-floor"]
     return one_line(shlex.join(typed))
+
+
+def _measured(quality: Quality, asked: Sequence[str]) -> list[str]:
+    """The columns that have figures, or all where none has; those that failed would fail again."""
+    names = list(asked) or [run.precision for run in quality.runs]
+    if len(names) != len(quality.runs):
+        return names
+    return [name for name, run in zip(names, quality.runs, strict=True) if run.error is None] or names
 
 
 def _unless(value: float, default: float) -> str | None:
