@@ -7,34 +7,22 @@ from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
-from quantlab.cli.arguments import (
-    MODEL,
-    Verbs,
-    add_calibration,
-    add_placement,
-    add_precisions,
-    calibration,
-    check_writable,
-    columns,
-    listed,
-    placement,
-    write,
-)
+from quantlab.cli import arguments
 from quantlab.errors import BadInput, Stopped
-from quantlab.records import QualityRun, Run, Settings
+from quantlab.records import GENERATION, QualityRun, Run, Settings
 
 DEFAULT_PROMPT = "Tell me a story about Sanna Corsa."
 #: Exit codes: some columns failed; nothing could run.
 SOME_FAILED, REFUSED = 1, 2
 
 
-def add(verbs: Verbs) -> None:
-    every = listed("precisions", lambda _precision: True)
+def add(verbs: arguments.Verbs) -> None:
+    every = arguments.listed("precisions", lambda _precision: True)
     compare = verbs.add_parser("compare", help="run one prompt through several precisions", **every)
-    compare.add_argument("--model", default="demo", help=MODEL)
-    add_precisions(compare)
+    compare.add_argument("--model", default="demo", help=arguments.MODEL)
+    arguments.add_precisions(compare)
     compare.add_argument("--prompt", default=DEFAULT_PROMPT, help="the text, or - for standard input")
-    compare.add_argument("--max-new-tokens", type=int, default=64)
+    compare.add_argument("--max-new-tokens", type=int, default=Settings.max_new_tokens)
     compare.add_argument("--raw", action="store_true", help="no chat template")
     compare.add_argument("--sample", action="store_true", help="draw tokens instead of taking the likeliest")
     compare.add_argument("--temperature", type=float, default=Settings.temperature)
@@ -46,23 +34,16 @@ def add(verbs: Verbs) -> None:
     compare.add_argument(
         "--json", metavar="FILE", help="write the comparison as JSON to a file, or - for standard output"
     )
-    add_placement(compare)
-    add_calibration(compare)
+    arguments.add_placement(compare)
+    arguments.add_calibration(compare)
 
 
 def _settings(args: argparse.Namespace) -> Settings:
     return Settings(
-        max_new_tokens=args.max_new_tokens,
-        sample=args.sample,
-        temperature=args.temperature,
-        top_k=args.top_k,
-        top_p=args.top_p,
-        seed=args.seed,
+        **{name: getattr(args, name) for name in GENERATION},
         reference=args.reference,
-        raw=args.raw,
-        race=args.race,
-        placement=placement(args),
-        calibration=calibration(args),
+        placement=arguments.placement(args),
+        calibration=arguments.calibration(args),
     )
 
 
@@ -77,9 +58,9 @@ def _piped() -> str:
 
 def run(args: argparse.Namespace) -> int:
     prompt = _piped() if args.prompt == "-" else args.prompt
-    names = columns(args)
+    names = arguments.columns(args)
     if args.json and args.json != "-":
-        check_writable(Path(args.json).absolute())
+        arguments.check_writable(Path(args.json).absolute())
     settings = _settings(args)
 
     from quantlab.cli import render  # here, because torch comes with these
@@ -96,7 +77,7 @@ def run(args: argparse.Namespace) -> int:
     else:
         render.show(done.comparison, replayed=done.replayed)
         if args.json:
-            write(Path(args.json), to_json(done.comparison))
+            arguments.write(Path(args.json), to_json(done.comparison))
     if stop.is_set():
         raise Stopped
     return failed(done.comparison.runs)

@@ -8,20 +8,7 @@ from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
-from quantlab.cli import gate
-from quantlab.cli.arguments import (
-    MODEL,
-    Verbs,
-    add_calibration,
-    add_placement,
-    add_precisions,
-    calibration,
-    check_writable,
-    columns,
-    listed,
-    placement,
-    write,
-)
+from quantlab.cli import arguments, gate
 from quantlab.cli.compare import failed
 from quantlab.errors import BadInput, Stopped
 from quantlab.records import QualitySettings, Text
@@ -31,13 +18,13 @@ from quantlab.reporting.advice import KLD_BOUND
 MOST = 1e12
 
 
-def add(verbs: Verbs) -> None:
-    every = listed("precisions", lambda _precision: True)
+def add(verbs: arguments.Verbs) -> None:
+    every = arguments.listed("precisions", lambda _precision: True)
     quality = verbs.add_parser(
         "quality", help="measure how far each precision is from the reference: over a text, at tasks, by layer", **every
     )
-    quality.add_argument("--model", default="demo", help=MODEL)
-    add_precisions(quality)
+    quality.add_argument("--model", default="demo", help=arguments.MODEL)
+    arguments.add_precisions(quality)
     quality.add_argument(
         "--text",
         metavar="FILE",
@@ -65,8 +52,8 @@ def add(verbs: Verbs) -> None:
         help="write a section for a model card, in Markdown, to a file, or - for standard output",
     )
     gate.add(quality)
-    add_placement(quality)
-    add_calibration(quality)
+    arguments.add_placement(quality)
+    arguments.add_calibration(quality)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -75,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
             raise BadInput("The bound and the memory must be larger than zero, and numbers that mean something.")
     _check_files(args)
     limits = gate.limits(args)
-    names, settings = columns(args), _settings(args)
+    names, settings = arguments.columns(args), _settings(args)
     gate.check_columns(limits, names)
     read = _text(args)
 
@@ -109,7 +96,7 @@ def _check_files(args: argparse.Namespace) -> None:
         raise BadInput("--json, --card and --junit name the same file.", "Name another one for each.")
     for file in (args.json, args.card):
         if file is not None and file != "-":
-            check_writable(Path(file).absolute())
+            arguments.check_writable(Path(file).absolute())
 
 
 def _put(file: str | None, made: Callable[[], str]) -> None:
@@ -117,7 +104,7 @@ def _put(file: str | None, made: Callable[[], str]) -> None:
     if file == "-":
         print(made().rstrip("\n"))
     elif file is not None:
-        write(Path(file), made())
+        arguments.write(Path(file), made())
 
 
 def _text(args: argparse.Namespace) -> Text:
@@ -142,6 +129,6 @@ def _settings(args: argparse.Namespace) -> QualitySettings:
         layers=not args.no_layers,
         noise_floor=not args.no_noise_floor,
         reference=args.reference,
-        placement=placement(args),
-        calibration=calibration(args),
+        placement=arguments.placement(args),
+        calibration=arguments.calibration(args),
     )

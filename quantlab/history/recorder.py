@@ -7,23 +7,11 @@ from typing import Any, TypeVar
 
 from quantlab.errors import QuantlabError
 from quantlab.history.history import History
-from quantlab.records import Comparison, Quality
-from quantlab.records.events import (
-    Done,
-    Event,
-    Finished,
-    Measured,
-    NotKept,
-    QualityDone,
-    QualityEvent,
-    QualityStarted,
-    ReferenceMoved,
-    Started,
-)
+from quantlab.records import Comparison, Quality, events
 
 _LOG = logging.getLogger(__name__)
 
-E = TypeVar("E", Event, QualityEvent)
+E = TypeVar("E", events.Event, events.QualityEvent)
 #: Of a `Started`, or of a `QualityStarted`, as the events are.
 Draft = Callable[[Any], Comparison | Quality]
 
@@ -46,17 +34,17 @@ class Recorder:
         self.key = key
         self._open = entry is not None
 
-    def follow(self, events: Generator[E, None, None], draft: Draft) -> Generator[E, None, None]:
+    def follow(self, stream: Generator[E, None, None], draft: Draft) -> Generator[E, None, None]:
         """The same events, each passed on when what it carries is kept; a `NotKept` where that fails.
 
         `draft` makes the record without runs from what is known at the start. Where the events end early, by an error
         or because nobody looks any more, the entry is marked interrupted.
         """
         try:
-            with closing(events):
-                for event in events:
+            with closing(stream):
+                for event in stream:
                     if why := self._kept(event, draft):
-                        yield NotKept(why)
+                        yield events.NotKept(why)
                     yield event
         finally:
             if self._open and self._history is not None and self.entry is not None:
@@ -67,20 +55,22 @@ class Recorder:
         """Keep nothing of what comes: it is in the history already."""
         self._history = None
 
-    def _keep(self, history: History, event: Event | QualityEvent, draft: Draft) -> None:
+    def _keep(self, history: History, event: events.Event | events.QualityEvent, draft: Draft) -> None:
         match event:
-            case Started(precisions=precisions) | QualityStarted(precisions=precisions) if self.entry is None:
+            case events.Started(precisions=precisions) | events.QualityStarted(precisions=precisions) if (
+                self.entry is None
+            ):
                 self.entry = history.begin(draft(event), self._asked, precisions, self.key)
                 self._open = True
-            case ReferenceMoved(precision=precision) if self.entry is not None:
+            case events.ReferenceMoved(precision=precision) if self.entry is not None:
                 history.refer(self.entry, precision)
-            case Finished(run=run) | Measured(run=run) if self.entry is not None:
+            case events.Finished(run=run) | events.Measured(run=run) if self.entry is not None:
                 history.add_run(self.entry, run)
-            case Done(comparison=record) | QualityDone(quality=record) if self.entry is not None:
+            case events.Done(comparison=record) | events.QualityDone(quality=record) if self.entry is not None:
                 history.finish(self.entry, record)
                 self._open = False
 
-    def _kept(self, event: Event | QualityEvent, draft: Draft) -> str:
+    def _kept(self, event: events.Event | events.QualityEvent, draft: Draft) -> str:
         """Keep what it carries; why that could not be done, the first time that it cannot."""
         if self._history is None or self.fault:
             return ""

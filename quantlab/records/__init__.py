@@ -7,6 +7,7 @@ was not measured is None, never zero. What each figure means is defined in docs/
 from quantlab.records.asked import (
     FOUR_BITS_ONCE,
     FROM_GGUF,
+    GENERATION,
     OLLAMA,
     RANDOM,
     Calibration,
@@ -59,6 +60,7 @@ __all__ = [
     "CONFIDENCE",
     "FOUR_BITS_ONCE",
     "FROM_GGUF",
+    "GENERATION",
     "OLLAMA",
     "PARTS",
     "QUANTILES",

@@ -206,3 +206,7 @@ class Settings:
     race: bool = False
     placement: Placement = field(default_factory=Placement)
     calibration: Calibration = field(default_factory=Calibration)
+
+
+#: The fields of `Settings` that the command line and the page take under the same names.
+GENERATION = ("max_new_tokens", "sample", "temperature", "top_k", "top_p", "seed", "raw", "race")

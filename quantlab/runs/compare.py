@@ -27,6 +27,9 @@ from quantlab.settings import app_settings
 if TYPE_CHECKING:
     import torch
 
+#: What a run shows of its answer as the decode loop gave it.
+_AS_GENERATED = ("text", "token_ids", "timing", "peak", "kv_cache_bytes", "bandwidth_share", "nonfinite", "stopped")
+
 
 def compare(
     model: str | Model,
@@ -241,18 +244,11 @@ class _Job:
                 differences = token_differences(scores, self.reference_scores, theirs.token_ids, tokens, name)
         return Run(
             precision=ready.precision,
-            text=got.text,
-            token_ids=got.token_ids,
             tokens=token_texts(tokenizer, got.token_ids),
             load=ready.load,
-            timing=got.timing,
-            peak=got.peak,
-            kv_cache_bytes=got.kv_cache_bytes,
-            bandwidth_share=got.bandwidth_share,
-            nonfinite=got.nonfinite,
             first_divergence=parted,
             differences=differences,
-            stopped=got.stopped,
+            **{name: getattr(got, name) for name in _AS_GENERATED},
         )
 
     def _timed_again(self, ready: Ready, got: Generation, run: Run) -> Generator[TimingAgain, None, Run]:

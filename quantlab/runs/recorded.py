@@ -68,15 +68,11 @@ def recorded_compare(
 
     def draft(started: Started) -> Comparison:
         return Comparison(
-            model=started.model,
             prompt=prompt,
             prompt_token_ids=started.prompt_token_ids,
             prompt_tokens=started.prompt_tokens,
-            reference=started.reference,
             settings=settings,
-            machine=machine(resolve(settings.placement).device),
-            versions=versions(),
-            runs=(),
+            **_begun(started, settings),
         )
 
     known = {run.precision: run for run in earlier.runs} if earlier else None
@@ -105,19 +101,26 @@ def recorded_quality(
 
     def draft(started: QualityStarted) -> Quality:
         return Quality(
-            model=started.model,
-            reference=started.reference,
             text=started.text,
             settings=settings,
-            machine=machine(resolve(settings.placement).device),
-            versions=versions(),
             noise_floor=None,
             floor="not measured yet",
-            runs=(),
+            **_begun(started, settings),
         )
 
     known = {run.precision: run for run in earlier.runs} if earlier else None
     yield from recorder.follow(quality(model, precisions, read, settings, stop=stop, known=known), draft)
+
+
+def _begun(started: Started | QualityStarted, settings: Settings | QualitySettings) -> dict[str, Any]:
+    """The fields that a record without runs has of either kind."""
+    return {
+        "model": started.model,
+        "reference": started.reference,
+        "machine": machine(resolve(settings.placement).device),
+        "versions": versions(),
+        "runs": (),
+    }
 
 
 def resumed(

@@ -50,6 +50,10 @@ def serve(app: AppSettings) -> None:
     page.block_thread()
 
 
+#: What watches visitors, publishes files, or shows a stranger our errors.
+_OFF = ("inbrowser", "share", "show_error", "enable_monitoring", "run_history", "ssr_mode", "pwa", "mcp_server")
+
+
 def start(page: gr.Blocks, app: AppSettings, *, block: bool) -> None:
     """Launch a page with everything off that watches visitors or publishes files. Raises PortInUse."""
     if app.port and _taken(app.host, app.port):
@@ -61,17 +65,10 @@ def start(page: gr.Blocks, app: AppSettings, *, block: bool) -> None:
         server_name=app.host,
         server_port=app.port or None,
         prevent_thread_lock=not block,
-        inbrowser=False,
-        share=False,
+        **dict.fromkeys(_OFF, False),
         **(_public_limits() if app.public else {}),
         quiet=True,
-        show_error=False,
-        enable_monitoring=False,
-        run_history=False,
         footer_links=[],
-        ssr_mode=False,
-        pwa=False,
-        mcp_server=False,
         theme=theme(),
         css_paths=[ASSETS / "style.css"],
         js=scripts.ON_LOAD,

@@ -7,56 +7,39 @@ from statistics import median
 from rich.markup import escape
 from rich.table import Table
 
-from quantlab.cli.render.progress import Line, ended, interrupt_sets
+from quantlab.cli.render.progress import Line, ended, interrupt_sets, show_common
 from quantlab.cli.render.screen import Screen
 from quantlab.cli.render.tables import NAME_WIDTH, broken, caution, narrow
 from quantlab.errors import Stopped
 from quantlab.measure import trust
-from quantlab.records import Comparison, Run, units
-from quantlab.records.events import (
-    Done,
-    Event,
-    Finished,
-    Loading,
-    NotKept,
-    QualityEvent,
-    ReferenceMoved,
-    Started,
-    TimingAgain,
-    Token,
-)
+from quantlab.records import Comparison, Run, events, units
 
 
-def follow(events: Iterable[Event | QualityEvent], stop: threading.Event) -> Done:
+def follow(stream: Iterable[events.Event | events.QualityEvent], stop: threading.Event) -> events.Done:
     """Show the events as they come and return the last. Ctrl-C sets `stop`; what is finished is kept.
 
     Raises Stopped where nothing had begun yet, KeyboardInterrupt for a second Ctrl-C.
     """
     with Line("reading") as line, interrupt_sets(stop, line):
-        for event in events:
+        for event in stream:
             match event:
-                case Started(precisions=names):
+                case events.Started(precisions=names):
                     line.tell(f"{len(names)} precisions")
-                case Loading(precision=name, done=done, total=total, what=what):
-                    line.tell(f"load {name}" if name else "model", done, total, what)
-                    line.stage(f"{name}: loading" if name else "getting the model")
-                case Token(precision=name, index=index):
+                case events.Token(precision=name, index=index):
                     line.tell(name, index + 1, what="tokens")
                     if index == 0:
                         line.stage(f"{name}: answering")
-                case TimingAgain(precision=name, answers=answers):
+                case events.TimingAgain(precision=name, answers=answers):
                     line.tell(name, answers, what="answers timed")
                     line.stage(f"{name}: timing again")
-                case Finished(run=run):
+                case events.Finished(run=run):
                     what = "failed" if run.error else "tokens, stopped" if run.stopped else "tokens, done"
                     line.tell(run.precision, len(run.token_ids), what=what)
                     line.stage(f"{run.precision}: {ended(run)}")
-                case ReferenceMoved(why=why):
-                    line.warn(why)
-                case NotKept(why=why):
-                    line.warn(f"nothing more of this is kept. {why}")
-                case Done():
+                case events.Done():
                     return event
+                case _:
+                    show_common(event, line)
     raise Stopped
 
 

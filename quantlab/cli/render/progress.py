@@ -12,7 +12,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 
 from quantlab.cli.render.screen import Screen, visible
 from quantlab.measure import trust
-from quantlab.records import QualityRun, Run
+from quantlab.records import QualityRun, Run, events
 from quantlab.reporting.text import shortened
 from quantlab.runtime.background import result
 
@@ -82,6 +82,18 @@ class Line:
             self._progress.console.print(f"quantlab: {text}", markup=False, highlight=False, soft_wrap=True)
         else:
             self.stage(f"quantlab: {text}")
+
+
+def show_common(event: events.Event | events.QualityEvent, line: Line) -> None:
+    """What events of every kind of run are on the line; of those of one kind nothing."""
+    match event:
+        case events.Loading(precision=name, done=done, total=total, what=what):
+            line.tell(f"load {name}" if name else "model", done, total, what)
+            line.stage(f"{name}: loading" if name else "getting the model")
+        case events.ReferenceMoved(why=why):
+            line.warn(why)
+        case events.NotKept(why=why):
+            line.warn(f"nothing more of this is kept. {why}")
 
 
 #: Characters of what is under way, its end: the line has 80 columns.

@@ -5,24 +5,13 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from rich.markup import escape
 
-from quantlab.cli.render.progress import Line, ended, interrupt_sets
+from quantlab.cli.render.progress import Line, ended, interrupt_sets, show_common
 from quantlab.cli.render.screen import Screen
 from quantlab.cli.render.tables import NAME_WIDTH, broken, caution, narrow, printable
 from quantlab.errors import Stopped
 from quantlab.fidelity.summary import accuracy, why_absent, with_error
 from quantlab.measure import trust
-from quantlab.records import Quality, QualityRun, units
-from quantlab.records.events import (
-    Event,
-    Loading,
-    Measured,
-    Measuring,
-    NotKept,
-    QualityDone,
-    QualityEvent,
-    QualityStarted,
-    ReferenceMoved,
-)
+from quantlab.records import Quality, QualityRun, events, units
 from quantlab.reporting.advice import advise
 from quantlab.reporting.advice.gate import Verdict
 from quantlab.reporting.advice.recipes import Recipe, recipes
@@ -38,32 +27,27 @@ _DISTANCE = ("KLD (nats)", "99 %", "same top")
 _COST = ("perplexity ratio", "stored", "tokens/s")
 
 
-def follow_quality(events: Iterable[Event | QualityEvent], stop: threading.Event) -> Quality:
+def follow_quality(stream: Iterable[events.Event | events.QualityEvent], stop: threading.Event) -> Quality:
     """Show the events as they come and return the quality run. Ctrl-C sets `stop`; what is finished is kept.
 
     Raises Stopped where nothing had begun yet, KeyboardInterrupt for a second Ctrl-C.
     """
     with Line("reading") as line, interrupt_sets(stop, line):
-        for event in events:
+        for event in stream:
             match event:
-                case QualityStarted(text=text):
+                case events.QualityStarted(text=text):
                     line.tell("text", text.scored, what=f"tokens of {text.name}")
-                case Loading(precision=name, done=done, total=total, what=what):
-                    line.tell(f"load {name}" if name else "model", done, total, what)
-                    line.stage(f"{name}: loading" if name else "getting the model")
-                case Measuring(precision=name, stage=stage, done=done, total=total, left_s=left):
+                case events.Measuring(precision=name, stage=stage, done=done, total=total, left_s=left):
                     what = f"{_STAGES[stage]}, {units.seconds(left)} left" if left else _STAGES[stage]
                     line.tell(name, done, total, what)
                     line.stage(f"{name}: {_TOLD[stage]}")
-                case Measured(run=run):
+                case events.Measured(run=run):
                     line.stage(f"{run.precision}: {ended(run)}")
                     line.tell(run.precision, what="failed" if run.error else "stopped" if run.stopped else "done")
-                case ReferenceMoved(why=why):
-                    line.warn(why)
-                case NotKept(why=why):
-                    line.warn(f"nothing more of this is kept. {why}")
-                case QualityDone(quality=quality):
+                case events.QualityDone(quality=quality):
                     return quality
+                case _:
+                    show_common(event, line)
     raise Stopped
 
 

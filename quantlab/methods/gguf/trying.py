@@ -6,6 +6,8 @@ header is held against reason before (`models.gguf_values`), and what passes is 
 
 import json
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -44,12 +46,8 @@ def try_first(file: Path, model: Model, placement: ResolvedPlacement, progress: 
         progress(done, total, f"trying the file in a process of its own: {what}")
 
     try:
-        worker.run("quantlab.methods.gguf.trying:attempt", arguments, report_progress, _ENVIRONMENT)
-    except RuntimeError as error:
-        raise ModelError(
-            f"llama.cpp broke off over {file.name}, tried in a process of its own ({_last(error)}).",
-            "The file is damaged or was made to do so: download it again, or take another one.",
-        ) from error
+        with _over(f"{file.name}, tried in a process of its own"):
+            worker.run("quantlab.methods.gguf.trying:attempt", arguments, report_progress, _ENVIRONMENT)
     except OutOfMemory as error:
         raise OutOfMemory(
             f"{file.name} does not fit into memory.", "Choose fewer bits, a smaller model, or free some memory."
@@ -70,13 +68,8 @@ def tokens(file: Path, text: str, progress: Progress) -> tuple[int, ...]:
         with TemporaryDirectory(prefix="quantlab-") as folder:
             out = Path(folder, "tokens.json")
             arguments = {"file": str(file.absolute()), "text": text, "out": str(out)}
-            try:
+            with _over(f"the tokenizer of {file.name}"):
                 worker.run("quantlab.methods.gguf.trying:tokenize", arguments, progress, _ENVIRONMENT)
-            except RuntimeError as error:
-                raise ModelError(
-                    f"llama.cpp broke off over the tokenizer of {file.name} ({_last(error)}).",
-                    "The file is damaged or was made to do so: download it again, or take another one.",
-                ) from error
             _tokenized[known] = tuple(json.loads(out.read_text()))
     return _tokenized[known]
 
@@ -86,6 +79,18 @@ def tokenize(progress: Progress, file: str, text: str, out: str) -> None:
     from quantlab.methods.gguf import library
 
     Path(out).write_text(json.dumps(library.tokens(Path(file), text)))
+
+
+@contextmanager
+def _over(what: str) -> Iterator[None]:
+    """A worker that llama.cpp ended, as a ModelError."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise ModelError(
+            f"llama.cpp broke off over {what} ({_last(error)}).",
+            "The file is damaged or was made to do so: download it again, or take another one.",
+        ) from error
 
 
 def _last(error: RuntimeError) -> str:

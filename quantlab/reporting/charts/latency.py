@@ -1,6 +1,6 @@
 """Time of each variant: to the first token, between tokens, and tokens per second."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
@@ -25,7 +25,7 @@ def figure(comparison: Comparison) -> go.Figure:
     runs = _timed(comparison)
     if not runs:
         return style.empty(_NOTHING)
-    gapped = [run for run in runs if run.timing.itl_s]
+    gapped = [run for run in runs if _timing(run).itl_s]
     height = 100 + 3 * (48 + 28 * len(runs))
     drawn = make_subplots(rows=3, cols=1, subplot_titles=_TITLES, vertical_spacing=56 / height)
     drawn.add_trace(_first_token(runs), row=1, col=1)
@@ -41,32 +41,26 @@ def figure(comparison: Comparison) -> go.Figure:
 
 def _note(comparison: Comparison, longest: int = 1_000) -> str:
     """What the speeds say of each other, or why they do not; names of at most so many characters."""
-    named = [replace(it.run, precision=shortened(it.precision, longest)) for it in _timed(comparison)]
+    named = [replace(it, precision=shortened(it.precision, longest)) for it in _timed(comparison)]
     return race_note(comparison) or trust.said(named)
 
 
-@dataclass(frozen=True)
-class _Timed:
-    """A run that has times."""
-
-    run: Run
-    timing: Timing
-
-    @property
-    def precision(self) -> str:
-        return self.run.precision
+def _timed(comparison: Comparison) -> list[Run]:
+    return [run for run in comparison.runs if run.error is None and run.timing is not None]
 
 
-def _timed(comparison: Comparison) -> list[_Timed]:
-    return [_Timed(run, run.timing) for run in comparison.runs if run.error is None and run.timing is not None]
+def _timing(run: Run) -> Timing:
+    """Of a run that has times."""
+    assert run.timing is not None
+    return run.timing
 
 
-def _arrange(drawn: go.Figure, runs: list[_Timed], gapped: list[_Timed]) -> None:
+def _arrange(drawn: go.Figure, runs: list[Run], gapped: list[Run]) -> None:
     names = [run.precision for run in runs]
     second_lines = (
-        [units.seconds(it.run.ttft_s) + trust.around(it.run.ttft_samples) for it in runs],
-        [units.seconds(median(it.timing.itl_s)) for it in runs],
-        [trust.speed(it.run) for it in runs],
+        [units.seconds(it.ttft_s) + trust.around(it.ttft_samples) for it in runs],
+        [units.seconds(median(_timing(it).itl_s)) for it in runs],
+        [trust.speed(it) for it in runs],
     )
     for row, lines in enumerate(second_lines, start=1):
         labels = [style.label(name, line) for name, line in zip(names, lines, strict=True)]
@@ -75,7 +69,7 @@ def _arrange(drawn: go.Figure, runs: list[_Timed], gapped: list[_Timed]) -> None
         unit = {"tickformat": ","} if row == 3 else {"tickformat": "~s", "ticksuffix": "s"}
         drawn.update_xaxes(style.axis(rangemode="tozero", nticks=6, **unit), row=row, col=1)
     if gapped:
-        gaps = [it.timing.itl_s for it in gapped]
+        gaps = [_timing(it).itl_s for it in gapped]
         longest = max(map(max, gaps))
         edge = _FAR * max(percentile(each, 95) or 0.0 for each in gaps)
         beyond = sum(gap > edge for each in gaps for gap in each)
@@ -89,14 +83,14 @@ def _arrange(drawn: go.Figure, runs: list[_Timed], gapped: list[_Timed]) -> None
             annotation.update(x=0, xanchor="left", font={"size": 13, "color": style.GREY}, yshift=2)
 
 
-def _first_token(runs: list[_Timed]) -> go.Bar:
+def _first_token(runs: list[Run]) -> go.Bar:
     return go.Bar(
         name="time to first token", orientation="h", showlegend=False, width=0.6,
-        y=[it.precision for it in runs], x=[it.run.ttft_s for it in runs],
-        error_x=_bars([it.run.ttft_samples for it in runs]),
+        y=[it.precision for it in runs], x=[it.ttft_s for it in runs],
+        error_x=_bars([it.ttft_samples for it in runs]),
         marker={"color": [style.colour(it.precision) for it in runs]},
-        customdata=[[escaped(it.precision), _exact(it.run), f"{it.timing.prompt_tokens:,}",
-                     units.rate(it.timing.prefill_tokens_per_s), units.seconds(it.timing.warmup_ttft_s)]
+        customdata=[[escaped(it.precision), _exact(it), f"{_timing(it).prompt_tokens:,}",
+                     units.rate(_timing(it).prefill_tokens_per_s), units.seconds(_timing(it).warmup_ttft_s)]
                     for it in runs],
         hovertemplate="%{customdata[0]}<br>time to first token: %{customdata[1]}<br>%{customdata[2]} prompt tokens, "
                       "%{customdata[3]}<br>first pass, which does not count: %{customdata[4]}<extra></extra>",
@@ -118,8 +112,8 @@ def _bars(samples: list[tuple[float, ...]]) -> dict:
             "arrayminus": [it - min(each, default=0.0) for each, it in zip(samples, middles, strict=True)]}  # fmt: skip
 
 
-def _gaps(run: _Timed) -> go.Box:
-    samples = run.timing.itl_s
+def _gaps(run: Run) -> go.Box:
+    samples = _timing(run).itl_s
     colour = style.colour(run.precision)
     return go.Box(
         name=escaped(run.precision), orientation="h", showlegend=False, x=list(samples),
@@ -132,11 +126,11 @@ def _gaps(run: _Timed) -> go.Box:
     )  # fmt: skip
 
 
-def _marks(runs: list[_Timed]) -> list[go.Scatter]:
+def _marks(runs: list[Run]) -> list[go.Scatter]:
     marks = (("median", 50, "line-ns-open", 24), ("95th percentile", 95, "diamond-tall-open", 14))
     traces = []
     for name, percent, symbol, size in marks if runs else ():
-        values = [percentile(run.timing.itl_s, percent) for run in runs]
+        values = [percentile(_timing(run).itl_s, percent) for run in runs]
         traces.append(go.Scatter(
             name=name, mode="markers", x=values, y=[run.precision for run in runs],
             marker={"symbol": symbol, "size": size, "color": style.GREY, "line": {"color": style.GREY, "width": 2.5}},
@@ -147,15 +141,15 @@ def _marks(runs: list[_Timed]) -> list[go.Scatter]:
     return traces
 
 
-def _speed(runs: list[_Timed]) -> go.Bar:
+def _speed(runs: list[Run]) -> go.Bar:
     return go.Bar(
         name="decode speed", orientation="h", showlegend=False, width=0.6,
-        y=[it.precision for it in runs], x=[it.run.decode_tokens_per_s for it in runs],
-        error_x=_bars([it.run.decode_samples for it in runs]),
+        y=[it.precision for it in runs], x=[it.decode_tokens_per_s for it in runs],
+        error_x=_bars([it.decode_samples for it in runs]),
         marker={"color": [style.colour(it.precision) for it in runs]},
         customdata=[[escaped(it.precision),
-                     f"{it.run.decode_tokens_per_s:,.3f} tok/s, {trust.answers(it.run.decode_samples)}",
-                     units.percent(it.run.bandwidth_share)] for it in runs],
+                     f"{it.decode_tokens_per_s:,.3f} tok/s, {trust.answers(it.decode_samples)}",
+                     units.percent(it.bandwidth_share)] for it in runs],
         hovertemplate="%{customdata[0]}<br>decode: %{customdata[1]}<br>"
                       "share of memory bandwidth: %{customdata[2]}<extra></extra>",
     )  # fmt: skip
@@ -174,17 +168,15 @@ def table(comparison: Comparison) -> Table:
     timed = {it.precision: it for it in _timed(comparison)}
     reference = timed.get(comparison.reference)
     rows = tuple(
-        _row(timed[run.precision], reference.run if reference else None)
-        if run.precision in timed
-        else absent(run, len(COLUMNS), "no times")
+        _row(timed[run.precision], reference) if run.precision in timed else absent(run, len(COLUMNS), "no times")
         for run in comparison.runs
     )
     caption = f"Time by precision; the reference is {comparison.reference}. {_note(comparison)}".strip()
     return Table(COLUMNS, rows, caption)
 
 
-def _row(timed: _Timed, reference: Run | None) -> tuple[str, ...]:
-    run, timing, load = timed.run, timed.timing, timed.run.load
+def _row(run: Run, reference: Run | None) -> tuple[str, ...]:
+    timing, load = _timing(run), run.load
     doubt = trust.doubt(run) if run.timings_count and run.decode_tokens_per_s else ""
     why = f"speed not compared: {doubt}" if doubt else ""
     return (

@@ -9,7 +9,7 @@ from quantlab.errors import BadInput, unknown
 from quantlab.methods import PRECISIONS
 from quantlab.methods.calibration import MIN_LENGTH, calibration
 from quantlab.methods.published import is_published, labels
-from quantlab.records import Calibration, Placement, Settings
+from quantlab.records import GENERATION, Calibration, Placement, Settings
 from quantlab.settings import AppSettings
 
 #: Of a choice that names none. The page begins with the first of its list: see `start_model`.
@@ -36,16 +36,16 @@ class Choice:
     model: str = DEFAULT_MODEL
     precisions: tuple[str, ...] = DEFAULT_TICKS
     prompt: str = ""
-    max_new_tokens: int = 64
-    sample: bool = False
-    temperature: float = 0.8
-    top_k: int = 50
-    top_p: float = 0.95
-    seed: int = 0
+    max_new_tokens: int = Settings.max_new_tokens
+    sample: bool = Settings.sample
+    temperature: float = Settings.temperature
+    top_k: int = Settings.top_k
+    top_p: float = Settings.top_p
+    seed: int = Settings.seed
     reference: str = MOST_PRECISE
     compute_dtype: str = COMPUTE_DTYPES[0]
-    raw: bool = False
-    race: bool = False
+    raw: bool = Settings.raw
+    race: bool = Settings.race
     calibration_samples: int = Calibration.samples
     calibration_length: int = Calibration.length
     calibration_file: str | None = None
@@ -103,15 +103,8 @@ def settings(choice: Choice, app: AppSettings) -> Settings:
     """
     own_text = Path(choice.calibration_file) if choice.calibration_file else None
     return Settings(
-        max_new_tokens=choice.max_new_tokens,
-        sample=choice.sample,
-        temperature=choice.temperature,
-        top_k=choice.top_k,
-        top_p=choice.top_p,
-        seed=choice.seed,
+        **{name: getattr(choice, name) for name in GENERATION},
         reference=choice.reference if choice.reference in choice.columns else None,
-        raw=choice.raw,
-        race=choice.race,
         placement=placement(choice, app),
         calibration=calibration(own_text, choice.calibration_samples, choice.calibration_length),
     )

@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from quantlab.records import Comparison, Load, Model, Run, events
+from quantlab.ui.common.notices import fold_common
 from quantlab.ui.common.problem import Problem
 
 State = Literal["waiting", "loading", "warming", "writing", "timing", "done", "failed", "stopped"]
@@ -96,17 +97,8 @@ def fold(view: View, event: events.Event) -> View:
             return replace(
                 view, comparison=known, reference=known.reference, model=known.model, replayed=event.replayed
             )
-        case events.ReferenceMoved():
-            return replace(view, reference=event.precision, notice=event.why)
-        case events.NotKept():
-            return replace(view, notice=not_kept(event.why))
         case _:
-            raise TypeError(f"unknown event {event!r}")
-
-
-def not_kept(why: str) -> str:
-    """The remark on work that the history does not keep."""
-    return f"It is not kept in the history. {why}"
+            return fold_common(view, event)
 
 
 def halt(view: View, problem: Problem | None = None) -> View:

@@ -4,8 +4,8 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from quantlab.records import Load, Model, Quality, QualityRun, TextFacts, events
+from quantlab.ui.common.notices import fold_common
 from quantlab.ui.common.problem import Problem
-from quantlab.ui.compare.view import not_kept
 
 State = Literal["waiting", "loading", "measuring", "done", "failed", "stopped"]
 ENDED = ("done", "failed", "stopped")
@@ -105,12 +105,8 @@ def fold(view: QualityView, event: events.QualityEvent, at: float) -> QualityVie
                 view = _finish(view, run)
             done = event.quality
             return replace(view, quality=done, reference=done.reference, text=done.text, model=done.model, step=None)
-        case events.ReferenceMoved():
-            return replace(view, reference=event.precision, notice=event.why)
-        case events.NotKept():
-            return replace(view, notice=not_kept(event.why))
         case _:
-            raise TypeError(f"unknown event {event!r}")
+            return fold_common(view, event)
 
 
 def halt(view: QualityView, problem: Problem | None = None) -> QualityView:
