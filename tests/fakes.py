@@ -85,11 +85,13 @@ def services(script: Script | None = None) -> Services:
     """Services for a page that runs on this fake."""
     script = script or Script()
 
-    def compare(model, precisions, prompt, settings, *, stop=None, fresh=False):
-        return checked(fake_compare(model, precisions, prompt, settings, stop=stop, script=script), settings.race)
+    def compare(request, *, stop=None, fresh=False):
+        asked = (request.model, request.precisions, request.prompt, request.settings)
+        return checked(fake_compare(*asked, stop=stop, script=script), request.settings.race)
 
-    def measure(model, precisions, text, settings, *, stop=None):
-        return checked(fake_quality(model, precisions, text, settings, stop=stop, script=script))
+    def measure(request, *, stop=None):
+        asked = (request.model, request.precisions, request.text, request.settings)
+        return checked(fake_quality(*asked, stop=stop, script=script))
 
     quantize = fake_quantize(script)
     return Services(

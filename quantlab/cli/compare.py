@@ -9,7 +9,7 @@ from pathlib import Path
 
 from quantlab.cli import arguments
 from quantlab.errors import BadInput, Stopped
-from quantlab.records import GENERATION, QualityRun, Run, Settings
+from quantlab.records import GENERATION, ComparisonRequest, QualityRun, Run, Settings
 
 DEFAULT_PROMPT = "Tell me a story about Sanna Corsa."
 #: Exit codes: some columns failed; nothing could run.
@@ -69,8 +69,8 @@ def run(args: argparse.Namespace) -> int:
     from quantlab.runs.recorded import recorded_compare
 
     stop = threading.Event()
-    events = recorded_compare(opened(), args.model, names, prompt, settings, stop=stop, fresh=args.fresh)
-    with closing(events):
+    request = ComparisonRequest(args.model, tuple(names), prompt, settings)
+    with closing(recorded_compare(opened(), request, stop=stop, fresh=args.fresh)) as events:
         done = render.follow(events, stop)
     if args.json == "-":
         print(to_json(done.comparison))

@@ -11,7 +11,7 @@ from pathlib import Path
 from quantlab.cli import arguments, gate
 from quantlab.cli.compare import failed
 from quantlab.errors import BadInput, Stopped
-from quantlab.records import QualitySettings, Text
+from quantlab.records import QualityRequest, QualitySettings, Text
 from quantlab.reporting.advice import KLD_BOUND
 
 #: Above any bound in nats and any memory in MB.
@@ -75,7 +75,8 @@ def run(args: argparse.Namespace) -> int:
 
     stop = threading.Event()
     seconds: dict[str, float] = {}
-    with closing(recorded_quality(opened(), args.model, names, read, settings, stop=stop)) as events:
+    request = QualityRequest(args.model, tuple(names), read, settings)
+    with closing(recorded_quality(opened(), request, stop=stop)) as events:
         quality = render.follow_quality(gate.clocked(events, seconds), stop)
     memory = None if args.memory is None else round(args.memory * 1e6)
     if "-" not in (args.json, args.card):

@@ -208,5 +208,15 @@ class Settings:
     calibration: Calibration = field(default_factory=Calibration)
 
 
+@dataclass(frozen=True)
+class ComparisonRequest:
+    """One prompt through one model at several precisions; the names as a user types them."""
+
+    model: str
+    precisions: tuple[str, ...]
+    prompt: str
+    settings: Settings = field(default_factory=Settings)
+
+
 #: The fields of `Settings` that the command line and the page take under the same names.
 GENERATION = ("max_new_tokens", "sample", "temperature", "top_k", "top_p", "seed", "raw", "race")

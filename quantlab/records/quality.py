@@ -43,6 +43,16 @@ class Text:
 
 
 @dataclass(frozen=True)
+class QualityRequest:
+    """One text, and tasks, through one model at several precisions; the names as a user types them."""
+
+    model: str
+    precisions: tuple[str, ...]
+    text: Text
+    settings: QualitySettings = field(default_factory=QualitySettings)
+
+
+@dataclass(frozen=True)
 class TextFacts:
     """A text as it was read: its tokens, how many of them were scored, in how many windows of how many tokens."""
 

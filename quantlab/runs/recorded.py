@@ -6,7 +6,7 @@ is replayed. One that was cut short is resumed: what was finished is not repeate
 
 import json
 import threading
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -20,7 +20,16 @@ from quantlab.fidelity.texts import is_named, pasted, text
 from quantlab.history import History, Recorder
 from quantlab.measure.machine import machine, versions
 from quantlab.methods import published
-from quantlab.records import Comparison, Quality, QualityRun, QualitySettings, Run, Settings, Text
+from quantlab.records import (
+    Comparison,
+    ComparisonRequest,
+    Quality,
+    QualityRequest,
+    QualityRun,
+    QualitySettings,
+    Run,
+    Settings,
+)
 from quantlab.records.events import Event, Events, QualityEvent, QualityEvents, QualityStarted, Started
 from quantlab.runs.compare import compare
 from quantlab.runs.plan import Plan
@@ -42,17 +51,15 @@ class Earlier(Generic[R]):
 
 def recorded_compare(
     history: History | None,
-    model: str,
-    precisions: Sequence[str],
-    prompt: str,
-    settings: Settings,
+    request: ComparisonRequest,
     *,
     stop: threading.Event | None = None,
     fresh: bool = False,
     earlier: Earlier[Run] | None = None,
 ) -> Events:
     """`compare()`, kept in the history (None: not kept), and replayed from it unless `fresh`."""
-    asked = {**_whole(model, precisions), "prompt": prompt, "settings": _plain(settings)}
+    prompt, settings = request.prompt, request.settings
+    asked = {**_whole(request), "prompt": prompt, "settings": _plain(settings)}
     recorder = Recorder(history, asked, entry=earlier.entry if earlier else None)
 
     def replay(plan: Plan) -> Comparison | None:
@@ -76,24 +83,22 @@ def recorded_compare(
         )
 
     known = {run.precision: run for run in earlier.runs} if earlier else None
-    events = compare(model, precisions, prompt, settings, stop=stop, known=known, replay=replay)
+    events = compare(request.model, request.precisions, prompt, settings, stop=stop, known=known, replay=replay)
     yield from recorder.follow(events, draft)
 
 
 def recorded_quality(
     history: History | None,
-    model: str,
-    precisions: Sequence[str],
-    read: Text,
-    settings: QualitySettings,
+    request: QualityRequest,
     *,
     stop: threading.Event | None = None,
     earlier: Earlier[QualityRun] | None = None,
 ) -> QualityEvents:
     """`quality()`, kept in the history (None: not kept)."""
+    read, settings = request.text, request.settings
     content = None if is_named(read) else read.content
     asked = {
-        **_whole(model, precisions),
+        **_whole(request),
         "text": {"name": read.name, "content": content},
         "settings": _plain(settings),
     }
@@ -109,7 +114,8 @@ def recorded_quality(
         )
 
     known = {run.precision: run for run in earlier.runs} if earlier else None
-    yield from recorder.follow(quality(model, precisions, read, settings, stop=stop, known=known), draft)
+    events = quality(request.model, request.precisions, read, settings, stop=stop, known=known)
+    yield from recorder.follow(events, draft)
 
 
 def _begun(started: Started | QualityStarted, settings: Settings | QualitySettings) -> dict[str, Any]:
@@ -136,15 +142,15 @@ def resumed(
         if kind == "comparison":
             settings = _with_whole_paths(codec.read(Settings, asked["settings"], "settings"), asked["settings"])
             earlier = Earlier(entry, tuple(run for run in found.done if isinstance(run, Run)))
-            inputs = (asked["model"], asked["precisions"], asked["prompt"], settings)
-            yield from recorded_compare(history, *inputs, stop=stop, earlier=earlier)
+            again = ComparisonRequest(asked["model"], tuple(asked["precisions"]), asked["prompt"], settings)
+            yield from recorded_compare(history, again, stop=stop, earlier=earlier)
         else:
             how = _with_whole_paths(codec.read(QualitySettings, asked["settings"], "settings"), asked["settings"])
             name, content = asked["text"]["name"], asked["text"]["content"]
             read = text(name) if content is None else pasted(content, name)
             before = Earlier(entry, tuple(run for run in found.done if isinstance(run, QualityRun)))
-            what = (asked["model"], asked["precisions"], read, how)
-            yield from recorded_quality(history, *what, stop=stop, earlier=before)
+            more = QualityRequest(asked["model"], tuple(asked["precisions"]), read, how)
+            yield from recorded_quality(history, more, stop=stop, earlier=before)
     finally:
         history.interrupt(entry)  # nothing happens where it has come to its end
 
@@ -173,10 +179,10 @@ def comparison_key(plan: Plan) -> str:
     return models.digest(everything)
 
 
-def _whole(model: str, precisions: Sequence[str]) -> dict[str, Any]:
+def _whole(request: ComparisonRequest | QualityRequest) -> dict[str, Any]:
     """What was asked for as it means the same from any folder: who goes on may stand in another one."""
-    app = app_settings()
-    names = [published.whole(name, app) if published.is_published(name) else name for name in precisions]
+    app, model = app_settings(), request.model
+    names = [published.whole(name, app) if published.is_published(name) else name for name in request.precisions]
     return {"model": published.whole(model, app) if model.strip() else model, "precisions": names}
 
 

@@ -1,11 +1,11 @@
 """What the page needs from the layers below, as callables, so that the page runs as well on other ones in its tests."""
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from threading import Event as StopEvent
 from typing import TYPE_CHECKING, Protocol
 
-from quantlab.records import Estimate, Placement, QualitySettings, Settings, Text
+from quantlab.records import ComparisonRequest, Estimate, Placement, QualityRequest, Settings
 from quantlab.records.events import Event, Events, QualityEvent, QualityEvents
 
 if TYPE_CHECKING:
@@ -16,19 +16,13 @@ if TYPE_CHECKING:
 class Compare(Protocol):
     """One prompt through several precisions; see `quantlab.runs.recorded.recorded_compare`."""
 
-    def __call__(
-        self, model: str, precisions: Sequence[str], prompt: str, settings: Settings,
-        *, stop: StopEvent | None = None, fresh: bool = False,
-    ) -> Events: ...  # fmt: skip
+    def __call__(self, request: ComparisonRequest, *, stop: StopEvent | None = None, fresh: bool = False) -> Events: ...
 
 
 class Measure(Protocol):
     """One text, and tasks, through several precisions; see `quantlab.runs.recorded.recorded_quality`."""
 
-    def __call__(
-        self, model: str, precisions: Sequence[str], text: Text, settings: QualitySettings,
-        *, stop: StopEvent | None = None,
-    ) -> QualityEvents: ...  # fmt: skip
+    def __call__(self, request: QualityRequest, *, stop: StopEvent | None = None) -> QualityEvents: ...
 
 
 class Quantize(Protocol):

@@ -2,7 +2,7 @@
 
 import logging
 import threading
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator
 from contextlib import closing
 from typing import Any, TypeVar
 
@@ -37,26 +37,23 @@ def load_residents(app: AppSettings) -> None:
         log.exception("no variants are resident")
 
 
-def on_lent_gpu(compare: Job[E], app: AppSettings) -> Job[E]:
-    """`compare` as it must be called here: itself, or on ZeroGPU a decorated one.
+def on_lent_gpu(job: Job[E], app: AppSettings) -> Job[E]:
+    """`job` as it must be called here: itself, or on ZeroGPU a decorated one.
 
     Arguments and events are pickled on their way to the worker and back, which a `threading.Event` cannot be: stop
     is polled on this side, and closing the generator ends the worker's call.
     """
     if not app.zero_gpu:
-        return compare
+        return job
     import spaces
 
     @spaces.GPU(duration=int(app.max_seconds))
-    def lent(model: Any, precisions: Sequence[str], prompt: str, settings: Any) -> Generator[E, None, None]:
-        yield from compare(model, precisions, prompt, settings)
+    def lent(request: Any) -> Generator[E, None, None]:
+        yield from job(request)
 
-    def here(
-        model: Any, precisions: Sequence[str], prompt: str, settings: Any,
-        *, stop: threading.Event | None = None, **kept: bool,
-    ) -> Generator[E, None, None]:  # fmt: skip
+    def here(request: Any, *, stop: threading.Event | None = None, **kept: bool) -> Generator[E, None, None]:
         # `kept` says how to use the history, which a Space does not have.
-        with closing(lent(model, precisions, prompt, settings)) as events:
+        with closing(lent(request)) as events:
             for event in events:
                 yield event
                 if stop is not None and stop.is_set():

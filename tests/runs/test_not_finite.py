@@ -14,7 +14,7 @@ from quantlab.export import read_json, to_json
 from quantlab.fidelity.reference import ScoreStore
 from quantlab.fidelity.texts import text
 from quantlab.history import History
-from quantlab.records import Model, Placement, Quality, QualitySettings
+from quantlab.records import Model, Placement, Quality, QualityRequest, QualitySettings
 from quantlab.records.events import Measured, QualityDone, ReferenceMoved
 from quantlab.reporting.advice import KLD_BOUND, advise
 from quantlab.reporting.html import html
@@ -114,8 +114,8 @@ def test_where_none_gives_numbers_the_last_one_stays(damaged, tmp_path):
 
 def test_what_was_cut_short_after_the_move_is_finished_beside_the_new_reference(overflowing, tmp_path, monkeypatch):
     history = History(tmp_path / "history.sqlite")
-    names = ["fp16", "rtn-4", "rtn-3"]
-    with closing(recorded_quality(history, str(overflowing.folder), names, text("demo"), SETTINGS)) as stream:
+    request = QualityRequest(str(overflowing.folder), ("fp16", "rtn-4", "rtn-3"), text("demo"), SETTINGS)
+    with closing(recorded_quality(history, request)) as stream:
         for event in stream:
             if isinstance(event, Measured) and event.run.precision == "rtn-4":
                 break

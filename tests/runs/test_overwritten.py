@@ -21,7 +21,9 @@ from quantlab.fidelity.texts import text
 from quantlab.history import History
 from quantlab.methods import method_of, precision
 from quantlab.records import Model, Placement, Progress, QualitySettings, Settings, Variant, silent
+from quantlab.records.asked import ComparisonRequest
 from quantlab.records.events import Done, Finished, Loaded, Measured, QualityDone
+from quantlab.records.quality import QualityRequest
 from quantlab.runs import quality as quality_module
 from quantlab.runs.recorded import recorded_compare, recorded_quality, resumed
 from quantlab.runtime.storage import every_tensor
@@ -182,14 +184,10 @@ def test_files_that_change_while_a_comparison_runs_are_refused(folder, when):
     assert {run.error for run in again.runs} == {None} and {run.load.load_origin for run in again.runs} == {"built"}
 
 
-def history(tmp_path: Path) -> History:
-    return History(tmp_path / "history.sqlite")
-
-
 @pytest.mark.parametrize("change", CHANGES, ids=NAMES)
 def test_an_overwritten_folder_is_not_replayed(folder, tmp_path, change):
-    kept = history(tmp_path)
-    asked = (kept, str(folder), ["fp32", "rtn-8"], PROMPT, SETTINGS)
+    kept = History(tmp_path / "history.sqlite")
+    asked = (kept, ComparisonRequest(str(folder), ("fp32", "rtn-8"), PROMPT, SETTINGS))
     first, again = (list(recorded_compare(*asked))[-1] for _ in range(2))
     change(folder)
     after = list(recorded_compare(*asked))[-1]
@@ -198,8 +196,9 @@ def test_an_overwritten_folder_is_not_replayed(folder, tmp_path, change):
 
 
 def test_a_comparison_cut_short_is_not_finished_with_other_weights(folder, tmp_path):
-    kept = history(tmp_path)
-    with closing(recorded_compare(kept, str(folder), ["rtn-8", "fp32", "rtn-3"], PROMPT, SETTINGS)) as events:
+    kept = History(tmp_path / "history.sqlite")
+    request = ComparisonRequest(str(folder), ("rtn-8", "fp32", "rtn-3"), PROMPT, SETTINGS)
+    with closing(recorded_compare(kept, request)) as events:
         count = 0
         for event in events:
             count += isinstance(event, Finished)
@@ -262,16 +261,17 @@ def test_runs_of_a_column_whose_reference_was_overwritten_are_measured_again(fol
 
 
 def test_a_quality_run_cut_short_is_not_finished_with_other_weights(folder, tmp_path):
-    kept = history(tmp_path)
-    names = ["fp32", "bf16", "rtn-8"]
-    with closing(recorded_quality(kept, str(folder), names, text("english"), QUALITY)) as events:
+    kept = History(tmp_path / "history.sqlite")
+    request = QualityRequest(str(folder), ("fp32", "bf16", "rtn-8"), text("english"), QUALITY)
+    with closing(recorded_quality(kept, request)) as events:
         next(event for event in events if isinstance(event, Measured))
     other_weights(folder)
     (entry,) = kept.entries()
     events = list(resumed(kept, entry.id))
     assert isinstance(events[-1], QualityDone)
-    assert list(dict.fromkeys(event.run.precision for event in events if isinstance(event, Measured))) == names
-    assert [event.precision for event in events if isinstance(event, Loaded)] == names
+    measured = [event.run.precision for event in events if isinstance(event, Measured)]
+    loaded = [event.precision for event in events if isinstance(event, Loaded)]
+    assert tuple(dict.fromkeys(measured)) == tuple(loaded) == request.precisions
     assert events[-1].quality.run("rtn-8").fidelity.kld.mean < 1e-3
 
 
@@ -297,10 +297,10 @@ def test_a_gguf_file_that_is_overwritten_is_measured_anew(tmp_path):
 
     file = tmp_path / "some.gguf"
     shutil.copyfile(made("q8_0"), file)
-    kept, store, loader = history(tmp_path), ScoreStore(tmp_path / "scores", 10**9), Loader()
+    kept, store, loader = History(tmp_path / "history.sqlite"), ScoreStore(tmp_path / "scores", 10**9), Loader()
     variants = loader.cache()
-    asked = ["fp32", str(file)]
-    compare = (kept, "demo", asked, PROMPT, SETTINGS)
+    asked = ("fp32", str(file))
+    compare = (kept, ComparisonRequest("demo", asked, PROMPT, SETTINGS))
     assert [list(recorded_compare(*compare))[-1].replayed for _ in range(2)] == [False, True]
     before = measured(store, loader, "demo", asked, variants)
     label = before.runs[1].precision

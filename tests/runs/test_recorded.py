@@ -15,7 +15,7 @@ from quantlab.errors import BadInput
 from quantlab.fidelity import METRICS
 from quantlab.fidelity.texts import pasted, text
 from quantlab.history import History
-from quantlab.records import Placement, QualitySettings, Settings
+from quantlab.records import ComparisonRequest, Placement, QualityRequest, QualitySettings, Settings
 from quantlab.records.events import Done, Finished, Loading, Measured, QualityDone, QualityStarted, Started
 from quantlab.runs import recorded
 from quantlab.runs.recorded import recorded_compare, recorded_quality, resumed
@@ -36,8 +36,12 @@ def folder(tmp_path_factory) -> str:
     return str(tiny.write(tmp_path_factory.mktemp("models"), "llama").folder)
 
 
+def a_request(folder: str, *names: str) -> ComparisonRequest:
+    return ComparisonRequest(folder, names, "Once upon a time", SETTINGS)
+
+
 def compared(history, folder, prompt="Once upon a time", settings=SETTINGS, names=("fp32", "rtn-4"), **options) -> list:
-    return list(recorded_compare(history, folder, names, prompt, settings, **options))
+    return list(recorded_compare(history, ComparisonRequest(folder, tuple(names), prompt, settings), **options))
 
 
 def loads(events: list) -> list[str]:
@@ -115,7 +119,7 @@ def cut(events, after: type) -> None:
 
 def test_a_comparison_cut_short_is_finished(history, folder):
     whole = compared(None, folder, names=("fp32", "rtn-4", "rtn-3"))[-1].comparison
-    cut(recorded_compare(history, folder, ["rtn-4", "fp32", "rtn-3"], "Once upon a time", SETTINGS), Finished)
+    cut(recorded_compare(history, a_request(folder, "rtn-4", "fp32", "rtn-3")), Finished)
     (entry,) = history.entries()
     assert (entry.state, entry.finished) == ("interrupted", ("fp32",))
     events = list(resumed(history, entry.id))
@@ -128,14 +132,14 @@ def test_a_comparison_cut_short_is_finished(history, folder):
 
 def test_what_was_cut_short_knows_what_kind_of_model_it_was_of(history):
     """By which it is told what is to be known of the weights; a name does not say it."""
-    asked = (["fp32"], "Once upon a time", replace(SETTINGS, max_new_tokens=1))
-    cut(recorded_compare(history, "Demo", *asked), Started)
-    cut(recorded_quality(history, "Demo", ["fp32"], text("demo"), QUALITY), QualityStarted)
+    short = replace(a_request("Demo", "fp32"), settings=replace(SETTINGS, max_new_tokens=1))
+    cut(recorded_compare(history, short), Started)
+    cut(recorded_quality(history, QualityRequest("Demo", ("fp32",), text("demo"), QUALITY)), QualityStarted)
     assert [history.get(entry.id).model.kind for entry in history.entries()] == ["demo", "demo"]
 
 
 def test_finished_columns_are_not_run_again(history, folder):
-    events = recorded_compare(history, folder, ["fp32", "rtn-4", "rtn-3"], "Once upon a time", SETTINGS)
+    events = recorded_compare(history, a_request(folder, "fp32", "rtn-4", "rtn-3"))
     with closing(events):
         finished = 0
         for event in events:
@@ -149,7 +153,7 @@ def test_finished_columns_are_not_run_again(history, folder):
 @pytest.mark.parametrize("given", [text("demo"), pasted(text("english").content, "mine.txt")])
 def test_a_quality_run_cut_short_is_finished(history, given):
     names = ["fp32", "bf16", "nf4"]
-    cut(recorded_quality(history, "demo", names, given, QUALITY), Measured)
+    cut(recorded_quality(history, QualityRequest("demo", tuple(names), given, QUALITY)), Measured)
     (entry,) = history.entries()
     assert (entry.kind, entry.state, entry.finished) == ("quality", "interrupted", ("fp32",))
     events = list(resumed(history, entry.id))
@@ -161,7 +165,7 @@ def test_a_quality_run_cut_short_is_finished(history, given):
 
 def test_what_an_older_version_measured_is_measured_anew(history):
     """Its errors were of independent tokens, and its windows began otherwise: one table would hold both."""
-    cut(recorded_quality(history, "demo", ["fp32", "rtn-4"], text("demo"), QUALITY), Measured)
+    cut(recorded_quality(history, QualityRequest("demo", ("fp32", "rtn-4"), text("demo"), QUALITY)), Measured)
     (entry,) = history.entries()
     (earlier,) = history.get(entry.id).runs
     assert earlier.metrics == METRICS
@@ -172,7 +176,7 @@ def test_what_an_older_version_measured_is_measured_anew(history):
 
 
 def test_a_comparison_of_an_older_version_is_finished_with_figures_of_one_kind(history, folder):
-    events = recorded_compare(history, folder, ["fp32", "rtn-4", "rtn-3"], "Once upon a time", SETTINGS)
+    events = recorded_compare(history, a_request(folder, "fp32", "rtn-4", "rtn-3"))
     finished = []
     with closing(events):
         for event in events:
@@ -191,7 +195,7 @@ def test_a_run_is_gone_on_with_from_another_folder(history, tmp_path, monkeypatc
     (tmp_path / "there").mkdir()
     monkeypatch.chdir(tmp_path / "here")
     names = ["fp32", "rtn-4", "./one::rtn-3"]
-    cut(recorded_compare(history, "one", names, "Once upon a time", SETTINGS), Finished)
+    cut(recorded_compare(history, a_request("one", *names)), Finished)
     (entry,) = history.entries()
     here = str(tmp_path / "here" / "one")
     assert history.asked(entry.id)["model"] == here

@@ -2,11 +2,11 @@
 
 import logging
 import threading
-from collections.abc import Generator, Sequence
+from collections.abc import Generator
 
 from quantlab.errors import QuantlabError
 from quantlab.history import History
-from quantlab.records import QualitySettings, Settings, Text
+from quantlab.records import ComparisonRequest, QualityRequest
 from quantlab.records.events import Event, Events, NotKept, QualityEvent, QualityEvents
 from quantlab.settings import AppSettings
 
@@ -38,29 +38,25 @@ class RecordedJobs:
             return self._history
 
     def compare(
-        self, model: str, precisions: Sequence[str], prompt: str, settings: Settings,
-        *, stop: threading.Event | None = None, fresh: bool = False,
-    ) -> Events:  # fmt: skip
-        """As `comparison.compare`; replayed where the history has it, unless `fresh`."""
+        self, request: ComparisonRequest, *, stop: threading.Event | None = None, fresh: bool = False
+    ) -> Events:
+        """As `runs.compare.compare`; replayed where the history has it, unless `fresh`."""
         from quantlab.runs import recorded  # brings torch
 
         history, why = self._usable()
         yield from why
-        yield from recorded.recorded_compare(history, model, precisions, prompt, settings, stop=stop, fresh=fresh)
+        yield from recorded.recorded_compare(history, request, stop=stop, fresh=fresh)
 
-    def quality(
-        self, model: str, precisions: Sequence[str], text: Text, settings: QualitySettings,
-        *, stop: threading.Event | None = None,
-    ) -> QualityEvents:  # fmt: skip
-        """As `quality.quality`."""
+    def quality(self, request: QualityRequest, *, stop: threading.Event | None = None) -> QualityEvents:
+        """As `runs.quality.quality`."""
         from quantlab.runs import recorded
 
         history, why = self._usable()
         yield from why
-        yield from recorded.recorded_quality(history, model, precisions, text, settings, stop=stop)
+        yield from recorded.recorded_quality(history, request, stop=stop)
 
     def resume(self, entry: int, stop: threading.Event) -> Generator[Event | QualityEvent, None, None]:
-        """Go on with an entry; see `recording.resumed`."""
+        """Go on with an entry; see `runs.recorded.resumed`."""
         from quantlab.runs import recorded
 
         history = self.history()

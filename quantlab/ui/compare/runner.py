@@ -5,6 +5,7 @@ from collections.abc import Callable, Generator, Sequence
 from functools import reduce
 from typing import Any
 
+from quantlab.records import ComparisonRequest
 from quantlab.records.events import Events
 from quantlab.settings import AppSettings
 from quantlab.ui.common.models import before_it_is_found
@@ -20,9 +21,8 @@ def views(choice: Choice, app: AppSettings, services: Services, stop: threading.
 
     def begin() -> Callable[[], Events]:
         choices.check(choice, app)
-        settings = choices.settings(choice, app)
-        asked = (choice.model, choice.precisions, choice.prompt, settings)
-        return lambda: services.compare(*asked, stop=stop, fresh=choice.fresh)
+        request = ComparisonRequest(choice.model, choice.precisions, choice.prompt, choices.settings(choice, app))
+        return lambda: services.compare(request, stop=stop, fresh=choice.fresh)
 
     def see(view: View, batch: Sequence[Any]) -> View:
         return reduce(fold, batch, view)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Generator, Sequence
 from dataclasses import replace
 from typing import Any
 
+from quantlab.records import QualityRequest
 from quantlab.records.events import QualityEvents
 from quantlab.settings import AppSettings
 from quantlab.ui.common.runner import watched
@@ -23,7 +24,12 @@ def views(
     def begin() -> Callable[[], QualityEvents]:
         choices.check(choice, app)
         settings = choices.settings(choice, app)
-        return lambda: services.quality(choice.model, choice.precisions, choices.text(choice), settings, stop=stop)
+
+        def measure() -> QualityEvents:  # a text may have to be fetched
+            request = QualityRequest(choice.model, choice.precisions, choices.text(choice), settings)
+            return services.quality(request, stop=stop)
+
+        return measure
 
     def see(view: QualityView, batch: Sequence[Any]) -> QualityView:
         now = time.monotonic()
