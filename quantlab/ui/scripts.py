@@ -2,6 +2,39 @@
 
 #: A screen of so many pixels or fewer shows one thing under the other, as style.css does.
 NARROW = 900
+#: Tabs that work at once, after which another one waits: a browser keeps six connections to a server, and each of
+#: these holds two.
+BUSY_TABS = 3
+#: Every tab tells the others whether it works; `pagehide` says that it has gone, and silence means so after a while.
+_COUNT_BUSY_TABS = """
+    const others = new Map();
+    const self = Math.random().toString(36).slice(2);
+    const channel = 'BroadcastChannel' in window ? new BroadcastChannel('quantlab' + location.pathname) : null;
+    const works = () => ['stop', 'quality-stop', 'kept-stop'].some(id => {
+        const button = document.getElementById(id);
+        return Boolean(button) && !button.disabled;
+    });
+    const notice = document.createElement('div');
+    notice.id = 'busy-tabs';
+    notice.setAttribute('role', 'status');
+    document.body.prepend(notice);
+    const count = () => {
+        const now = Date.now();
+        others.forEach((it, name) => { if (now - it.at > 70000) others.delete(name); });
+        const busy = [...others.values()].filter(it => it.works).length + works();
+        notice.textContent = busy < BUSY ? '' :
+            `${busy} tabs of this page are working. A browser keeps six connections to one server, so that further ` +
+            'tabs wait, and may not even open, until one of them has ended or is closed.';
+    };
+    if (channel) {
+        channel.onmessage = ({data}) => {
+            if (data.gone) others.delete(data.from); else others.set(data.from, {works: data.works, at: Date.now()});
+            count();
+        };
+        setInterval(() => { channel.postMessage({from: self, works: works()}); count(); }, 1000);
+        window.addEventListener('pagehide', () => channel.postMessage({from: self, gone: true}));
+    }
+""".replace("BUSY", str(BUSY_TABS))
 #: Runs once when the page has loaded: the light/dark switch, the links from a figure to its definition, and the rail,
 #: which on a narrow screen makes room for the answers once they are asked for.
 ON_LOAD = """
@@ -69,8 +102,8 @@ ON_LOAD = """
         if (!document.querySelector('#problem .fault')) fold(true);
         document.getElementById('actions').scrollIntoView({block: 'start'});
     });
-}
-""".replace("NARROW", str(NARROW))
+COUNT_BUSY_TABS}
+""".replace("NARROW", str(NARROW)).replace("COUNT_BUSY_TABS", _COUNT_BUSY_TABS)
 
 _REPLACE = """
     const query = new URLSearchParams(link);
