@@ -210,7 +210,8 @@ def test_a_run_is_gone_on_with_from_another_folder(history, tmp_path, monkeypatc
     "name", ["demo", "shape:Mistral-7B-v0.3", "owner/name@main", "demo::nf4", "https://nowhere", ""]
 )
 def test_what_is_no_path_is_kept_as_it_was_typed(name):
-    assert recorded._whole(name, [name] if name else []) == {"model": name, "precisions": [name] if name else []}
+    request = ComparisonRequest(name, (name,) if name else (), "")
+    assert recorded._whole(request) == {"model": name, "precisions": [name] if name else []}
 
 
 @pytest.mark.slow
