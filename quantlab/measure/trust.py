@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from quantlab.measure.statistics import deviation, mean
 from quantlab.records import CpuUse, units
 
 #: So many answers are timed before any is called faster: the scatter of fewer is not known.
@@ -70,8 +71,8 @@ def spread(samples: Sequence[float]) -> float | None:
     if len(samples) < 2 or not 0 < top < math.inf or not all(map(math.isfinite, samples)):
         return None
     scaled = [sample / top for sample in samples]  # squares of the largest numbers are infinite
-    mean = math.fsum(scaled) / len(scaled)
-    return math.sqrt(math.fsum((it - mean) ** 2 for it in scaled) / (len(scaled) - 1)) / mean
+    middle, apart = mean(scaled), deviation(scaled)
+    return apart / middle if middle and apart is not None else None
 
 
 def around(samples: Sequence[float]) -> str:

@@ -73,7 +73,7 @@ _SPEED = Measure(
 
 
 def _middle(timing: Timing) -> float | None:
-    return median(timing.itl_s) if timing.itl_s else None
+    return median(timing.itl_s)
 
 
 _WEIGHTS = (
@@ -90,9 +90,9 @@ COMPARISON = (
     Measure("Between tokens, median", _timing(_middle), units.seconds, "itl_s", alike=lambda *_: False),
     _SPEED,
     Measure("Peak", lambda run: run.peak.bytes if run.peak else None, units.size, "peak_bytes"),
-    Measure("Distance (KLD)", lambda run: _mean([it.kld for it in run.differences]), units.nats, "kld", of_text=True),
+    Measure("Distance (KLD)", lambda run: mean([it.kld for it in run.differences]), units.nats, "kld", of_text=True),
     Measure(
-        "Same likeliest token", lambda run: _mean([float(it.same_top) for it in run.differences]), units.percent,
+        "Same likeliest token", lambda run: mean([float(it.same_top) for it in run.differences]), units.percent,
         "same_top", points=True, of_text=True,
     ),
 )  # fmt: skip
@@ -113,10 +113,6 @@ QUALITY = (
     ),
     Measure("Perplexity ratio", _fidelity(lambda it: it.ppl.ratio), lambda value: f"{value:.4f}", "ppl", of_text=True),
 )  # fmt: skip
-
-
-def _mean(values: Sequence[float]) -> float | None:
-    return mean(values) if values else None
 
 
 def _task(name: str) -> Measure:
