@@ -18,7 +18,8 @@ from tests.fake_estimates import fake_estimates, precision
 from tests.fakes import Script, fake_compare
 from tests.fakes import _load as fake_load
 
-EVIL = "<img src=x onerror=alert(1)>\"'</td><script>alert(1)</script>&"
+#: Markup of HTML and of the templates, and what no encoding or no page has.
+EVIL = "<img src=x onerror=alert(1)>\"'</td><script>alert(1)</script>& {{ 7 * 7 }}{% endif %}\0\ud800"
 
 
 class Tags(HTMLParser):
@@ -28,12 +29,13 @@ class Tags(HTMLParser):
 
     def __init__(self, html: str) -> None:
         super().__init__()
-        self.names, self.attributes, self.text, self.open = [], [], "", []
-        self.feed(html)
+        self.names, self.attributes, self.text, self.open, self.said = [], [], "", [], ""
+        self.feed(str(html))
 
     def handle_starttag(self, tag, attrs):
         self.names.append(tag)
         self.attributes += [name for name, _ in attrs]
+        self.said += "".join(value or "" for _, value in attrs)
         if tag not in self.VOID:
             self.open.append(tag)
 
@@ -42,6 +44,7 @@ class Tags(HTMLParser):
 
     def handle_data(self, data):
         self.text += data
+        self.said += data
 
 
 def final(*precisions: str, failing: tuple[str, ...] = (), prompt: str = "Hello there") -> View:
@@ -55,8 +58,10 @@ def html(view: View, index: int) -> str:
     return render(view.columns[index], view, colour="#123456", new_tokens=64)
 
 
-def harmless(markup: str) -> None:
+def harmless(markup: str, evil: str = "</script>& {{ 7 * 7 }}{% endif %}\0\ufffd") -> None:
+    """Nothing in it is an element or runs, though `evil` is in it, to be read."""
     tags = Tags(markup)
+    assert evil in tags.said and markup.encode("utf-8")
     assert not tags.open
     assert "script" not in tags.names and "img" not in tags.names
     assert not any(name.startswith("on") for name in tags.attributes)
@@ -216,6 +221,7 @@ EVIL_OFFERED = PrecisionList(
 
 
 def test_nothing_becomes_markup_around_the_columns():
+    comparison, chart = final("fp32").comparison, replace(panels.CHARTS[0], title=EVIL, caption=EVIL)
     view = View(
         (Column(EVIL, state="writing"), Column("b")), EVIL, (1,), (EVIL,), notice=EVIL, problem=Problem(EVIL, EVIL)
     )
@@ -231,6 +237,10 @@ def test_nothing_becomes_markup_around_the_columns():
         fragments.added_row(EVIL_OFFERED.added[0], full=False),
         fragments.saving(1, 2, EVIL),
         fragments.saved(EVIL, 1, 1.0, True),
+        fragments.caution(EVIL),
+        fragments.replayed(replace(comparison, machine=replace(comparison.machine, cpu=EVIL))),
+        panels.tabs([chart]),
+        panels.head(chart),
     ):
         harmless(markup)
 
