@@ -6,6 +6,7 @@ Whatever shows or says that one precision is faster than another asks here. The 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Protocol
 
 from quantlab.measure.statistics import deviation, mean
@@ -67,6 +68,11 @@ class Verdict:
 
 def spread(samples: Sequence[float]) -> float | None:
     """The standard deviation (of n - 1) over the mean; None of fewer than two, and where they have no mean."""
+    return _spread(tuple(samples))
+
+
+@lru_cache(maxsize=256)  # the page asks for the same ones at each event
+def _spread(samples: tuple[float, ...]) -> float | None:
     top = max(samples, default=0.0)
     if len(samples) < 2 or not 0 < top < math.inf or not all(map(math.isfinite, samples)):
         return None
