@@ -70,6 +70,11 @@ METHOD_MODULE = {
     "lm_eval": "quantlab/fidelity/tasks/",
     "evaluate": "quantlab/fidelity/tasks/",
 }
+#: Where HTML is made of templates, and the packages that escape it by hand.
+TEMPLATES = "quantlab/reporting/templates.py"
+ESCAPING = ("html", "markupsafe")
+#: A tag that ends, or one with attributes. Charts have Plotly's own few tags, see `escaped` in reporting/text.py.
+MARKUP = re.compile(r"</\w+>|<\w+ [\w-]+=")
 FILE_LINES, FUNCTION_LINES = 400, 60
 
 
@@ -165,6 +170,23 @@ def packages_stay_in_their_room(path: str, source: str) -> Iterator[str]:
             yield f"{path}:{it.line} {it.package} may be missing: import it inside the function that needs it"
 
 
+def markup_is_written_in_templates(path: str, source: str) -> Iterator[str]:
+    """Jinja escapes what is put into a template. Who escapes by hand forgets it once."""
+    if path == TEMPLATES:
+        return
+    for it in imports(path, source):
+        if it.package in ESCAPING or it.module == "xml.sax.saxutils.escape":
+            yield f"{path}:{it.line} {it.module}: HTML is written in templates, see {TEMPLATES}"
+    pieces = () if path.startswith("quantlab/reporting/charts/") else ast.walk(ast.parse(source))
+    for node in pieces:
+        if isinstance(node, ast.JoinedStr) and any(MARKUP.search(it.value) for it in node.values if _is_text(it)):
+            yield f"{path}:{node.lineno} markup with values in it: HTML is written in templates, see {TEMPLATES}"
+
+
+def _is_text(node: ast.AST) -> bool:
+    return isinstance(node, ast.Constant) and isinstance(node.value, str)
+
+
 def light_rooms_start_light(path: str, source: str) -> Iterator[str]:
     if room_of(module_of(path)) in LIGHT_ROOMS:
         for it in imports(path, source):
@@ -220,6 +242,7 @@ RULES = (
     imports_only_downwards,
     charts_and_demo_stay_apart,
     packages_stay_in_their_room,
+    markup_is_written_in_templates,
     light_rooms_start_light,
     nothing_is_large,
 )
@@ -231,7 +254,7 @@ def test_the_sources_keep_the_rule(rule: Rule):
     assert [fault for path in paths for fault in rule(path, (ROOT / path).read_text("utf-8"))] == []
 
 
-UP, APART, ROOM, LIGHT, LARGE = RULES
+UP, APART, ROOM, HTML, LIGHT, LARGE = RULES
 OFFENDERS = (
     (UP, "quantlab/errors.py", "from quantlab import records"),
     (UP, "quantlab/models/hub.py", "def f():\n    from quantlab.methods import METHODS"),
@@ -255,6 +278,12 @@ OFFENDERS = (
     (ROOM, "quantlab/methods/dense.py", "def f():\n    import bitsandbytes"),
     (ROOM, "quantlab/methods/gptq.py", "from gptqmodel import GPTQModel"),
     (ROOM, "quantlab/runs/quality.py", "def f():\n    import lm_eval"),
+    (HTML, "quantlab/ui/page.py", "from html import escape"),
+    (HTML, "quantlab/ui/page.py", "def f():\n    import html"),
+    (HTML, "quantlab/ui/page.py", "from markupsafe import Markup"),
+    (HTML, "quantlab/cli/lists.py", "from xml.sax.saxutils import escape"),
+    (HTML, "quantlab/ui/page.py", "x = f'<p>{y}</p>'"),
+    (HTML, "quantlab/ui/page.py", "x = f'<td class=\"num\">{y}'"),
     (LIGHT, "quantlab/__init__.py", "import torch"),
     (
         LIGHT,
@@ -274,6 +303,10 @@ INNOCENT = (
     (APART, "quantlab/ui/examples.py", "from quantlab.demo.world import world"),
     (ROOM, "quantlab/methods/bitsandbytes.py", "def load():\n    import bitsandbytes as bnb"),
     (LIGHT, "quantlab/runs/estimates.py", "if TYPE_CHECKING:\n    import torch\ndef f():\n    import torch"),
+    (HTML, "quantlab/reporting/templates.py", "from markupsafe import Markup"),
+    (HTML, "quantlab/cli/lists.py", "from rich.markup import escape\nimport re\nre.escape('x')\nf'<{x}> and a < b'"),
+    (HTML, "quantlab/reporting/charts/memory.py", "x = f'<b>{y}</b><br>{z}'"),
+    (HTML, "quantlab/ui/page.py", "x = '<p>nothing is put in</p>'"),
     (LIGHT, "quantlab/runtime/session.py", "import torch"),
     (LARGE, "quantlab/runtime/decode.py", "def f():\n" + "    x = 1\n" * 59),
 )

@@ -68,6 +68,20 @@ def test_the_wheel_holds_every_package():
     assert set(listed) == folders | {"quantlab.assets", "quantlab.docs"}
 
 
+def test_the_wheel_holds_every_template(monkeypatch):
+    """Asked of setuptools itself, by the project's own settings."""
+    from setuptools import Distribution
+
+    monkeypatch.chdir(ROOT)
+    project = Distribution()
+    project.parse_config_files(["pyproject.toml"])
+    build = project.get_command_obj("build_py")
+    build.ensure_finalized()
+    held = {Path(source, name) for _, source, _, names in build.data_files for name in names}
+    templates = {path.relative_to(ROOT) for path in ROOT.glob("quantlab/**/*.html")}
+    assert templates and templates <= held and Path("quantlab/py.typed") in held
+
+
 def test_the_wheel_says_that_it_has_types():
     data = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]
     assert data["quantlab"] == ["py.typed"] and (ROOT / "quantlab" / "py.typed").is_file()

@@ -1,9 +1,9 @@
 """Whether the figures of an opened file agree with each other: a file changed by hand is told by its contradictions."""
 
 import math
-import statistics
 
 from quantlab.export.codec import wrong
+from quantlab.measure.statistics import median
 from quantlab.records import Comparison, Fidelity, Quality, QualityRun, Run
 
 # What float64 and its decimal writing may differ by.
@@ -51,7 +51,7 @@ def _check_text(record: Quality) -> None:
 
 def _check_run(record: Quality, run: QualityRun, where: str) -> None:
     samples = run.decode_samples
-    if samples and not _equal(run.decode_tokens_per_s, statistics.median(samples)):
+    if samples and not _equal(run.decode_tokens_per_s, median(samples)):
         raise wrong(f"{where}.decode_tokens_per_s", "it is not the median of decode_samples")
     for name, score in run.tasks.items():
         if score.correct and len(score.correct) != score.items:

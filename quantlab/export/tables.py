@@ -3,7 +3,6 @@
 import csv
 import io
 import re
-import statistics
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -12,6 +11,7 @@ from quantlab.export.common import model_data
 from quantlab.export.comparisons import run_data
 from quantlab.export.qualities import quality_run_data
 from quantlab.measure import trust
+from quantlab.measure.statistics import mean, median, percentile
 from quantlab.records import Comparison, Machine, Quality, QualityRun, Run
 
 _HEAD = ("started", "model", "revision", "device", "reference")
@@ -95,17 +95,14 @@ def _comparison_row(comparison: Comparison, run: Run) -> Row:
     return {
         **_head(comparison),
         **{name: value for name, value in run_data(run).items() if name in COMPARISON_COLUMNS},
-        "itl_median_s": statistics.median(gaps) if gaps else None,
-        # Linear between two samples, as docs/measurement.md has it; it needs two.
-        "itl_p95_s": statistics.quantiles(gaps, n=20, method="inclusive")[-1]
-        if len(gaps) > 1
-        else next(iter(gaps), None),
+        "itl_median_s": median(gaps),
+        "itl_p95_s": percentile(gaps, 95),
         "peak_bytes": run.peak.bytes if run.peak else None,
         "new_tokens": len(run.token_ids),
         "first_divergence": run.first_divergence.index if run.first_divergence else None,
-        "kld_mean": statistics.fmean(klds) if klds else None,
+        "kld_mean": mean(klds),
         "kld_max": max(klds, default=None),
-        "same_top": sum(it.same_top for it in run.differences) / len(klds) if klds else None,
+        "same_top": mean([it.same_top for it in run.differences]),
         "prompt": comparison.prompt,
         "text": run.text,
         "ttft_spread": trust.spread(run.ttft_samples),

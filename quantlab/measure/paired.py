@@ -8,6 +8,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from quantlab.measure.statistics import deviation, mean
+
 #: The confidence of every statement about two means.
 CONFIDENCE = 0.95
 
@@ -79,9 +81,8 @@ def estimate(samples: Sequence[float | None]) -> Estimate | None:
     found = [sample for sample in samples if sample is not None and math.isfinite(sample)]
     if len(found) < 2:
         return None
-    middle = sum(found) / len(found)
-    variance = sum((sample - middle) ** 2 for sample in found) / (len(found) - 1)
-    return Estimate(len(found), middle, math.sqrt(variance / len(found)), critical(len(found) - 1))
+    middle, apart = mean(found) or 0.0, deviation(found) or 0.0
+    return Estimate(len(found), middle, apart / math.sqrt(len(found)), critical(len(found) - 1))
 
 
 def difference(ours: Sequence[float | None], theirs: Sequence[float | None]) -> Estimate | None:

@@ -6,8 +6,10 @@ Whatever shows or says that one precision is faster than another asks here. The 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Protocol
 
+from quantlab.measure.statistics import deviation, mean
 from quantlab.records import CpuUse, units
 
 #: So many answers are timed before any is called faster: the scatter of fewer is not known.
@@ -66,12 +68,17 @@ class Verdict:
 
 def spread(samples: Sequence[float]) -> float | None:
     """The standard deviation (of n - 1) over the mean; None of fewer than two, and where they have no mean."""
+    return _spread(tuple(samples))
+
+
+@lru_cache(maxsize=256)  # the page asks for the same ones at each event
+def _spread(samples: tuple[float, ...]) -> float | None:
     top = max(samples, default=0.0)
     if len(samples) < 2 or not 0 < top < math.inf or not all(map(math.isfinite, samples)):
         return None
     scaled = [sample / top for sample in samples]  # squares of the largest numbers are infinite
-    mean = math.fsum(scaled) / len(scaled)
-    return math.sqrt(math.fsum((it - mean) ** 2 for it in scaled) / (len(scaled) - 1)) / mean
+    middle, apart = mean(scaled), deviation(scaled)
+    return apart / middle if middle and apart is not None else None
 
 
 def around(samples: Sequence[float]) -> str:

@@ -4,7 +4,6 @@ import threading
 import time
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
-from statistics import median
 from typing import TYPE_CHECKING
 
 from quantlab.errors import ModelError
@@ -12,6 +11,7 @@ from quantlab.fidelity.divergence import TopTokens, nonfinite, top_tokens
 from quantlab.measure.cpu import CpuClock, computing
 from quantlab.measure.machine import read_bandwidth
 from quantlab.measure.memory import PeakMemory
+from quantlab.measure.statistics import median
 from quantlab.measure.timing import Stopwatch
 from quantlab.models.tokenizer import load_tokenizer, token_texts
 from quantlab.records import CpuUse, Load, Model, Peak, Settings, Timing, units
@@ -205,8 +205,8 @@ def _bandwidth_share(load: Load, timing: Timing | None, kv_bytes: int, device: s
     weights = load.running_bytes - (load.parts["embeddings"] if untied else 0)
     new = len(timing.itl_s)
     mean_kv = kv_bytes * (timing.prompt_tokens + (new + 1) / 2) / (timing.prompt_tokens + new)
-    bandwidth = read_bandwidth(device)
-    return (weights + mean_kv) / median(timing.itl_s) / bandwidth if bandwidth else None
+    gap, bandwidth = median(timing.itl_s), read_bandwidth(device)
+    return (weights + mean_kv) / gap / bandwidth if gap and bandwidth else None
 
 
 def texts_of(tokenizer: "PreTrainedTokenizerBase", tops: Sequence[TopTokens]) -> dict[int, str]:

@@ -9,10 +9,10 @@ import time
 from collections.abc import Generator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from statistics import fmean, median
 
 from quantlab.errors import QuantlabError
 from quantlab.measure.cpu import CpuClock, computing
+from quantlab.measure.statistics import mean, median
 from quantlab.measure.timing import Stopwatch
 from quantlab.measure.trust import ANSWERS
 from quantlab.records import CpuUse, QualityRun, Run, Timing
@@ -49,7 +49,7 @@ class Again:
 
 def length(first: Timing, new_tokens: int, seconds: float, limit: float) -> int:
     """How many tokens are decoded each time: two answers should take `seconds`; 0 where not even `limit` would do."""
-    gap, wanted = fmean(first.itl_s) if first.itl_s else 0.0, min(new_tokens, _LEAST_TOKENS)
+    gap, wanted = mean(first.itl_s) or 0.0, min(new_tokens, _LEAST_TOKENS)
 
     def fitting(room: float) -> int:
         left = room / (ANSWERS - 1) - first.ttft_s
@@ -127,7 +127,7 @@ def with_more(run: QualityRun, more: Again) -> QualityRun:
     """A quality run with more answers timed."""
     samples = (*run.decode_samples, *more.speeds)
     cpu = run.cpu + more.cpu if run.cpu and more.cpu else run.cpu or more.cpu
-    return replace(run, decode_tokens_per_s=median(samples) if samples else None, decode_samples=samples, cpu=cpu)
+    return replace(run, decode_tokens_per_s=median(samples), decode_samples=samples, cpu=cpu)
 
 
 def first_round(

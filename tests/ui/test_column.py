@@ -2,7 +2,6 @@
 
 import re
 from dataclasses import replace
-from html.parser import HTMLParser
 
 import pytest
 
@@ -17,31 +16,7 @@ from tests.examples import QUIET
 from tests.fake_estimates import fake_estimates, precision
 from tests.fakes import Script, fake_compare
 from tests.fakes import _load as fake_load
-
-EVIL = "<img src=x onerror=alert(1)>\"'</td><script>alert(1)</script>&"
-
-
-class Tags(HTMLParser):
-    """What a browser would make of the HTML: elements, attributes, text; and whether every element is closed."""
-
-    VOID = ("input", "img", "br")
-
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.names, self.attributes, self.text, self.open = [], [], "", []
-        self.feed(html)
-
-    def handle_starttag(self, tag, attrs):
-        self.names.append(tag)
-        self.attributes += [name for name, _ in attrs]
-        if tag not in self.VOID:
-            self.open.append(tag)
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        self.text += data
+from tests.ui.markup import EVIL, Tags, harmless
 
 
 def final(*precisions: str, failing: tuple[str, ...] = (), prompt: str = "Hello there") -> View:
@@ -53,13 +28,6 @@ def final(*precisions: str, failing: tuple[str, ...] = (), prompt: str = "Hello 
 
 def html(view: View, index: int) -> str:
     return render(view.columns[index], view, colour="#123456", new_tokens=64)
-
-
-def harmless(markup: str) -> None:
-    tags = Tags(markup)
-    assert not tags.open
-    assert "script" not in tags.names and "img" not in tags.names
-    assert not any(name.startswith("on") for name in tags.attributes)
 
 
 def test_the_reference_says_that_it_is_one():
@@ -216,6 +184,7 @@ EVIL_OFFERED = PrecisionList(
 
 
 def test_nothing_becomes_markup_around_the_columns():
+    comparison, chart = final("fp32").comparison, replace(panels.CHARTS[0], title=EVIL, caption=EVIL)
     view = View(
         (Column(EVIL, state="writing"), Column("b")), EVIL, (1,), (EVIL,), notice=EVIL, problem=Problem(EVIL, EVIL)
     )
@@ -231,6 +200,10 @@ def test_nothing_becomes_markup_around_the_columns():
         fragments.added_row(EVIL_OFFERED.added[0], full=False),
         fragments.saving(1, 2, EVIL),
         fragments.saved(EVIL, 1, 1.0, True),
+        fragments.caution(EVIL),
+        fragments.replayed(replace(comparison, machine=replace(comparison.machine, cpu=EVIL))),
+        panels.tabs([chart]),
+        panels.head(chart),
     ):
         harmless(markup)
 

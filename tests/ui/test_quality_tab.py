@@ -102,11 +102,11 @@ def test_the_recommendation_follows_its_limits():
 def test_what_is_recommended_comes_with_the_way_to_run_it():
     found = quality(("fp32", "int8", "nf4", "rtn-2"), {})
     told = handlers().advise(found, 0.1, 0)
-    assert "<summary>Run nf4 without quantlab</summary>" in told and "bnb_4bit_quant_type=&quot;nf4&quot;" in told
-    assert "Run rtn-2" not in told and "model_id = &quot;assets/demo-model&quot;" in told
+    assert "<summary>Run nf4 without quantlab</summary>" in told and "bnb_4bit_quant_type=&#34;nf4&#34;" in told
+    assert "Run rtn-2" not in told and "model_id = &#34;assets/demo-model&#34;" in told
     closed = handlers()
     closed.app = AppSettings(public=True)
-    assert "model_id = &quot;./demo-model&quot;" in closed.advise(found, 0.1, 0)
+    assert "model_id = &#34;./demo-model&#34;" in closed.advise(found, 0.1, 0)
     hostile = replace(found, model=replace(found.model, kind="hub", name="<img src=x>"))
     assert "<img" not in handlers().advise(hostile, 0.1, 0)
 

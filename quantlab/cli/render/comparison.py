@@ -2,7 +2,6 @@
 
 import threading
 from collections.abc import Iterable, Iterator
-from statistics import median
 
 from rich.markup import escape
 from rich.table import Table
@@ -12,6 +11,7 @@ from quantlab.cli.render.screen import Screen
 from quantlab.cli.render.tables import NAME_WIDTH, broken, caution, narrow
 from quantlab.errors import Stopped
 from quantlab.measure import trust
+from quantlab.measure.statistics import mean, median
 from quantlab.records import Comparison, Run, events, units
 
 
@@ -127,7 +127,7 @@ def _speed_cells(run: Run) -> Iterator[str]:
     timing, differences = run.timing, run.differences
     few = "*" if trust.few(len(differences)) else ""
     yield units.seconds(run.ttft_s) + trust.around(run.ttft_samples)
-    yield units.seconds(median(timing.itl_s) if timing and timing.itl_s else None)
+    yield units.seconds(median(timing.itl_s) if timing else None)
     yield units.number(run.decode_tokens_per_s) + trust.around(run.decode_samples)
-    yield units.percent(sum(d.same_top for d in differences) / len(differences) if differences else None) + few
-    yield units.number(sum(d.kld for d in differences) / len(differences) if differences else None) + few
+    yield units.percent(mean([d.same_top for d in differences])) + few
+    yield units.number(mean([d.kld for d in differences])) + few

@@ -174,7 +174,7 @@ def _bars(names: list[str], values: Sequence[float | None], exact: list[str]) ->
 
 def same_top(run: Run) -> float:
     """Share of the tokens at which the run has the reference's most likely token. The run has differences."""
-    return sum(it.same_top for it in run.differences) / len(run.differences)
+    return mean([it.same_top for it in run.differences]) or 0.0
 
 
 def probabilities(comparison: Comparison) -> go.Figure:

@@ -34,7 +34,7 @@ def _row(comparison: Comparison, run: Run) -> tuple[str, ...]:
         units.nats(mean(klds)),
         units.nats(percentile(klds, 50)),
         units.nats(percentile(klds, 100)),
-        units.percent(sum(it.same_top for it in run.differences) / len(run.differences)),
+        units.percent(mean([it.same_top for it in run.differences])),
         "none" if run.first_divergence is None else f"token {run.first_divergence.index}",
         reason(run, trust.few(len(run.differences))),
     )

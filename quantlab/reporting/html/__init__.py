@@ -4,27 +4,24 @@ It holds plotly.js once, which makes it some 4.9 MB, and forbids itself to load 
 record (a prompt is a visitor's text) is escaped: Jinja does so by itself.
 """
 
-import re
 from collections.abc import Sequence
-from functools import cache
 from typing import Any
 
-from quantlab.export.codec import whole
 from quantlab.export.common import model_data
 from quantlab.records import Candidate, Comparison, Divergence, Quality, Run, units
 from quantlab.reporting.charts import style
 from quantlab.reporting.charts.inline import library
+from quantlab.reporting.definitions import definitions
 from quantlab.reporting.html.sections import sections
+from quantlab.reporting.templates import page
 from quantlab.reporting.text import visible
-from quantlab.settings import ASSETS, DOCS
-
-_TEMPLATE = "report.html"
 
 
 def html(record: Comparison | Quality, advice: Sequence[str] = ()) -> str:
     """The whole page. `advice` are sentences to put before the charts. Only text that can be encoded as UTF-8."""
     comparison = record if isinstance(record, Comparison) else None
-    page = _template().render(
+    return page(
+        "reporting/html/report.html",
         title=f"{'Comparison' if comparison else 'Quality'} of {model_data(record.model)['name']}",
         record=record,
         comparison=comparison is not None,
@@ -34,31 +31,10 @@ def html(record: Comparison | Quality, advice: Sequence[str] = ()) -> str:
         failed=[] if comparison else [run for run in record.runs if run.error or run.stopped],
         advice=advice,
         sections=sections(record),
-        definitions=_definitions(),
+        definitions=definitions(),
         library=library(),
         chart_css=style.TEXT_CSS,
     )
-    return whole(page)
-
-
-@cache
-def _template():
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    loader = FileSystemLoader(ASSETS)
-    return Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True).get_template(
-        _TEMPLATE
-    )
-
-
-@cache
-def _definitions() -> str:
-    """docs/measurement.md as HTML, its headings one level lower."""
-    from markdown_it import MarkdownIt
-
-    text = (DOCS / "measurement.md").read_text(encoding="utf-8")
-    lower = re.sub(r"^#", "##", text.partition("\n")[2], flags=re.MULTILINE)
-    return MarkdownIt("commonmark").enable("table").render(lower)
 
 
 def _facts(record: Comparison | Quality) -> list[tuple[str, str]]:

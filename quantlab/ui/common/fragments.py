@@ -1,43 +1,27 @@
-"""The small pieces of HTML around the columns. Whatever is not written here is escaped."""
+"""The small pieces of HTML around the columns; their markup is in fragments.html."""
 
-import re
 from collections.abc import Sequence
-from functools import cache
-from html import escape
 
 from quantlab.methods import METHODS
 from quantlab.methods.awq import MOST_LENGTH, MOST_SAMPLES
 from quantlab.records import Comparison, Model, units
+from quantlab.reporting import definitions as measurement
 from quantlab.reporting.advice import one_prompt
-from quantlab.settings import DOCS
+from quantlab.reporting.templates import Pieces
 from quantlab.ui.common.precision_list import Row
 from quantlab.ui.common.problem import Problem
 from quantlab.ui.compare.view import Column, View
 
-HEADER = (
-    '<div class="masthead"><a class="skip" href="#prompt">To the prompt</a><h1>quantlab</h1>'
-    "<p>One model at several precisions, one prompt through each: "
-    "see what the missing bits cost in memory, time and words.</p>"
-    '<button type="button" id="theme-switch" aria-label="Switch between light and dark">'
-    '<span aria-hidden="true">◐</span></button></div>'
-)
+_HTML, _PIECES = Pieces("ui/common/fragments.html"), Pieces("ui/common/pieces.html")
+HEADER = _HTML.masthead()
 #: Folds the rail away and brings it back; folded, it says what is chosen there (see `scripts`).
-RAIL_FOLD = (
-    '<button type="button" id="rail-fold" aria-expanded="true" aria-controls="rail">'
-    '<span class="rail-arrow" aria-hidden="true"></span><span class="rail-title">Model and precisions</span>'
-    '<span class="rail-chosen faint"></span></button>'
-)
-EMPTY = (
-    '<div class="empty"><p><b>Press Compare.</b> Each ticked precision answers the prompt in a column of its own, '
-    "one after the other so that the timings are true.</p><p>Then you see which words changed, where each answer "
-    "first differs from the most precise one, and what it took in memory and time.</p>"
-    '<p class="faint">Ctrl + Enter compares, Escape stops.</p></div>'
-)
+RAIL_FOLD = _HTML.rail_fold()
+EMPTY = _HTML.empty()
 
 
 def caution(text: str) -> str:
     """A sentence that must be read before the figures; empty without one."""
-    return f'<p class="caution"><span aria-hidden="true">⚠</span> {escape(text)}</p>' if text else ""
+    return _PIECES.caution(text)
 
 
 def of_the_weights(model: Model | None) -> str:
@@ -54,97 +38,65 @@ def calibration() -> str:
     for method in METHODS.values():
         names = [precision.name for precision in method.precisions if method.calibrated(precision)]
         read_by += [method.title] if names and len(names) == len(method.precisions) else names
-    return (
-        f'<p class="setting-head">Calibration ({", ".join(read_by)})</p><p class="faint">While quantizing they read so '
-        "many samples of so many tokens, of the bundled text unless you give your own. No sample is longer than the "
-        f"model’s context, and AWQ reads at most {MOST_SAMPLES} samples of {MOST_LENGTH} tokens.</p>"
-    )
+    return _HTML.calibration(", ".join(read_by), MOST_SAMPLES, MOST_LENGTH)
 
 
-@cache
 def definitions() -> str:
     """docs/measurement.md, folded, at the foot of the page; the figures' names lead to its anchors."""
-    from markdown_it import MarkdownIt
-
-    text = (DOCS / "measurement.md").read_text(encoding="utf-8")
-    # The page has a first heading of its own.
-    lower = re.sub(r"^#", "##", text.partition("\n")[2], flags=re.MULTILINE)
-    body = MarkdownIt("commonmark").enable("table").render(lower)
-    return f'<details class="definitions"><summary>What each number means</summary>{body}</details>'
+    return _HTML.definitions(measurement.definitions())
 
 
 def about_model(description: str, kind: str) -> str:
     """What a model is: its first sentence stands out, what else is known of it follows."""
     first, _, more = (description[:1].upper() + description[1:]).removesuffix(".").partition(". ")
-    told = (f"<b>{escape(first)}.</b> " if first else "") + (f"{escape(more)}. " if more else "")
-    return f'<p class="about-model">{told}<span class="faint">{escape(kind)}</span></p>'
+    return _HTML.about_model(first, more, kind)
 
 
 def problem(found: Problem | None) -> str:
     """One clear card for an error of the whole comparison; empty without one."""
-    if found is None:
-        return ""
-    advice = f'<p class="advice">{escape(found.advice)}</p>' if found.advice else ""
-    return (
-        f'<div class="fault banner" role="alert"><p class="fault-what"><span aria-hidden="true">✕</span> '
-        f"{escape(found.what)}</p>{advice}</div>"
-    )
+    return _HTML.problem(found) if found is not None else ""
 
 
 def added(found: Problem) -> str:
     """Why a published checkpoint was not added, beside the control."""
-    advice = f" {escape(found.advice)}" if found.advice else ""
-    return f'<p class="added added-not" role="alert"><span aria-hidden="true">✕</span> {escape(found.what)}{advice}</p>'
+    return _HTML.not_added(found)
 
 
 def added_row(row: Row, *, full: bool) -> str:
     """What became of a checkpoint that was added; `full`: no more columns are free."""
-    name = escape(row.estimate.precision.name)
+    name = row.estimate.precision.name
     if row.estimate.unavailable is not None:
-        said = f"{name} is in the list, but cannot be ticked: it {escape(row.estimate.unavailable)}."
+        said = f"{name} is in the list, but cannot be ticked: it {row.estimate.unavailable}."
     elif full:
         said = f"{name} is in the list. Untick another one to tick it."
     else:
         said = f"{name} is in the list and ticked."
-    return f'<p class="added" role="status">{said}</p>'
+    return _HTML.added(said)
 
 
 def saving(done: int, total: int, what: str) -> str:
     """How far writing a quantized model is."""
-    share = f' max="{total}" value="{min(done, total)}"' if total else ""
-    return (
-        f'<div class="saving"><progress aria-label="quantizing"{share}></progress>'
-        f'<p class="status">{escape(what) or "starting"}</p></div>'
-    )
+    return _HTML.saving(what, total, min(done, total))
 
 
 def saved(folder: str, nbytes: int, seconds: float, reused: bool) -> str:
     """Where a quantized model was written, and how large it is."""
     how = "copied from the cache, quantized earlier in" if reused else "quantized in"
-    return (
-        f'<p class="status saved" role="status"><span aria-hidden="true">✓</span> Written to <code>{escape(folder)}'
-        f'</code>: <span title="{units.exact_bytes(nbytes)}">{units.size(nbytes)}</span>, {how} '
-        f"{units.seconds(seconds)}.</p>"
-    )
+    return _HTML.saved(folder, units.exact_bytes(nbytes), units.size(nbytes), how, units.seconds(seconds))
 
 
 def status(view: View, *, running: bool) -> str:
     """One line on the whole comparison. It changes with states, not with tokens: it is read aloud."""
-    notice = f" {escape(view.notice)}" if view.notice else ""
     if view.replayed and view.comparison is not None and not running:
         return replayed(view.comparison)
-    return f'<p class="status" role="status">{escape(_status(view, running))}{notice}</p>'
+    return said(f"{_status(view, running)} {view.notice}" if view.notice else _status(view, running))
 
 
 def replayed(comparison: Comparison) -> str:
     """That what is shown was measured another time: when, and on what."""
     machine = comparison.machine
     where = machine.cpu if machine.device.startswith("cpu") else f"{machine.cpu}, device {machine.device}"
-    return (
-        '<p class="status replayed" role="status"><b>Nothing ran:</b> this is the comparison of '
-        f"{comparison.started.astimezone():%Y-%m-%d %H:%M %Z}, on {escape(where)}. The same greedy comparison gives "
-        "the same words; to measure its times anew, tick “Measure again” under Settings.</p>"
-    )
+    return _HTML.replayed(f"{comparison.started.astimezone():%Y-%m-%d %H:%M %Z}", where)
 
 
 def _status(view: View, running: bool) -> str:
@@ -169,11 +121,11 @@ def _doing(column: Column) -> str:
 
 
 def waiting() -> str:
-    return '<p class="status" role="status">Waiting for a free place: one comparison runs at a time.</p>'
+    return said("Waiting for a free place: one comparison runs at a time.")
 
 
 def stopping() -> str:
-    return '<p class="status" role="status">Stopping …</p>'
+    return said("Stopping …")
 
 
 def left_queue() -> str:
@@ -187,22 +139,15 @@ def link_copied(left_out: Sequence[str]) -> str:
 
 
 def said(text: str) -> str:
-    return f'<p class="status" role="status">{escape(text)}</p>'
+    return _HTML.said(text)
 
 
 def prompt_tokens(view: View) -> str:
     """The prompt as the model reads it, token by token, folded away. Its line is there as soon as there are columns."""
     if not view.columns:
         return ""
-    pieces = zip(view.prompt_tokens, view.prompt_token_ids, strict=True)
-    items = "".join(
-        f"<li><code>{escape(text) or '&nbsp;'}</code><small>{number}</small></li>" for text, number in pieces
-    )
     count = f"{len(view.prompt_token_ids)} tokens" if view.prompt_token_ids else "…"
-    return (
-        f'<details class="prompt-tokens"><summary>The prompt as the model reads it: {count}</summary>'
-        f'<ol aria-label="tokens of the prompt with their ids">{items}</ol></details>'
-    )
+    return _HTML.prompt_tokens(count, zip(view.prompt_tokens, view.prompt_token_ids, strict=True))
 
 
 def verdict(view: View) -> str:
@@ -210,9 +155,9 @@ def verdict(view: View) -> str:
     if len(view.columns) < 2:
         return ""
     if view.comparison is None:
-        return '<p class="which faint">Which one to take stands here when all have answered.</p>'
+        return _HTML.which("Which one to take stands here when all have answered.", " faint")
     told = one_prompt.which(view.comparison)
-    return f'<p class="which">{escape(told)}</p>' if told else ""
+    return _HTML.which(told) if told else ""
 
 
 def legend(view: View, switch: str = "show-theirs") -> str:
@@ -225,9 +170,4 @@ def legend(view: View, switch: str = "show-theirs") -> str:
     cautioned = of_the_weights(view.model)
     if len(view.columns) < 2:
         return cautioned
-    name = escape(view.reference) or "the reference"
-    return (
-        f'{cautioned}<div class="legend"><span><ins>only here</ins></span>'
-        f"<span><del><span>only in {name}</span></del></span>"
-        f'<label class="tick"><input type="checkbox" id="{switch}"> show what {name} says instead</label></div>'
-    )
+    return cautioned + _HTML.legend(view.reference or "the reference", switch)

@@ -3,10 +3,10 @@
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from html import escape
 from typing import TYPE_CHECKING, Any, Protocol
 
 from quantlab.records import Comparison
+from quantlab.reporting.templates import Pieces
 
 if TYPE_CHECKING:
     from quantlab.reporting.charts.table import Table
@@ -26,6 +26,7 @@ class Titled(Protocol):
 
 
 log = logging.getLogger(__name__)
+_HTML, _PIECES = Pieces("ui/common/panels.html"), Pieces("ui/common/pieces.html")
 
 
 @dataclass(frozen=True)
@@ -132,50 +133,26 @@ CHARTS = (
 
 def tabs(charts: Sequence[Titled]) -> str:
     """The switch from chart to chart. Nothing fills it again, so that the choice outlives a run; style.css obeys it."""
-    ways = "".join(
-        f'<label for="show-{chart.key}"><input type="radio" name="shown-chart" id="show-{chart.key}"'
-        f"{' checked' * (chart is charts[0])}>{escape(chart.title)}</label>"
-        for chart in charts
-    )
-    return f'<fieldset class="chart-tabs"><legend class="hush">Chart</legend>{ways}</fieldset>'
+    return _HTML.tabs(charts)
 
 
 def head(chart: Titled) -> str:
     """The panel's heading with the switch between chart and table, which works without the server."""
-    ways = "".join(
-        f'<label><input type="radio" name="{chart.key}-as" value="{way}"{checked}>{way}</label>'
-        for way, checked in (("chart", " checked"), ("table", ""))
-    )
-    return (
-        f'<div class="panel-head"><div><h3>{escape(chart.title)}</h3><p class="faint">{escape(chart.caption)}</p></div>'
-        f'<fieldset class="switch"><legend class="hush">{escape(chart.title)} as</legend>{ways}</fieldset></div>'
-    )
+    return _HTML.head(chart)
 
 
 def twins(found: "tuple[Table, ...] | None") -> str:
     """Table twins as HTML; a plain remark where they could not be made."""
     if found is None:
-        return '<p class="faint">This table could not be made. The log says why.</p>'
-    return "".join(map(_table, found)) or '<p class="faint">There is nothing to compare: one precision ran.</p>'
+        return _PIECES.faint("This table could not be made. The log says why.")
+    made = _PIECES.joined(map(_table, found))
+    return made or _PIECES.faint("There is nothing to compare: one precision ran.")
 
 
 def _table(found: "Table") -> str:
-    heads = "".join(
-        f'<th scope="col" class="{_kind([row[place] for row in found.rows])}">{escape(name)}</th>'
-        for place, name in enumerate(found.columns)
-    )
-    rows = "".join(
-        f'<tr><th scope="row">{escape(row[0])}</th>' + "".join(_cell(cell) for cell in row[1:]) + "</tr>"
-        for row in found.rows
-    )
-    return (
-        f'<div class="twin" tabindex="0" role="region" aria-label="{escape(found.caption)}"><table>'
-        f"<caption>{escape(found.caption)}</caption><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table></div>"
-    )
-
-
-def _cell(text: str) -> str:
-    return f'<td class="{_kind([text])}">{escape(text)}</td>'
+    heads = [(_kind([row[place] for row in found.rows]), name) for place, name in enumerate(found.columns)]
+    rows = [(row[0], [(_kind([cell]), cell) for cell in row[1:]]) for row in found.rows]
+    return _HTML.table(found.caption, heads, rows)
 
 
 def _kind(cells: Sequence[str]) -> str:

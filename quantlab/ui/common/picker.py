@@ -1,14 +1,16 @@
 """The tick list of precisions: real checkboxes, each with its estimate and whether it fits, before anything loads."""
 
-from html import escape
+from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
 
 from quantlab.records import Estimate, units
+from quantlab.reporting.templates import Pieces
 from quantlab.ui.common.precision_list import Group, PrecisionList, Row, arranged
 from quantlab.ui.compare.form import DEFAULT_TICKS
 
+_HTML = Pieces("ui/common/picker.html")
 #: Keeps the component's value and the boxes in step both ways, greys the rest out when the columns are full, and opens
 #: the group of a box that was ticked from outside. Which groups are open outlives new rows. New ticks may come before
 #: the rows that they belong to, so a box that cannot be ticked is left alone.
@@ -95,56 +97,61 @@ def picker(offered: PrecisionList, ticked: list[str], limit: int, elem_id: str =
 def rows(offered: PrecisionList) -> str:
     """The tick list as HTML: one label a row, so that a click anywhere in it ticks; a fold for each method."""
     if not offered.rows:
-        return '<p class="faint pick-none">Choose a model to see what it can run at.</p>'
-    free = units.size(offered.rows[0].estimate.free_bytes)
+        return _HTML.nothing()
     first, groups = arranged(offered)
-    more = ""
-    if groups:
-        folds = "".join(map(_group, groups))
-        more = f'<p class="pick-more faint">More, by method</p><div class="pick-groups">{folds}</div>'
-    return (
-        '<fieldset class="picks"><legend>Precisions</legend><span class="pick-count faint"></span>'
-        '<div class="pick pick-head" aria-hidden="true"><span></span><span>name</span>'
-        '<span class="pick-about">how weights are stored</span>'
-        f'<span class="num" title="estimated stored_bytes; free here: {escape(free)}">est. memory</span>'
-        f"<span>fits</span></div>{''.join(map(_row, first))}{more}</fieldset>"
-    )
+    free = units.size(offered.rows[0].estimate.free_bytes)
+    return _HTML.picks(free, [_pick(row) for row in first], [_fold(group) for group in groups])
 
 
-def _group(group: Group) -> str:
-    """A fold. Its heading names what is inside, so that a known name is found without opening one after the other."""
-    title = escape(group.title)
-    inside = " · ".join(escape(row.estimate.precision.name) for row in group.rows)
-    reason = f'<span class="group-reason">{escape(group.reason)}</span>' if group.reason else ""
-    is_open = " open" if any(row.published and row.estimate.unavailable is None for row in group.rows) else ""
-    boxes = "".join(_row(row, bool(reason)) for row in group.rows)
-    return (
-        f'<details class="pick-group{" pick-group-blocked" if group.reason else ""}" data-group="{title}"{is_open}>'
-        f'<summary><span class="group-title">{title}</span><span class="group-names" title="{inside}">{inside}</span>'
-        f'<span class="group-ticked"></span>{reason}</summary>'
-        f'<div role="group" aria-label="{title}">{boxes}</div></details>'
-    )
+@dataclass(frozen=True)
+class Pick:
+    """One tick. `told`: the row says why it is `blocked`. `crowded`: what room there is, where it does not fit."""
+
+    name: str
+    value: str
+    about: str
+    why: str
+    blocked: bool
+    told: bool
+    added: bool
+    size: str = ""
+    exact: str = ""
+    crowded: str = ""
 
 
-def _row(row: Row, reason_above: bool = False) -> str:
-    """One tick. `reason_above`: why it cannot run stands in the heading of its group."""
-    estimate = row.estimate
+@dataclass(frozen=True)
+class Fold:
+    """A method. Its heading names what is `inside`, so that a known name is found without opening each."""
+
+    title: str
+    inside: str
+    reason: str
+    open: bool
+    picks: tuple[Pick, ...]
+
+
+def _fold(group: Group) -> Fold:
+    inside = " · ".join(row.estimate.precision.name for row in group.rows)
+    is_open = any(row.published and row.estimate.unavailable is None for row in group.rows)
+    picks = tuple(_pick(row, bool(group.reason)) for row in group.rows)
+    return Fold(group.title, inside, group.reason, is_open, picks)
+
+
+def _pick(row: Row, reason_above: bool = False) -> Pick:
+    """`reason_above`: why it cannot run stands in the heading of its group."""
+    estimate, name = row.estimate, row.estimate.precision.name
     blocked = estimate.unavailable is not None
-    name, value = escape(estimate.precision.name), escape(row.value)
-    box = (
-        f'<input type="checkbox" name="{value}" data-spec="{value if row.published else ""}" '
-        f'data-blocked="{int(blocked)}"{" disabled" if blocked else ""}>'
-    )
     unavailable = None if reason_above else estimate.unavailable
     told = estimate.precision.summary if unavailable is None else unavailable
-    about, why = (
-        escape(_about(row, told)),
-        escape(f"{estimate.precision.name} {estimate.unavailable}" if blocked else told),
-    )
-    kind = " pick-blocked" * blocked + " pick-told" * (blocked and not reason_above) + " pick-added" * row.published
-    return (
-        f'<label class="pick{kind}">{box}<span class="pick-name">{name}</span>'
-        f'<span class="pick-about" title="{why}">{about}</span>{_memory(estimate)}</label>'
+    return Pick(
+        name,
+        row.value,
+        about=_about(row, told),
+        why=f"{name} {estimate.unavailable}" if blocked else told,
+        blocked=blocked,
+        told=blocked and not reason_above,
+        added=row.published,
+        **_memory(estimate),
     )
 
 
@@ -153,12 +160,11 @@ def _about(row: Row, told: str) -> str:
     return f"{row.value}: {told}" if row.published and row.value not in told else told
 
 
-def _memory(estimate: Estimate) -> str:
+def _memory(estimate: Estimate) -> dict[str, str]:
     if estimate.unavailable is not None or estimate.estimated_bytes is None:
-        return '<span class="num">–</span><span>–</span>'
-    exact, shown = units.exact_bytes(estimate.estimated_bytes), units.size(estimate.estimated_bytes)
-    size = f'<span class="num" title="{exact}">{shown}</span>'
+        return {}
+    size = {"size": units.size(estimate.estimated_bytes), "exact": units.exact_bytes(estimate.estimated_bytes)}
     if estimate.fits:
-        return size + '<span class="fits">yes</span>'
+        return size
     where = f"no room on {estimate.crowded}; all devices together have " if estimate.crowded else "free: "
-    return size + f'<span class="fits-not" title="{escape(where + units.size(estimate.free_bytes))}">no</span>'
+    return size | {"crowded": where + units.size(estimate.free_bytes)}

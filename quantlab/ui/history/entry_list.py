@@ -2,14 +2,15 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from html import escape
 from typing import Any
 
 import gradio as gr
 
 from quantlab.history import Entry
 from quantlab.history.entries import Kind
+from quantlab.reporting.templates import Pieces
 
+_HTML = Pieces("ui/history/entry_list.html")
 #: A click anywhere in a row opens it; the button in it is for the keyboard. The opened one stays marked in new rows.
 _SCRIPT = """
 function show() {
@@ -69,31 +70,10 @@ def entry_list() -> EntryList:
 def rows(entries: Sequence[Entry], *, searched: bool, more: bool) -> str:
     """The table. `searched`: something was looked for; `more`: there are others that are not shown."""
     if not entries:
-        if searched:
-            return '<p class="kept-none faint">Nothing is kept that has all these words.</p>'
-        return (
-            '<div class="empty"><p><b>Nothing is kept yet.</b> Every comparison and every quality run goes here by '
-            "itself.</p><p>A colleague’s export opens with the button above.</p></div>"
-        )
-    names = ("When", "Kind", "Model", "Prompt or text", "Precisions", "State")
-    heads = "".join(f'<th scope="col">{name}</th>' for name in names)
+        return _HTML.nothing_found() if searched else _HTML.nothing_yet()
     count = f"The newest {len(entries)}. Search for older ones." if more else f"{len(entries)} in all."
-    note = f'<p class="kept-more faint">{count}</p>' if more or len(entries) > 1 else ""
-    return (
-        '<div class="kept-scroll" tabindex="0" role="region" aria-label="What is kept, the newest first">'
-        f"<table><thead><tr>{heads}</tr></thead><tbody>{''.join(map(_row, entries))}</tbody></table></div>{note}"
-    )
-
-
-def _row(entry: Entry) -> str:
-    precisions = escape(", ".join(entry.precisions))
-    return (
-        f'<tr data-entry="{entry.id}"><td><button type="button">{escape(moment(entry.started))}</button>'
-        f' <span class="faint">#{entry.id}</span></td>'
-        f"<td>{KINDS[entry.kind]}</td><td>{escape(entry.model)}</td>"
-        f'<td class="kept-title" title="{escape(entry.title)}">{escape(entry.title) or "(empty)"}</td>'
-        f'<td class="kept-precisions" title="{precisions}">{precisions}</td><td>{state(entry)}</td></tr>'
-    )
+    listed = [(it, moment(it.started), KINDS[it.kind], ", ".join(it.precisions), state(it)) for it in entries]
+    return _HTML.table(listed, count if more or len(entries) > 1 else "")
 
 
 def state(entry: Entry) -> str:
@@ -101,10 +81,7 @@ def state(entry: Entry) -> str:
     finished, all_of = len(entry.finished), len(entry.precisions)
     count = f" {finished} of {all_of}" if finished < all_of else ""
     told = ", ".join((f"{entry.state}{count}", *entry.remarks))
-    return (
-        f'<span class="kept-state kept-{entry.state}" title="{_TOLD[entry.state]}">'
-        f'<span aria-hidden="true">{_MARKS[entry.state]}</span> {told}</span>'
-    )
+    return _HTML.state(entry.state, _TOLD[entry.state], _MARKS[entry.state], told)
 
 
 def label(entry: Entry) -> str:

@@ -1,7 +1,6 @@
-"""The history tab's HTML: what was measured when, where and with what, and the answers. What is not ours is escaped."""
+"""The history tab's HTML: what was measured when, where and with what, and the answers."""
 
 from collections.abc import Sequence
-from html import escape
 
 from quantlab.errors import QuantlabError
 from quantlab.export import record_data
@@ -10,6 +9,7 @@ from quantlab.records import Comparison, Machine, Quality, units
 from quantlab.records.events import Done, QualityDone, QualityStarted, Started
 from quantlab.reporting import advice
 from quantlab.reporting.charts import style
+from quantlab.reporting.templates import Pieces
 from quantlab.ui.common import fragments
 from quantlab.ui.compare import column, view
 from quantlab.ui.history.entry_list import state
@@ -17,12 +17,9 @@ from quantlab.ui.quality import fragments as quality_fragments
 from quantlab.ui.quality import table
 from quantlab.ui.quality import view as quality_view
 
-NOTHING_KEPT = (
-    "<p><b>Nothing is kept on this page.</b> You can open a file that was exported to JSON, by quantlab on your own "
-    "machine or a colleague’s.</p>"
-)
-PICK_ONE = '<p class="kept-none faint">Open one of the list to see it here.</p>'
-CONFIRM = '<p class="kept-sure">Delete it for good? An export to JSON keeps a copy.</p>'
+_HTML, _PIECES = Pieces("ui/history/fragments.html"), Pieces("ui/common/pieces.html")
+NOTHING_KEPT, CONFIRM = _HTML.nothing_kept(), _HTML.confirm()
+PICK_ONE = _HTML.remark("Open one of the list to see it here.")
 #: The box under the answers has an id of its own: the compare tab is on the same page.
 SHOW_THEIRS = "kept-show-theirs"
 # Of a prompt no more is shown, in characters.
@@ -60,20 +57,21 @@ def head(record: Comparison | Quality | None, entry: Entry | None, elsewhere: bo
     """What is open: title, state, a sentence with its date, machine and versions. `elsewhere`: it cannot be resumed."""
     if record is None:
         title = f"{entry.kind.capitalize()} of {entry.model}" if entry else ""
-        return f'<div class="kept-head"><h2>{escape(title)}</h2>{state(entry) if entry else ""}</div>'
-    badge = state(entry) if entry else '<span class="kept-state">not kept</span>'
+        return _HTML.title(title, state(entry) if entry else "")
     about = f"Measured {stamp(record)} on {on(record.machine)} with {with_versions(record)}."
-    return (
-        f'<div class="kept-head"><h2>{kind_of(record)} of {escape(model_name(record))}</h2>{badge}</div>'
-        f"{_prompt(record)}<p>{escape(about)} {escape(_how(record))}</p>{_missing(record, entry, elsewhere)}"
+    return _HTML.head(
+        f"{kind_of(record)} of {model_name(record)}",
+        badge=state(entry) if entry else _HTML.not_kept(),
+        prompt=_prompt(record),
+        about=f"{about} {_how(record)}",
+        missing=_missing(record, entry, elsewhere),
     )
 
 
-def _prompt(record: Comparison | Quality) -> str:
+def _prompt(record: Comparison | Quality) -> str | None:
     if isinstance(record, Quality):
-        return ""
-    prompt = record.prompt if len(record.prompt) <= _PROMPT else f"{record.prompt[:_PROMPT]} …"
-    return f'<blockquote class="kept-prompt" tabindex="0">{escape(prompt)}</blockquote>'
+        return None
+    return record.prompt if len(record.prompt) <= _PROMPT else f"{record.prompt[:_PROMPT]} …"
 
 
 def _how(record: Comparison | Quality) -> str:
@@ -89,7 +87,7 @@ def _missing(record: Comparison | Quality, entry: Entry | None, elsewhere: bool)
     if entry is None or entry.state == "done":
         return ""
     if entry.state == "running":
-        return '<p class="kept-missing">It is being worked on now: open it again later.</p>'
+        return "It is being worked on now: open it again later."
     whole = {run.precision for run in record.runs if not run.stopped and not run.error}
     what = f"Not complete: {', '.join(name for name in entry.precisions if name not in whole)}."
     then = (
@@ -97,7 +95,7 @@ def _missing(record: Comparison | Quality, entry: Entry | None, elsewhere: bool)
         if elsewhere
         else "Resume goes on with what is missing, and runs the reference once more where others are set beside it."
     )
-    return f'<p class="kept-missing">{escape(what)} {then}</p>'
+    return f"{what} {then}"
 
 
 def answers(comparison: Comparison) -> str:
@@ -106,20 +104,20 @@ def answers(comparison: Comparison) -> str:
     ids, tokens = comparison.prompt_token_ids, comparison.prompt_tokens
     shown = view.fold(view.View(), Started(names, comparison.reference, ids, tokens, comparison.model))
     shown = view.fold(shown, Done(comparison))
-    cards = "".join(
-        column.render(one, shown, colour=style.colour(one.precision), new_tokens=1) for one in shown.columns
-    )
-    return f'{fragments.legend(shown, SHOW_THEIRS)}<div class="kept-columns">{cards}</div>' if cards else _NO_RUNS
+    cards = [column.render(one, shown, colour=style.colour(one.precision), new_tokens=1) for one in shown.columns]
+    return _HTML.columns(fragments.legend(shown, SHOW_THEIRS), cards) if cards else _no_runs()
 
 
 def figures(quality: Quality) -> str:
     """The table of a quality run, as the quality tab shows it at its end, and the recommendation."""
     if not quality.runs:
-        return _NO_RUNS
+        return _no_runs()
     names = tuple(sorted((run.precision for run in quality.runs), key=lambda name: name != quality.reference))
     shown = quality_view.QualityView(tasks=quality.settings.tasks)
     shown = quality_view.fold(shown, QualityStarted(names, quality.reference, quality.text, quality.model), 0.0)
-    return table.render(quality_view.fold(shown, QualityDone(quality), 0.0)) + _advice(quality)
+    shown = quality_view.fold(shown, QualityDone(quality), 0.0)
+    title = f"Which one to take, if {advice.KLD_BOUND:g} nats are near enough"
+    return _HTML.figures(table.render(shown), title, _advice(quality))
 
 
 def _advice(quality: Quality) -> str:
@@ -127,21 +125,20 @@ def _advice(quality: Quality) -> str:
         found = advice.advise(quality, advice.KLD_BOUND)
     except (QuantlabError, ValueError, ArithmeticError):  # figures of a file from elsewhere may be anything
         return ""
-    title = f"Which one to take, if {advice.KLD_BOUND:g} nats are near enough"
-    return f'<div class="kept-advice"><h3>{title}</h3>{quality_fragments.advice(found)}</div>'
+    return quality_fragments.advice(found)
 
 
-_NO_RUNS = '<p class="kept-none faint">No precision came to its end.</p>'
+def _no_runs() -> str:
+    return _HTML.remark("No precision came to its end.")
 
 
 def progress(shown: "view.View | quality_view.QualityView") -> str:
     """One line on a run that is resumed."""
     if isinstance(shown, view.View):
         return fragments.status(shown, running=True)
-    return quality_fragments.status(shown, running=True) + quality_fragments.progress(shown)
+    return _PIECES.joined([quality_fragments.status(shown, running=True), quality_fragments.progress(shown)])
 
 
 def listed(words: Sequence[str]) -> str:
     """A list in HTML; empty without items."""
-    items = "".join(f"<li>{escape(text)}</li>" for text in words)
-    return f'<ul class="told">{items}</ul>' if items else ""
+    return _PIECES.told(words)

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
-from html import escape
 from typing import Any
 
 from quantlab.errors import BadInput
@@ -12,10 +11,12 @@ from quantlab.fidelity.summary import with_error
 from quantlab.measure import trust
 from quantlab.measure.statistics import mean, median
 from quantlab.records import Comparison, Quality, QualityRun, Run, Timing, units
+from quantlab.reporting.templates import Pieces
 from quantlab.ui.history import fragments as html
 
 Record = Comparison | Quality
 SAME = "same"
+_HTML = Pieces("ui/history/side_by_side.html")
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ _SPEED = Measure(
 
 
 def _middle(timing: Timing) -> float | None:
-    return median(timing.itl_s) if timing.itl_s else None
+    return median(timing.itl_s)
 
 
 _WEIGHTS = (
@@ -90,9 +91,9 @@ COMPARISON = (
     Measure("Between tokens, median", _timing(_middle), units.seconds, "itl_s", alike=lambda *_: False),
     _SPEED,
     Measure("Peak", lambda run: run.peak.bytes if run.peak else None, units.size, "peak_bytes"),
-    Measure("Distance (KLD)", lambda run: _mean([it.kld for it in run.differences]), units.nats, "kld", of_text=True),
+    Measure("Distance (KLD)", lambda run: mean([it.kld for it in run.differences]), units.nats, "kld", of_text=True),
     Measure(
-        "Same likeliest token", lambda run: _mean([float(it.same_top) for it in run.differences]), units.percent,
+        "Same likeliest token", lambda run: mean([float(it.same_top) for it in run.differences]), units.percent,
         "same_top", points=True, of_text=True,
     ),
 )  # fmt: skip
@@ -115,10 +116,6 @@ QUALITY = (
 )  # fmt: skip
 
 
-def _mean(values: Sequence[float]) -> float | None:
-    return mean(values) if values else None
-
-
 def _task(name: str) -> Measure:
     def accuracy(run: QualityRun) -> float | None:
         return run.tasks[name].acc if name in run.tasks else None
@@ -135,20 +132,13 @@ def render(a: Record, b: Record) -> str:
         raise BadInput(
             "A comparison and a quality run have no figures in common.", "Choose two of one kind to set side by side."
         )
-    cards = "".join(_card(letter, record) for letter, record in (("A", a), ("B", b)))
-    return (
-        f'<section class="kept-beside" aria-label="Side by side"><h3>Side by side</h3>'
-        f'<div class="kept-cards">{cards}</div>{html.listed(unlike(a, b))}{_table(a, b)}</section>'
-    )
+    cards = [_card(letter, record) for letter, record in (("A", a), ("B", b))]
+    return _HTML.beside(cards, html.listed(unlike(a, b)), _table(a, b))
 
 
-def _card(letter: str, record: Record) -> str:
+def _card(letter: str, record: Record) -> tuple[str, str, str, str, str]:
     about = f"{html.kind_of(record)} of {html.model_name(record)}, reference {record.reference}"
-    return (
-        f'<div class="kept-card"><p><b>{letter}</b> {escape(html.stamp(record))}</p>'
-        f'<p>{escape(about)}</p><p class="faint">{escape(html.on(record.machine))}</p>'
-        f'<p class="faint">{escape(html.with_versions(record))}</p></div>'
-    )
+    return letter, html.stamp(record), about, html.on(record.machine), html.with_versions(record)
 
 
 def unlike(a: Record, b: Record) -> list[str]:
@@ -179,28 +169,37 @@ def unlike(a: Record, b: Record) -> list[str]:
 
 def _table(a: Record, b: Record) -> str:
     names = dict.fromkeys(run.precision for record in (a, b) for run in record.runs)
-    groups = "".join(_group(name, a, b) for name in names)
-    heads = "".join(f'<th scope="col" class="num">{name}</th>' for name in ("A", "B", "B to A"))
-    return (
-        '<div class="twin kept-table" tabindex="0" role="region" aria-label="Figures of both"><table>'
-        "<caption>The ratio B ÷ A, or the difference B − A in percent points (pp)</caption>"
-        f'<thead><tr><th scope="col">Figure</th>{heads}</tr></thead>{groups}</table></div>'
-    )
+    return _HTML.table([_group(name, a, b) for name in names])
 
 
-def _group(name: str, a: Record, b: Record) -> str:
-    """The rows of one precision."""
+@dataclass(frozen=True)
+class Row:
+    """One figure: that of A, that of B and how they relate, each as text with what is shown on hover, or None."""
+
+    name: str
+    cells: tuple[tuple[str, str | None], ...]
+    anchor: str = ""
+
+
+@dataclass(frozen=True)
+class Group:
+    """The rows of one precision. `note` says why there are none."""
+
+    name: str
+    note: str
+    rows: tuple[Row, ...]
+
+
+def _group(name: str, a: Record, b: Record) -> Group:
     runs: list[Any] = [next((run for run in record.runs if run.precision == name), None) for record in (a, b)]
     why = [_why_none(letter, run) for letter, run in zip("AB", runs, strict=True)]
-    note = f"<small>{escape(' '.join(filter(None, why)))}</small>" if any(why) else ""
+    if any(why):
+        return Group(name, " ".join(filter(None, why)), ())
     alike = _alike(a, b)
-    rows = [] if any(why) else [_row(it, runs[0], runs[1], alike or not it.of_text) for it in _measures(a, b)]
-    if rows and isinstance(a, Comparison) and isinstance(b, Comparison):
+    rows = [_row(it, runs[0], runs[1], alike or not it.of_text) for it in _measures(a, b)]
+    if isinstance(a, Comparison) and isinstance(b, Comparison):
         rows.append(_answer(a, b, a.run(name), b.run(name)))
-    return (
-        f'<tbody><tr class="kept-group"><th colspan="4" scope="rowgroup">{escape(name)} {note}</th></tr>'
-        f"{''.join(rows)}</tbody>"
-    )
+    return Group(name, "", tuple(row for row in rows if row is not None))
 
 
 def _why_none(letter: str, run: Run | QualityRun | None) -> str:
@@ -222,20 +221,17 @@ def _alike(a: Record, b: Record) -> bool:
     return isinstance(a, Quality) and isinstance(b, Quality) and a.text == b.text and a.reference == b.reference
 
 
-def _row(measure: Measure, a: Any, b: Any, related: bool) -> str:
+def _row(measure: Measure, a: Any, b: Any, related: bool) -> Row | None:
     values = [measure.of(run) for run in (a, b)]
     if values == [None, None]:
-        return ""
-    cells = "".join(
-        f'<td class="num" title="{escape(repr(value)) if value is not None else ""}">{escape(measure.shown(run))}</td>'
-        for value, run in zip(values, (a, b), strict=True)
-    )
+        return None
     told, why = relation(*values, points=measure.points) if related else units.NONE, ""
     if measure.alike and None not in values and told != SAME:
         why = _doubt(a, b)
         told = "not compared" if why else "no difference" if measure.alike(a, b) else told
-    name = f'<a class="define" href="#{measure.anchor}">{escape(measure.name)}</a>'
-    return f'<tr><th scope="row">{name}</th>{cells}<td class="num" title="{escape(why)}">{told}</td></tr>'
+    exact = ["" if value is None else repr(value) for value in values]
+    cells = zip((measure.shown(a), measure.shown(b), told), (*exact, why), strict=True)
+    return Row(measure.name, tuple(cells), measure.anchor)
 
 
 def relation(a: float | None, b: float | None, *, points: bool = False) -> str:
@@ -249,14 +245,13 @@ def relation(a: float | None, b: float | None, *, points: bool = False) -> str:
     return units.ratio(b / a) if a > 0 else units.NONE
 
 
-def _answer(a: Comparison, b: Comparison, ours: Run, theirs: Run) -> str:
+def _answer(a: Comparison, b: Comparison, ours: Run, theirs: Run) -> Row | None:
     """Whether one prompt had one answer; nothing is said of two prompts."""
     if a.prompt_token_ids != b.prompt_token_ids:
-        return ""
+        return None
     first, second = ours.token_ids, theirs.token_ids
     pairs = zip(first, second, strict=False)
     parts = next((place for place, (one, other) in enumerate(pairs) if one != other), None)
     same = SAME if first == second else "same as far as both go"
     told = same if parts is None else f"first differs at token {parts}"
-    cells = "".join(f'<td class="num">{len(ids)} tokens</td>' for ids in (first, second))
-    return f'<tr><th scope="row">Answer</th>{cells}<td class="num">{told}</td></tr>'
+    return Row("Answer", tuple((text, None) for text in (f"{len(first)} tokens", f"{len(second)} tokens", told)))

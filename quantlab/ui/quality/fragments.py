@@ -1,20 +1,16 @@
-"""The quality tab's HTML around its results. Whatever is not written here is escaped."""
+"""The quality tab's HTML around its results; its markup is in fragments.html."""
 
 from collections.abc import Sequence
-from html import escape
 
 from quantlab.fidelity.tasks import BundledTask
 from quantlab.reporting.advice import Advice
 from quantlab.reporting.advice.recipes import Recipe
-from quantlab.ui.common.fragments import caution, said
+from quantlab.reporting.templates import Pieces
+from quantlab.ui.common.fragments import said
 from quantlab.ui.quality.view import QualityView, Step
 
-EMPTY = (
-    '<div class="empty"><p><b>Press Measure.</b> Every ticked precision reads the same text, one after the other, and '
-    "is held against the most precise one at every token: every version reads the same text.</p><p>Then you see how "
-    "far each lies from it, whether that is more than rounding noise, what it saves in memory and time, and which one "
-    "to take.</p></div>"
-)
+_HTML = Pieces("ui/quality/fragments.html")
+EMPTY = _HTML.empty()
 BOUND_HELP = "Mean KLD in nats. 0.05 is about 5 % more perplexity, on text like the reference’s own."
 MEMORY_HELP = "For the weights, in MB = 10⁶ bytes. 0 is no limit."
 _STAGES = {
@@ -33,8 +29,7 @@ _UNITS = {"speed": "answers", "again": "answers", "text": "tokens", "tasks": "an
 
 def describe_tasks(bundled: Sequence[BundledTask]) -> str:
     """What each bundled task asks."""
-    told = "".join(f"<li><b>{escape(task.name)}</b> {escape(task.about)}</li>" for task in bundled)
-    return f'<ul class="told">{told}</ul>'
+    return _HTML.named([(task.name, task.about) for task in bundled])
 
 
 def status(view: QualityView, *, running: bool) -> str:
@@ -72,10 +67,10 @@ def progress(view: QualityView) -> str:
     """How far it is and how long it takes, beside the status: it changes too often to be read aloud."""
     step = view.step
     if step is None:
-        return _bar("", "") if view.ended and len(view.ended) < len(view.variants) else ""
-    share = f' max="{step.total}" value="{min(step.done, step.total)}"' if step.total and step.done else ""
+        return _HTML.progress("", 0, 0) if view.ended and len(view.ended) < len(view.variants) else ""
     parts = [_counted(step), _left(view, step)]
-    return _bar(share, " · ".join(filter(None, parts)))
+    total = step.total if step.done else 0
+    return _HTML.progress(" · ".join(filter(None, parts)), total, min(step.done, step.total))
 
 
 def _counted(step: Step) -> str:
@@ -112,41 +107,15 @@ def waiting() -> str:
     return said("Waiting for a free place: one run at a time, so that the timings are true.")
 
 
-def _bar(share: str, text: str) -> str:
-    return (
-        f'<div class="saving"><progress aria-label="progress of this step"{share}></progress>'
-        f'<p class="faint step">{escape(text)}</p></div>'
-    )
-
-
 def advice(found: Advice) -> str:
     """The recommendation with its reasons."""
-    first = "".join(f"<p>{escape(text)}</p>" for text in found.recommendations)
-    noise = "".join(f"<p>{escape(text)}</p>" for text in found.noise)
-    pairs = "".join(f"<li>{escape(pair.sentence)}</li>" for pair in found.pairs)
-    told = f"<h4>Which differences are real?</h4><ul>{pairs}</ul>" if pairs else ""
-    cautions = "".join(map(caution, found.cautions))
-    return (
-        f'<div class="advised" role="status">{first}{cautions}</div><div class="reasons">{noise}{told}</div>'
-    )  # fmt: skip
+    return _HTML.advice(found)
 
 
 def to_run(found: Sequence[Recipe]) -> str:
     """How to run what is recommended without quantlab, folded away. One click on code selects all of it."""
-    return "".join(map(_recipe, found))
-
-
-def _recipe(one: Recipe) -> str:
-    blocks = "".join(
-        f"{f'<p>{escape(block.about)}</p>' if block.about else ''}"
-        f'<pre tabindex="0" aria-label="{_READ[block.language]}"><code>{escape(block.code)}</code></pre>'
-        for block in one.blocks
-    )
-    return (
-        f'<details class="to-run"><summary>Run {escape(one.precision)} without quantlab</summary>'
-        f"<p>{escape(one.said)}</p>{blocks}</details>"
-    )
+    return _HTML.to_run(found, _READ)
 
 
 def no_advice(why: str) -> str:
-    return f'<div class="advised" role="status"><p class="faint">{escape(why)}</p></div>'
+    return _HTML.no_advice(why)

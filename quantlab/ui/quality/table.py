@@ -1,16 +1,17 @@
 """The quality tab's first result: a row for each precision, filled in as they are measured."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from html import escape
+from dataclasses import dataclass, replace
 
 from quantlab.fidelity.summary import accuracy, is_floor, with_error, within_floor
 from quantlab.measure import trust
 from quantlab.records import Fidelity, Quality, QualityRun, TaskScore, units
 from quantlab.reporting.charts import style
+from quantlab.reporting.templates import Pieces
 from quantlab.ui.common import fragments
 from quantlab.ui.quality.view import QualityView, Variant
 
+_HTML, _PIECES = Pieces("ui/quality/table.html"), Pieces("ui/common/pieces.html")
 _DOING = {"waiting": "waiting", "loading": "loading …", "measuring": "measuring …", "stopped": "stopped"}
 
 
@@ -21,6 +22,28 @@ class Cell:
     value: str = units.NONE
     beneath: str = ""
     exact: str = ""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A precision's figures; `why` in their place where it failed. `told` is what it does now."""
+
+    name: str
+    state: str
+    told: str
+    colour: str
+    glyph: str
+    is_reference: bool
+    cells: tuple[Cell, ...] = ()
+    why: str | None = None
+
+
+@dataclass(frozen=True)
+class FloorRow:
+    """The noise floor's own row, there from the start."""
+
+    told: str
+    cells: tuple[Cell, ...]
 
 
 #: Name for people, the field's term beneath, the anchor of its definition.
@@ -38,22 +61,17 @@ def render(view: QualityView) -> str:
     if not view.variants:
         return ""
     tasks = _tasks(view)
-    heads = "".join(
-        f'<th scope="col" class="num"><a class="define" href="#{anchor}">{name}</a><small>{term}</small></th>'
-        for name, term, anchor in HEADS
-    ) + "".join(
-        f'<th scope="col" class="num"><a class="define" href="#task-accuracy">{escape(task)}</a>'
-        "<small>accuracy</small></th>"
-        for task in tasks
+    about, text = _about(view)
+    card = _HTML.card(
+        caution=fragments.of_the_weights(view.model),
+        about=about,
+        text=text,
+        heads=HEADS,
+        tasks=tasks,
+        rows=[_row(one, view, tasks) for one in view.variants],
+        floor=_floor_row(view, len(HEADS) + len(tasks)),
     )
-    rows = "".join(_row(one, view, tasks) for one in view.variants) + _floor_row(view, len(HEADS) + len(tasks))
-    return (
-        f'<div class="quality-card">{fragments.of_the_weights(view.model)}<p class="quality-about">{_about(view)}</p>'
-        '<div class="quality-scroll" tabindex="0" role="region" aria-label="Figures of each precision">'
-        f'<table class="quality-table" style="--columns: {len(HEADS) + len(tasks)}">'
-        f'<thead><tr><th scope="col">Precision</th>{heads}</tr></thead><tbody>{rows}</tbody></table></div></div>'
-        f"{_describe_floor(view.quality)}{_notes(view)}"
-    )
+    return _PIECES.joined([card, _HTML.foot(_describe_floor(view.quality), _notes(view))])
 
 
 def _tasks(view: QualityView) -> tuple[str, ...]:
@@ -63,38 +81,34 @@ def _tasks(view: QualityView) -> tuple[str, ...]:
     return tuple(dict.fromkeys((*kept, *answered)))
 
 
-def _about(view: QualityView) -> str:
+def _about(view: QualityView) -> tuple[str, str]:
+    """The reference and what is read, or else what is waited for and nothing."""
     if view.text is None:
-        return "Waiting for a free place …" if view.at == 0 else "Reading the text …"
+        return ("Waiting for a free place …" if view.at == 0 else "Reading the text …"), ""
     text = view.text
     windows = f"{text.windows} window{'' if text.windows == 1 else 's'}"
-    return (
-        f"Reference: <b>{escape(view.reference)}</b>. Text: {escape(text.name)}, {text.scored:,} tokens scored in "
-        f"{windows} of {text.window_tokens}. Errors (±) are standard errors by windows."
+    return view.reference, (
+        f"Text: {text.name}, {text.scored:,} tokens scored in {windows} of {text.window_tokens}. Errors (±) are "
+        "standard errors by windows."
     )
 
 
-def _row(one: Variant, view: QualityView, tasks: Sequence[str]) -> str:
+def _row(one: Variant, view: QualityView, tasks: Sequence[str]) -> Row:
     reference = one.precision == view.reference
-    badge = ' <span class="badge">reference</span>' if reference else ""
     look = style.look(one.precision)
-    state = "failed" if one.state == "failed" else _DOING.get(one.state, _took(one))
-    name = (
-        f'<th scope="row"><span class="glyph" style="color:{look.colour}" aria-hidden="true">{look.glyph}</span> '
-        f"{escape(one.precision)}{badge}<small>{escape(state)}</small></th>"
-    )
-    if one.state == "failed" and one.run is not None:
-        why = f'<span aria-hidden="true">✕</span> {escape(one.run.error or "")} {escape(one.run.advice)}'
-        return f'<tr class="row-failed">{name}<td colspan="{len(HEADS) + len(tasks)}" class="why">{why}</td></tr>'
+    told = "failed" if one.state == "failed" else _DOING.get(one.state, _took(one))
     run = one.run
+    row = Row(one.precision, one.state, told, look.colour, look.glyph, reference)
+    if one.state == "failed" and run is not None:
+        return replace(row, why=f"{run.error or ''} {run.advice}")
     fidelity = run.fidelity if run else None
-    cells = [
+    cells = (
         *_fidelity(fidelity, view.quality, reference),
         _memory(one),
         _speed(run),
         *(_score(run.tasks.get(task) if run else None) for task in tasks),
-    ]
-    return f'<tr class="row-{one.state}">{name}{"".join(map(_cell, cells))}</tr>'
+    )
+    return replace(row, cells=cells)
 
 
 def _took(one: Variant) -> str:
@@ -154,13 +168,7 @@ def _score(score: TaskScore | None) -> Cell:
     return Cell(value, flips, f"McNemar's p: {units.number(score.mcnemar_p)}")
 
 
-def _cell(cell: Cell) -> str:
-    title = f' title="{escape(cell.exact)}"' if cell.exact else ""
-    return f'<td class="num"{title}>{escape(cell.value)}<small>{escape(cell.beneath) or "&nbsp;"}</small></td>'
-
-
-def _floor_row(view: QualityView, columns: int) -> str:
-    """The noise floor's own row, there from the start."""
+def _floor_row(view: QualityView, columns: int) -> FloorRow:
     found = view.quality.noise_floor if view.quality else None
     state = "" if found else "there is none" if view.quality else "known at the end"
     of = view.quality
@@ -169,30 +177,23 @@ def _floor_row(view: QualityView, columns: int) -> str:
     if own is not None:
         cells = [Cell(f"that of {own}"), Cell(), Cell()]
     cells += [Cell("")] * (columns - len(cells))
-    return (
-        f'<tr class="row-floor"><th scope="row"><a class="define" href="#noise_floor">noise floor</a>'
-        f"<small>{state or 'mere rounding'}</small></th>{''.join(map(_cell, cells))}</tr>"
-    )
+    return FloorRow(state or "mere rounding", tuple(cells))
 
 
 def _describe_floor(quality: Quality | None) -> str:
     """One sentence, with a line's room from the start."""
     if quality is None:
-        text = "The noise floor is how far mere rounding moves the reference: a distance below it is no difference."
-    elif quality.noise_floor is None:
-        text = f"The noise floor tells how far mere rounding moves the reference; {quality.floor}."
-    else:
-        text = (
-            f"The noise floor is how far mere rounding moves the reference ({quality.floor}): a distance below it is "
-            "no difference."
-        )
-    return f'<p class="floor-told">{escape(text)}</p>'
+        return "The noise floor is how far mere rounding moves the reference: a distance below it is no difference."
+    if quality.noise_floor is None:
+        return f"The noise floor tells how far mere rounding moves the reference; {quality.floor}."
+    return (
+        f"The noise floor is how far mere rounding moves the reference ({quality.floor}): a distance below it is "
+        "no difference."
+    )
 
 
-def _notes(view: QualityView) -> str:
+def _notes(view: QualityView) -> list[tuple[str, str]]:
     """What belongs to a variant's figures, once the run has ended: until then nothing moves."""
     if view.quality is None:
-        return ""
-    told = [(run.precision, note) for run in view.quality.runs for note in dict.fromkeys(run.notes)]
-    items = "".join(f"<li><b>{escape(name)}</b>: {escape(note)}</li>" for name, note in told)
-    return f'<ul class="told">{items}</ul>' if items else ""
+        return []
+    return [(run.precision, note) for run in view.quality.runs for note in dict.fromkeys(run.notes)]
