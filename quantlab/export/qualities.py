@@ -54,13 +54,8 @@ def quality_run_data(run: QualityRun) -> dict[str, Any]:
 def quality_run_from(data: Any, where: str = "run") -> QualityRun:
     """The run that `quality_run_data` wrote."""
     data = codec.obj(data, where, _RUN_KEYS)
-    return codec.members(
-        QualityRun,
-        data,
-        where,
-        load=common.load_from(data, where, _NOTES),
-        fidelity=_fidelity_from(codec.member(data, "fidelity", Any, where), f"{where}.fidelity"),
-    )
+    found = _fidelity_from(codec.member(data, "fidelity", Any, where), f"{where}.fidelity")
+    return codec.members(QualityRun, data, where, load=common.load_from(data, where, _NOTES), fidelity=found)
 
 
 def _fidelity_data(fidelity: Fidelity) -> dict[str, Any]:
