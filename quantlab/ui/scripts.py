@@ -31,19 +31,23 @@ ON_LOAD = """
     const refit = () => [100, 700, 2000].forEach(
         wait => setTimeout(() => window.dispatchEvent(new Event('resize')), wait)
     );
-    const fold = folded => {
-        const button = document.getElementById('rail-fold');
-        if (!button) return;
-        document.body.classList.toggle('rail-folded', folded);
-        button.setAttribute('aria-expanded', String(!folded));
-        const model = document.querySelector('#model input')?.value || 'no model';
-        const ticked = document.querySelectorAll('#precisions input:checked').length;
-        button.querySelector('.rail-chosen').textContent = folded ? `${model}, ${ticked} ticked` : '';
+    // Each of the tabs has its rail, and all are folded or none is.
+    const folded = () => document.body.classList.contains('rail-folded');
+    const tell = () => document.querySelectorAll('.rail').forEach(rail => {
+        const model = rail.querySelector('[id$="model"] input')?.value || 'no model';
+        const ticked = rail.querySelectorAll('.picks input:checked').length;
+        rail.querySelector('.rail-fold').setAttribute('aria-expanded', String(!folded()));
+        rail.querySelector('.rail-chosen').textContent = folded() ? `${model}, ${ticked} ticked` : '';
+    });
+    const fold = away => {
+        document.body.classList.toggle('rail-folded', away);
+        tell();
         refit();
     };
+    const seen = where => Array.from(document.querySelectorAll(where)).find(it => it.offsetParent);
     document.addEventListener('click', event => { if (event.target.closest('[role=tab]')) refit(); });
     document.addEventListener('click', event => {
-        if (event.target.closest('#rail-fold')) fold(!document.body.classList.contains('rail-folded'));
+        if (event.target.closest('.rail-fold')) fold(!folded());
     });
     // Of several tabs one is shown. Only what can be pressed is.
     const press = ids => {
@@ -62,13 +66,14 @@ ON_LOAD = """
     document.addEventListener('click', event => {
         if (!event.target.closest('.skip')) return;
         event.preventDefault();
-        document.querySelector('#prompt textarea')?.focus();
+        seen('#prompt textarea, #quality-source input:checked')?.focus();
     });
     document.addEventListener('quantlab:asked', () => {
         if (innerWidth > NARROW) return;
-        if (!document.querySelector('#problem .fault')) fold(true);
-        document.getElementById('actions').scrollIntoView({block: 'start'});
+        if (!seen(':is(#problem, #quality-problem) .fault')) fold(true);
+        seen('.actions').scrollIntoView({block: 'start'});
     });
+    document.addEventListener('quantlab:chosen', tell);
 }
 """.replace("NARROW", str(NARROW))
 
@@ -82,7 +87,10 @@ _REPLACE = """
 #: The address bar follows the choice, so that a reload or a copied address restores it.
 SHOW_LINK = f"(link) => {{ if (!link) return; {_REPLACE} }}"
 
-#: What a click on Compare shows at once is there, but perhaps not yet drawn.
+#: What was chosen from another tab is there, but perhaps not yet drawn.
+CHOSEN = "() => { setTimeout(() => document.dispatchEvent(new Event('quantlab:chosen')), 100); }"
+
+#: What a click on Compare or Measure shows at once is there, but perhaps not yet drawn.
 ASKED = "() => { setTimeout(() => document.dispatchEvent(new Event('quantlab:asked')), 60); }"
 
 #: On a narrow screen the entry that was tapped stands below all others.

@@ -15,17 +15,11 @@ from quantlab.ui.common.problem import Problem
 from quantlab.ui.compare.view import Column, View
 
 HEADER = (
-    '<div class="masthead"><a class="skip" href="#prompt">To the prompt</a><h1>quantlab</h1>'
+    '<div class="masthead"><a class="skip" href="#prompt">Skip to the prompt or the text</a><h1>quantlab</h1>'
     "<p>One model at several precisions, one prompt through each: "
     "see what the missing bits cost in memory, time and words.</p>"
     '<button type="button" id="theme-switch" aria-label="Switch between light and dark">'
     '<span aria-hidden="true">◐</span></button></div>'
-)
-#: Folds the rail away and brings it back; folded, it says what is chosen there (see `scripts`).
-RAIL_FOLD = (
-    '<button type="button" id="rail-fold" aria-expanded="true" aria-controls="rail">'
-    '<span class="rail-arrow" aria-hidden="true"></span><span class="rail-title">Model and precisions</span>'
-    '<span class="rail-chosen faint"></span></button>'
 )
 EMPTY = (
     '<div class="empty"><p><b>Press Compare.</b> Each ticked precision answers the prompt in a column of its own, '
@@ -33,6 +27,15 @@ EMPTY = (
     "first differs from the most precise one, and what it took in memory and time.</p>"
     '<p class="faint">Ctrl + Enter compares, Escape stops.</p></div>'
 )
+
+
+def rail_fold(before_ids: str = "") -> str:
+    """The button that folds the rail away and brings it back; folded, it says what is chosen there (see `scripts`)."""
+    return (
+        f'<button type="button" id="{before_ids}rail-fold" class="rail-fold" aria-expanded="true" '
+        f'aria-controls="{before_ids}rail"><span class="rail-arrow" aria-hidden="true"></span>'
+        '<span class="rail-title">Model and precisions</span><span class="rail-chosen faint"></span></button>'
+    )
 
 
 def caution(text: str) -> str:

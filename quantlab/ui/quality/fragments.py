@@ -34,7 +34,7 @@ _UNITS = {"speed": "answers", "again": "answers", "text": "tokens", "tasks": "an
 def describe_tasks(bundled: Sequence[BundledTask]) -> str:
     """What each bundled task asks."""
     told = "".join(f"<li><b>{escape(task.name)}</b> {escape(task.about)}</li>" for task in bundled)
-    return f'<ul class="told">{told}</ul>'
+    return f'<details class="more"><summary>What the tasks ask</summary><ul class="told">{told}</ul></details>'
 
 
 def status(view: QualityView, *, running: bool) -> str:
