@@ -1,5 +1,14 @@
 """The little JavaScript of the page. It asks nothing from outside and keeps nothing but the choice of light or dark."""
 
+
+def to_tab(title: str) -> str:
+    """Shows a tab as a click on it does, with all that hangs on its selection."""
+    return (
+        "() => Array.from(document.querySelectorAll('[role=tab]'))"
+        f".find(tab => tab.textContent.trim() === '{title}')?.click()"
+    )
+
+
 #: A screen of so many pixels or fewer shows one thing under the other, as style.css does.
 NARROW = 900
 #: Runs once when the page has loaded: the light/dark switch, the links from a figure to its definition, and the rail,
@@ -74,8 +83,17 @@ ON_LOAD = """
         seen('.actions').scrollIntoView({block: 'start'});
     });
     document.addEventListener('quantlab:chosen', tell);
+    window.addEventListener('popstate', () => { if (/[?&]entry=/.test(location.search)) (TO_HISTORY)(); });
 }
-""".replace("NARROW", str(NARROW))
+""".replace("NARROW", str(NARROW)).replace("TO_HISTORY", to_tab("History"))
+
+#: An address that names an entry of the history opens on it.
+SHOW_ENTRY = f"() => {{ if (/[?&]entry=/.test(location.search)) ({to_tab('History')})(); }}"
+COPY_ADDRESS = """
+async () => {
+    try { await navigator.clipboard.writeText(location.href); } catch (error) { /* the address bar has it */ }
+}
+"""
 
 _REPLACE = """
     const query = new URLSearchParams(link);
@@ -99,14 +117,6 @@ SHOW_OPENED = f"""
     if (innerWidth <= {NARROW}) document.getElementById('kept-shown')?.scrollIntoView({{block: 'start'}});
 }}, 60)
 """
-
-
-def to_tab(title: str) -> str:
-    """Shows a tab as a click on it does, with all that hangs on its selection."""
-    return (
-        "() => Array.from(document.querySelectorAll('[role=tab]'))"
-        f".find(tab => tab.textContent.trim() === '{title}')?.click()"
-    )
 
 
 #: Fetches what a download button holds: its file was written a moment ago.
