@@ -58,7 +58,9 @@ def _definitions() -> str:
 
     text = (DOCS / "measurement.md").read_text(encoding="utf-8")
     lower = re.sub(r"^#", "##", text.partition("\n")[2], flags=re.MULTILINE)
-    return MarkdownIt("commonmark").enable("table").render(lower)
+    made = MarkdownIt("commonmark").enable("table").render(lower)
+    scroller = '<div class="wide" tabindex="0" role="region" aria-label="Definitions"><table>'
+    return made.replace("<table>", scroller).replace("</table>", "</table></div>")
 
 
 def _facts(record: Comparison | Quality) -> list[tuple[str, str]]:
