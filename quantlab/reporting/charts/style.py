@@ -3,7 +3,8 @@
 The scale runs from many bits to few: violet, blue, green, olive, orange, red, magenta. Its colours were searched so
 that those ticked together by default stay apart by 0.09 and more in Oklab for normal sight, protanopia, deuteranopia
 and tritanopia (Machado et al. 2009), those of six methods at 4 bits by 0.04, any two by 0.02, for normal sight any two
-also by 9 in CIEDE2000, and each has a contrast of 3:1 or more on white, on #0b0f19 and on #27272a. Colour is never the only cue: each precision has a symbol too.
+also by 9 in CIEDE2000, and each has a contrast of 3:1 or more on white, on #0b0f19 and on #27272a. Colour is never the
+only cue: each precision has a symbol too.
 """
 
 import hashlib
