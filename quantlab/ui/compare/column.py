@@ -189,7 +189,9 @@ def _percent(probability: float) -> str:
 
 def _figures(run: Run | None, column: Column, view: View) -> str:
     more = figures.details(run, column.load)
-    notes = "".join(f'<p class="note">{escape(text)}</p>' for text in figures.remarks(run, column.load))
+    greedy = view.comparison is not None and not view.comparison.settings.sample
+    remarks = figures.remarks(run, column.load, greedy)
+    notes = "".join(f'<p class="note">{escape(text)}</p>' for text in remarks)
     # The line is there from the start, so that nothing moves when it gets its figures.
     later = '<p class="more-later">All figures</p>'
     folded = (
