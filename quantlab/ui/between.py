@@ -13,13 +13,14 @@ def wire(asking: Handlers, measuring: QualityHandlers, quality_tab: gr.Tab) -> N
     there, here = asking.parts, measuring.parts
     chosen = [there.inputs.model, there.inputs.precisions, there.offered, there.inputs.compute_dtype]
     own = here.inputs
-    quality_tab.select(
+    taken = quality_tab.select(
         measuring.take_over,
         [*chosen, own.source, here.taken],
         [own.model, own.precisions, own.source, own.tasks, own.reference, own.compute_dtype, here.offered, here.taken,
          here.about],
         **SMALL,
     )  # fmt: skip
+    taken.then(None, None, None, js=scripts.CHOSEN)
     chosen = [own.model, own.precisions, here.offered, own.compute_dtype]
     wanted = there.inputs
     given = here.ask.click(
@@ -29,4 +30,4 @@ def wire(asking: Handlers, measuring: QualityHandlers, quality_tab: gr.Tab) -> N
          there.about, *there.examples],
         **SMALL,
     )  # fmt: skip
-    given.then(None, None, None, js=scripts.to_tab("Compare"))
+    given.then(None, None, None, js=scripts.to_tab("Compare")).then(None, None, None, js=scripts.CHOSEN)

@@ -1,5 +1,14 @@
 """The little JavaScript of the page. It asks nothing from outside and keeps nothing but the choice of light or dark."""
 
+
+def to_tab(title: str) -> str:
+    """Shows a tab as a click on it does, with all that hangs on its selection."""
+    return (
+        "() => Array.from(document.querySelectorAll('[role=tab]'))"
+        f".find(tab => tab.textContent.trim() === '{title}')?.click()"
+    )
+
+
 #: A screen of so many pixels or fewer shows one thing under the other, as style.css does.
 NARROW = 900
 #: Tabs that work at once, after which another one waits: a browser keeps six connections to a server, and each of
@@ -37,7 +46,8 @@ _COUNT_BUSY_TABS = """
 """.replace("BUSY", str(BUSY_TABS))
 #: Runs once when the page has loaded: the light/dark switch, the links from a figure to its definition, and the rail,
 #: which on a narrow screen makes room for the answers once they are asked for.
-ON_LOAD = """
+ON_LOAD = (
+    """
 () => {
     const key = 'quantlab-theme';
     const asked = new URLSearchParams(location.search).get('__theme');
@@ -64,19 +74,23 @@ ON_LOAD = """
     const refit = () => [100, 700, 2000].forEach(
         wait => setTimeout(() => window.dispatchEvent(new Event('resize')), wait)
     );
-    const fold = folded => {
-        const button = document.getElementById('rail-fold');
-        if (!button) return;
-        document.body.classList.toggle('rail-folded', folded);
-        button.setAttribute('aria-expanded', String(!folded));
-        const model = document.querySelector('#model input')?.value || 'no model';
-        const ticked = document.querySelectorAll('#precisions input:checked').length;
-        button.querySelector('.rail-chosen').textContent = folded ? `${model}, ${ticked} ticked` : '';
+    // Each of the tabs has its rail, and all are folded or none is.
+    const folded = () => document.body.classList.contains('rail-folded');
+    const tell = () => document.querySelectorAll('.rail').forEach(rail => {
+        const model = rail.querySelector('[id$="model"] input')?.value || 'no model';
+        const ticked = rail.querySelectorAll('.picks input:checked').length;
+        rail.querySelector('.rail-fold').setAttribute('aria-expanded', String(!folded()));
+        rail.querySelector('.rail-chosen').textContent = folded() ? `${model}, ${ticked} ticked` : '';
+    });
+    const fold = away => {
+        document.body.classList.toggle('rail-folded', away);
+        tell();
         refit();
     };
+    const seen = where => Array.from(document.querySelectorAll(where)).find(it => it.offsetParent);
     document.addEventListener('click', event => { if (event.target.closest('[role=tab]')) refit(); });
     document.addEventListener('click', event => {
-        if (event.target.closest('#rail-fold')) fold(!document.body.classList.contains('rail-folded'));
+        if (event.target.closest('.rail-fold')) fold(!folded());
     });
     // Of several tabs one is shown. Only what can be pressed is.
     const press = ids => {
@@ -95,15 +109,28 @@ ON_LOAD = """
     document.addEventListener('click', event => {
         if (!event.target.closest('.skip')) return;
         event.preventDefault();
-        document.querySelector('#prompt textarea')?.focus();
+        seen('#prompt textarea, #quality-source input:checked')?.focus();
     });
     document.addEventListener('quantlab:asked', () => {
         if (innerWidth > NARROW) return;
-        if (!document.querySelector('#problem .fault')) fold(true);
-        document.getElementById('actions').scrollIntoView({block: 'start'});
+        if (!seen(':is(#problem, #quality-problem) .fault')) fold(true);
+        seen('.actions').scrollIntoView({block: 'start'});
     });
+    document.addEventListener('quantlab:chosen', tell);
+    window.addEventListener('popstate', () => { if (/[?&]entry=/.test(location.search)) (TO_HISTORY)(); });
 COUNT_BUSY_TABS}
-""".replace("NARROW", str(NARROW)).replace("COUNT_BUSY_TABS", _COUNT_BUSY_TABS)
+""".replace("NARROW", str(NARROW))
+    .replace("TO_HISTORY", to_tab("History"))
+    .replace("COUNT_BUSY_TABS", _COUNT_BUSY_TABS)
+)
+
+#: An address that names an entry of the history opens on it.
+SHOW_ENTRY = f"() => {{ if (/[?&]entry=/.test(location.search)) ({to_tab('History')})(); }}"
+COPY_ADDRESS = """
+async () => {
+    try { await navigator.clipboard.writeText(location.href); } catch (error) { /* the address bar has it */ }
+}
+"""
 
 _REPLACE = """
     const query = new URLSearchParams(link);
@@ -115,7 +142,10 @@ _REPLACE = """
 #: The address bar follows the choice, so that a reload or a copied address restores it.
 SHOW_LINK = f"(link) => {{ if (!link) return; {_REPLACE} }}"
 
-#: What a click on Compare shows at once is there, but perhaps not yet drawn.
+#: What was chosen from another tab is there, but perhaps not yet drawn.
+CHOSEN = "() => { setTimeout(() => document.dispatchEvent(new Event('quantlab:chosen')), 100); }"
+
+#: What a click on Compare or Measure shows at once is there, but perhaps not yet drawn.
 ASKED = "() => { setTimeout(() => document.dispatchEvent(new Event('quantlab:asked')), 60); }"
 
 #: On a narrow screen the entry that was tapped stands below all others.
@@ -124,14 +154,6 @@ SHOW_OPENED = f"""
     if (innerWidth <= {NARROW}) document.getElementById('kept-shown')?.scrollIntoView({{block: 'start'}});
 }}, 60)
 """
-
-
-def to_tab(title: str) -> str:
-    """Shows a tab as a click on it does, with all that hangs on its selection."""
-    return (
-        "() => Array.from(document.querySelectorAll('[role=tab]'))"
-        f".find(tab => tab.textContent.trim() === '{title}')?.click()"
-    )
 
 
 #: Fetches what a download button holds: its file was written a moment ago.

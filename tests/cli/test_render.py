@@ -199,7 +199,7 @@ def test_the_answers_and_the_figures_fit_80_columns():
         assert run.precision in text
     flat = " ".join(text.split())
     assert "fp32 (reference)" in flat
-    assert "parts from the reference at token" in flat
+    assert "first differs from the reference at token" in flat
     assert "This precision needs 9.8 GB and 6.1 GB are free. Choose one with fewer bits." in flat
     assert "(stopped)" in flat and "20.0 GB/s" in flat
     assert "The kernel keeps its scales in bfloat16" in flat

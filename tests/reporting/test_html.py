@@ -177,3 +177,46 @@ def test_a_browser_without_network_draws_every_chart(browser, tmp_path, name):
         assert [url for url in asked if not url.startswith(("file:", "data:", "blob:"))] == [] and faults == []
     finally:
         page.close()
+
+
+WIDE = "[...document.querySelectorAll('.wide')].filter((it) => it.scrollWidth > it.clientWidth + 1)"
+FLAT = "document.documentElement.scrollWidth <= innerWidth"
+
+
+@pytest.mark.parametrize("name", RECORDS)
+def test_a_wide_table_scrolls_on_a_phone_and_wraps_on_paper(browser, tmp_path, name):
+    file = tmp_path / "report.html"
+    file.write_text(html(RECORDS[name]), encoding="utf-8")
+    page = browser.new_page(viewport={"width": 400, "height": 800})
+    try:
+        page.goto(file.as_uri())
+        page.wait_for_function("() => [...document.querySelectorAll('.chart')].every((it) => it._fullData)")
+        page.evaluate("document.querySelectorAll('details').forEach((it) => { it.open = true; })")
+        assert page.evaluate(FLAT)
+        assert page.evaluate(f"{WIDE}.length") >= 2
+        assert page.evaluate(f"{WIDE}.every((it) => {{ it.scrollLeft = 9; return it.scrollLeft === 9; }})")
+        page.set_viewport_size({"width": 718, "height": 1_000})  # A4 with margins, at 96 pixels an inch
+        page.emulate_media(media="print")
+        page.evaluate("dispatchEvent(new Event('beforeprint'))")
+        page.wait_for_function(
+            "() => [...document.querySelectorAll('.chart .main-svg')].every((it) => it.clientWidth <= 660)"
+        )
+        assert page.evaluate(FLAT) and page.evaluate(f"{WIDE}.length") == 0
+        page.evaluate("dispatchEvent(new Event('afterprint'))")
+        page.emulate_media(media="screen")
+        page.set_viewport_size({"width": 1_000, "height": 1_000})
+        page.wait_for_function(
+            "() => [...document.querySelectorAll('.chart .main-svg')].every((it) => it.clientWidth > 700)"
+        )
+    finally:
+        page.close()
+
+
+def test_a_table_without_a_row_is_left_out():
+    quality = RECORDS["quality"]
+    asked = [it.title for it in sections(quality)]
+    none = replace(quality.settings, tasks=())
+    bare = replace(quality, settings=none, runs=tuple(replace(run, tasks={}) for run in quality.runs))
+    shown = [it.title for it in sections(bare)]
+    assert "Tasks" in asked and "Tasks" not in shown and set(shown) < set(asked)
+    assert "No task was asked for." not in html(bare) and "<dt>Tasks</dt><dd>none</dd>" in html(bare)

@@ -22,6 +22,16 @@ def test_quality_takes_over_the_choice_and_keeps_what_is_changed_there(open_page
     assert page.evaluate(TICKED.format("#quality-precisions")) == ["bf16", "int8", "nf4-dq"]
 
 
+def test_a_folded_rail_says_what_was_taken_over(open_page, url):
+    page = open_page(url)
+    page.uncheck("#precisions input[name=fp32]")
+    page.click("#rail-fold")
+    page.click("[role=tab]:has-text('Quality')")
+    expect(page.locator("#quality-rail-fold")).to_contain_text("demo, 5 ticked")
+    expect(page.locator("#quality-precisions")).to_be_hidden()
+    assert page.get_attribute("#quality-rail-fold", "aria-expanded") == "false"
+
+
 def test_text_and_tasks_suit_the_model(open_page, url):
     page = open_page(url)
     page.fill("#add-spec input, #add-spec textarea", "someone/model-GPTQ")

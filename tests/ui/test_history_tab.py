@@ -30,16 +30,16 @@ from tests.ui.kept_page import COMPARISON, FORMAT_NAMES, LATER, handlers, rows, 
 
 def test_the_list_is_newest_first_and_is_searched(history, tmp_path):
     tab = handlers(history, tmp_path)
-    assert "Nothing is kept yet" in rows(tab.find("", "", None))
+    assert "Nothing is kept yet" in rows(tab.find("", ""))
     history.keep(LATER)
     history.keep(COMPARISON)
     history.keep(quality())
-    table = rows(tab.find("", "", None))
+    table = rows(tab.find("", ""))
     assert table.index("A lamp under") < table.index("held-out stories") and table.count("data-entry") == 3
     assert "2026-02-03" in table and "■</span> stopped" in table and "✓</span> done" in table
-    assert rows(tab.find("LAMP rtn-2", "", None)).count("data-entry") == 1
-    assert rows(tab.find("", "quality", None)).count("data-entry") == 1
-    assert "Nothing is kept that has all these words" in rows(tab.find("lamp nothing", "", None))
+    assert rows(tab.find("LAMP rtn-2", "")).count("data-entry") == 1
+    assert rows(tab.find("", "quality")).count("data-entry") == 1
+    assert "Nothing is kept that has all these words" in rows(tab.find("lamp nothing", ""))
 
 
 def test_an_entry_opens_with_its_date_machine_versions_and_charts(history, tmp_path):
@@ -79,7 +79,7 @@ def test_what_comes_from_elsewhere_is_escaped(history, tmp_path):
     )  # fmt: skip
     tab = handlers(history, tmp_path)
     found = tab.open(history.keep(record), "", "", None)
-    page = found["head"] + found["results"] + rows(tab.find("", "", None)) + side_by_side.render(record, COMPARISON)
+    page = found["head"] + found["results"] + rows(tab.find("", "")) + side_by_side.render(record, COMPARISON)
     assert "&lt;img" in page and "<img" not in page
 
 
@@ -143,7 +143,7 @@ def test_a_file_that_is_too_large_is_refused(history, tmp_path):
 
 def test_where_nothing_is_kept_a_file_is_only_shown(tmp_path):
     tab = handlers(None, tmp_path)
-    assert not tab.find("", "", None)["entries"]["visible"]
+    assert tab.find("", "")["entries"]["visible"] == "hidden"
     found = tab.read(upload(tmp_path / "up", to_json(COMPARISON)), "", "", None)
     assert "not kept" in found["head"] and found["results"] and found["opened"] == Opened(
         read_json(to_json(COMPARISON)), None
@@ -159,10 +159,10 @@ def test_a_history_that_cannot_be_used_is_told(tmp_path):
 
     tab = handlers(None, tmp_path)
     tab.services = replace(tab.services, history=broken)
-    assert "version 9" in tab.find("", "", None)["problem"]
+    assert "version 9" in rows(tab.find("", ""))
     damaged = tmp_path / "history.sqlite"
     damaged.write_bytes(os.urandom(4_096))
-    assert "set aside" in handlers(History(damaged), tmp_path).find("", "", None)["problem"]
+    assert "set aside" in rows(handlers(History(damaged), tmp_path).find("", ""))
 
 
 def test_a_replay_is_said_plainly_and_measuring_again_reaches_the_comparison():

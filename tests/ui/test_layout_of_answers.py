@@ -1,6 +1,7 @@
 """Answers come first: where they stand on a screen, which chart is shown, and what takes them along."""
 
 import json
+import re
 
 import pytest
 from playwright.sync_api import expect
@@ -24,12 +25,15 @@ def test_the_first_answer_is_in_sight_after_compare(open_page, url, size):
 
 def test_six_columns_with_a_chart_are_no_longer_than_three_screens(open_page, url):
     page = open_page(url, width=1_360)
+    page.set_viewport_size({"width": 1_360, "height": 900})
     compare(page)
     assert page.locator(".col-done").count() == 6
     for chart in ("memory", "time", "difference", "tokens"):
         show(page, chart)
-        assert page.evaluate("document.documentElement.scrollHeight") < 2_400
+        assert page.evaluate("document.documentElement.scrollHeight") < 2_700
         assert page.locator(f"#panel-{chart}").bounding_box()["height"] <= 900
+        inside = page.locator(f"#panel-{chart} .as-chart").all()
+        assert all(it.evaluate("e => e.scrollHeight <= e.clientHeight + 1") for it in inside), "scrolls in itself"
 
 
 @pytest.mark.parametrize("size", SCREENS)
@@ -40,6 +44,59 @@ def test_what_went_wrong_is_in_sight_under_the_button(open_page, url, size):
     page.click("#compare")
     expect(page.locator("#problem .fault")).to_be_in_viewport(ratio=1)
     expect(page.locator("#compare")).to_be_in_viewport()
+
+
+@pytest.mark.parametrize("size", SCREENS)
+def test_the_first_figures_are_in_sight_after_measure(open_page, url, size):
+    page = open_page(url, width=size[0])
+    page.set_viewport_size({"width": size[0], "height": size[1]})
+    page.click("[role=tab]:has-text('Quality')")
+    page.fill("#quality-windows input[type=number]", "2")
+    page.click("#measure")
+    first = page.locator(".quality-table tbody tr >> nth=0")
+    expect(first).to_be_in_viewport(ratio=0.3 if size[0] < 900 else 1)
+    expect(page.locator("#measure")).to_be_in_viewport(ratio=1)
+    page.wait_for_selector("#measure:not([disabled])", timeout=60_000)
+    expect(first).to_be_in_viewport(ratio=0.3 if size[0] < 900 else 1)
+    assert size[0] > 900 or page.is_hidden("#quality-precisions"), "the rail makes room on a phone"
+
+
+def test_what_went_wrong_in_quality_is_in_sight_under_the_button(open_page, url):
+    page = open_page(url, width=400)
+    page.set_viewport_size({"width": 400, "height": 800})
+    page.click("[role=tab]:has-text('Quality')")
+    for name in ("fp32", "bf16", "int8", "nf4", "nf4-dq", "fp4"):
+        page.uncheck(f"#quality-precisions input[name='{name}']")
+    page.click("#measure")
+    expect(page.locator("#quality-problem .fault")).to_be_in_viewport(ratio=1)
+    expect(page.locator("#measure")).to_be_in_viewport()
+
+
+def test_quality_has_the_rail_of_compare(open_page, url):
+    page = open_page(url, width=1_360)
+    boxes = {}
+    for tab, before in (("Compare", ""), ("Quality", "quality-")):
+        page.click(f"[role=tab]:has-text('{tab}')")
+        expect(page.locator(f"#{before}rail")).to_be_visible()
+        found = (f"#{before}{name}" for name in ("rail", "rail-fold", "model", "precisions"))
+        boxes[tab] = [page.locator(it).bounding_box() for it in found]
+    for ours, theirs in zip(*boxes.values(), strict=True):
+        assert [round(ours[it]) for it in ("x", "y", "width")] == [round(theirs[it]) for it in ("x", "y", "width")]
+    before = page.locator("#quality-ask").bounding_box()["width"]
+    page.click("#quality-rail-fold")
+    expect(page.locator("#quality-precisions")).to_be_hidden()
+    assert page.locator("#quality-ask").bounding_box()["width"] > before + 300
+
+
+def test_a_file_is_opened_from_the_rail_of_quality(open_page, url, tmp_path):
+    file = tmp_path / "small.gguf"
+    file.write_bytes(b"GGUF")
+    page = open_page(url, width=1_360)
+    page.click("[role=tab]:has-text('Quality')")
+    page.click("#quality-open-file button")
+    page.set_input_files("#quality-model-file input[type=file]", str(file))
+    expect(page.locator("#quality-model input")).to_have_value(re.compile(r"small\.gguf$"))
+    expect(page.locator("#quality-about")).to_contain_text("A GGUF file")
 
 
 def test_the_rail_folds_away_and_says_what_is_chosen(open_page, url):

@@ -150,11 +150,11 @@ def test_the_tab_starts_with_what_each_text_needs():
 
 
 def test_the_text_follows_the_model_until_a_visitor_brings_one():
-    for model, fitting in (("smollm2", "english"), ("demo", "demo"), (None, "english")):
-        changed = handlers().suit(model, "demo")["inputs.source"]
+    for model, fitting in (("smollm2", "english"), ("demo", "demo"), ("", "english")):
+        changed = handlers()._suited(model, "demo")["inputs.source"]
         assert changed["value"] == fitting and "suits this model" in changed["info"]
     for own in ("paste", "file", "wikitext2"):
-        assert "value" not in handlers().suit("demo", own)["inputs.source"]
+        assert "value" not in handlers()._suited("demo", own)["inputs.source"]
 
 
 # In a browser.
@@ -177,6 +177,7 @@ def test_a_published_checkpoint_is_added_and_measured(open_page, quick):
     page.fill("#quality-add-spec :is(input, textarea)", SPEC)
     page.press("#quality-add-spec :is(input, textarea)", "Enter")
     page.wait_for_selector("#quality-added:has-text('in the list and ticked')")
+    page.click("#quality-settings button")
     page.click("#quality-reference input")
     page.click("[role=option]:has-text('bf16')")
     measure(page)

@@ -72,3 +72,31 @@ def test_who_waits_is_known():
     again = stops.begin("one")
     assert stops.replaced("one", event) and not stops.replaced("one", again) and not stops.replaced("other", event)
     assert stops.leave_queue("one") and again.is_set() and stops.of("one") is again
+
+
+def test_stop_in_quality_ends_at_once_beside_two_other_tabs_one_busy(open_page):
+    script = Script(load_s=0.1, gap_s=0.04)
+    with served(script) as address:
+        page = open_page(address)
+        busy, idle = page.context.new_page(), page.context.new_page()  # one browser: they share its connections
+        for other in (busy, idle):
+            other.goto(address)
+            other.wait_for_selector("#precisions input:checked")
+        page.bring_to_front()
+        page.click("[role=tab]:has-text('Quality')")
+        page.uncheck("#quality-precisions input[name=fp4]")
+        page.click("#measure")
+        page.wait_for_selector(".row-measuring")
+        busy.click("#compare")
+        busy.wait_for_selector("#status:has-text('Waiting for a free place')")
+        page.wait_for_function("document.querySelectorAll('.row-done').length === 3", timeout=60_000)
+        begun = time.monotonic()
+        page.click("#quality-stop")
+        page.wait_for_selector("#quality-status:has-text('Stopped. What is finished stays.')", timeout=5_000)
+        expect(page.locator("#measure")).to_be_enabled(timeout=1_000)
+        assert time.monotonic() - begun < 2.5, "a busy machine may take more than one second"
+        busy.wait_for_selector("#status:has-text('All 6 have answered')", timeout=60_000)
+        page.wait_for_timeout(500)
+        assert page.locator(".row-done").count() == 3 and page.locator(".row-stopped").count() == 2
+        assert "Stopping" not in page.inner_text("#quality-status") and page.is_disabled("#quality-stop")
+        expect(idle.locator("#compare")).to_be_enabled()

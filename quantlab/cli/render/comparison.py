@@ -93,7 +93,7 @@ def _answer(run: Run) -> str:
     if run.error:
         return f"[red]{escape(run.error)}[/] {escape(run.advice)}"
     parted = run.first_divergence
-    where = f"\n[dim]parts from the reference at token {parted.index}[/]" if parted else ""
+    where = f"\n[dim]first differs from the reference at token {parted.index}[/]" if parted else ""
     return f"{escape(run.text)}{' [yellow](stopped)[/]' * run.stopped}{where}"
 
 

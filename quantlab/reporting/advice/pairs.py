@@ -45,12 +45,19 @@ def pair(quality: Quality, closer: Compared, farther: Compared) -> Pair:
     figures = f"{with_error(found.mean, found.se, 'nats')} over {found.n:,} windows"
     if found.apart and found.mean > 0:
         return Pair(*names, True, None, f"{names[0]} is closer to the reference than {names[1]}, by {figures}.")
-    cannot = f"{both} cannot be told apart with this much text: they differ by {figures}."
+    cannot = f"{both} cannot be told apart with this much text: they differ by {figures}{_few(found)}."
     # Where windows were lost, the means of those that pair may even lie the other way round.
     if found.needed is None or found.mean < 0 or found.needed > _TOO_MUCH * found.n:
         return Pair(*names, False, None, f"{cannot} No text of a sensible length would do.")
     tokens = words.round_up(found.needed * quality.text.window_tokens)
     return Pair(*names, False, tokens, f"{cannot} {_more(quality, found.n, tokens)}")
+
+
+def _few(found: paired.Estimate) -> str:
+    """Why a difference of several errors is none yet, where it looks like one."""
+    if abs(found.mean) <= 2 * found.se:
+        return ""
+    return f", and of so few only a difference above {found.critical:.1f} times its error counts"
 
 
 def _more(quality: Quality, windows: int, tokens: int) -> str:

@@ -20,8 +20,11 @@ _FAR = 3.0
 _NAME = 20
 
 
-def figure(comparison: Comparison) -> go.Figure:
-    """Three charts one beneath the other, in seconds and in tokens per second, with the same rows."""
+def figure(comparison: Comparison, *, noted: bool = True) -> go.Figure:
+    """Three charts one beneath the other, in seconds and in tokens per second, with the same rows.
+
+    `noted`: what the speeds say of each other stands under them; without it the twin's `note` has it.
+    """
     runs = _timed(comparison)
     if not runs:
         return style.empty(_NOTHING)
@@ -34,7 +37,7 @@ def figure(comparison: Comparison) -> go.Figure:
     for trace in _marks(gapped):
         drawn.add_trace(trace, row=2, col=1)
     drawn.add_trace(_speed(gapped), row=3, col=1)
-    style.laid_out(drawn, height, _note(comparison, _NAME), style.NARROW)
+    style.laid_out(drawn, height, _note(comparison, _NAME) if noted else "", style.NARROW)
     _arrange(drawn, runs, gapped)
     return drawn
 
@@ -171,8 +174,8 @@ def table(comparison: Comparison) -> Table:
         _row(timed[run.precision], reference) if run.precision in timed else absent(run, len(COLUMNS), "no times")
         for run in comparison.runs
     )
-    caption = f"Time by precision; the reference is {comparison.reference}. {_note(comparison)}".strip()
-    return Table(COLUMNS, rows, caption)
+    note = _note(comparison)
+    return Table(COLUMNS, rows, f"Time by precision; the reference is {comparison.reference}. {note}".strip(), note)
 
 
 def _row(run: Run, reference: Run | None) -> tuple[str, ...]:

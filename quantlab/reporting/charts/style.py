@@ -2,8 +2,9 @@
 
 The scale runs from many bits to few: violet, blue, green, olive, orange, red, magenta. Its colours were searched so
 that those ticked together by default stay apart by 0.09 and more in Oklab for normal sight, protanopia, deuteranopia
-and tritanopia (Machado et al. 2009), those of six methods at 4 bits by 0.04, any two by 0.02, and each has a contrast
-of 3:1 or more on white, on #0b0f19 and on #27272a. Colour is never the only cue: each precision has a symbol too.
+and tritanopia (Machado et al. 2009), those of six methods at 4 bits by 0.04, any two by 0.02, for normal sight any two
+also by 9 in CIEDE2000, and each has a contrast of 3:1 or more on white, on #0b0f19 and on #27272a. Colour is never the
+only cue: each precision has a symbol too.
 """
 
 import hashlib
@@ -33,40 +34,40 @@ TEXT_CSS = (
 
 _SCALE = {
     "fp32": ("#8166ff", "circle", "●"),
-    "fp16": ("#6c6e93", "circle-open", "○"),
+    "fp16": ("#7f83a2", "circle-open", "○"),
     "bf16": ("#029ddc", "square", "■"),
-    "f16": ("#477be9", "cross", "✚"),
+    "f16": ("#006fd9", "cross", "✚"),
     "int8": ("#0b825d", "triangle-up", "▲"),
-    "int8-plain": ("#1d964f", "triangle-up-open", "△"),
-    "rtn-8": ("#51a301", "square-open", "□"),
-    "q8_0": ("#519499", "cross-open", "✛"),
-    "gptq-8": ("#6a927a", "triangle-left", "◀"),
-    "ao-int8": ("#44a296", "square-x-open", "⊠"),
-    "ao-float8": ("#4d8833", "circle-cross-open", "⊕"),
-    "q6_k": ("#4d7d15", "x", "✖"),
-    "q5_k_m": ("#888b64", "x-open", "✕"),
+    "int8-plain": ("#66955f", "triangle-up-open", "△"),
+    "rtn-8": ("#7f9901", "square-open", "□"),
+    "q8_0": ("#0a8395", "cross-open", "✛"),
+    "gptq-8": ("#519a81", "triangle-left", "◀"),
+    "ao-int8": ("#00a29f", "square-x-open", "⊠"),
+    "ao-float8": ("#21a647", "circle-cross-open", "⊕"),
+    "q6_k": ("#4f7d00", "x", "✖"),
+    "q5_k_m": ("#a4903f", "x-open", "✕"),
     "nf4": ("#8f9875", "diamond", "◆"),
     "nf4-dq": ("#e07914", "diamond-open", "◇"),
     "fp4": ("#c04b1c", "triangle-down", "▼"),
-    "fp4-dq": ("#ff335c", "triangle-down-open", "▽"),
-    "q4_k_m": ("#f2664d", "star-diamond", "✦"),
-    "q4_0": ("#b56639", "star-diamond-open", "✧"),
-    "ao-int4": ("#cc5505", "circle-x-open", "⊗"),
-    "gptq-4": ("#836e4e", "triangle-right", "▶"),
-    "hqq-4": ("#e6619d", "triangle-ne", "◥"),
-    "awq-4": ("#f5044c", "pentagon", "⬟"),
-    "rtn-4": ("#d32580", "star", "★"),
-    "q3_k_m": ("#f546d5", "hourglass", "⧗"),
-    "gptq-3": ("#8753d9", "triangle-right-open", "▷"),
-    "hqq-3": ("#9860cb", "triangle-se", "◢"),
-    "rtn-3": ("#be7cb1", "star-open", "☆"),
-    "iq3_xxs": ("#a782c9", "hourglass-open", "⧖"),
-    "q2_k": ("#9b7efa", "bowtie", "⧓"),
-    "gptq-2": ("#c72ba3", "triangle-left-open", "◁"),
-    "hqq-2": ("#ae6ab7", "triangle-sw", "◣"),
-    "rtn-2": ("#c145bf", "hexagon", "⬢"),
-    "iq2_xxs": ("#c446e8", "bowtie-open", "⋈"),
-    "hqq-1": ("#ce6de2", "triangle-nw", "◤"),
+    "fp4-dq": ("#ff576e", "triangle-down-open", "▽"),
+    "q4_k_m": ("#ef6551", "star-diamond", "✦"),
+    "q4_0": ("#c47965", "star-diamond-open", "✧"),
+    "ao-int4": ("#9d6335", "circle-x-open", "⊗"),
+    "gptq-4": ("#7e7148", "triangle-right", "▶"),
+    "hqq-4": ("#bd8398", "triangle-ne", "◥"),
+    "awq-4": ("#f10d3c", "pentagon", "⬟"),
+    "rtn-4": ("#d8276d", "star", "★"),
+    "q3_k_m": ("#ff49b8", "hourglass", "⧗"),
+    "gptq-3": ("#6b6aac", "triangle-right-open", "▷"),
+    "hqq-3": ("#995abb", "triangle-se", "◢"),
+    "rtn-3": ("#cb74c6", "star-open", "☆"),
+    "iq3_xxs": ("#997fb4", "hourglass-open", "⧖"),
+    "q2_k": ("#6584e2", "bowtie", "⧓"),
+    "gptq-2": ("#a55f89", "triangle-left-open", "◁"),
+    "hqq-2": ("#cb29a9", "triangle-sw", "◣"),
+    "rtn-2": ("#b00ef8", "hexagon", "⬢"),
+    "iq2_xxs": ("#ef05f0", "bowtie-open", "⋈"),
+    "hqq-1": ("#ba69ff", "triangle-nw", "◤"),
     "stored": ("#777275", "asterisk-open", "✱"),
 }
 # The places by which other names are put among these, from many bits to few.

@@ -8,11 +8,15 @@ from quantlab.records.units import NONE
 
 @dataclass(frozen=True)
 class Table:
-    """Formatted text, with units, `units.NONE` where there is no figure. Cells are plain text, not markup."""
+    """Formatted text, with units, `units.NONE` where there is no figure. Cells are plain text, not markup.
+
+    `note` is what the caption says of the figures themselves, for those who see the chart in its place.
+    """
 
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     caption: str
+    note: str = ""
 
 
 def absent(run: Run | QualityRun, columns: int, why: str) -> tuple[str, ...]:

@@ -31,10 +31,16 @@ def html(record: Comparison | Quality, advice: Sequence[str] = ()) -> str:
         failed=[] if comparison else [run for run in record.runs if run.error or run.stopped],
         advice=advice,
         sections=sections(record),
-        definitions=definitions(),
+        definitions=_scrolling(definitions()),
         library=library(),
         chart_css=style.TEXT_CSS,
     )
+
+
+def _scrolling(definitions: str) -> str:
+    """The definitions, their tables in boxes that scroll."""
+    box = '<div class="wide" tabindex="0" role="region" aria-label="Definitions"><table>'
+    return definitions.replace("<table>", box).replace("</table>", "</table></div>")
 
 
 def _facts(record: Comparison | Quality) -> list[tuple[str, str]]:

@@ -69,14 +69,14 @@ class Section:
 
 
 def sections(record: Comparison | Quality) -> list[Section]:
-    """The charts and tables of a record, those of each precision or task one after the other."""
+    """The charts and tables of a record, those of each precision or task one after the other; no empty table alone."""
     found = []
     for chart in COMPARISON_CHARTS if isinstance(record, Comparison) else QUALITY_CHARTS:
         if chart.each is None:
             found.append(_section(chart, chart.title, record))
         else:
             found += [_section(chart, f"{chart.title}: {name}", record, name) for name in chart.each(record)]
-    return found
+    return [section for section in found if section.figure or (section.table and section.table.rows)]
 
 
 def _section(chart: Chart, title: str, *arguments: object) -> Section:

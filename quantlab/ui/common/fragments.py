@@ -14,9 +14,12 @@ from quantlab.ui.compare.view import Column, View
 
 _HTML, _PIECES = Pieces("ui/common/fragments.html"), Pieces("ui/common/pieces.html")
 HEADER = _HTML.masthead()
-#: Folds the rail away and brings it back; folded, it says what is chosen there (see `scripts`).
-RAIL_FOLD = _HTML.rail_fold()
 EMPTY = _HTML.empty()
+
+
+def rail_fold(before_ids: str = "") -> str:
+    """The button that folds the rail away and brings it back; folded, it says what is chosen there (see `scripts`)."""
+    return _HTML.rail_fold(before_ids)
 
 
 def caution(text: str) -> str:

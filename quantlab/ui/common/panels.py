@@ -72,7 +72,7 @@ def _tabulate_memory(comparison: Comparison) -> "tuple[Table, ...]":
 def _draw_time(comparison: Comparison) -> tuple[Any, ...]:
     from quantlab.reporting.charts import latency
 
-    return (latency.figure(comparison),)
+    return (latency.figure(comparison, noted=False),)  # a phone's width would make many lines of the note
 
 
 def _tabulate_time(comparison: Comparison) -> "tuple[Table, ...]":
@@ -125,7 +125,7 @@ CHARTS = (
     ),
     Chart(
         "tokens", "Token by token",
-        "All read the reference’s answer. Dots: a different likeliest token; squares: where their own answers part.",
+        "All read the reference’s answer. Dots: a different likeliest token; squares: the first difference in writing.",
         ("divergence", "probability"), _draw_tokens, _tabulate_tokens, _compared,
     ),
 )  # fmt: skip
@@ -142,10 +142,11 @@ def head(chart: Titled) -> str:
 
 
 def twins(found: "tuple[Table, ...] | None") -> str:
-    """Table twins as HTML; a plain remark where they could not be made."""
+    """Table twins as HTML, their notes before them; a plain remark where they could not be made."""
     if found is None:
         return _PIECES.faint("This table could not be made. The log says why.")
-    made = _PIECES.joined(map(_table, found))
+    notes = [_HTML.note(table.note) for table in found if table.note]
+    made = _PIECES.joined([*notes, *map(_table, found)])
     return made or _PIECES.faint("There is nothing to compare: one precision ran.")
 
 

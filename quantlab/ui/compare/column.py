@@ -165,11 +165,12 @@ def _percent(probability: float) -> str:
 
 
 def _figures(run: Run | None, column: Column, view: View) -> str:
+    greedy = view.comparison is not None and not view.comparison.settings.sample
     return _HTML.numbers(
         figures.load_line(column.load),
         figures.headline(run, column.load, view.reference),
         figures.details(run, column.load) if run else None,
-        figures.remarks(run, column.load) if run else (),
+        figures.remarks(run, column.load, greedy) if run else (),
         # What a checkpoint says of itself: file, revision, group size, tensor types.
         column.load.details if column.load else {},
     )

@@ -1,10 +1,11 @@
 """A run's figures as rows of text: the name for people, the field's term, the value with its unit, the exact value."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from quantlab.measure import trust
 from quantlab.measure.statistics import mean, median, percentile
 from quantlab.records import Load, Peak, Run, Timing, units
+from quantlab.reporting.advice.words import listed
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ def headline(run: Run | None, load: Load | None, reference: str) -> tuple[Figure
         _rate(run),
         _first_token(run),
         _bytes("Weights stored", load.stored_bytes if load else None, "stored_bytes", "stored_bytes"),
-        _bits("Bits per weight", load.bits_per_weight if load else None, "whole model"),
+        _bits_of_all(load),
         *_fidelity(run, reference),
     )
 
@@ -64,14 +65,26 @@ def details(run: Run | None, load: Load | None) -> tuple[Figure, ...]:
     return tuple(rows)
 
 
-def remarks(run: Run | None, load: Load | None) -> tuple[str, ...]:
-    """Sentences that belong to the figures: why memory changed, that a race's times do not count."""
+def remarks(run: Run | None, load: Load | None, greedy: bool = False) -> tuple[str, ...]:
+    """Sentences that belong to the figures: why two seem to contradict, that times do not count.
+
+    `greedy`: the likeliest token is known to have been taken each time.
+    """
     found = [run.caution] if run and run.caution else []
     found += load.notes if load else ()
-    if load and (inside := load.bits_per_quantized_weight) and load.bits_per_weight > _WIDER * inside:
+    if load and (inside := narrow_bits(load)):
         found.append(
             f"Only the quantized layers have {units.bits(inside)} a weight: embeddings and norms stay wider, and the "
             f"whole model comes to {units.bits(load.bits_per_weight)}."
+        )
+    if load and run and run.peak and run.peak.bytes is not None and run.peak.bytes < load.stored_bytes:
+        repacked = f"while they run they take {units.size(load.running_bytes)}"
+        why = repacked if load.running_bytes < load.stored_bytes else "not all of them lay in this memory at one time"
+        found.append(f"Its peak is below what the weights take when stored: {why}.")
+    if run and greedy and (early := _before_it_parts(run)):
+        found.append(
+            f"At {early} its likeliest token differs already when it reads the reference’s answer: reading many tokens "
+            "at once rounds otherwise than writing one by one, and near ties tip over."
         )
     if run and (few := trust.few(len(run.differences))):
         found.append(f"Its distance and agreement are {few}.")
@@ -80,6 +93,28 @@ def remarks(run: Run | None, load: Load | None) -> tuple[str, ...]:
     elif run and run.decode_tokens_per_s and (doubt := trust.doubt(run)):
         found.append(f"Its speed is not compared with others: {doubt}.")
     return tuple(found)
+
+
+def narrow_bits(load: Load) -> float | None:
+    """Bits of a weight in the quantized layers, where the whole model has so many more that a reader may wonder."""
+    inside = load.bits_per_quantized_weight
+    return inside if inside and load.bits_per_weight and load.bits_per_weight > _WIDER * inside else None
+
+
+def _before_it_parts(run: Run) -> str:
+    """The tokens that differ in reading before the answers do in writing; empty without any."""
+    end = run.first_divergence.index if run.first_divergence else len(run.differences)
+    places = [str(place) for place, it in enumerate(run.differences[:end]) if not it.same_top]
+    return f"token{'s' * (len(places) > 1)} {listed(places[:5])}" if places else ""
+
+
+def _bits_of_all(load: Load | None) -> Figure:
+    """Of the whole model, and of the quantized layers beside it where that is far from it."""
+    of_all = _bits("Bits per weight", load.bits_per_weight if load else None, "whole model")
+    if load is None or not (inside := narrow_bits(load)):
+        return of_all
+    told = f"whole model; in the quantized layers {units.number(inside)}, as embeddings and norms stay wider"
+    return replace(of_all, value=f"{of_all.value} (layers {units.number(inside)})", exact=told)
 
 
 def _rate(run: Run | None) -> Figure:

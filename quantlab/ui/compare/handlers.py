@@ -14,14 +14,14 @@ from quantlab.errors import BadInput, QuantlabError
 from quantlab.methods.published import is_published
 from quantlab.records import Comparison
 from quantlab.settings import AppSettings
-from quantlab.ui.common import exports, fragments, models, panels, picker, precision_list, runner
-from quantlab.ui.common.adding import AddingHandlers
+from quantlab.ui.common import exports, fragments, models, panels, picker, runner
 from quantlab.ui.common.precision_list import PrecisionList
 from quantlab.ui.common.problem import Problem
+from quantlab.ui.common.rail import RailHandlers
 from quantlab.ui.compare import column, share
 from quantlab.ui.compare import form as choices
 from quantlab.ui.compare import runner as compare_runner
-from quantlab.ui.compare.form import DEFAULT_TICKS, Choice
+from quantlab.ui.compare.form import Choice
 from quantlab.ui.compare.view import Column, View
 from quantlab.ui.services import Services
 
@@ -33,7 +33,7 @@ Updates = dict[Any, Any]
 LONGEST_SHOWN = 80
 
 
-class Handlers(AddingHandlers):
+class Handlers(RailHandlers):
     """Bound to one page's components. Which session runs what is kept in `StopEvents`; nothing else is."""
 
     parts: Parts
@@ -83,8 +83,7 @@ class Handlers(AddingHandlers):
         with self.running(request) as stop:
             try:
                 choice = choices.from_inputs(*values)
-                if not choice.precisions and (problem := self._listed_for(choice, ())[1]):
-                    # Nothing can be ticked for a model that cannot be read: that is what went wrong.
+                if problem := self._nothing_to_tick(choice):
                     yield self._ended(View(problem=problem), choice, shown)
                     return
                 yield {self.parts.stop: gr.update(interactive=True), self.parts.compare: gr.update(interactive=False)}
@@ -141,31 +140,11 @@ class Handlers(AddingHandlers):
     def race(self, on: bool) -> Any:
         return gr.update(visible=bool(on))
 
-    def estimate(
-        self, model: str, compute_dtype: str, ticked: list[str], before: PrecisionList, prompt: str = ""
-    ) -> Updates:
-        """What the chosen model takes at each precision; ticks and added checkpoints are kept where they can be.
-
-        A prompt that is an example of another kind of model becomes one of this kind's.
-        """
-        choice = Choice(model=str(model or "").strip(), compute_dtype=compute_dtype)
-        found, problem = self._listed_for(choice, before.specs)
-        wanted = precision_list.with_the_file(found, before, precision_list.wishes(before, ticked) or DEFAULT_TICKS)
-        own = models.prompt_for(choice.model, prompt, self.services.choices())
-        changed = {self.parts.inputs.prompt: own} if own != prompt else {}
-        return self._listed(choice.model, found, wanted) | {self.parts.problem: fragments.problem(problem)} | changed
-
-    def open(
-        self, file: str, compute_dtype: str, ticked: list[str], before: PrecisionList, prompt: str = ""
-    ) -> Updates:
-        """A file that was dropped is the model."""
-        return {self.parts.inputs.model: file} | self.estimate(file, compute_dtype, ticked, before, prompt)
-
     def ask(self, model: str, ticked: list[str], offered: PrecisionList, dtype: str, prompt: str) -> Updates:
         """What was measured is asked: the model and its ticks of the tab for quality are chosen here."""
         name, inputs = str(model or "").strip(), self.parts.inputs
         own = models.prompt_for(name, prompt, self.services.choices())
-        return self._listed(name, offered, ticked) | {
+        return self._chosen(name, offered, ticked) | {
             inputs.model: name,
             inputs.compute_dtype: dtype,
             inputs.prompt: own,
@@ -181,7 +160,7 @@ class Handlers(AddingHandlers):
         default = Choice(first, prompt=models.examples(first, known)[0][1])
         query = dict(request.query_params)
         if not set(query) & set(choices.FIELDS):
-            found, problem = self._listed_for(default, ())
+            found, problem = self._listed_for(default.model, choices.placement(default, self.app), ())
             # The ticks stay as they are: by now the visitor may have changed them.
             return {
                 self.parts.offered: found,
@@ -189,32 +168,24 @@ class Handlers(AddingHandlers):
                 self.parts.problem: fragments.problem(problem),
             }
         choice = share.from_query(query, default, self.app)
-        found, problem = self._listed_for(choice, tuple(filter(is_published, choice.precisions)))
+        added = tuple(filter(is_published, choice.precisions))
+        found, problem = self._listed_for(choice.model, choices.placement(choice, self.app), added)
         updates = dict(zip(self.parts.inputs.listed(), astuple(choice), strict=True))
-        updates |= self._listed(choice.model, found, choice.precisions)
+        updates |= self._chosen(choice.model, found, choice.precisions)
         reference = choice.reference if choice.reference in found.names else choices.MOST_PRECISE
         updates[self.parts.inputs.reference] = gr.update(choices=[choices.MOST_PRECISE, *found.names], value=reference)
         problem = problem or _not_taken(query.get("model"), choice) or _dropped(query.get("precisions"), found)
         return updates | {self.parts.problem: fragments.problem(problem)}
 
-    def _listed_for(self, choice: Choice, specs: tuple[str, ...]) -> tuple[PrecisionList, Problem | None]:
-        """The estimates for a choice's model and the checkpoints `specs`, and what was wrong with the model."""
-        where = choices.placement(choice, self.app)
-        added = precision_list.look_again(specs, where, self.services)
-        return precision_list.of_model(choice.model, where, self.app, self.services, added)
+    def _suited(self, model: str, asked: Any) -> Updates:
+        """A prompt that is an example of another kind of model becomes one of this kind's."""
+        own = None if asked is None else models.prompt_for(model, asked, self.services.choices())
+        return {} if own == asked else {self.parts.inputs.prompt: own}
 
-    def _listed(self, model: str, found: PrecisionList, wanted: Any) -> Updates:
-        """The list for a model, with everything on the page that goes with it."""
-        known = self.services.choices()
-        labels = models.examples(model, known)
-        found, ticked = precision_list.settled(found, wanted, self.app.max_columns)
-        return {
-            **self._rows(found, ticked),
-            self.parts.about: fragments.about_model(*models.about(model, known)),
-            self.parts.inputs.reference: gr.update(
-                choices=[choices.MOST_PRECISE, *found.names], value=choices.MOST_PRECISE
-            ),
-            **{b: gr.update(value=label) for b, (label, _) in zip(self.parts.examples, labels, strict=True)},
+    def _shown(self, model: str, found: PrecisionList, ticked: list[str]) -> Updates:
+        examples = zip(self.parts.examples, models.examples(model, self.services.choices()), strict=True)
+        return super()._shown(model, found, ticked) | {
+            button: gr.update(value=label) for button, (label, _) in examples
         }
 
     def _progress(self, view: View, choice: Choice, shown: dict[Any, str]) -> Updates:

@@ -7,7 +7,7 @@ import gradio as gr
 
 from quantlab.methods.calibration import MIN_LENGTH
 from quantlab.settings import AppSettings
-from quantlab.ui.common import adding, fragments, models, picker, precision_list
+from quantlab.ui.common import fragments, models, picker, rail
 from quantlab.ui.common.precision_list import PrecisionList
 from quantlab.ui.compare import form as choices
 from quantlab.ui.compare.form import Choice
@@ -41,22 +41,6 @@ class Inputs:
         return [getattr(self, field.name) for field in fields(self)]
 
 
-def model_inputs(start: Choice, found: PrecisionList, app: AppSettings, services: Services) -> tuple[Any, ...]:
-    """Model, what is known of it, the tick list, and the control that adds to the list."""
-    known = services.choices()
-    model = gr.Dropdown(
-        [name for name, _, _ in known],
-        value=start.model,
-        label="Model",
-        info=None if app.public else "Pick one, or type a Hugging Face id, a folder, a .gguf file or ollama:NAME",
-        allow_custom_value=not app.public,
-        elem_id="model",
-    )
-    about = gr.HTML(fragments.about_model(*models.about(start.model, known)), elem_id="about", apply_default_css=False)
-    ticked = precision_list.ticks(found, start.precisions, app.max_columns)
-    return model, about, picker.picker(found, ticked, app.max_columns), adding.build(app)
-
-
 def prompt_input(start: Choice) -> gr.Textbox:
     """The prompt: three lines, more as it grows."""
     return gr.Textbox(
@@ -77,9 +61,7 @@ def settings_inputs(start: Choice, found: PrecisionList, app: AppSettings) -> tu
         new_tokens = gr.Slider(
             1, app.max_new_tokens, min(start.max_new_tokens, app.max_new_tokens), step=1, label="New tokens"
         )
-        with gr.Row():
-            reference = gr.Dropdown([choices.MOST_PRECISE, *found.names], value=start.reference, label="Reference")
-            dtype = gr.Dropdown(list(choices.COMPUTE_DTYPES), value=start.compute_dtype, label="Compute dtype")
+        reference, dtype = rail.comparing(found)
         sample = gr.Checkbox(start.sample, label="Sample (off: the likeliest token every time, greedy)")
         with gr.Row():
             temperature = gr.Slider(0.1, 2.0, start.temperature, step=0.05, label="Temperature")

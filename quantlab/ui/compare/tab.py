@@ -4,16 +4,12 @@ from typing import Any
 
 import gradio as gr
 
-from quantlab.errors import QuantlabError
-from quantlab.records import Estimate
 from quantlab.settings import AppSettings
 from quantlab.ui import scripts
-from quantlab.ui.common import fragments, models, opening, panels
+from quantlab.ui.common import fragments, models, panels, rail
 from quantlab.ui.common.exports import FORMATS
 from quantlab.ui.common.panel import Panel
-from quantlab.ui.common.precision_list import PrecisionList
 from quantlab.ui.common.tab import DEVICE_QUEUE, SMALL, wire_stop
-from quantlab.ui.compare import form as choices
 from quantlab.ui.compare import inputs, save
 from quantlab.ui.compare.form import Choice
 from quantlab.ui.compare.handlers import Handlers
@@ -27,43 +23,33 @@ def build(app: AppSettings, services: Services) -> Handlers:
     """Make the tab inside the current Blocks, wired."""
     first = models.start_model(services.choices())
     start = Choice(first, prompt=models.examples(first, services.choices())[0][1])
-    found = PrecisionList(_first_offers(start, app, services))
     with gr.Row(elem_id="bench"):
-        with gr.Column(min_width=280, elem_id="rail"):
-            gr.HTML(fragments.RAIL_FOLD, elem_id="rail-head", apply_default_css=False)
-            model, about, precisions, adding = inputs.model_inputs(start, found, app, services)
-            dropped = opening.build(app)
-            settings, race_warning = inputs.settings_inputs(start, found, app)
+        with gr.Column(min_width=280, elem_id="rail", elem_classes="rail"):
+            left = rail.build(first, app, services)
+            settings, race_warning = inputs.settings_inputs(start, left.found, app)
             saving = None if app.public else save.build()
         with gr.Column(min_width=280, elem_id="stage"):
             prompt, examples, *said = _ask(start, services)
             results = _results(app)
     compare, stop, copy, status, problem = said
-    chosen = Inputs(model, precisions, prompt, *settings)
+    chosen = Inputs(left.model, left.precisions, prompt, *settings)
     link = gr.Textbox(visible="hidden", label="link")
-    state = gr.State(found)
-    head = (chosen, state, adding, dropped, about, examples, compare, stop, status, problem, race_warning, link)
-    parts = Parts(*head, *results)
+    head = (chosen, left.offered, left.adding, left.dropped, left.about, examples, compare, stop, status, problem)
+    parts = Parts(*head, race_warning, link, *results)
     handlers = Handlers(parts, app, services)
     _wire(parts, copy, handlers)
-    _wire_offers(parts, handlers)
+    described = rail.wire(parts, handlers, chosen.prompt, [*parts.examples, chosen.prompt])
+    others = [component for component in chosen.listed() if component not in described]
+    gr.context.Context.root_block.load(handlers.restore, None, [*others, *described], **SMALL)
     if saving is not None:
         _wire_saving(saving, chosen, SaveHandlers(saving, app, services))
     return handlers
 
 
-def _first_offers(start: Choice, app: AppSettings, services: Services) -> tuple[Estimate, ...]:
-    """The bundled model's estimates; none where it cannot be read, which the page then says on its own."""
-    try:
-        return services.estimates(start.model, choices.placement(start, app))
-    except QuantlabError:
-        return ()
-
-
 def _ask(start: Choice, services: Services) -> tuple[Any, ...]:
     """The prompt, what is done with it, and under that what is said of it: nobody has to look elsewhere for either."""
     prompt = inputs.prompt_input(start)
-    with gr.Row(elem_id="actions"):
+    with gr.Row(elem_id="actions", elem_classes="actions"):
         compare = gr.Button("Compare", variant="primary", elem_id="compare", scale=0, min_width=150)
         stop = gr.Button("Stop", elem_id="stop", interactive=False, scale=0, min_width=70)
         copy = gr.Button("Copy link", elem_id="copy-link", scale=0, min_width=90)
@@ -146,36 +132,6 @@ def _wire(parts: Parts, copy: gr.Button, handlers: Handlers) -> None:
         button.click(handlers.example(index), parts.inputs.model, parts.inputs.prompt, **SMALL)
     parts.inputs.race.change(handlers.race, parts.inputs.race, parts.race_warning, **SMALL)
     gr.context.Context.root_block.unload(handlers.leave)
-
-
-def _wire_offers(parts: Parts, handlers: Handlers) -> None:
-    """What changes the tick list: another model, an added checkpoint, a link."""
-    ticks, adding = parts.inputs.precisions, parts.adding
-    listed = [parts.offered, ticks, parts.inputs.reference]
-    described = [*listed, parts.about, parts.problem, *parts.examples]
-    quick = {"show_progress": "hidden", "concurrency_limit": 4, "api_visibility": "private"}
-    gr.on(
-        [parts.inputs.model.input, parts.inputs.compute_dtype.input],
-        handlers.estimate,
-        [parts.inputs.model, parts.inputs.compute_dtype, ticks, parts.offered, parts.inputs.prompt],
-        [*described, parts.inputs.prompt],
-        **quick,
-    )
-    parts.dropped.upload(
-        handlers.open,
-        [parts.dropped, parts.inputs.compute_dtype, ticks, parts.offered, parts.inputs.prompt],
-        [parts.inputs.model, *described, parts.inputs.prompt],
-        **quick,
-    )
-    gr.on(
-        [adding.add.click, adding.spec.submit],
-        handlers.add,
-        [adding.spec, parts.inputs.compute_dtype, ticks, parts.offered],
-        [*listed, adding.spec, adding.said],
-        **quick,
-    )
-    others = [component for component in parts.inputs.listed() if component not in listed]
-    gr.context.Context.root_block.load(handlers.restore, None, [*others, *described], **SMALL)
 
 
 def _wire_saving(panel: SavePanel, chosen: Inputs, handlers: SaveHandlers) -> None:

@@ -11,11 +11,37 @@ from quantlab.history.entries import Kind
 from quantlab.reporting.templates import Pieces
 
 _HTML = Pieces("ui/history/entry_list.html")
+#: The name of an open entry in the address, and what is read of it: -1 is no number that an entry has.
 #: A click anywhere in a row opens it; the button in it is for the keyboard. The opened one stays marked in new rows.
+#: The address follows what is open, and what is open the address: at the start, and when a visitor goes back.
 _SCRIPT = """
+const asked = () => {
+    const named = new URLSearchParams(location.search).get('entry');
+    return named === null ? null : /^[1-9][0-9]{0,8}$/.test(named) ? Number(named) : -1;
+};
+// Gradio hands over nothing as an empty text.
+const shown = () => Number(props.value) || null;
+let opened = null;
+function follow() {
+    const value = shown();
+    if (value !== asked() && (value !== null || asked() === opened)) {
+        const query = new URLSearchParams(value === null ? {} : {entry: value});
+        const theme = new URLSearchParams(location.search).get('__theme');
+        if (theme) query.set('__theme', theme);
+        const how = value === null ? 'replaceState' : 'pushState';
+        history[how](null, '', location.pathname + (`${query}` && `?${query}`));
+    }
+    opened = value;
+}
+function obey() {
+    if (asked() === shown()) return;
+    props.value = opened = asked();
+    show();
+    trigger('input');
+}
 function show() {
     for (const row of element.querySelectorAll('tr[data-entry]')) {
-        const opened = Number(row.dataset.entry) === props.value;
+        const opened = Number(row.dataset.entry) === shown();
         row.classList.toggle('kept-opened', opened);
         const button = row.querySelector('button');
         if (opened) button.setAttribute('aria-current', 'true'); else button.removeAttribute('aria-current');
@@ -25,11 +51,15 @@ element.addEventListener('click', event => {
     const row = event.target.closest('tr[data-entry]');
     if (!row) return;
     props.value = Number(row.dataset.entry);
+    follow();
     show();
     trigger('input');
 });
 watch(['value', 'rows'], show);
+watch('value', follow);
+window.addEventListener('popstate', obey);
 show();
+obey();
 """
 _MARKS = {"done": "✓", "stopped": "■", "interrupted": "!", "running": "…"}
 _TOLD = {

@@ -41,20 +41,19 @@ class HistoryHandlers(TabHandlers):
         super().__init__(parts, app, services)
         self._exports = exports.Exports()
 
-    def find(self, search: str, kind: str, opened: Opened | None) -> Updates:
-        """The list as it is now, of what has the searched words."""
-
-        def listed() -> Updates:
-            history = self.services.history()
-            return self._listed(search, kind, opened) | {
-                self.parts.problem: fragments.caution(history.warning if history else "")
-            }
-
-        return self._with_problems_shown(listed)
+    def find(self, search: str, kind: str) -> Updates:
+        """The list as it is now, of what has the searched words. Trouble with it stands in its place: what is said
+        of an entry that is opened meanwhile stays."""
+        try:
+            return self._listed(search, kind)
+        except Exception as error:
+            return {self.parts.entries: gr.update(rows=_told(error))}
 
     def open(self, entry: int | None, search: str, kind: str, opened: Opened | None) -> Updates:
-        """Show an entry. One whose record was damaged can still be deleted."""
-        return self._with_problems_shown(lambda: self._show(self._kept(entry)))
+        """Show an entry, or none any more. One whose record was damaged can still be deleted."""
+        if entry is None:
+            return self._closed() | {self.parts.problem: ""}
+        return self._with_problems_shown(lambda: self._show(self._kept(entry)), closing=True)
 
     def read(self, file: str | None, search: str, kind: str, opened: Opened | None) -> Updates:
         """Keep what a file holds, where anything is kept, and show it."""
@@ -68,7 +67,11 @@ class HistoryHandlers(TabHandlers):
             entry = known or history.entry(history.keep(record))
             found = Opened(record, entry)
             told = f"It {'was' if known else 'is'} in the history {'already' if known else 'now'}, as #{entry.id}."
-            return self._show(found) | self._listed(search, kind, found) | {self.parts.status: fragments.said(told)}
+            return (
+                self._show(found)
+                | self._listed(search, kind, value=found.id)
+                | {self.parts.status: fragments.said(told)}
+            )
 
         return {self.parts.status: fragments.said("")} | self._with_problems_shown(shown) | {self.parts.upload: None}
 
@@ -87,6 +90,9 @@ class HistoryHandlers(TabHandlers):
 
         return redraw
 
+    def copied(self) -> Updates:
+        return {self.parts.status: fragments.said("Link copied. It opens where this history is kept.")}
+
     def ask(self) -> Updates:
         return {self.parts.sure: gr.update(visible=True)}
 
@@ -100,13 +106,8 @@ class HistoryHandlers(TabHandlers):
             history = self.services.history()
             if history is not None and opened is not None and opened.entry is not None:
                 history.delete(opened.entry.id)
-            closed = {
-                self.parts.opened: None,
-                self.parts.shown: gr.update(visible=False),
-                self.parts.sure: gr.update(visible=False),
-                self.parts.status: fragments.said("Deleted."),
-            }
-            return closed | self._listed(search, kind, None)
+            told = {self.parts.status: fragments.said("Deleted.")}
+            return self._closed() | self._listed(search, kind, value=None) | told
 
         return self._with_problems_shown(deleted)
 
@@ -205,7 +206,11 @@ class HistoryHandlers(TabHandlers):
             ended = (
                 "It is complete now." if found.entry and found.entry.state == "done" else "What is finished is kept."
             )
-            return self._show(found) | self._listed(search, kind, found) | {self.parts.status: fragments.said(ended)}
+            return (
+                self._show(found)
+                | self._listed(search, kind, value=found.id)
+                | {self.parts.status: fragments.said(ended)}
+            )
 
         return self._with_problems_shown(shown)
 
@@ -213,16 +218,31 @@ class HistoryHandlers(TabHandlers):
         history = self.services.history()
         if history is None or entry is None:
             raise BadInput("Nothing is kept on this page.", "Open a file instead.")
+        if entry < 1:
+            raise BadInput("This address names no entry of the history.", "Choose one from the list.")
         return history_opened.kept(history, entry)
 
-    def _listed(self, search: str, kind: str, opened: Opened | None) -> Updates:
+    def _listed(self, search: str, kind: str, **marked: int | None) -> Updates:
+        """The list; `value` is the entry that is marked as open, and without it that stays as it is."""
         history = self.services.history()
         if history is None:
-            return {self.parts.entries: gr.update(rows="", visible=False)}
+            return {self.parts.entries: gr.update(rows="", visible="hidden")}  # it still obeys the address
         words = str(search or "")
         found = history.entries(words, next((it for it in lines.KINDS if it == kind), None), limit=LISTED + 1)
         table = lines.rows(found[:LISTED], searched=bool(words.strip() or kind), more=len(found) > LISTED)
-        return {self.parts.entries: gr.update(rows=table, value=opened.id if opened else None)}
+        return {self.parts.entries: gr.update(rows=fragments.caution(history.warning) + table, **marked)}
+
+    def _closed(self) -> Updates:
+        """Nothing is open."""
+        parts = self.parts
+        return {
+            parts.opened: None,
+            parts.entries: gr.update(value=None),
+            parts.shown: gr.update(visible=False),
+            parts.sure: gr.update(visible=False),
+            parts.charts: gr.update(visible=False),
+            parts.status: fragments.said(""),
+        }
 
     def _show(self, found: Opened) -> Updates:
         parts, record, entry = self.parts, found.record, found.entry
@@ -241,6 +261,7 @@ class HistoryHandlers(TabHandlers):
             parts.stop: gr.update(visible=False),
             **{button: gr.update(visible=record is not None) for button in parts.formats},
             parts.delete: gr.update(visible=entry is not None and entry.state != "running"),
+            parts.link: gr.update(visible=entry is not None),
             parts.sure: gr.update(visible=False),
             parts.beside: gr.update(visible=bool(others) and record is not None),
             parts.other: gr.update(choices=others, value=None),
@@ -260,14 +281,19 @@ class HistoryHandlers(TabHandlers):
             return []
         return [(lines.label(other), other.id) for other in history.entries(limit=LISTED) if other.id != entry.id]
 
-    def _with_problems_shown(self, work: Callable[[], Updates]) -> Updates:
-        """What `work` gives; what a user can mend as the tab's problem, and a defect as no more than that."""
+    def _with_problems_shown(self, work: Callable[[], Updates], *, closing: bool = False) -> Updates:
+        """What `work` gives; what a user can mend as the tab's problem, and a defect as no more than that.
+
+        `closing`: what was open before is not left under the problem of another one.
+        """
         try:
             return {self.parts.problem: ""} | work()
         except Exception as error:
-            return {
-                self.parts.problem: fragments.problem(runner.problem_of(error, "the history tab failed", OUR_FAULT))
-            }
+            return (self._closed() if closing else {}) | {self.parts.problem: _told(error)}
+
+
+def _told(error: BaseException) -> str:
+    return fragments.problem(runner.problem_of(error, "the history tab failed", OUR_FAULT))
 
 
 def _results(record: Comparison | Quality) -> str:

@@ -35,6 +35,7 @@ class HistoryParts:
     stop: gr.Button
     formats: tuple[gr.Button, ...]
     file: gr.DownloadButton
+    link: gr.Button
     delete: gr.Button
     sure: gr.Row
     delete_now: gr.Button
@@ -50,7 +51,7 @@ class HistoryParts:
     def view(self) -> list[Any]:
         """What opening an entry fills, but for the charts, which take longer."""
         head = [self.status, self.problem, self.entries, self.opened, self.shown, self.head, self.resume, self.stop]
-        more = [self.delete, self.sure, self.beside, self.other, self.together, self.results, self.charts]
+        more = [self.link, self.delete, self.sure, self.beside, self.other, self.together, self.results, self.charts]
         return [*head, *self.formats, *more]
 
     def drawn(self) -> list[Any]:

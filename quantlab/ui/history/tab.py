@@ -59,6 +59,7 @@ def _opened() -> dict[str, Any]:
             gr.Button(it.title, min_width=70, scale=0, elem_id=f"kept-{it.ending}", elem_classes="kept-format")
             for it in FORMATS
         )
+        link = gr.Button("Link", min_width=70, scale=0, elem_id="kept-link")
         delete = gr.Button("Delete", min_width=80, scale=0, elem_id="kept-delete")
     file = gr.DownloadButton(visible="hidden", elem_id="kept-file")
     with gr.Row(visible=False, elem_id="kept-confirm") as sure:
@@ -71,7 +72,15 @@ def _opened() -> dict[str, Any]:
     together = gr.HTML("", elem_id="kept-together", apply_default_css=False)
     results = gr.HTML("", elem_id="kept-results", apply_default_css=False)
     return {
-        **{"head": head, "resume": resume, "stop": stop, "formats": formats, "file": file, "delete": delete},
+        **{
+            "head": head,
+            "resume": resume,
+            "stop": stop,
+            "formats": formats,
+            "file": file,
+            "link": link,
+            "delete": delete,
+        },
         **{"sure": sure, "delete_now": delete_now, "keep": keep, "beside": beside, "other": other},
         **{"set_beside": set_beside, "together": together, "results": results},
     }
@@ -93,16 +102,18 @@ def _panel(kind: Any, chart: Any, names: tuple[str, ...]) -> HistoryPanel:
 
 def _wire(parts: HistoryParts, handlers: HistoryHandlers, tab: gr.Tab) -> None:
     finding = [parts.search, parts.kind, parts.opened]
-    listed = [parts.entries, parts.problem]
     root = gr.context.Context.root_block
-    gr.on([tab.select, parts.kind.input, root.load], handlers.find, finding, listed, **SMALL)
-    parts.search.change(handlers.find, finding, listed, trigger_mode="always_last", **SMALL)
+    gr.on([tab.select, parts.kind.input, root.load], handlers.find, finding[:2], parts.entries, **SMALL)
+    parts.search.change(handlers.find, finding[:2], parts.entries, trigger_mode="always_last", **SMALL)
 
     def then_charts(event: Any) -> None:
         event.then(handlers.draw, parts.opened, parts.drawn(), show_progress="hidden", api_visibility="private")
 
     opened = parts.entries.input(handlers.open, [parts.entries, *finding], parts.view(), **SMALL)
     opened.then(None, None, None, js=scripts.SHOW_OPENED)
+    root.load(None, None, None, js=scripts.SHOW_ENTRY)
+    parts.link.click(None, None, None, js=scripts.COPY_ADDRESS)
+    parts.link.click(handlers.copied, None, parts.status, **SMALL)
     then_charts(opened)
     then_charts(
         parts.upload.upload(handlers.read, [parts.upload, *finding], [*parts.view(), parts.upload], **SMALL)

@@ -29,7 +29,7 @@ _UNITS = {"speed": "answers", "again": "answers", "text": "tokens", "tasks": "an
 
 def describe_tasks(bundled: Sequence[BundledTask]) -> str:
     """What each bundled task asks."""
-    return _HTML.named([(task.name, task.about) for task in bundled])
+    return _HTML.tasks([(task.name, task.about) for task in bundled])
 
 
 def status(view: QualityView, *, running: bool) -> str:

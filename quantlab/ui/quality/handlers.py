@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
@@ -15,11 +15,10 @@ from quantlab.records import Quality
 from quantlab.reporting import advice
 from quantlab.reporting.advice.recipes import recipes
 from quantlab.reporting.advice.sources import context
-from quantlab.ui.common import fragments, models, precision_list, runner
-from quantlab.ui.common.adding import AddingHandlers
+from quantlab.ui.common import fragments, models, runner
 from quantlab.ui.common.precision_list import PrecisionList
 from quantlab.ui.common.problem import Problem
-from quantlab.ui.compare import form
+from quantlab.ui.common.rail import RailHandlers
 from quantlab.ui.quality import form as choices
 from quantlab.ui.quality import fragments as html
 from quantlab.ui.quality import runner as quality_runner
@@ -36,7 +35,7 @@ log = logging.getLogger(__name__)
 Updates = dict[Any, Any]
 
 
-class QualityHandlers(AddingHandlers):
+class QualityHandlers(RailHandlers):
     """Bound to one page's components. Which session measures what is kept in `StopEvents`."""
 
     parts: QualityParts
@@ -70,8 +69,7 @@ class QualityHandlers(AddingHandlers):
         with self.running(request) as stop:
             try:
                 chosen = choices.from_inputs(*values)
-                if not chosen.precisions and (problem := self._listed_for(chosen.model, chosen.compute_dtype, ())[1]):
-                    # Nothing can be ticked for a model that cannot be read: that is what went wrong.
+                if problem := self._nothing_to_tick(chosen):
                     yield self._ended(QualityView(problem=problem), shown)
                     return
                 yield {self.parts.stop: gr.update(interactive=True), self.parts.measure: gr.update(interactive=False)}
@@ -100,19 +98,17 @@ class QualityHandlers(AddingHandlers):
             inputs.file: gr.update(visible=source == FILE),
         }
 
-    def suit(self, model: str, source: str) -> Updates:
+    def _suited(self, model: str, asked: Any) -> Updates:
         """A bundled text and the bundled tasks follow the model; what a visitor brought, or WikiText-2, stays."""
-        name, inputs = str(model or ""), self.parts.inputs
-        fitting = texts.suiting(name, self.app)
-        offered = suiting_tasks(name, self.app, self.services.no_tasks())
-        updates: Updates = {
-            inputs.tasks: gr.update(**offered) if offered["choices"] else gr.update(**offered, value=[])
+        if asked is None:
+            return {}
+        inputs, fitting = self.parts.inputs, texts.suiting(model, self.app)
+        offered = suiting_tasks(model, self.app, self.services.no_tasks())
+        follows = gr.update(value=fitting, info=source_info(fitting, suits=True))
+        return {
+            inputs.tasks: gr.update(**offered) if offered["choices"] else gr.update(**offered, value=[]),
+            inputs.source: follows if asked in texts.BUNDLED else gr.skip(),
         }
-        follows = source in texts.BUNDLED
-        updates[inputs.source] = (
-            gr.update(value=fitting, info=source_info(fitting, suits=True)) if follows else gr.skip()
-        )
-        return updates
 
     def take_over(
         self, model: str, ticked: list[str], offered: PrecisionList, dtype: str, source: str, taken: Taken | None
@@ -123,33 +119,9 @@ class QualityHandlers(AddingHandlers):
         known = self.services.choices()
         if now == taken or not name or models.kind_of(name, known) == "shape":
             return {self.parts.taken: gr.skip()}
-        inputs, references = self.parts.inputs, [form.MOST_PRECISE, *offered.names]
-        return (
-            self._rows(offered, list(ticked))
-            | self.suit(name, source)
-            | {
-                self.parts.taken: now,
-                inputs.model: name,
-                inputs.compute_dtype: dtype,
-                inputs.reference: gr.update(choices=references, value=form.MOST_PRECISE),
-                self.parts.about: fragments.about_model(*models.about(name, known)),
-            }
-        )
-
-    def estimate(self, model: str, compute_dtype: str, ticked: list[str], before: PrecisionList) -> Updates:
-        """What the chosen model takes at each precision; ticks and added checkpoints are kept where they can be."""
-        name = str(model or "").strip()
-        found, problem = self._listed_for(name, compute_dtype, before.specs)
-        wanted = precision_list.with_the_file(
-            found, before, precision_list.wishes(before, ticked) or form.DEFAULT_TICKS
-        )
-        found, ticks = precision_list.settled(found, wanted, self.app.max_columns)
-        references = [form.MOST_PRECISE, *found.names]
-        return self._rows(found, ticks) | {
-            self.parts.inputs.reference: gr.update(choices=references, value=form.MOST_PRECISE),
-            self.parts.about: fragments.about_model(*models.about(name, self.services.choices())),
-            self.parts.problem: fragments.problem(problem),
-        }
+        inputs = self.parts.inputs
+        own = {self.parts.taken: now, inputs.model: name, inputs.compute_dtype: dtype}
+        return self._shown(name, offered, list(ticked)) | self._suited(name, source) | own
 
     def advise(self, quality: Quality | None, bound: float | None, megabytes: float | None) -> str:
         """The recommendation for a bound and a memory limit, from figures that are there."""
@@ -177,12 +149,6 @@ class QualityHandlers(AddingHandlers):
             return panel.filled(*chart.drawn(quality, picked))
 
         return redraw
-
-    def _listed_for(self, model: str, compute_dtype: str, specs: Sequence[str]) -> tuple[PrecisionList, Problem | None]:
-        """The estimates for a model and the checkpoints `specs`, and what was wrong with the model."""
-        where = self._where(compute_dtype)
-        added = precision_list.look_again(specs, where, self.services)
-        return precision_list.of_model(model, where, self.app, self.services, added)
 
     def _progress(self, view: QualityView, shown: dict[Any, str], running: bool = True) -> Updates:
         """Updates for what differs from what was shown last."""

@@ -7,9 +7,7 @@ import gradio as gr
 
 from quantlab.fidelity import tasks, texts
 from quantlab.settings import AppSettings
-from quantlab.ui.common import adding, fragments, models, picker, precision_list
-from quantlab.ui.common.precision_list import PrecisionList
-from quantlab.ui.compare.form import COMPUTE_DTYPES, MOST_PRECISE
+from quantlab.ui.common import picker
 from quantlab.ui.quality import form as choices
 from quantlab.ui.quality import fragments as quality_fragments
 from quantlab.ui.quality.form import FILE, PASTE, PUBLIC_TEXT_BYTES, QualityChoice
@@ -42,59 +40,24 @@ class QualityInputs:
         return [getattr(self, field.name) for field in fields(self)]
 
 
-def model_inputs(start: QualityChoice, found: PrecisionList, app: AppSettings, services: Services) -> tuple[Any, ...]:
-    """Model, what is known of it, and the tick list. Models with random weights are left out: they have no quality."""
-    known = services.choices()
-    model = gr.Dropdown(
-        [name for name, kind, _ in known if kind != "shape"],
-        value=start.model,
-        label="Model",
-        info=None if app.public else "Pick one, or type a Hugging Face id, a folder, a .gguf file or ollama:NAME",
-        allow_custom_value=not app.public,
-        elem_id="quality-model",
-    )
-    about = gr.HTML(
-        fragments.about_model(*models.about(start.model, known)), elem_id="quality-about", apply_default_css=False
-    )
-    ticked = precision_list.ticks(found, start.precisions, app.max_columns)
-    ticks = picker.picker(found, ticked, app.max_columns, elem_id="quality-precisions")
-    return model, about, ticks, adding.build(app, "quality-")
-
-
-def comparing_inputs(start: QualityChoice, found: PrecisionList) -> tuple[gr.Dropdown, gr.Dropdown]:
-    """What the others are held against, and in what type they compute."""
-    with gr.Row(elem_id="quality-comparing"):
-        reference = gr.Dropdown(
-            [MOST_PRECISE, *found.names], value=start.reference, label="Reference", min_width=130,
-            elem_id="quality-reference",
-        )  # fmt: skip
-        dtype = gr.Dropdown(
-            list(COMPUTE_DTYPES), value=start.compute_dtype, label="Compute dtype", min_width=130,
-            elem_id="quality-dtype",
-        )  # fmt: skip
-    return reference, dtype
-
-
 def text_inputs(start: QualityChoice, app: AppSettings) -> tuple[Any, Any, Any, Any]:
     """Which text is read, and how much of it."""
-    source = gr.Radio(
-        list(SOURCE_LABELS),
-        value=start.source,
-        label="Text that every precision reads",
-        elem_id="quality-source",
-        info=source_info(start.source, suits=True),
-    )
+    with gr.Row(elem_classes="quality-pair"):
+        source = gr.Radio(
+            list(SOURCE_LABELS), value=start.source, label="Text that every precision reads", elem_id="quality-source",
+            info=source_info(start.source, suits=True), scale=5, min_width=300,
+        )  # fmt: skip
+        windows = gr.Slider(
+            1, choices.most_windows(app), start.windows, step=1, label="Windows of up to 512 tokens",
+            info="More windows give smaller errors but take longer. Short texts are read to their end.",
+            elem_id="quality-windows", scale=3, min_width=250,
+        )  # fmt: skip
     most = f"at most {PUBLIC_TEXT_BYTES / 1e3:.0f} kB" if app.public else f"at most {texts.MAX_BYTES / 1e6:.0f} MB"
     pasted = gr.Textbox(
         label="Your text", lines=5, max_lines=10, visible=False, elem_id="quality-pasted",
         placeholder=f"Some pages of plain text, {most}: a window takes about 350 words.",
     )  # fmt: skip
     file = gr.File(label=f"Your text file (UTF-8, {most})", visible=False, height=110, elem_id="quality-file")
-    windows = gr.Slider(
-        1, choices.most_windows(app), start.windows, step=1, label="How much of it: windows of up to 512 tokens",
-        info="More windows give smaller errors but take longer. Short texts are read to their end.",
-        elem_id="quality-windows",
-    )  # fmt: skip
     return source, pasted, file, windows
 
 
@@ -117,21 +80,25 @@ def suiting_tasks(model: str, app: AppSettings, why_not: str) -> dict[str, Any]:
 def task_inputs(start: QualityChoice, app: AppSettings, services: Services) -> tuple[Any, Any, Any, Any]:
     """Which tasks are answered; greyed with the reason where none can be. And the two boxes: layers and noise floor."""
     why_not = services.no_tasks()
-    ticks = gr.CheckboxGroup(
-        value=list(start.tasks), label="Tasks (accuracy)", interactive=not why_not, elem_id="quality-tasks",
-        **suiting_tasks(start.model, app, why_not),
-    )  # fmt: skip
+    with gr.Row(elem_classes="quality-pair"):
+        ticks = gr.CheckboxGroup(
+            value=list(start.tasks), label="Tasks (accuracy)", interactive=not why_not, elem_id="quality-tasks",
+            scale=5, min_width=300, **suiting_tasks(start.model, app, why_not),
+        )  # fmt: skip
+        more = gr.Textbox(
+            label="Other tasks of lm-evaluation-harness", max_lines=1, max_length=500, visible=not app.public,
+            interactive=not why_not, placeholder="hellaswag, arc_easy", elem_id="quality-more-tasks",
+            info="Their questions are downloaded from the Hugging Face Hub.", scale=3, min_width=250,
+        )  # fmt: skip
     gr.HTML(quality_fragments.describe_tasks(tasks.task_names()), elem_id="quality-tasks-told", apply_default_css=False)
-    more = gr.Textbox(
-        label="Other tasks of lm-evaluation-harness", max_lines=1, max_length=500, visible=not app.public,
-        interactive=not why_not, placeholder="hellaswag, arc_easy", elem_id="quality-more-tasks",
-        info="Their questions are downloaded from the Hugging Face Hub.",
-    )  # fmt: skip
-    layers = gr.Checkbox(
-        start.layers, label="Look into the layers: where does the error arise?", elem_id="quality-layers"
-    )
-    floor = gr.Checkbox(
-        start.noise_floor, label="Read the noise floor: what is mere rounding?", elem_id="quality-noise-floor",
-        info="Reads the reference in a second rounding too, which may have to be loaded for it.",
-    )  # fmt: skip
+    with gr.Row(elem_classes="quality-pair"):
+        floor = gr.Checkbox(
+            start.noise_floor, label="Read the noise floor: what is mere rounding?", elem_id="quality-noise-floor",
+            info="Reads the reference in a second rounding too, which may have to be loaded for it.",
+            scale=5, min_width=300,
+        )  # fmt: skip
+        layers = gr.Checkbox(
+            start.layers, label="Look into the layers: where does the error arise?", elem_id="quality-layers",
+            scale=3, min_width=250,
+        )  # fmt: skip
     return ticks, more, layers, floor

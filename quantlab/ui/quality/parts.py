@@ -17,6 +17,7 @@ class QualityParts:
     inputs: QualityInputs
     offered: gr.State
     adding: Adding
+    dropped: gr.File
     taken: gr.State
     about: gr.HTML
     measure: gr.Button

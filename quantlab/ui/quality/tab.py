@@ -4,15 +4,13 @@ from typing import Any
 
 import gradio as gr
 
-from quantlab.errors import QuantlabError
 from quantlab.fidelity import texts
-from quantlab.records import Estimate, Placement
 from quantlab.reporting.advice import KLD_BOUND
 from quantlab.settings import AppSettings
-from quantlab.ui.common import models, panels, precision_list
+from quantlab.ui import scripts
+from quantlab.ui.common import models, panels, rail
 from quantlab.ui.common.fragments import said
 from quantlab.ui.common.panel import Panel
-from quantlab.ui.common.precision_list import PrecisionList
 from quantlab.ui.common.tab import DEVICE_QUEUE, SMALL, wire_stop
 from quantlab.ui.quality import fragments as html
 from quantlab.ui.quality import inputs as quality_inputs
@@ -25,39 +23,54 @@ from quantlab.ui.services import Services
 
 
 def build(app: AppSettings, services: Services) -> QualityHandlers:
-    """Make the tab inside the current Blocks, wired."""
+    """Make the tab inside the current Blocks, wired. Models with random weights are left out: they have no quality."""
     first = models.start_model(services.choices())
     start = QualityChoice(first, source=texts.suiting(first, app))
-    found = PrecisionList(_first_offers(start, app, services))
-    ticked = precision_list.ticks(found, start.precisions, app.max_columns)
-    with gr.Row(elem_id="quality-choose", elem_classes="choose"):
-        with gr.Column(scale=6, min_width=300, elem_classes="choose-card"):
-            model, about, precisions, adding = quality_inputs.model_inputs(start, found, app, services)
-        with gr.Column(scale=6, min_width=300, elem_classes="choose-card"):
-            reading = quality_inputs.text_inputs(start, app)
-            answering = quality_inputs.task_inputs(start, app, services)
-            comparing = quality_inputs.comparing_inputs(start, found)
-            with gr.Row(elem_id="quality-actions"):
-                measure = gr.Button("Measure", variant="primary", elem_id="measure", scale=3, min_width=110)
-                stop = gr.Button("Stop", elem_id="quality-stop", interactive=False, scale=1, min_width=70)
-            status = gr.HTML(said(""), elem_id="quality-status", apply_default_css=False)
-            problem = gr.HTML("", elem_id="quality-problem", apply_default_css=False)
-            progress = gr.HTML("", elem_id="quality-progress", apply_default_css=False)
-    inputs = QualityInputs(model, precisions, *reading, *answering, *comparing)
-    taken = gr.State(Taken(start.model, tuple(ticked), (), start.compute_dtype))
-    head = (inputs, gr.State(found), adding, taken, about, measure, stop, status, progress, problem, gr.State(None))
-    parts = QualityParts(*head, *_results())
+    with gr.Row(elem_id="quality-bench"):
+        with gr.Column(min_width=280, elem_id="quality-rail", elem_classes="rail"):
+            left = rail.build(first, app, services, before_ids="quality-", random_weights=False)
+            with gr.Accordion("Settings", open=False, elem_id="quality-settings"):
+                comparing = rail.comparing(left.found, "quality-")
+        with gr.Column(min_width=280, elem_id="quality-stage"):
+            reading, answering, *said = _ask(start, app, services)
+            results = _results()
+    measure, stop, status, problem, progress = said
+    chosen = (left.model, left.precisions, *reading, *answering, *comparing)
+    inputs = QualityInputs(*chosen)
+    taken = gr.State(Taken(start.model, left.ticked, (), start.compute_dtype))
+    head = (
+        inputs,
+        left.offered,
+        left.adding,
+        left.dropped,
+        taken,
+        left.about,
+        measure,
+        stop,
+        status,
+        progress,
+        problem,
+    )
+    parts = QualityParts(*head, gr.State(None), *results)
     handlers = QualityHandlers(parts, app, services)
     _wire(parts, handlers)
+    rail.wire(parts, handlers, inputs.source, [inputs.source, inputs.tasks])
     return handlers
 
 
-def _first_offers(start: QualityChoice, app: AppSettings, services: Services) -> tuple[Estimate, ...]:
-    """The bundled model's estimates; none where it cannot be read, which the run then says on its own."""
-    try:
-        return services.estimates(start.model, Placement(device=app.device or "auto"))
-    except QuantlabError:
-        return ()
+def _ask(start: QualityChoice, app: AppSettings, services: Services) -> tuple[Any, ...]:
+    """What is read and answered, the buttons, and under them what is said of it: nobody has to look elsewhere."""
+    with gr.Column(elem_id="quality-ask", elem_classes="choose-card"):
+        reading = quality_inputs.text_inputs(start, app)
+        answering = quality_inputs.task_inputs(start, app, services)
+    with gr.Row(elem_id="quality-actions", elem_classes="actions"):
+        measure = gr.Button("Measure", variant="primary", elem_id="measure", scale=0, min_width=150)
+        stop = gr.Button("Stop", elem_id="quality-stop", interactive=False, scale=0, min_width=70)
+        with gr.Column(min_width=240, elem_id="quality-said"):
+            status = gr.HTML(said(""), elem_id="quality-status", apply_default_css=False)
+            progress = gr.HTML("", elem_id="quality-progress", apply_default_css=False)
+    problem = gr.HTML("", elem_id="quality-problem", apply_default_css=False)
+    return reading, answering, measure, stop, status, problem, progress
 
 
 def _results() -> tuple[Any, ...]:
@@ -87,26 +100,11 @@ def _panel(chart: QualityChart) -> Panel:
     return Panel(column, (plot,), table, pick)
 
 
-def _wire_offers(parts: QualityParts, handlers: QualityHandlers) -> None:
-    """What changes the tick list: another model or compute type, an added checkpoint."""
-    chosen, adding = parts.inputs, parts.adding
-    listed = [parts.offered, chosen.precisions, chosen.reference]
-    before = [chosen.compute_dtype, chosen.precisions, parts.offered]
-    quick = {"show_progress": "hidden", "concurrency_limit": 4, "api_visibility": "private"}
-    gr.on(
-        [chosen.model.input, chosen.compute_dtype.input],
-        handlers.estimate, [chosen.model, *before], [*listed, parts.about, parts.problem], **quick,
-    )  # fmt: skip
-    gr.on(
-        [adding.add.click, adding.spec.submit],
-        handlers.add, [adding.spec, *before], [*listed, adding.spec, adding.said], **quick,
-    )  # fmt: skip
-
-
 def _wire(parts: QualityParts, handlers: QualityHandlers) -> None:
     inputs = parts.inputs.listed()
     limits = [parts.quality, parts.bound, parts.memory]
     begun = parts.measure.click(handlers.begin, inputs, parts.results(), **SMALL)
+    begun.then(None, None, js=scripts.ASKED)
     run = begun.then(
         handlers.measure, inputs, parts.results(), show_progress="hidden", api_name="quality",
         trigger_mode="multiple", **DEVICE_QUEUE,
@@ -116,9 +114,6 @@ def _wire(parts: QualityParts, handlers: QualityHandlers) -> None:
     gr.on([parts.bound.input, parts.memory.input], handlers.advise, limits, parts.advice, **SMALL)
     shown = [parts.inputs.source, parts.inputs.pasted, parts.inputs.file]
     parts.inputs.source.input(handlers.source, parts.inputs.source, shown, **SMALL)
-    suited = [parts.inputs.model, parts.inputs.source]
-    parts.inputs.model.input(handlers.suit, suited, [parts.inputs.source, parts.inputs.tasks], **SMALL)
-    _wire_offers(parts, handlers)
     for index, panel in enumerate(parts.panels):
         if panel.pick is not None:
             panel.pick.input(handlers.pick(index), [parts.quality, panel.pick], [*panel.plots, panel.table], **SMALL)

@@ -9,6 +9,7 @@ from quantlab.records import Fidelity, Quality, QualityRun, TaskScore, units
 from quantlab.reporting.charts import style
 from quantlab.reporting.templates import Pieces
 from quantlab.ui.common import fragments
+from quantlab.ui.compare.figures import narrow_bits
 from quantlab.ui.quality.view import QualityView, Variant
 
 _HTML, _PIECES = Pieces("ui/quality/table.html"), Pieces("ui/common/pieces.html")
@@ -192,8 +193,20 @@ def _describe_floor(quality: Quality | None) -> str:
     )
 
 
+def _of_bits(quality: Quality) -> list[tuple[str, str]]:
+    """Why a precision of few bits has more of them a weight."""
+    narrow = [(run.precision, narrow_bits(run.load)) for run in quality.runs if run.load]
+    inside = ", ".join(f"{name} {units.number(bits)}" for name, bits in narrow if bits)
+    if not inside:
+        return []
+    return [
+        ("bits per weight", f"of the whole model: embeddings and norms stay wider. Its quantized layers: {inside}.")
+    ]
+
+
 def _notes(view: QualityView) -> list[tuple[str, str]]:
     """What belongs to a variant's figures, once the run has ended: until then nothing moves."""
     if view.quality is None:
         return []
-    return [(run.precision, note) for run in view.quality.runs for note in dict.fromkeys(run.notes)]
+    told = [(run.precision, note) for run in view.quality.runs for note in dict.fromkeys(run.notes)]
+    return told + _of_bits(view.quality)

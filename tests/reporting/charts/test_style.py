@@ -47,6 +47,51 @@ def test_colours_stay_apart_also_for_the_colour_blind(sight: str):
     assert nearest(NAMES, sight) >= 0.02
 
 
+def ciede2000(one: np.ndarray, other: np.ndarray) -> float:
+    """The difference of two colours in CIELAB by Sharma, Wu and Dalal 2005."""
+    (l1, a1, b1), (l2, a2, b2) = one, other
+    chroma = (np.hypot(a1, b1) + np.hypot(a2, b2)) / 2
+    a1, a2 = (a * (1.5 - 0.5 * np.sqrt(chroma**7 / (chroma**7 + 25**7))) for a in (a1, a2))
+    c1, c2, h1, h2 = np.hypot(a1, b1), np.hypot(a2, b2), np.arctan2(b1, a1), np.arctan2(b2, a2)
+    turn = (h2 - h1 + np.pi) % (2 * np.pi) - np.pi
+    light, chroma, hue = (l1 + l2) / 2, (c1 + c2) / 2, h1 + turn / 2
+    t = 1 - 0.17 * np.cos(hue - np.radians(30)) + 0.24 * np.cos(2 * hue)
+    t += 0.32 * np.cos(3 * hue + np.radians(6)) - 0.20 * np.cos(4 * hue - np.radians(63))
+    blue = np.radians(60) * np.exp(-((((np.degrees(hue) % 360) - 275) / 25) ** 2))
+    by_light = (l2 - l1) / (1 + 0.015 * (light - 50) ** 2 / np.sqrt(20 + (light - 50) ** 2))
+    by_chroma = (c2 - c1) / (1 + 0.045 * chroma)
+    by_hue = 2 * np.sqrt(c1 * c2) * np.sin(turn / 2) / (1 + 0.015 * chroma * t)
+    rotated = -np.sin(blue) * 2 * np.sqrt(chroma**7 / (chroma**7 + 25**7))
+    return float(np.sqrt(by_light**2 + by_chroma**2 + by_hue**2 + rotated * by_chroma * by_hue))
+
+
+def cielab(colour: str) -> np.ndarray:
+    to_xyz = [[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750], [0.0193339, 0.1191920, 0.9503041]]
+    xyz = np.array(to_xyz) @ style.linear(colour) / [0.95047, 1, 1.08883]
+    x, y, z = np.where(xyz > 216 / 24389, np.cbrt(xyz), (24389 / 27 * xyz + 16) / 116)
+    return np.array([116 * y - 16, 500 * (x - y), 200 * (y - z)])
+
+
+def test_the_difference_of_colours_is_the_published_one():
+    pairs = (
+        ((50, 2.6772, -79.7751), (50, 0, -82.7485), 2.0425),
+        ((50, -1.0, 2.0), (50, 0, 0), 2.3669),
+        ((50, 2.49, -0.001), (50, -2.49, 0.0011), 7.2195),
+        ((60.2574, -34.0099, 36.2677), (60.4626, -34.1751, 39.4387), 1.2644),
+        ((2.0776, 0.0795, -1.1350), (0.9033, -0.0636, -0.5514), 0.9082),
+    )
+    for one, other, published in pairs:
+        assert ciede2000(np.array(one), np.array(other)) == pytest.approx(published, abs=1e-4)
+
+
+def test_any_two_precisions_differ_at_a_glance():
+    differences = {
+        (one, other): ciede2000(cielab(style.colour(one)), cielab(style.colour(other)))
+        for one, other in itertools.combinations(NAMES, 2)
+    }
+    assert min(differences.values()) >= 9, min(differences, key=differences.get)
+
+
 def test_contrast_is_the_standards():
     assert style.contrast("#ffffff", "#000000") == pytest.approx(21)
     assert style.contrast("#777777", "#ffffff") == pytest.approx(4.48, abs=0.01)

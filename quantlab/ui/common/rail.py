@@ -1,0 +1,184 @@
+"""The rail on the left of Compare and of Quality: the model, its precisions and what is added to them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+
+from quantlab.errors import BadInput, QuantlabError
+from quantlab.records import Estimate, Placement
+from quantlab.settings import AppSettings
+from quantlab.ui.common import adding, fragments, models, opening, picker, precision_list
+from quantlab.ui.common.adding import Adding
+from quantlab.ui.common.precision_list import PrecisionList
+from quantlab.ui.common.problem import Problem
+from quantlab.ui.common.runner import problem_of
+from quantlab.ui.common.tab import TabHandlers
+from quantlab.ui.compare import form as choices
+from quantlab.ui.compare.form import Choice
+from quantlab.ui.services import Services
+
+Updates = dict[Any, Any]
+_OUR_FAULT = Problem("It could not be added through a fault of ours.", "The log says why.")
+_QUICK = {"show_progress": "hidden", "concurrency_limit": 4, "api_visibility": "private"}
+
+
+@dataclass(frozen=True)
+class Rail:
+    """Its components. `ticked` is what the list begins with, `found` what is in it."""
+
+    model: gr.Dropdown
+    about: gr.HTML
+    precisions: picker.PrecisionPicker
+    adding: Adding
+    dropped: gr.File
+    offered: gr.State
+    found: PrecisionList
+    ticked: tuple[str, ...]
+
+
+def build(
+    model: str, app: AppSettings, services: Services, *, before_ids: str = "", random_weights: bool = True
+) -> Rail:
+    """Make it inside the current column. `random_weights`: models that have such are in the list too."""
+    gr.HTML(
+        fragments.rail_fold(before_ids), elem_id=f"{before_ids}rail-head", elem_classes="rail-head",
+        apply_default_css=False,
+    )  # fmt: skip
+    known = services.choices()
+    found = PrecisionList(_first_estimates(model, app, services))
+    ticked = precision_list.ticks(found, choices.DEFAULT_TICKS, app.max_columns)
+    chosen = gr.Dropdown(
+        [name for name, kind, _ in known if random_weights or kind != "shape"],
+        value=model,
+        label="Model",
+        info=None if app.public else "Pick one, or type a Hugging Face id, a folder, a .gguf file or ollama:NAME",
+        allow_custom_value=not app.public,
+        elem_id=f"{before_ids}model",
+    )
+    about = gr.HTML(
+        fragments.about_model(*models.about(model, known)), elem_id=f"{before_ids}about", apply_default_css=False
+    )
+    picks = picker.picker(found, ticked, app.max_columns, elem_id=f"{before_ids}precisions")
+    added, dropped = adding.build(app, before_ids), opening.build(app, before_ids)
+    return Rail(chosen, about, picks, added, dropped, gr.State(found), found, tuple(ticked))
+
+
+def comparing(found: PrecisionList, before_ids: str = "") -> tuple[gr.Dropdown, gr.Dropdown]:
+    """What the others are held against, and in what type all compute."""
+    with gr.Row():
+        reference = gr.Dropdown(
+            [choices.MOST_PRECISE, *found.names], value=choices.MOST_PRECISE, label="Reference", min_width=130,
+            elem_id=f"{before_ids}reference",
+        )  # fmt: skip
+        dtype = gr.Dropdown(
+            list(choices.COMPUTE_DTYPES), value=choices.COMPUTE_DTYPES[0], label="Compute dtype", min_width=130,
+            elem_id=f"{before_ids}dtype",
+        )  # fmt: skip
+    return reference, dtype
+
+
+def _first_estimates(model: str, app: AppSettings, services: Services) -> tuple[Estimate, ...]:
+    """Those of the model that the page opens on; none where it cannot be read, which the page then says on its own."""
+    try:
+        return services.estimates(model, choices.placement(Choice(model), app))
+    except QuantlabError:
+        return ()
+
+
+class RailHandlers(TabHandlers):
+    """Of a tab with a rail: its `parts` have `about`, `offered`, `adding`, `problem` and the rail's `inputs`."""
+
+    def estimate(
+        self, model: str, compute_dtype: str, ticked: list[str], before: PrecisionList, asked: Any = None
+    ) -> Updates:
+        """What a model takes at each precision; ticks and added checkpoints are kept where they can be.
+
+        `asked`, given with another model, is what the tab suits to it.
+        """
+        name = str(model or "").strip()
+        found, problem = self._listed_for(name, self._where(compute_dtype), before.specs)
+        wishes = precision_list.wishes(before, ticked) or choices.DEFAULT_TICKS
+        updates = self._chosen(name, found, precision_list.with_the_file(found, before, wishes))
+        return updates | {self.parts.problem: fragments.problem(problem)} | self._suited(name, asked)
+
+    def open(self, file: str, *before: Any) -> Updates:
+        """A file that was dropped is the model."""
+        return {self.parts.inputs.model: file} | self.estimate(file, *before)
+
+    def add(self, typed: str, compute_dtype: str, ticked: list[str], before: PrecisionList) -> Updates:
+        """Add a published checkpoint to the list and tick it, where that can be."""
+        control, spec = self.parts.adding, str(typed or "").strip()
+        try:
+            if not spec:
+                raise BadInput("Nothing was typed.", "Type a folder, a .gguf file or a Hugging Face id.")
+            choices.check_published((spec,), self.app)
+            row = precision_list.look_at(spec, self._where(compute_dtype), self.services)
+            if not row.published:
+                raise BadInput(f"{spec} could be a precision's name.", f"Write ./{spec} for the folder.")
+        except Exception as error:
+            return {control.said: fragments.added(problem_of(error, "a checkpoint could not be added", _OUR_FAULT))}
+        found, limit = before.with_added(row), self.app.max_columns
+        kept = precision_list.ticks(found, ticked, limit) if ticked else []
+        full = len(kept) >= limit
+        ticks = kept if full else precision_list.ticks(found, [*kept, row.value], limit)
+        said = fragments.added_row(row, full=full and row.value not in kept)
+        return self._rows(found, ticks) | {control.spec: "", control.said: said}
+
+    def _suited(self, model: str, asked: Any) -> Updates:
+        """What else on the tab follows another model, from what was asked there; nothing where that is None."""
+        raise NotImplementedError
+
+    def _where(self, compute_dtype: str) -> Placement:
+        return choices.placement(Choice(compute_dtype=compute_dtype), self.app)
+
+    def _listed_for(self, model: str, where: Placement, specs: Sequence[str]) -> tuple[PrecisionList, Problem | None]:
+        """The estimates for a model and the checkpoints `specs`, and what was wrong with the model."""
+        added = precision_list.look_again(specs, where, self.services)
+        return precision_list.of_model(model, where, self.app, self.services, added)
+
+    def _nothing_to_tick(self, asked: Any) -> Problem | None:
+        """Why nothing is ticked in a choice, where that is as its model cannot be read."""
+        if asked.precisions:
+            return None
+        return self._listed_for(asked.model, self._where(asked.compute_dtype), ())[1]
+
+    def _chosen(self, model: str, found: PrecisionList, wanted: Any) -> Updates:
+        """The list for a model, with the ticks that it can take."""
+        return self._shown(model, *precision_list.settled(found, wanted, self.app.max_columns))
+
+    def _shown(self, model: str, found: PrecisionList, ticked: list[str]) -> Updates:
+        """A list as it is, with everything in the rail that goes with its model."""
+        references = [choices.MOST_PRECISE, *found.names]
+        return self._rows(found, ticked) | {
+            self.parts.about: fragments.about_model(*models.about(model, self.services.choices())),
+            self.parts.inputs.reference: gr.update(choices=references, value=choices.MOST_PRECISE),
+        }
+
+    def _rows(self, found: PrecisionList, ticked: list[str]) -> Updates:
+        inputs = self.parts.inputs
+        return {
+            self.parts.offered: found,
+            inputs.precisions: gr.update(value=ticked, rows=picker.rows(found), limit=self.app.max_columns),
+            inputs.reference: gr.update(choices=[choices.MOST_PRECISE, *found.names]),
+        }
+
+
+def wire(parts: Any, handlers: RailHandlers, asked: gr.components.Component, suited: list[Any]) -> list[Any]:
+    """What changes the list: another model or compute type, an added checkpoint. Gives all that another model fills.
+
+    `asked` goes with another model to the handler, `suited` is what it may change beside the rail.
+    """
+    inputs, adds = parts.inputs, parts.adding
+    listed = [parts.offered, inputs.precisions, inputs.reference]
+    before = [inputs.compute_dtype, inputs.precisions, parts.offered]
+    filled = [*listed, parts.about, parts.problem, *suited]
+    inputs.model.input(handlers.estimate, [inputs.model, *before, asked], filled, **_QUICK)
+    inputs.compute_dtype.input(handlers.estimate, [inputs.model, *before], filled, **_QUICK)
+    parts.dropped.upload(handlers.open, [parts.dropped, *before, asked], [inputs.model, *filled], **_QUICK)
+    gr.on(
+        [adds.add.click, adds.spec.submit], handlers.add, [adds.spec, *before], [*listed, adds.spec, adds.said],
+        **_QUICK,
+    )  # fmt: skip
+    return filled
