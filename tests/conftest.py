@@ -80,6 +80,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker(pytest.mark.skip(reason="no CUDA device here"))
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _small_heap() -> None:
+    """Every file begins with a heap of its own. Nothing is given back after it: the next one would search all of it."""
+    from tests.loading import small_heap
+
+    small_heap()
+
+
 @pytest.fixture(scope="session")
 def browser():
     """A headless Chromium (`playwright.sync_api.Browser`): the system's, else Playwright's own.

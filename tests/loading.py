@@ -2,8 +2,6 @@
 
 import gc
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
@@ -50,16 +48,11 @@ def load(
     return load_variant(wanted, progress, store()).loaded
 
 
-@contextmanager
-def small_heap() -> Iterator[None]:
+def small_heap() -> None:
     """Hide all objects that exist now from the garbage collector.
 
     Dropping a variant collects garbage, which takes half a second among the objects of torch and transformers and
-    some ten milliseconds without them; and what `gc.get_objects` lists was made inside.
+    some ten milliseconds without them; and what `gc.get_objects` lists was made later.
     """
     gc.collect()
     gc.freeze()
-    try:
-        yield
-    finally:
-        gc.unfreeze()

@@ -1,6 +1,5 @@
 """One small model for all tests of the methods, and quick garbage collection while they run."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,11 +17,10 @@ def llama(tmp_path_factory) -> Model:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _quick_drops() -> Iterator[None]:
+def _quick_drops() -> None:
     for method in METHODS.values():
         method.prepare()
-    with small_heap():
-        yield
+    small_heap()
 
 
 @pytest.fixture(scope="session")
