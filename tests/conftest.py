@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 # Set before anything imports gradio, huggingface_hub or torch, which read these only then: no request to the outside,
-# no cache of the user's touched, two threads so that timings and rounding do not depend on the machine's cores.
+# no cache of the user's touched, two threads so that timings and rounding do not depend on the machine's cores. The one
+# that waits for the other sleeps: where others compute too, one that spins takes the core from the one it waits for.
 _FOLDER = tempfile.TemporaryDirectory(prefix="quantlab-tests-", ignore_cleanup_errors=True)
 for _name in [name for name in os.environ if name.startswith(("QUANTLAB_", "HF_", "HUGGING", "SPACE", "GRADIO_"))]:
     del os.environ[_name]
@@ -20,6 +21,7 @@ os.environ.update(
     HF_HOME=str(Path(_FOLDER.name, "huggingface")),
     HF_HUB_DISABLE_TELEMETRY="1",
     OMP_NUM_THREADS="2",
+    OMP_WAIT_POLICY="PASSIVE",
     MKL_NUM_THREADS="2",
     QUANTLAB_CACHE_FOLDER=str(Path(_FOLDER.name, "checkpoints")),
     QUANTLAB_HISTORY_FILE=str(Path(_FOLDER.name, "history.sqlite")),
