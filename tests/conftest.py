@@ -1,5 +1,6 @@
 """The environment of every test, what is skipped where, and the browser."""
 
+import importlib
 import os
 import shutil
 import tempfile
@@ -88,6 +89,18 @@ def _small_heap() -> None:
     from tests.loading import small_heap
 
     small_heap()
+
+
+@pytest.fixture
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What would have a process of its own is done in this one: every process imports torch anew."""
+    from quantlab.runtime import worker
+
+    def run(task, arguments, progress, _environment=None, _doing=""):
+        module, _, name = task.partition(":")
+        getattr(importlib.import_module(module), name)(progress, **arguments)
+
+    monkeypatch.setattr(worker, "run", run)
 
 
 @pytest.fixture(scope="session")

@@ -10,9 +10,9 @@ from tests import tiny
 from tests.loading import small_heap
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def llama(tmp_path_factory) -> Model:
-    """A tied Llama of two layers, hidden size 64."""
+    """A tied Llama of two layers, hidden size 64. One for all files, so that what is kept of it is built once."""
     return tiny.write(tmp_path_factory.mktemp("llama"), "llama")
 
 

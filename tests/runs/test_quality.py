@@ -119,7 +119,7 @@ def test_the_ladder_is_monotone(store, loader):
         assert better.mean + 2 * better.se < worse.mean - 2 * worse.se
 
 
-def test_a_gguf_variant_is_measured_like_the_others(store, loader):
+def test_a_gguf_variant_is_measured_like_the_others(store, loader, at_once):
     pytest.importorskip("llama_cpp")
     found = done(run(store, loader, ["fp32", "q8_0"]))
     assert 0 < found.run("q8_0").fidelity.kld.mean < 1e-3 and not found.run("q8_0").layers
