@@ -17,7 +17,6 @@ from quantlab import models
 from quantlab.errors import ModelError, Stopped
 from quantlab.models import hub as hub_module
 from quantlab.models.hub import fetch
-from quantlab.runtime import worker
 from tests.models.conftest import REPO, WEIGHTS, partials
 from tests.models.hub_server import COMMIT, Behaviour
 
@@ -41,12 +40,6 @@ class Stopper:
     @property
     def took(self) -> float:
         return time.monotonic() - self.at
-
-
-@pytest.fixture
-def in_this_process(monkeypatch) -> None:
-    """As on Windows, where no worker can be had."""
-    monkeypatch.setattr(worker, "unavailable", lambda: "needs Linux or macOS")
 
 
 def test_the_process_that_downloads_starts_without_torch():

@@ -112,6 +112,7 @@ def without_added_bos(folder) -> Model:
     return Model("without", "folder", folder / "model")
 
 
+@pytest.mark.slow
 def test_the_ladder_is_monotone(store, loader):
     found = done(run(store, loader, ["fp32", "rtn-8", "nf4", "fp4", "rtn-3", "rtn-2"], replace(SETTINGS, windows=10)))
     spreads = [run.fidelity.kld for run in found.runs]
