@@ -1,9 +1,9 @@
 """The environment of every test, what is skipped where, and the browser."""
 
-import importlib
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
@@ -92,15 +92,12 @@ def _small_heap() -> None:
 
 
 @pytest.fixture
-def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What would have a process of its own is done in this one: every process imports torch anew."""
-    from quantlab.runtime import worker
+def at_once() -> Iterator[None]:
+    """See `tests.loading.llama_cpp_at_once`."""
+    from tests.loading import llama_cpp_at_once
 
-    def run(task, arguments, progress, _environment=None, _doing=""):
-        module, _, name = task.partition(":")
-        getattr(importlib.import_module(module), name)(progress, **arguments)
-
-    monkeypatch.setattr(worker, "run", run)
+    with llama_cpp_at_once():
+        yield
 
 
 @pytest.fixture(scope="session")
