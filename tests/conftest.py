@@ -3,13 +3,15 @@
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
 import pytest
 
 # Set before anything imports gradio, huggingface_hub or torch, which read these only then: no request to the outside,
-# no cache of the user's touched, two threads so that timings and rounding do not depend on the machine's cores.
+# no cache of the user's touched, two threads so that timings and rounding do not depend on the machine's cores. The one
+# that waits for the other sleeps: where others compute too, one that spins takes the core from the one it waits for.
 _FOLDER = tempfile.TemporaryDirectory(prefix="quantlab-tests-", ignore_cleanup_errors=True)
 for _name in [name for name in os.environ if name.startswith(("QUANTLAB_", "HF_", "HUGGING", "SPACE", "GRADIO_"))]:
     del os.environ[_name]
@@ -20,6 +22,7 @@ os.environ.update(
     HF_HOME=str(Path(_FOLDER.name, "huggingface")),
     HF_HUB_DISABLE_TELEMETRY="1",
     OMP_NUM_THREADS="2",
+    OMP_WAIT_POLICY="PASSIVE",
     MKL_NUM_THREADS="2",
     QUANTLAB_CACHE_FOLDER=str(Path(_FOLDER.name, "checkpoints")),
     QUANTLAB_HISTORY_FILE=str(Path(_FOLDER.name, "history.sqlite")),
@@ -78,6 +81,23 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if not torch.cuda.is_available():
             for item in on_cuda:
                 item.add_marker(pytest.mark.skip(reason="no CUDA device here"))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _small_heap() -> None:
+    """Every file begins with a heap of its own. Nothing is given back after it: the next one would search all of it."""
+    from tests.loading import small_heap
+
+    small_heap()
+
+
+@pytest.fixture
+def at_once() -> Iterator[None]:
+    """See `tests.loading.llama_cpp_at_once`."""
+    from tests.loading import llama_cpp_at_once
+
+    with llama_cpp_at_once():
+        yield
 
 
 @pytest.fixture(scope="session")

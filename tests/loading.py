@@ -1,16 +1,19 @@
 """Short ways to load one variant, and a garbage collector that looks at new objects only."""
 
 import gc
+import importlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
+from unittest.mock import patch
 
 from quantlab.checkpoints.load import load_variant
 from quantlab.checkpoints.store import CheckpointStore
 from quantlab.methods import method_of, precision, variant_of
 from quantlab.records import Calibration, Model, Placement, Progress, Variant, silent
+from quantlab.runtime import worker
 from quantlab.runtime.placement import resolve
 from quantlab.runtime.session import LoadedModel
 
@@ -46,20 +49,34 @@ def load(
     """Load `variant(...)`. What a kept method builds is built before `progress` is told of anything."""
     wanted = variant(model, name, placement, calibration)
     if method_of(wanted.precision).kept:
-        store().get(wanted, silent)
+        with llama_cpp_at_once():
+            store().get(wanted, silent)
     return load_variant(wanted, progress, store()).loaded
 
 
 @contextmanager
-def small_heap() -> Iterator[None]:
+def llama_cpp_at_once() -> Iterator[None]:
+    """What llama.cpp would do in a process of its own it does in this one: each such process imports torch anew.
+
+    gptqmodel keeps its own, where its patches of transformers stay.
+    """
+    apart = worker.run
+
+    def run(task, arguments, progress, *more):
+        module, _, name = task.partition(":")
+        if ".gguf." not in module:
+            return apart(task, arguments, progress, *more)
+        return getattr(importlib.import_module(module), name)(progress, **arguments)
+
+    with patch.object(worker, "run", run):
+        yield
+
+
+def small_heap() -> None:
     """Hide all objects that exist now from the garbage collector.
 
     Dropping a variant collects garbage, which takes half a second among the objects of torch and transformers and
-    some ten milliseconds without them; and what `gc.get_objects` lists was made inside.
+    some ten milliseconds without them; and what `gc.get_objects` lists was made later.
     """
     gc.collect()
     gc.freeze()
-    try:
-        yield
-    finally:
-        gc.unfreeze()

@@ -364,6 +364,7 @@ def test_a_room_without_a_row_is_found_and_a_row_without_a_room():
     assert list(rooms_are_listed(table + "| `app.py` | |\n", {"runs/", "cli/", "errors.py"}, {"app.py"})) == []
 
 
+@pytest.mark.slow
 def test_the_front_imports_no_torch():
     walk = """
 import importlib, pkgutil, sys, quantlab

@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 TESTS = Path(__file__).parent
 SWITCHES = dict(re.findall(r"(\w+)=(\w+) ", re.search("^AVX2 := .*", (TESTS.parent / "Makefile").read_text(), re.M)[0]))
 ASKED = """
@@ -19,6 +21,7 @@ print(torch.backends.cpu.get_cpu_capability(), resolve(Placement("cpu")).compute
 """
 
 
+@pytest.mark.slow
 def test_nothing_sees_the_wider_instructions():
     path = os.pathsep.join([str(TESTS / "avx2"), str(TESTS.parent)])
     environment = os.environ | SWITCHES | {"PYTHONPATH": path}

@@ -9,6 +9,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="children by fork, limits of Linux")
 def test_spoiled_models_are_refused_or_run():
     ran = subprocess.run(

@@ -63,7 +63,7 @@ def test_plain_transformers_loads_what_was_written_and_answers_the_same(model, t
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [m.precisions[0].name for m in METHODS.values() if m.kept and m.precisions])
-def test_what_is_kept_already_is_copied(model, tmp_path, name):
+def test_what_is_kept_already_is_copied(model, tmp_path, name, at_once):
     first, second = (saved(model, name, tmp_path / str(i)) for i in range(2))
     assert (first.reused, second.reused) == (False, True)
     assert first.nbytes == second.nbytes and first.build_s == second.build_s

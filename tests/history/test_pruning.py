@@ -125,11 +125,11 @@ def test_where_the_room_cannot_be_given_back_what_was_to_go_is_gone(history, mon
 
 def test_above_its_limit_the_oldest_go_before_a_new_one_begins(tmp_path, caplog):
     history = History(tmp_path / "capped.sqlite", limit=2_000_000)
-    for i in range(100):
-        kept(history, 100 - i, prompt="word " * 10_000 + str(i))
+    for i in range(60):  # half as much again as there is room for
+        kept(history, 60 - i, prompt="word " * 10_000 + str(i))
     assert history.used_bytes() < 2_200_000 and history.file.stat().st_size < 2_500_000
     left = [entry.id for entry in history.entries()]
-    assert 5 < len(left) < 50 and left[0] == 100 and left == list(range(100, 100 - len(left), -1))
+    assert 5 < len(left) < 50 and left[0] == 60 and left == list(range(60, 60 - len(left), -1))
     assert "oldest entries were removed" in caplog.text
 
 

@@ -1,6 +1,5 @@
 """One small model for all tests of the methods, and quick garbage collection while they run."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,18 +10,17 @@ from tests import tiny
 from tests.loading import small_heap
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def llama(tmp_path_factory) -> Model:
-    """A tied Llama of two layers, hidden size 64."""
+    """A tied Llama of two layers, hidden size 64. One for all files, so that what is kept of it is built once."""
     return tiny.write(tmp_path_factory.mktemp("llama"), "llama")
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _quick_drops() -> Iterator[None]:
+def _quick_drops() -> None:
     for method in METHODS.values():
         method.prepare()
-    with small_heap():
-        yield
+    small_heap()
 
 
 @pytest.fixture(scope="session")

@@ -13,6 +13,9 @@ from quantlab.methods.gptq.checking import FARTHEST, check
 from quantlab.records import Model
 from tests.methods.test_gptq import built
 
+#: All of them hold what gptqmodel built.
+pytestmark = pytest.mark.slow
+
 UP = "model.layers.1.mlp.up_proj"
 NORM, EMBEDDINGS = "model.layers.0.input_layernorm.weight", "model.embed_tokens.weight"
 
@@ -38,7 +41,6 @@ def checked(llama: Model, folder: Path, name: str) -> dict[str, float]:
     return check(llama.folder, folder, name.partition("-")[0], "a model")
 
 
-@pytest.mark.slow
 def test_what_was_built_is_near(llama, folder, name):
     distances = checked(llama, folder, name)
     assert len(distances) == 14 and all(0 < far < FARTHEST[int(name[-1])] for far in distances.values())

@@ -180,7 +180,7 @@ def test_what_older_tools_wrote_loads(published, name, tmp_path):
         each.close()
 
 
-def test_a_gguf_file_is_loaded_by_llama_cpp(tmp_path):
+def test_a_gguf_file_is_loaded_by_llama_cpp(tmp_path, at_once):
     from quantlab.methods.gguf import GGUF
 
     source = tiny.write(tmp_path / "llama", "llama")

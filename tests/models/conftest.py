@@ -135,6 +135,14 @@ def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[HubServer]:
 
 
 @pytest.fixture
+def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Downloads as on Windows, where no worker can be had. A process of its own takes each nearly a second."""
+    from quantlab.runtime import worker
+
+    monkeypatch.setattr(worker, "unavailable", lambda: "needs Linux or macOS")
+
+
+@pytest.fixture
 def filled(hub: HubServer, model_files) -> HubServer:
     """A Hub with one good model, surrounded by what must never be fetched."""
     hub.repos[REPO] = model_files | {

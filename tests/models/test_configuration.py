@@ -39,6 +39,7 @@ def program(source: str) -> str:
     return ran.stdout
 
 
+@pytest.mark.slow
 def test_no_kernel_is_fetched_though_a_package_for_it_is_installed(tmp_path):
     """One that would fetch and run compiled code: here it writes down that it was asked."""
     package = tmp_path / "kernels"
@@ -66,6 +67,7 @@ def test_no_kernel_is_fetched_though_a_package_for_it_is_installed(tmp_path):
     assert not asked.exists()
 
 
+@pytest.mark.slow
 def test_threads_that_all_come_first_find_whole_modules():
     """The first visitor after a start asked for a tokenizer while the imports in the background were half done."""
     told = program("""

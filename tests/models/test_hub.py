@@ -7,6 +7,9 @@ from quantlab.models import hub as hub_module
 from tests.models.conftest import REPO, WEIGHTS
 from tests.models.hub_server import COMMIT
 
+#: What a process of its own has to do with downloads is the business of test_hub_transfer.py.
+pytestmark = pytest.mark.usefixtures("in_this_process")
+
 
 def test_a_model_is_fetched_with_progress_and_nothing_else_is(filled, local, model_files):
     filled.behaviour.pause_s = 0.1

@@ -13,6 +13,8 @@ from quantlab.errors import BadInput, ModelError
 from quantlab.models.hub.errors import translate_errors
 from tests.models.conftest import REPO, WEIGHTS, point_to
 
+pytestmark = pytest.mark.usefixtures("in_this_process")
+
 
 @pytest.mark.parametrize(("token", "advice"), [(None, "set HF_TOKEN"), ("hf_other", "Ask for access at")])
 def test_a_gated_model_says_where_to_ask(filled, local, monkeypatch, token, advice):

@@ -17,7 +17,6 @@ from quantlab import models
 from quantlab.errors import ModelError, Stopped
 from quantlab.models import hub as hub_module
 from quantlab.models.hub import fetch
-from quantlab.runtime import worker
 from tests.models.conftest import REPO, WEIGHTS, partials
 from tests.models.hub_server import COMMIT, Behaviour
 
@@ -41,12 +40,6 @@ class Stopper:
     @property
     def took(self) -> float:
         return time.monotonic() - self.at
-
-
-@pytest.fixture
-def in_this_process(monkeypatch) -> None:
-    """As on Windows, where no worker can be had."""
-    monkeypatch.setattr(worker, "unavailable", lambda: "needs Linux or macOS")
 
 
 def test_the_process_that_downloads_starts_without_torch():
@@ -155,6 +148,7 @@ def test_a_connection_that_is_reset_is_asked_for_again(filled, local, model_file
     assert partials(tmp_path) == []
 
 
+@pytest.mark.slow
 def test_a_connection_that_stays_cut_is_told_and_the_next_call_gets_it(filled, local, model_files, tmp_path):
     filled.behaviour = Behaviour(cut_at=1 << 18)
     begun = time.monotonic()
@@ -167,12 +161,14 @@ def test_a_connection_that_stays_cut_is_told_and_the_next_call_gets_it(filled, l
     assert (model.folder / WEIGHTS).read_bytes() == model_files[WEIGHTS]
 
 
+@pytest.mark.slow
 def test_a_busy_server_is_asked_again(filled, local):
     filled.behaviour = Behaviour(failures=2)
     models.resolve(REPO, local)
     assert len(filled.bodies()) == 3
 
 
+@pytest.mark.slow
 def test_a_server_that_stays_busy_is_told(filled, local):
     filled.behaviour = Behaviour(failures=100)
     with pytest.raises(ModelError, match="HTTP 503"):
@@ -220,6 +216,7 @@ def test_small_files_are_held_to_git_s_checksum(filled, local, model_files, monk
     assert filled.bodies() == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", ["filled", "by_xet"])
 def test_a_file_whose_check_was_ended_is_not_believed(way, local, model_files, request):
     """The process may be ended between the last byte and its checksum: the file lies in its place by then."""
@@ -252,6 +249,7 @@ def on_a_full_disk(progress, **arguments) -> None:
     fetch.fetch(progress, **arguments)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no device here that is always full")
 @pytest.mark.parametrize("way", ["filled", "by_xet"])
 def test_a_disk_that_fills_up_is_told_and_leaves_no_halves(way, local, monkeypatch, model_files, tmp_path, request):
@@ -291,6 +289,7 @@ def by_xet(filled, monkeypatch, tmp_path):
     return filled
 
 
+@pytest.mark.slow
 def test_bytes_come_through_xet_where_both_sides_know_it(by_xet, local, model_files):
     by_xet.behaviour.pause_s = 0.8
     told = []

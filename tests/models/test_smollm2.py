@@ -36,6 +36,7 @@ def made() -> Model:
         return models.resolve("smollm2", AppSettings())
 
 
+@pytest.mark.slow
 def test_it_answers_in_words_and_says_where_its_weights_are_from(made):
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -49,6 +50,7 @@ def test_it_answers_in_words_and_says_where_its_weights_are_from(made):
     assert plain.config.model_type == "llama" and sum(p.numel() for p in plain.parameters()) == 134_515_008
 
 
+@pytest.mark.slow
 def test_its_weights_lie_on_the_grid_of_the_package(made):
     """Taken out of 4 bits by the gguf package's own reader."""
     gguf = pytest.importorskip("gguf")
@@ -62,6 +64,7 @@ def test_its_weights_lie_on_the_grid_of_the_package(made):
         assert torch.equal(held[f"model.layers.7.{ours}.weight"], expected)
 
 
+@pytest.mark.slow
 def test_what_is_promised_before_is_what_there_is_afterwards(made, app):
     if smollm2.packaged() is None:
         pytest.skip("the package is not here")

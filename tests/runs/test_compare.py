@@ -15,7 +15,6 @@ from quantlab.records import Comparison, Model
 from quantlab.records.events import Done, Event, Finished, Loaded, Loading, Started, TimingAgain, Token
 from tests import tiny
 from tests.comparing import PROMPT, Loader, compared, done, events, is_complete, tokens_of
-from tests.loading import small_heap
 
 #: Not in the order in which they will run: the most precise is the reference and goes first.
 CHOSEN = ("rtn-2", "fp32", "nf4", "int8")
@@ -36,10 +35,9 @@ def loader() -> Loader:
 @pytest.fixture(scope="module")
 def variants(loader):
     """One cache for the whole file."""
-    with small_heap():
-        cache = loader.cache()
-        yield cache
-        cache.drop_unused()
+    cache = loader.cache()
+    yield cache
+    cache.drop_unused()
 
 
 @pytest.fixture(scope="module")

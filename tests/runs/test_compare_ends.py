@@ -2,7 +2,6 @@
 
 import threading
 import time
-from collections.abc import Iterator
 
 import pytest
 import torch
@@ -22,11 +21,11 @@ CPU_FULL = RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried t
 
 
 @pytest.fixture(scope="module")
-def llama(tmp_path_factory) -> Iterator[Model]:
+def llama(tmp_path_factory) -> Model:
     model = tiny.write(tmp_path_factory.mktemp("llama"), "llama")
     compared(model, ["fp32", "nf4"])  # imports, and libraries' own threads
-    with small_heap():
-        yield model
+    small_heap()
+    return model
 
 
 @pytest.fixture(autouse=True)

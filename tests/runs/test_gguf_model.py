@@ -72,7 +72,7 @@ def test_every_kind_of_column_runs_of_one_file(file, capsys):
         assert not [note for note in run["notes"] if "were estimated before" in note], run["precision"]
 
 
-def test_the_dequantized_reference_is_what_a_plain_script_reads(file, tmp_path, capsys):
+def test_the_dequantized_reference_is_what_a_plain_script_reads(file, tmp_path, capsys, at_once):
     told = compared(capsys, file, columns="fp32,rtn-8")
     model = models.resolve_main(str(file), app_settings())
     ids = load_tokenizer(model).encode(PROMPT)
@@ -94,7 +94,7 @@ def test_the_dequantized_reference_is_what_a_plain_script_reads(file, tmp_path, 
         assert (ours[name] - theirs).abs().max() <= scale * 2**-11, name
 
 
-def test_the_file_itself_is_what_llama_cpp_python_says(file, capsys):
+def test_the_file_itself_is_what_llama_cpp_python_says(file, capsys, at_once):
     import llama_cpp
 
     told = compared(capsys, file, columns="fp32,stored")
@@ -107,7 +107,7 @@ def test_the_file_itself_is_what_llama_cpp_python_says(file, capsys):
 
 
 @pytest.mark.slow
-def test_a_split_file_is_the_whole_one(file, tmp_path, capsys):
+def test_a_split_file_is_the_whole_one(file, tmp_path, capsys, at_once):
     parts = gguf_files.split(file, tmp_path / "parts")
     assert len(parts) > 2
     whole = compared(capsys, file)
@@ -141,7 +141,7 @@ def test_parts_that_are_missing_or_of_another_model(file, tmp_path):
     assert "-00001-of-" in refused("one part of a model").advice
 
 
-def test_a_model_of_ollama_is_found_and_told_by_its_name(file, tmp_path, monkeypatch, capsys):
+def test_a_model_of_ollama_is_found_and_told_by_its_name(file, tmp_path, monkeypatch, capsys, at_once):
     monkeypatch.setenv("OLLAMA_MODELS", str(tmp_path))
     gguf_files.ollama(file, tmp_path)
     told = compared(capsys, "ollama:small", columns="fp32,stored,q4_0")
@@ -249,7 +249,7 @@ def test_a_file_that_is_cut_short_is_refused(file, tmp_path, capsys):
     assert "cut short" in capsys.readouterr().err
 
 
-def test_a_file_written_over_is_another_model(file, tmp_path, capsys):
+def test_a_file_written_over_is_another_model(file, tmp_path, capsys, at_once):
     mine = tmp_path / "mine.gguf"
     shutil.copyfile(file, mine)
     first = compared(capsys, mine, columns="fp32,stored")

@@ -284,7 +284,7 @@ def test_runs_without_an_identity_are_of_an_older_version_and_measured_again(fol
     assert loader.loads == ["fp32", "bf16"]
 
 
-def test_a_gguf_file_that_is_overwritten_is_measured_anew(tmp_path):
+def test_a_gguf_file_that_is_overwritten_is_measured_anew(tmp_path, at_once):
     pytest.importorskip("llama_cpp")
 
     def made(name: str) -> Path:
@@ -382,7 +382,7 @@ def test_layers_left_on_the_disk_that_change_under_a_run_spoil_it(folder, tmp_pa
     assert not list((tmp_path / "scores").glob("*.npy")), "the rows were of neither state of the files"
 
 
-def test_a_mapped_gguf_file_that_changes_under_a_run_spoils_it(tmp_path):
+def test_a_mapped_gguf_file_that_changes_under_a_run_spoils_it(tmp_path, at_once):
     pytest.importorskip("llama_cpp")
     steps = quantize("demo", "q8_0", tmp_path / "made", PLACEMENT)
     list(steps)

@@ -112,6 +112,7 @@ def without_added_bos(folder) -> Model:
     return Model("without", "folder", folder / "model")
 
 
+@pytest.mark.slow
 def test_the_ladder_is_monotone(store, loader):
     found = done(run(store, loader, ["fp32", "rtn-8", "nf4", "fp4", "rtn-3", "rtn-2"], replace(SETTINGS, windows=10)))
     spreads = [run.fidelity.kld for run in found.runs]
@@ -119,7 +120,7 @@ def test_the_ladder_is_monotone(store, loader):
         assert better.mean + 2 * better.se < worse.mean - 2 * worse.se
 
 
-def test_a_gguf_variant_is_measured_like_the_others(store, loader):
+def test_a_gguf_variant_is_measured_like_the_others(store, loader, at_once):
     pytest.importorskip("llama_cpp")
     found = done(run(store, loader, ["fp32", "q8_0"]))
     assert 0 < found.run("q8_0").fidelity.kld.mean < 1e-3 and not found.run("q8_0").layers

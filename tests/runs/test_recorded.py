@@ -1,16 +1,17 @@
 """What was measured is kept, replayed where it would come out the same, and finished where it was cut short."""
 
-import os
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from quantlab import cli
 from quantlab.errors import BadInput
 from quantlab.fidelity import METRICS
 from quantlab.fidelity.texts import pasted, text
@@ -18,7 +19,9 @@ from quantlab.history import History
 from quantlab.records import ComparisonRequest, Placement, QualityRequest, QualitySettings, Settings
 from quantlab.records.events import Done, Finished, Loading, Measured, QualityDone, QualityStarted, Started
 from quantlab.runs import recorded
+from quantlab.runs.compare import variant_cache
 from quantlab.runs.recorded import recorded_compare, recorded_quality, resumed
+from quantlab.settings import app_settings
 from tests import tiny
 
 SETTINGS = Settings(max_new_tokens=4, placement=Placement("cpu", "float32"))
@@ -214,32 +217,41 @@ def test_what_is_no_path_is_kept_as_it_was_typed(name):
     assert recorded._whole(request) == {"model": name, "precisions": [name] if name else []}
 
 
+@pytest.fixture
+def of_commands(tmp_path, monkeypatch) -> Iterator[History]:
+    """The history of all commands, in this process and others."""
+    monkeypatch.setenv("QUANTLAB_HISTORY_FILE", str(tmp_path / "history.sqlite"))
+    app_settings.cache_clear()
+    yield History(tmp_path / "history.sqlite")
+    app_settings.cache_clear()
+    variant_cache().drop_unused()
+
+
 @pytest.mark.slow
-def test_killed_in_the_middle_nothing_finished_is_lost(tmp_path):
+def test_killed_in_the_middle_nothing_finished_is_lost(of_commands, capsys):
     """A command that is killed with -9 after its first column; the next one shows and finishes it."""
-    environment = os.environ | {"QUANTLAB_HISTORY_FILE": str(tmp_path / "history.sqlite")}
-    command = [sys.executable, "-m", "quantlab.cli"]
     asked = ["quality", "--precisions", "fp32,bf16,nf4", "--windows", "12", "--no-layers"]
     child = subprocess.Popen(
-        [*command, *asked], cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        [sys.executable, "-m", "quantlab.cli", *asked],
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
     )
-    history = History(tmp_path / "history.sqlite")
     deadline = time.monotonic() + 120
-    while not any(entry.finished for entry in history.entries()):
+    while not any(entry.finished for entry in of_commands.entries()):
         assert time.monotonic() < deadline and child.poll() is None
         time.sleep(0.05)
     child.send_signal(signal.SIGKILL)
     child.wait()
 
     def run(*arguments: str) -> str:
-        done = subprocess.run([*command, "history", *arguments], cwd=ROOT, env=environment, capture_output=True)
-        assert done.returncode == 0, done.stderr.decode()
-        return done.stdout.decode()
+        assert cli.main(["history", *arguments]) == 0
+        return capsys.readouterr().out
 
     assert "interrupted" in run("list")
-    before = history.get(1)
+    before = of_commands.get(1)
     assert "nf4" in run("resume", "1")
-    after = history.get(1)
+    after = of_commands.get(1)
     assert [r.precision for r in after.runs] == ["fp32", "bf16", "nf4"] and all(r.fidelity for r in after.runs)
     for earlier in before.runs:
         assert after.run(earlier.precision) == earlier

@@ -150,6 +150,7 @@ def test_a_port_in_use_says_what_to_do():
             start(build_page(app, services()), app, block=False)
 
 
+@pytest.mark.slow
 def test_the_page_is_built_without_the_heavy_packages():
     code = """
 import sys

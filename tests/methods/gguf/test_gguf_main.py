@@ -7,11 +7,9 @@ from quantlab import models
 from quantlab.checkpoints.load import load_variant
 from quantlab.checkpoints.store import CheckpointStore
 from quantlab.methods import precision
-from quantlab.methods.gguf import building, dequantize
 from quantlab.methods.gguf.library import tokens
 from quantlab.models.tokenizer import load_tokenizer
 from quantlab.records import ResolvedPlacement, Variant, silent
-from quantlab.runtime import worker
 from quantlab.settings import AppSettings
 from tests.methods.gguf import making
 from tests.methods.gguf.test_gguf_export import exported, kld, reference
@@ -27,19 +25,6 @@ OTHERWISE = {"llama-unigram"}
 @pytest.fixture
 def app(tmp_path):
     return AppSettings(public=False, cache_folder=tmp_path / "cache", history_file=None)
-
-
-@pytest.fixture
-def at_once(monkeypatch):
-    """Every process of its own imports torch anew."""
-    tasks = {"build": (building.build, dequantize.build)}
-
-    def run(task, arguments, progress, _environment=None):
-        module, _, name = task.partition(":")
-        found = next(it for it in tasks[name] if it.__module__ == module)
-        found(progress, **arguments)
-
-    monkeypatch.setattr(worker, "run", run)
 
 
 def brought(model, name, tmp_path):
