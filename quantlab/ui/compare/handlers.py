@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import closing
+import threading
+from collections.abc import Callable, Generator
 from dataclasses import astuple
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from quantlab.errors import BadInput, QuantlabError
+from quantlab.errors import QuantlabError
 from quantlab.methods.published import is_published
 from quantlab.records import Comparison
 from quantlab.settings import AppSettings
 from quantlab.ui.common import exports, fragments, models, panels, picker, runner
 from quantlab.ui.common.precision_list import PrecisionList
 from quantlab.ui.common.problem import Problem
-from quantlab.ui.common.rail import RailHandlers
+from quantlab.ui.common.running import RunHandlers
 from quantlab.ui.compare import column, share
 from quantlab.ui.compare import form as choices
 from quantlab.ui.compare import runner as compare_runner
@@ -33,10 +33,11 @@ Updates = dict[Any, Any]
 LONGEST_SHOWN = 80
 
 
-class Handlers(RailHandlers):
+class Handlers(RunHandlers):
     """Bound to one page's components. Which session runs what is kept in `StopEvents`; nothing else is."""
 
     parts: Parts
+    form, choice = choices, Choice
 
     def __init__(self, parts: Parts, app: AppSettings, services: Services) -> None:
         super().__init__(parts, app, services)
@@ -46,62 +47,6 @@ class Handlers(RailHandlers):
         """The tab was closed."""
         super().leave(request)
         self._exports.forget(runner.session(request))
-
-    def begin(self, request: gr.Request, *values: Any) -> Updates:
-        """The click's answer at once: buttons, waiting columns and the link, before the queue is passed."""
-        self.stops.begin(runner.session(request))
-        parts = self.parts
-        updates = {
-            parts.compare: gr.update(interactive=False),
-            parts.stop: gr.update(interactive=True),
-            parts.status: fragments.waiting(),
-            parts.problem: "",
-            parts.charts: gr.update(visible=False),
-        }
-        try:
-            choice = choices.from_inputs(*values)
-            choices.check(choice, self.app)
-        except QuantlabError as error:
-            # compare() meets it again, when its turn has come: nobody has to wait for that.
-            return updates | {parts.problem: fragments.problem(Problem(error.what, error.advice))}
-        view = View(tuple(map(Column, choice.columns)), model=models.before_it_is_found(choice.model))
-        return (
-            updates
-            | self._columns(view, choice, {})
-            | {
-                parts.verdict: fragments.verdict(view),
-                parts.legend: fragments.legend(view),
-                parts.tokens: fragments.prompt_tokens(view),
-                parts.link: share.to_query(choice),
-            }
-        )
-
-    def compare(self, request: gr.Request, *values: Any) -> Iterator[Updates]:
-        """Run the comparison; yield what changed. Ends the run when the visitor leaves."""
-        shown: dict[Any, str] = {}
-        view = View()
-        with self.running(request) as stop:
-            try:
-                choice = choices.from_inputs(*values)
-                if problem := self._nothing_to_tick(choice):
-                    yield self._ended(View(problem=problem), choice, shown)
-                    return
-                yield {self.parts.stop: gr.update(interactive=True), self.parts.compare: gr.update(interactive=False)}
-                with closing(compare_runner.views(choice, self.app, self.services, stop)) as views:
-                    for view in views:
-                        if self.stops.replaced(runner.session(request), stop):
-                            continue
-                        fresh = (self._ended if view.over else self._progress)(view, choice, shown)
-                        yield fresh or {self.parts.status: gr.skip()}
-                if self.stops.replaced(runner.session(request), stop):
-                    return
-                # Whole, with what was sent before: the last update is all that a client of the API gets.
-                yield self._ended(view, choice, {}) | self._charts(view)
-            except BadInput as error:
-                yield self._ended(View(problem=Problem(error.what, error.advice)), Choice(), shown)
-
-    def _left_queue(self) -> Updates:
-        return self._ended(View(), Choice(), {}) | {self.parts.status: fragments.left_queue()}
 
     def link(self, *values: Any) -> Updates:
         """The query that restores the choice."""
@@ -188,6 +133,24 @@ class Handlers(RailHandlers):
             button: gr.update(value=label) for button, (label, _) in examples
         }
 
+    def _cleared(self) -> Updates:
+        return {self.parts.status: fragments.waiting()}
+
+    def _waiting(self, choice: Choice) -> Updates:
+        view = View(tuple(map(Column, choice.columns)), model=models.before_it_is_found(choice.model))
+        return self._columns(view, choice, {}) | {
+            self.parts.verdict: fragments.verdict(view),
+            self.parts.legend: fragments.legend(view),
+            self.parts.tokens: fragments.prompt_tokens(view),
+            self.parts.link: share.to_query(choice),
+        }
+
+    def _view(self, problem: Problem | None = None) -> View:
+        return View(problem=problem)
+
+    def _views(self, choice: Choice, stop: threading.Event) -> Generator[View, None, None]:
+        return compare_runner.views(choice, self.app, self.services, stop)
+
     def _progress(self, view: View, choice: Choice, shown: dict[Any, str]) -> Updates:
         """Updates for what differs from what was shown last."""
         updates = {
@@ -221,7 +184,7 @@ class Handlers(RailHandlers):
     def _ended(self, view: View, choice: Choice, shown: dict[Any, str]) -> Updates:
         updates = self._progress(view, choice, shown)
         updates |= {
-            self.parts.compare: gr.update(interactive=True),
+            self.parts.start: gr.update(interactive=True),
             self.parts.stop: gr.update(interactive=False),
             self.parts.status: fragments.status(view, running=False),
             self.parts.problem: fragments.problem(view.problem),
@@ -232,7 +195,7 @@ class Handlers(RailHandlers):
             updates[self.parts.empty] = gr.update(visible=True)
         return updates
 
-    def _charts(self, view: View) -> Updates:
+    def _results(self, view: View) -> Updates:
         """The charts of a comparison that has anything to draw."""
         comparison = view.comparison
         if comparison is None or all(run.load is None or run.error for run in comparison.runs):

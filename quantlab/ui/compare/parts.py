@@ -19,7 +19,7 @@ class Parts:
     dropped: gr.File
     about: gr.HTML
     examples: tuple[gr.Button, ...]
-    compare: gr.Button
+    start: gr.Button
     stop: gr.Button
     status: gr.HTML
     problem: gr.HTML
@@ -40,6 +40,6 @@ class Parts:
     def results(self) -> list[gr.components.Component | gr.Column]:
         """What a run fills, from the buttons to the charts."""
         drawn = [component for panel in self.panels for component in panel.listed()]
-        head = [self.compare, self.stop, self.status, self.problem, self.empty]
+        head = [self.start, self.stop, self.status, self.problem, self.empty]
         head += [self.verdict, self.tokens, self.legend]
         return [*head, *self.columns, self.comparison, self.charts, *drawn]

@@ -108,7 +108,7 @@ def _panel(chart: panels.Chart) -> Panel:
 def _wire(parts: Parts, copy: gr.Button, handlers: Handlers) -> None:
     inputs = parts.inputs.listed()
     begun = gr.on(
-        [parts.compare.click, parts.inputs.prompt.submit],
+        [parts.start.click, parts.inputs.prompt.submit],
         handlers.begin,
         inputs,
         [*parts.results(), parts.link],
@@ -117,7 +117,7 @@ def _wire(parts: Parts, copy: gr.Button, handlers: Handlers) -> None:
     begun.then(None, parts.link, js=scripts.SHOW_LINK)
     begun.then(None, None, js=scripts.ASKED)
     run = begun.then(
-        handlers.compare, inputs, parts.results(), show_progress="hidden", api_name="compare",
+        handlers.run, inputs, parts.results(), show_progress="hidden", api_name="compare",
         trigger_mode="multiple", **DEVICE_QUEUE,
     )  # fmt: skip
     wire_stop(parts.stop, handlers, parts.results(), run)

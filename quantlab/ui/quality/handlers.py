@@ -3,27 +3,26 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
-from contextlib import closing
+import threading
+from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from quantlab.errors import BadInput, QuantlabError
 from quantlab.fidelity import texts
 from quantlab.records import Quality
 from quantlab.reporting import advice
 from quantlab.reporting.advice.recipes import recipes
 from quantlab.reporting.advice.sources import context
-from quantlab.ui.common import fragments, models, runner
+from quantlab.ui.common import fragments, models
 from quantlab.ui.common.precision_list import PrecisionList
 from quantlab.ui.common.problem import Problem
-from quantlab.ui.common.rail import RailHandlers
+from quantlab.ui.common.running import RunHandlers
 from quantlab.ui.quality import form as choices
 from quantlab.ui.quality import fragments as html
 from quantlab.ui.quality import runner as quality_runner
 from quantlab.ui.quality import table
-from quantlab.ui.quality.form import FILE, PASTE, Taken
+from quantlab.ui.quality.form import FILE, PASTE, QualityChoice, Taken
 from quantlab.ui.quality.inputs import source_info, suiting_tasks
 from quantlab.ui.quality.panels import CHARTS
 from quantlab.ui.quality.view import QualityView, Variant
@@ -35,59 +34,11 @@ log = logging.getLogger(__name__)
 Updates = dict[Any, Any]
 
 
-class QualityHandlers(RailHandlers):
+class QualityHandlers(RunHandlers):
     """Bound to one page's components. Which session measures what is kept in `StopEvents`."""
 
     parts: QualityParts
-
-    def begin(self, request: gr.Request, *values: Any) -> Updates:
-        """The click's answer at once: buttons and waiting rows, before the queue is passed."""
-        self.stops.begin(runner.session(request))
-        parts = self.parts
-        updates = {
-            parts.measure: gr.update(interactive=False),
-            parts.stop: gr.update(interactive=True),
-            parts.status: html.waiting(),
-            parts.progress: "",
-            parts.problem: "",
-            parts.advised: gr.update(visible=False),
-            parts.charts: gr.update(visible=False),
-        }
-        try:
-            chosen = choices.from_inputs(*values)
-            choices.check(chosen, self.app)
-            view = QualityView(tuple(map(Variant, chosen.columns)), tasks=chosen.all_tasks)
-        except QuantlabError as error:
-            # measure() meets it again, when its turn has come: nobody has to wait for that.
-            return updates | {parts.problem: fragments.problem(Problem(error.what, error.advice))}
-        return updates | {parts.empty: gr.update(visible=False), parts.table: table.render(view)}
-
-    def measure(self, request: gr.Request, *values: Any) -> Iterator[Updates]:
-        """Measure; yield what changed. Ends the run when the visitor leaves."""
-        shown: dict[Any, str] = {}
-        view = QualityView()
-        with self.running(request) as stop:
-            try:
-                chosen = choices.from_inputs(*values)
-                if problem := self._nothing_to_tick(chosen):
-                    yield self._ended(QualityView(problem=problem), shown)
-                    return
-                yield {self.parts.stop: gr.update(interactive=True), self.parts.measure: gr.update(interactive=False)}
-                with closing(quality_runner.views(chosen, self.app, self.services, stop)) as views:
-                    for view in views:
-                        if self.stops.replaced(runner.session(request), stop):
-                            continue
-                        fresh = (self._ended if view.over else self._progress)(view, shown)
-                        yield fresh or {self.parts.status: gr.skip()}
-                if self.stops.replaced(runner.session(request), stop):
-                    return
-                # Whole, with what was sent before: the last update is all that a client of the API gets.
-                yield self._ended(view, {}) | self._results(view.quality)
-            except BadInput as error:
-                yield self._ended(QualityView(problem=Problem(error.what, error.advice)), shown)
-
-    def _left_queue(self) -> Updates:
-        return self._ended(QualityView(), {}) | {self.parts.status: fragments.left_queue()}
+    form, choice = choices, QualityChoice
 
     def source(self, source: str) -> Updates:
         """Show what the chosen text needs: a box to paste into, or a place to upload to."""
@@ -150,7 +101,23 @@ class QualityHandlers(RailHandlers):
 
         return redraw
 
-    def _progress(self, view: QualityView, shown: dict[Any, str], running: bool = True) -> Updates:
+    def _cleared(self) -> Updates:
+        parts = self.parts
+        return {parts.status: html.waiting(), parts.progress: "", parts.advised: gr.update(visible=False)}
+
+    def _waiting(self, choice: QualityChoice) -> Updates:
+        view = QualityView(tuple(map(Variant, choice.columns)), tasks=choice.all_tasks)
+        return {self.parts.empty: gr.update(visible=False), self.parts.table: table.render(view)}
+
+    def _view(self, problem: Problem | None = None) -> QualityView:
+        return QualityView(problem=problem)
+
+    def _views(self, choice: QualityChoice, stop: threading.Event) -> Generator[QualityView, None, None]:
+        return quality_runner.views(choice, self.app, self.services, stop)
+
+    def _progress(
+        self, view: QualityView, choice: QualityChoice, shown: dict[Any, str], running: bool = True
+    ) -> Updates:
         """Updates for what differs from what was shown last."""
         parts = self.parts
         updates = {
@@ -166,19 +133,19 @@ class QualityHandlers(RailHandlers):
             fresh[parts.empty] = gr.update(visible=False)
         return fresh
 
-    def _ended(self, view: QualityView, shown: dict[Any, str]) -> Updates:
+    def _ended(self, view: QualityView, choice: QualityChoice, shown: dict[Any, str]) -> Updates:
         parts = self.parts
-        updates = self._progress(view, shown, running=False) | {
-            parts.measure: gr.update(interactive=True),
+        updates = self._progress(view, choice, shown, running=False) | {
+            parts.start: gr.update(interactive=True),
             parts.stop: gr.update(interactive=False),
             parts.problem: fragments.problem(view.problem),
             parts.quality: view.quality,
         }
         return updates if view.variants else updates | {parts.table: "", parts.empty: gr.update(visible=True)}
 
-    def _results(self, quality: Quality | None) -> Updates:
+    def _results(self, view: QualityView) -> Updates:
         """The recommendation and the charts, of a run that compared anything."""
-        parts = self.parts
+        parts, quality = self.parts, view.quality
         if quality is None or not any(chart.has(quality) for chart in CHARTS):
             return {parts.advised: gr.update(visible=False), parts.charts: gr.update(visible=False)}
         updates: Updates = {parts.advised: gr.update(visible=True), parts.charts: gr.update(visible=True)}

@@ -20,7 +20,7 @@ class QualityParts:
     dropped: gr.File
     taken: gr.State
     about: gr.HTML
-    measure: gr.Button
+    start: gr.Button
     stop: gr.Button
     status: gr.HTML
     progress: gr.HTML
@@ -38,5 +38,5 @@ class QualityParts:
 
     def results(self) -> list[Any]:
         """What a run fills, from the buttons to the charts."""
-        head = [self.measure, self.stop, self.status, self.progress, self.problem, self.quality, self.empty, self.table]
+        head = [self.start, self.stop, self.status, self.progress, self.problem, self.quality, self.empty, self.table]
         return [*head, self.advised, self.charts, *(part for panel in self.panels for part in panel.listed())]

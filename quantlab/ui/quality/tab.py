@@ -103,10 +103,10 @@ def _panel(chart: QualityChart) -> Panel:
 def _wire(parts: QualityParts, handlers: QualityHandlers) -> None:
     inputs = parts.inputs.listed()
     limits = [parts.quality, parts.bound, parts.memory]
-    begun = parts.measure.click(handlers.begin, inputs, parts.results(), **SMALL)
+    begun = parts.start.click(handlers.begin, inputs, parts.results(), **SMALL)
     begun.then(None, None, js=scripts.ASKED)
     run = begun.then(
-        handlers.measure, inputs, parts.results(), show_progress="hidden", api_name="quality",
+        handlers.run, inputs, parts.results(), show_progress="hidden", api_name="quality",
         trigger_mode="multiple", **DEVICE_QUEUE,
     )  # fmt: skip
     run.then(handlers.advise, limits, parts.advice, **SMALL)

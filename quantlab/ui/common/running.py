@@ -1,0 +1,98 @@
+"""What Compare and Quality share of a run: the click's answer at once, then what changes, until it ends."""
+
+import threading
+from collections.abc import Generator, Iterator
+from contextlib import closing
+from typing import Any
+
+import gradio as gr
+
+from quantlab.errors import BadInput, QuantlabError
+from quantlab.ui.common import fragments, runner
+from quantlab.ui.common.problem import Problem
+from quantlab.ui.common.rail import RailHandlers
+
+Updates = dict[Any, Any]
+
+
+class RunHandlers(RailHandlers):
+    """Of a tab that runs what is chosen: its `parts` have `start`, `stop`, `status`, `problem` and `charts` besides.
+
+    `form` is the module that reads and checks the inputs, `choice` the class of what it reads.
+    """
+
+    form: Any
+    choice: type
+
+    def begin(self, request: gr.Request, *values: Any) -> Updates:
+        """The click's answer at once: buttons and what waits, before the queue is passed."""
+        self.stops.begin(runner.session(request))
+        parts = self.parts
+        updates = self._cleared() | {
+            parts.start: gr.update(interactive=False),
+            parts.stop: gr.update(interactive=True),
+            parts.problem: "",
+            parts.charts: gr.update(visible=False),
+        }
+        try:
+            choice = self.form.from_inputs(*values)
+            self.form.check(choice, self.app)
+            return updates | self._waiting(choice)
+        except QuantlabError as error:
+            # run() meets it again, when its turn has come: nobody has to wait for that.
+            return updates | {parts.problem: fragments.problem(Problem(error.what, error.advice))}
+
+    def run(self, request: gr.Request, *values: Any) -> Iterator[Updates]:
+        """Run what is chosen; yield what changed. Ends the run when the visitor leaves."""
+        shown: dict[Any, str] = {}
+        view, parts, session = self._view(), self.parts, runner.session(request)
+        with self.running(request) as stop:
+            try:
+                choice = self.form.from_inputs(*values)
+                if problem := self._nothing_to_tick(choice):
+                    yield self._ended(self._view(problem), choice, shown)
+                    return
+                yield {parts.stop: gr.update(interactive=True), parts.start: gr.update(interactive=False)}
+                with closing(self._views(choice, stop)) as views:
+                    for view in views:
+                        if self.stops.replaced(session, stop):
+                            continue
+                        fresh = (self._ended if view.over else self._progress)(view, choice, shown)
+                        yield fresh or {parts.status: gr.skip()}
+                if self.stops.replaced(session, stop):
+                    return
+                # Whole, with what was sent before: the last update is all that a client of the API gets.
+                yield self._ended(view, choice, {}) | self._results(view)
+            except BadInput as error:
+                yield self._ended(self._view(Problem(error.what, error.advice)), self.choice(), shown)
+
+    def _left_queue(self) -> Updates:
+        return self._ended(self._view(), self.choice(), {}) | {self.parts.status: fragments.left_queue()}
+
+    def _cleared(self) -> Updates:
+        """What a click takes away, and that the run waits for its place."""
+        raise NotImplementedError
+
+    def _waiting(self, choice: Any) -> Updates:
+        """What is there of a run before it begins. Raises QuantlabError where the choice cannot be."""
+        raise NotImplementedError
+
+    def _view(self, problem: Problem | None = None) -> Any:
+        """A view of nothing, or of what went wrong."""
+        raise NotImplementedError
+
+    def _views(self, choice: Any, stop: threading.Event) -> Generator[Any, None, None]:
+        """The views of the run, as `runner.watched` gives them."""
+        raise NotImplementedError
+
+    def _progress(self, view: Any, choice: Any, shown: dict[Any, str]) -> Updates:
+        """What differs from what was shown last."""
+        raise NotImplementedError
+
+    def _ended(self, view: Any, choice: Any, shown: dict[Any, str]) -> Updates:
+        """The same once nothing more comes, with the buttons as they were."""
+        raise NotImplementedError
+
+    def _results(self, view: Any) -> Updates:
+        """The charts, and what else follows from a whole run."""
+        raise NotImplementedError
