@@ -30,7 +30,7 @@ def test_six_columns_with_a_chart_are_no_longer_than_three_screens(open_page, ur
     assert page.locator(".col-done").count() == 6
     for chart in ("memory", "time", "difference", "tokens"):
         show(page, chart)
-        assert page.evaluate("document.documentElement.scrollHeight") < 2_700
+        assert page.evaluate("document.documentElement.scrollHeight") < 2_400
         assert page.locator(f"#panel-{chart}").bounding_box()["height"] <= 900
         inside = page.locator(f"#panel-{chart} .as-chart").all()
         assert all(it.evaluate("e => e.scrollHeight <= e.clientHeight + 1") for it in inside), "scrolls in itself"

@@ -13,11 +13,13 @@ from quantlab.reporting.charts.table import Table, absent, race_note, reason
 from quantlab.reporting.text import escaped, shortened
 
 _NOTHING = "No precision has answered, so there are no times. The columns above say why; choose another one."
-_TITLES = ("Time to first token", "Gaps between tokens (ITL)", "Decode speed, tokens per second")
+_TITLES = ("Time to first token", "Gaps between tokens (ITL)", "Decode speed, tokens/s")
 # Gaps longer than this many times the longest 95th percentile would squeeze all others into a corner.
 _FAR = 3.0
 # Characters of a name in the note beneath the chart, which is narrow.
 _NAME = 20
+#: Rows with two lines each; more have one, so that six of them are no taller than a screen.
+_ROOMY = 4
 
 
 def figure(comparison: Comparison, *, noted: bool = True) -> go.Figure:
@@ -29,7 +31,7 @@ def figure(comparison: Comparison, *, noted: bool = True) -> go.Figure:
     if not runs:
         return style.empty(_NOTHING)
     gapped = [run for run in runs if _timing(run).itl_s]
-    height = 100 + 3 * (48 + 28 * len(runs))
+    height = 100 + 3 * (44 + (22 if len(runs) > _ROOMY else 28) * len(runs))
     drawn = make_subplots(rows=3, cols=1, subplot_titles=_TITLES, vertical_spacing=56 / height)
     drawn.add_trace(_first_token(runs), row=1, col=1)
     for run in gapped:
@@ -67,6 +69,8 @@ def _arrange(drawn: go.Figure, runs: list[Run], gapped: list[Run]) -> None:
     )
     for row, lines in enumerate(second_lines, start=1):
         labels = [style.label(name, line) for name, line in zip(names, lines, strict=True)]
+        if len(runs) > _ROOMY:
+            labels = [label.replace("<br>", "  ") for label in labels]
         # The rows stand even where a run has no bar: a run of one token has a first token and no gaps.
         drawn.update_yaxes(style.rows_axis(names, labels, fixed=True), row=row, col=1)
         unit = {"tickformat": ","} if row == 3 else {"tickformat": "~s", "ticksuffix": "s"}
