@@ -27,7 +27,7 @@ CHOICE = QualityChoice(precisions=("fp32", "nf4"), windows=2)
 def handlers(script: Script | None = None) -> QualityHandlers:
     """Handlers whose components are their own names, so that updates are read by name."""
     names = (
-        *("offered", "about", "measure", "stop", "status", "progress", "problem", "quality", "empty", "table"),
+        *("offered", "about", "start", "stop", "status", "progress", "problem", "quality", "empty", "table"),
         *("advised", "advice", "charts"),
     )
     panels = tuple(
@@ -46,14 +46,14 @@ def values(choice: QualityChoice) -> list:
 def measured(choice=CHOICE, script=None) -> list[dict]:
     made = handlers(script)
     made.begin(SESSION, *values(choice))
-    return list(made.measure(SESSION, *values(choice)))
+    return list(made.run(SESSION, *values(choice)))
 
 
 def test_a_run_fills_the_table_then_the_charts():
     updates = measured(script=Script(0.2, 0.01))
     last = updates[-1]
     assert last["quality"].run("nf4").fidelity is not None and "All 2 are measured." in last["status"]
-    assert last["advised"]["visible"] and last["charts"]["visible"] and last["measure"]["interactive"]
+    assert last["advised"]["visible"] and last["charts"]["visible"] and last["start"]["interactive"]
     assert last["quality-map.plot"].data and "mean KLD" in last["quality-map.table"]
     assert last["quality-layers.pick"]["choices"] == ["nf4"] and last["quality-layers.pick"]["value"] == "nf4"
     # No task was asked for, so that chart has nothing.
@@ -72,7 +72,7 @@ def test_begin_shows_waiting_rows_and_hides_what_was():
 def test_a_wrong_input_is_a_card_and_the_tab_is_as_before():
     last = measured(QualityChoice(precisions=("fp32",), source="paste", pasted="short"))[-1]
     assert "one window takes" in last["problem"] and last["empty"]["visible"] and last["table"] == ""
-    assert last["measure"]["interactive"] and not last["stop"]["interactive"] and last["quality"] is None
+    assert last["start"]["interactive"] and not last["stop"]["interactive"] and last["quality"] is None
 
 
 def test_one_precision_alone_gives_figures_and_no_charts():

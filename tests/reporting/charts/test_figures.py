@@ -166,7 +166,7 @@ def test_latency_holds_the_raw_samples(comparison: Comparison):
             min(run.decode_samples)
         )
         assert (medians.x[i], late.x[i]) == (median(timing.itl_s), percentile(timing.itl_s, 95))
-        shown = [drawn.layout[axis].ticktext[i].split("<br>")[1] for axis in ("yaxis", "yaxis2", "yaxis3")]
+        shown = [drawn.layout[axis].ticktext[i].split("  ")[1] for axis in ("yaxis", "yaxis2", "yaxis3")]
         assert shown == [f"{units.seconds(run.ttft_s)} ± 2 %", units.seconds(medians.x[i]), trust.speed(run)]
 
 
