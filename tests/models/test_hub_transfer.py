@@ -123,6 +123,7 @@ def test_what_a_killed_download_left_is_removed_and_never_taken(filled, local, m
     assert partials(tmp_path) == []
 
 
+@pytest.mark.slow
 def test_two_who_ask_at_once_fetch_the_weights_once(filled, local, tmp_path):
     """Each has a process of its own for it."""
     filled.behaviour.pause_s = 0.1
@@ -303,6 +304,7 @@ def test_bytes_come_through_xet_where_both_sides_know_it(by_xet, local, model_fi
     assert models.resolve(REPO, local) == model
 
 
+@pytest.mark.slow
 def test_xet_is_stopped_at_once_too_and_begins_again(by_xet, local, model_files, tmp_path):
     by_xet.behaviour.pause_s = 0.5
     stop, before = Stopper(1), children()

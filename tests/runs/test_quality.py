@@ -147,6 +147,7 @@ def test_without_its_rows_the_reference_is_read_again(store, loader):
     assert loader.loads == ["fp32", "rtn-4"] and again.run("rtn-4").fidelity is not None
 
 
+@pytest.mark.slow
 def test_another_text_has_rows_of_its_own(store, loader):
     run(store, loader, ["fp32", "bf16"])
     run(store, loader, ["fp32", "bf16"], text=text("english"))

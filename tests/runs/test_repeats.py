@@ -165,6 +165,7 @@ def busy(processes: int) -> Iterator[None]:
             each.stdout.close()
 
 
+@pytest.mark.slow
 def test_while_others_take_every_core_nothing_is_called_the_fastest(llama):
     cache = Loader().cache()
     compared(llama, NAMES, variants=cache)  # imports and loads are over before others come
@@ -187,6 +188,7 @@ def measured(tmp_path, names, cache: VariantCache, stop: threading.Event | None 
     return found
 
 
+@pytest.mark.slow
 def test_columns_in_memory_are_timed_in_turn_at_the_end(tmp_path):
     told = measured(tmp_path, NAMES, Loader().cache())
     again = [it.precision for it in told if isinstance(it, Measuring) and it.stage == "again"]
