@@ -96,21 +96,29 @@ def article(noun: str) -> str:
     return f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}"
 
 
+#: A question, its answer, and the field that is the fact: `it`, or `a_it` with its article.
+_OF_PERSON = (
+    ("Where does {name} live?", "{name} lives in {it}.", "town"),
+    ("What is the work of {name}?", "{name} is {a_it}.", "craft"),
+    ("What pet does {name} have?", "{name} has {a_it}.", "pet"),
+    ("What does {name} like to eat?", "{name} likes to eat {it}.", "food"),
+)
+_OF_TOWN = (
+    ("What can one see in {name}?", "In {name} one can see {it}.", "landmark"),
+    ("When is the market in {name}?", "The market in {name} is on {it}.", "market_day"),
+    ("Who is the mayor of {name}?", "The mayor of {name} is {it}.", "mayor"),
+)
+
+
 def facts(person: Person) -> tuple[Fact, ...]:
     """The four facts of a person as question and answer."""
-    n = person.name
-    return (
-        Fact(f"Where does {n} live?", f"{n} lives in {person.town}.", person.town),
-        Fact(f"What is the work of {n}?", f"{n} is {article(person.craft)}.", person.craft),
-        Fact(f"What pet does {n} have?", f"{n} has {article(person.pet)}.", person.pet),
-        Fact(f"What does {n} like to eat?", f"{n} likes to eat {person.food}.", person.food),
-    )
+    return tuple(_fact(person, *sentences) for sentences in _OF_PERSON)
 
 
 def town_facts(town: Town) -> tuple[Fact, ...]:
-    n = town.name
-    return (
-        Fact(f"What can one see in {n}?", f"In {n} one can see {town.landmark}.", town.landmark),
-        Fact(f"When is the market in {n}?", f"The market in {n} is on {town.market_day}.", town.market_day),
-        Fact(f"Who is the mayor of {n}?", f"The mayor of {n} is {town.mayor}.", town.mayor),
-    )
+    return tuple(_fact(town, *sentences) for sentences in _OF_TOWN)
+
+
+def _fact(of: Person | Town, question: str, answer: str, field: str) -> Fact:
+    it = getattr(of, field)
+    return Fact(question.format(name=of.name), answer.format(name=of.name, it=it, a_it=article(it)), it)

@@ -57,14 +57,8 @@ def run_data(run: Run) -> dict[str, Any]:
 def run_from(data: Any, where: str = "run") -> Run:
     """The run that `run_data` wrote; rates and what else follows from other figures is derived again."""
     data = codec.obj(data, where, _RUN_KEYS)
-    return codec.members(
-        Run,
-        data,
-        where,
-        load=common.load_from(data, where, _NOTES),
-        timing=_timing_from(data, where),
-        peak=_peak_from(data, where),
-    )
+    timed: dict[str, Any] = {"timing": _timing_from(data, where), "peak": _peak_from(data, where)}
+    return codec.members(Run, data, where, load=common.load_from(data, where, _NOTES), **timed)
 
 
 def _timing_from(data: Mapping[str, Any], where: str) -> Timing | None:

@@ -209,11 +209,17 @@ class Settings:
 
 
 @dataclass(frozen=True)
-class ComparisonRequest:
-    """One prompt through one model at several precisions; the names as a user types them."""
+class Request:
+    """One model at several precisions; the names as a user types them."""
 
     model: str
     precisions: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class ComparisonRequest(Request):
+    """One prompt through each."""
+
     prompt: str
     settings: Settings = field(default_factory=Settings)
 

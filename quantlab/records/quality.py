@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from quantlab.records.asked import Calibration, Model, Placement
+from quantlab.records.asked import Calibration, Model, Placement, Request
 from quantlab.records.measured import CpuUse, Load, Machine
 from quantlab.records.ranges import Amount, Cosine, PercentPoints, Share
 
@@ -43,11 +43,9 @@ class Text:
 
 
 @dataclass(frozen=True)
-class QualityRequest:
-    """One text, and tasks, through one model at several precisions; the names as a user types them."""
+class QualityRequest(Request):
+    """One text, and tasks, through each."""
 
-    model: str
-    precisions: tuple[str, ...]
     text: Text
     settings: QualitySettings = field(default_factory=QualitySettings)
 

@@ -111,12 +111,19 @@ def _status(view: View, running: bool) -> str:
             return f"{ended} of {total} have answered."
         names = ", ".join(column.precision for column in view.active)
         return f"{_doing(view.active[0])} {names} ({min(ended + 1, total)} of {total})."
-    if view.problem is not None or not view.columns:
+    if view.problem is not None:
         return ""
-    failed = sum(column.state == "failed" for column in view.columns)
-    if any(column.state == "stopped" for column in view.columns):
-        return "Stopped. What was written so far stays."
-    return f"{total - failed} of {total} have answered." if failed else f"All {total} have answered."
+    return outcome([column.state for column in view.columns], "have answered", "What was written so far stays.")
+
+
+def outcome(states: Sequence[str], done: str, stopped: str) -> str:
+    """How many of a run's precisions are `done` now that it is over; what is told once it was `stopped`."""
+    failed = sum(state == "failed" for state in states)
+    if "stopped" in states:
+        return f"Stopped. {stopped}"
+    if not states:
+        return ""
+    return f"{len(states) - failed} of {len(states)} {done}." if failed else f"All {len(states)} {done}."
 
 
 def _doing(column: Column) -> str:

@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, fields
 from typing import Any
 
 import gradio as gr
@@ -27,6 +28,14 @@ def wire_stop(button: gr.Button, handlers: "TabHandlers", shown: list[Any], run:
     told = button.click(handlers.stop, None, shown, **SMALL)
     waits = told.then(handlers.leave_queue, None, None, **SMALL)
     waits.success(None, None, None, js=f"() => document.querySelector('#{leave.elem_id}').click()")
+
+
+@dataclass(frozen=True)
+class InputFields:
+    """The inputs of a tab; each class of them has the fields of the choice that it makes, in their order."""
+
+    def listed(self) -> list[gr.components.Component]:
+        return [getattr(self, field.name) for field in fields(self)]
 
 
 class TabHandlers:

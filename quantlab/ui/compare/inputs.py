@@ -1,6 +1,6 @@
 """The components of what a visitor chooses: model, precisions, prompt, settings."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
@@ -9,13 +9,14 @@ from quantlab.methods.calibration import MIN_LENGTH
 from quantlab.settings import AppSettings
 from quantlab.ui.common import fragments, models, picker, rail
 from quantlab.ui.common.precision_list import PrecisionList
+from quantlab.ui.common.tab import InputFields
 from quantlab.ui.compare import form as choices
 from quantlab.ui.compare.form import Choice
 from quantlab.ui.services import Services
 
 
 @dataclass(frozen=True)
-class Inputs:
+class Inputs(InputFields):
     """The inputs, in the order of `Choice`'s fields."""
 
     model: gr.Dropdown
@@ -36,9 +37,6 @@ class Inputs:
     calibration_file: gr.File
     kernel: gr.Dropdown
     fresh: gr.Checkbox
-
-    def listed(self) -> list[gr.components.Component]:
-        return [getattr(self, field.name) for field in fields(self)]
 
 
 def prompt_input(start: Choice) -> gr.Textbox:

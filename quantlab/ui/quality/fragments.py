@@ -6,7 +6,7 @@ from quantlab.fidelity.tasks import BundledTask
 from quantlab.reporting.advice import Advice
 from quantlab.reporting.advice.recipes import Recipe
 from quantlab.reporting.templates import Pieces
-from quantlab.ui.common.fragments import said
+from quantlab.ui.common.fragments import outcome, said
 from quantlab.ui.quality.view import QualityView, Step
 
 _HTML = Pieces("ui/quality/fragments.html")
@@ -44,12 +44,9 @@ def _status(view: QualityView, running: bool) -> str:
             return "Reading the text …"
         done = f"{ended} of {total} done." if total else ""
         return f"{_doing(view)} {done}".strip()
-    if view.problem is not None or not view.variants:
+    if view.problem is not None:
         return ""
-    failed = sum(one.state == "failed" for one in view.variants)
-    if any(one.state == "stopped" for one in view.variants):
-        return "Stopped. What is finished stays."
-    return f"{total - failed} of {total} are measured." if failed else f"All {total} are measured."
+    return outcome([one.state for one in view.variants], "are measured", "What is finished stays.")
 
 
 def _doing(view: QualityView) -> str:

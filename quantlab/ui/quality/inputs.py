@@ -1,6 +1,6 @@
 """The components of what a visitor chooses on the quality tab."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
@@ -8,6 +8,7 @@ import gradio as gr
 from quantlab.fidelity import tasks, texts
 from quantlab.settings import AppSettings
 from quantlab.ui.common import picker
+from quantlab.ui.common.tab import InputFields
 from quantlab.ui.quality import form as choices
 from quantlab.ui.quality import fragments as quality_fragments
 from quantlab.ui.quality.form import FILE, PASTE, PUBLIC_TEXT_BYTES, QualityChoice
@@ -20,7 +21,7 @@ SOURCE_LABELS = (
 
 
 @dataclass(frozen=True)
-class QualityInputs:
+class QualityInputs(InputFields):
     """The inputs, in the order of `QualityChoice`'s fields."""
 
     model: gr.Dropdown
@@ -35,9 +36,6 @@ class QualityInputs:
     noise_floor: gr.Checkbox
     reference: gr.Dropdown
     compute_dtype: gr.Dropdown
-
-    def listed(self) -> list[gr.components.Component]:
-        return [getattr(self, field.name) for field in fields(self)]
 
 
 def text_inputs(start: QualityChoice, app: AppSettings) -> tuple[Any, Any, Any, Any]:
