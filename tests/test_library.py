@@ -44,6 +44,7 @@ def test_the_example_of_a_comparison(capsys):
     assert [line.split()[0] for line in last] == ["fp32", "nf4"]
 
 
+@pytest.mark.slow
 def test_the_example_of_quality(capsys):
     reference, rounded = run("How far from the reference", capsys).splitlines()
     assert reference == "fp32 KLD 0.0000 nats, perplexity x 1.000"

@@ -27,7 +27,9 @@ def _quiet():
     logging.set_verbosity(verbosity)
 
 
-@pytest.mark.parametrize("kind", RIGHT)
+@pytest.mark.parametrize(
+    "kind", [kind if kind in ("llama", "mixtral") else pytest.param(kind, marks=pytest.mark.slow) for kind in RIGHT]
+)
 def test_a_kind_gives_the_tokens_of_generate_and_the_bytes_estimated(kind):
     found = trial(kind, ("fp32", "nf4", "rtn-4"))
     assert not found.unbuilt

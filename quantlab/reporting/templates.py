@@ -14,7 +14,6 @@ from quantlab.export.codec import whole
 
 if TYPE_CHECKING:
     from jinja2 import Environment
-    from markupsafe import Markup
 
 _PACKAGE = Path(__file__).resolve().parent.parent
 #: What Jinja reads is left alone; a line break between is taken out.
@@ -37,15 +36,15 @@ class Pieces:
     def __init__(self, file: str) -> None:
         self._file = file
 
-    def __getattr__(self, name: str) -> "Callable[..., Markup]":
+    def __getattr__(self, name: str) -> Callable[..., str]:
         return _piece(self._file, name)
 
 
 @cache
-def _piece(file: str, name: str) -> "Callable[..., Markup]":
+def _piece(file: str, name: str) -> Callable[..., str]:
     macro = getattr(_environment().get_template(file).module, name)
 
-    def piece(*values: Any, **named: Any) -> "Markup":
+    def piece(*values: Any, **named: Any) -> str:
         html = macro(*values, **named)
         try:
             html.encode()

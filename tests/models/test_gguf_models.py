@@ -192,6 +192,7 @@ def test_a_damaged_file_is_found_out_before_it_is_fetched(hub, local, ladder):
     assert all(body.range is not None for body in hub.bodies())
 
 
+@pytest.mark.slow
 def test_safetensors_go_before_gguf_and_come_whole_after_one(hub, local, ladder, model_files):
     hub.repos[REPO] = model_files | ladder
     assert models.resolve(REPO, local, pick="small-Q8_0.gguf").gguf is not None
@@ -223,6 +224,7 @@ def trained(hub, tmp_path) -> dict[str, bytes]:
     return hub.repos[REPO]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pick", ["small-Q8_0.gguf", "parts-00001-of-00003.gguf"])
 def test_a_file_of_the_hub_can_be_the_model(hub, local, trained, pick, monkeypatch):
     monkeypatch.setattr("quantlab.models.hub.outline._BLOCK_BYTES", 1 << 16)

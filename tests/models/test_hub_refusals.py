@@ -99,6 +99,7 @@ def test_an_incomplete_repository_is_refused(filled, local, removed, message):
     assert filled.bodies() == []
 
 
+@pytest.mark.slow
 def test_a_repository_that_lists_a_shard_it_lacks_is_refused(hub, local, sharded_files):
     hub.repos[REPO] = {name: it for name, it in sharded_files.items() if name != "model-00002-of-00002.safetensors"}
     with pytest.raises(ModelError, match=r"no model-00002-of-00002\.safetensors"):

@@ -20,6 +20,9 @@ from quantlab.models.hub import fetch
 from tests.models.conftest import REPO, WEIGHTS, partials
 from tests.models.hub_server import COMMIT, Behaviour
 
+#: A process for each, and servers that wait.
+pytestmark = pytest.mark.slow
+
 #: What Stop may take, in seconds.
 AT_ONCE = 1.0
 
@@ -57,7 +60,7 @@ def test_stop_ends_a_download_in_the_middle_and_a_later_call_completes_it(
         request.getfixturevalue(where)
     size = len(model_files[WEIGHTS])
     filled.behaviour = Behaviour(pause_s=0.1)
-    stop, before = Stopper(size // 3), children()
+    stop, before, earlier = Stopper(size // 3), children(), threads()
     with pytest.raises(Stopped):
         models.resolve(REPO, local, stop)
     assert stop.took < AT_ONCE and size // 3 <= stop.seen < size
@@ -65,7 +68,7 @@ def test_stop_ends_a_download_in_the_middle_and_a_later_call_completes_it(
         assert children() <= before, "nobody goes on with it"
         assert partials(tmp_path) == []
     else:
-        until(lambda: not threads())
+        until(lambda: threads() <= earlier)
 
     filled.behaviour = Behaviour()
     filled.requests.clear()
@@ -79,8 +82,9 @@ def children() -> set[psutil.Process]:
     return set(psutil.Process().children(recursive=True))
 
 
-def threads() -> list[str]:
-    return [thread.name for thread in threading.enumerate() if thread.name.startswith("quantlab-download")]
+def threads() -> set[threading.Thread]:
+    """Downloads of this process, those of earlier tests among them: one may still wait for a server."""
+    return {thread for thread in threading.enumerate() if thread.name.startswith("quantlab-download")}
 
 
 def until(happened, seconds: float = 10) -> None:
@@ -123,7 +127,6 @@ def test_what_a_killed_download_left_is_removed_and_never_taken(filled, local, m
     assert partials(tmp_path) == []
 
 
-@pytest.mark.slow
 def test_two_who_ask_at_once_fetch_the_weights_once(filled, local, tmp_path):
     """Each has a process of its own for it."""
     filled.behaviour.pause_s = 0.1
@@ -149,7 +152,6 @@ def test_a_connection_that_is_reset_is_asked_for_again(filled, local, model_file
     assert partials(tmp_path) == []
 
 
-@pytest.mark.slow
 def test_a_connection_that_stays_cut_is_told_and_the_next_call_gets_it(filled, local, model_files, tmp_path):
     filled.behaviour = Behaviour(cut_at=1 << 18)
     begun = time.monotonic()
@@ -162,14 +164,12 @@ def test_a_connection_that_stays_cut_is_told_and_the_next_call_gets_it(filled, l
     assert (model.folder / WEIGHTS).read_bytes() == model_files[WEIGHTS]
 
 
-@pytest.mark.slow
 def test_a_busy_server_is_asked_again(filled, local):
     filled.behaviour = Behaviour(failures=2)
     models.resolve(REPO, local)
     assert len(filled.bodies()) == 3
 
 
-@pytest.mark.slow
 def test_a_server_that_stays_busy_is_told(filled, local):
     filled.behaviour = Behaviour(failures=100)
     with pytest.raises(ModelError, match="HTTP 503"):
@@ -217,7 +217,6 @@ def test_small_files_are_held_to_git_s_checksum(filled, local, model_files, monk
     assert filled.bodies() == []
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("way", ["filled", "by_xet"])
 def test_a_file_whose_check_was_ended_is_not_believed(way, local, model_files, request):
     """The process may be ended between the last byte and its checksum: the file lies in its place by then."""
@@ -250,7 +249,6 @@ def on_a_full_disk(progress, **arguments) -> None:
     fetch.fetch(progress, **arguments)
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no device here that is always full")
 @pytest.mark.parametrize("way", ["filled", "by_xet"])
 def test_a_disk_that_fills_up_is_told_and_leaves_no_halves(way, local, monkeypatch, model_files, tmp_path, request):
@@ -290,7 +288,6 @@ def by_xet(filled, monkeypatch, tmp_path):
     return filled
 
 
-@pytest.mark.slow
 def test_bytes_come_through_xet_where_both_sides_know_it(by_xet, local, model_files):
     by_xet.behaviour.pause_s = 0.8
     told = []
@@ -304,7 +301,6 @@ def test_bytes_come_through_xet_where_both_sides_know_it(by_xet, local, model_fi
     assert models.resolve(REPO, local) == model
 
 
-@pytest.mark.slow
 def test_xet_is_stopped_at_once_too_and_begins_again(by_xet, local, model_files, tmp_path):
     by_xet.behaviour.pause_s = 0.5
     stop, before = Stopper(1), children()

@@ -134,6 +134,7 @@ def test_large_files_are_known_by_size_time_and_a_sample(folder, monkeypatch, po
     assert identity(of(folder)) == older
 
 
+@pytest.mark.slow
 def test_what_is_remembered_is_never_older_than_the_file(folder):
     file = folder / "model-00001-of-00002.safetensors"
     settled(file)
@@ -159,6 +160,7 @@ def test_changes_in_quick_succession_are_all_seen(folder):
     assert len(set(seen)) == 50
 
 
+@pytest.mark.slow
 def test_a_look_at_settled_files_reads_nothing(folder, monkeypatch):
     with (folder / "model-00001-of-00002.safetensors").open("wb") as opened:
         opened.truncate(20 * 10**9)  # sparse

@@ -134,6 +134,7 @@ def test_the_machine_and_the_versions_are_told(whole):
     json.dumps(comparison_data(whole), allow_nan=False)
 
 
+@pytest.mark.slow
 def test_a_second_time_the_variants_come_from_memory_and_greedy_tokens_are_the_same(
     llama, variants, loader, whole, seen
 ):
@@ -179,6 +180,7 @@ def test_a_race_gives_the_same_answers_and_says_that_its_times_do_not_count(llam
         assert not run.timings_count and is_complete(run)
 
 
+@pytest.mark.slow
 def test_the_same_seed_draws_the_same_tokens_and_another_seed_others(llama, variants):
     options = dict(variants=variants, max_new_tokens=NEW, sample=True, temperature=1.5)
     first, again, other = (compared(llama, ["fp32", "rtn-2"], seed=seed, **options) for seed in (3, 3, 4))

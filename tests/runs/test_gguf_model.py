@@ -141,6 +141,7 @@ def test_parts_that_are_missing_or_of_another_model(file, tmp_path):
     assert "-00001-of-" in refused("one part of a model").advice
 
 
+@pytest.mark.slow
 def test_a_model_of_ollama_is_found_and_told_by_its_name(file, tmp_path, monkeypatch, capsys, at_once):
     monkeypatch.setenv("OLLAMA_MODELS", str(tmp_path))
     gguf_files.ollama(file, tmp_path)
@@ -249,6 +250,7 @@ def test_a_file_that_is_cut_short_is_refused(file, tmp_path, capsys):
     assert "cut short" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_file_written_over_is_another_model(file, tmp_path, capsys, at_once):
     mine = tmp_path / "mine.gguf"
     shutil.copyfile(file, mine)

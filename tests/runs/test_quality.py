@@ -120,12 +120,14 @@ def test_the_ladder_is_monotone(store, loader):
         assert better.mean + 2 * better.se < worse.mean - 2 * worse.se
 
 
+@pytest.mark.slow
 def test_a_gguf_variant_is_measured_like_the_others(store, loader, at_once):
     pytest.importorskip("llama_cpp")
     found = done(run(store, loader, ["fp32", "q8_0"]))
     assert 0 < found.run("q8_0").fidelity.kld.mean < 1e-3 and not found.run("q8_0").layers
 
 
+@pytest.mark.slow
 def test_the_reference_is_read_once(store, loader):
     first = done(run(store, loader, ["fp32", "bf16", "nf4"]))
     known = {run.precision: run for run in first.runs}
@@ -138,6 +140,7 @@ def test_the_reference_is_read_once(store, loader):
     assert second.run("rtn-4").fidelity.kld.mean > second.run("bf16").fidelity.kld.mean
 
 
+@pytest.mark.slow
 def test_without_its_rows_the_reference_is_read_again(store, loader):
     known = {run.precision: run for run in done(run(store, loader, ["fp32", "bf16"])).runs}
     for file in store.root.iterdir():
@@ -155,6 +158,7 @@ def test_another_text_has_rows_of_its_own(store, loader):
     assert len(list(store.root.iterdir())) == 3
 
 
+@pytest.mark.slow
 def test_a_failing_precision_takes_no_other_with_it(store, loader):
     loader.instead = {"nf4": fails(OutOfMemory("too large")), "rtn-4": fails_while_running("read", RuntimeError("x"))}
     found = done(run(store, loader, ["fp32", "nf4", "rtn-4", "rtn-3"]))
@@ -171,6 +175,7 @@ def test_without_a_reference_the_rest_is_measured(store, loader):
     assert any("the reference failed" in note for note in found.run("nf4").notes)
 
 
+@pytest.mark.slow
 def test_a_stop_keeps_what_is_finished(store, loader):
     stop = threading.Event()
     events = []
@@ -240,6 +245,7 @@ def test_random_weights_have_no_quality():
         list(quality("shape:bench-100m", ["fp32"], text("demo"), SETTINGS))
 
 
+@pytest.mark.slow
 def test_what_lies_idle_in_memory_does_not_keep_the_noise_floor_from_being_read(store, loader, monkeypatch):
     """What earlier runs left in the cache counted as taken, though a load drops it."""
     sizes = {name: estimates.estimated_bytes(variant_of(DEMO, PRECISIONS[name], resolve(SETTINGS.placement), None))
@@ -262,6 +268,7 @@ def test_what_lies_idle_in_memory_does_not_keep_the_noise_floor_from_being_read(
     cache.drop_unused()
 
 
+@pytest.mark.slow
 def test_layer_errors_that_cannot_be_measured_any_more_are_missed_aloud(store, loader):
     known = {run.precision: run for run in done(run(store, loader, ["fp32", "bf16"])).runs}
     loader.instead = {"fp32": fails(OutOfMemory("too large"))}
@@ -271,6 +278,7 @@ def test_layer_errors_that_cannot_be_measured_any_more_are_missed_aloud(store, l
     assert "no errors of its layers: fp32 could not be loaded again (too large)" in told.notes
 
 
+@pytest.mark.slow
 def test_the_noise_floor_is_not_read_where_nobody_wants_it_or_it_does_not_fit(store, loader, monkeypatch):
     off = replace(SETTINGS, noise_floor=False, layers=False)
     found = done(run(store, loader, ["fp32", "rtn-4"], settings=off))

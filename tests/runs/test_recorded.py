@@ -166,6 +166,7 @@ def test_a_quality_run_cut_short_is_finished(history, given):
     assert [run.precision for run in kept.runs] == names and kept.run("nf4").fidelity.kld.mean > 0
 
 
+@pytest.mark.slow
 def test_what_an_older_version_measured_is_measured_anew(history):
     """Its errors were of independent tokens, and its windows began otherwise: one table would hold both."""
     cut(recorded_quality(history, QualityRequest("demo", ("fp32", "rtn-4"), text("demo"), QUALITY)), Measured)

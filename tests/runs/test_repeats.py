@@ -214,6 +214,7 @@ def test_columns_that_do_not_fit_together_keep_their_first_round(tmp_path):
     assert all(run.decode_samples for run in told[-1].quality.runs)
 
 
+@pytest.mark.slow
 def test_stop_in_the_last_rounds_leaves_what_was_measured(tmp_path):
     stop, told = threading.Event(), []
     settings = QualitySettings(windows=1, layers=False, noise_floor=False, placement=Placement("cpu", "float32"))
