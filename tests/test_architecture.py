@@ -67,6 +67,7 @@ METHOD_MODULE = {
     "gguf": "quantlab/methods/gguf/",
     "torchao": "quantlab/methods/torchao",
     "compressed_tensors": "quantlab/methods/",
+    "hqq": "quantlab/methods/",
     "lm_eval": "quantlab/fidelity/tasks/",
     "evaluate": "quantlab/fidelity/tasks/",
 }

@@ -67,7 +67,7 @@ def resolve(name: str, app: AppSettings, progress: Progress = silent, pick: str 
 
 def resolve_main(name: str, app: AppSettings, progress: Progress = silent) -> Model:
     """The model that everything else is compared with: as `resolve`, but a GGUF file (NAME::PICK chooses one of
-    several) is described for transformers too; see `models.from_gguf`."""
+    several) is described for transformers too; see `models.gguf.described`."""
     base, pick = _picked(name, app)
 
     def look(got: hub.Downloaded) -> None:

@@ -53,7 +53,7 @@ def load_tokenizer(model: Model) -> "PreTrainedTokenizerBase":
             f"{model.name!r} has no tokenizer.json.", "Save it once with a transformers that can convert it."
         )
     _check_kind(tokenizer, folder, model.name, named)
-    # How long a text may be is held against the model (`planning`, windows of a text); here it is only a warning.
+    # How long a text may be is held against the model (`runs.plan`, windows of a text); here it is only a warning.
     tokenizer.model_max_length = _NO_LIMIT
     return _guarded(tokenizer, model.name)
 

@@ -19,9 +19,9 @@ FROM_GGUF = (
     "file lost of the original is not seen here."
 )
 
-#: Said of a model of the kind `shape`.
 #: Begins the name of a model in the store of Ollama.
 OLLAMA = "ollama:"
+#: Said of a model of the kind `shape`.
 RANDOM = "The weights are random: the text means nothing, and neither do differences in it. Memory and speed are true."
 
 #: Told how far a long job is: done, total (0 while unknown), what. It may raise `Stopped` to end the job.
@@ -38,7 +38,7 @@ class Model:
 
     `gguf` is the file that holds weights and tokenizer both, where the source is one and llama.cpp is to run it.
     `origin` is the GGUF file that `folder` was written from, so that transformers and all methods over it can read it
-    too (see `models.from_gguf`). Of a split file both are its first part. `identity` is a digest of the state of its
+    too (see `models.gguf.described`). Of a split file both are its first part. `identity` is a digest of the state of its
     files (see `models.identities`), which tells it from what lay there before; empty where nobody looked.
     """
 

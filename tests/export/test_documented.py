@@ -45,7 +45,7 @@ def test_what_the_document_describes_is_written():
 
 @pytest.mark.parametrize("kind", EXAMPLES)
 def test_a_file_of_the_first_version_is_still_read(kind: str):
-    """If this fails, old files can no longer be opened: name a new field of a record in `wire.LATER`."""
+    """If this fails, old files can no longer be opened: name a new field of a record in `codec.LATER`."""
     record = read_json((HERE / f"{kind}-1.json").read_bytes())
     assert isinstance(record, Comparison if kind == "comparison" else Quality)
     assert [run.precision for run in record.runs] == [run.precision for run in EXAMPLES[kind].runs]

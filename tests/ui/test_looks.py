@@ -5,12 +5,20 @@ import re
 import pytest
 from playwright.sync_api import expect
 
+from quantlab.settings import ASSETS
+from quantlab.ui.common import panels
 from tests.ui.pages import COLUMNS, compare
 
 
 def test_nothing_leaves_for_another_host(compared, url):
     strangers = [address for address in compared.asked if not re.match(rf"{re.escape(url)}|data:|blob:", address)]
     assert len(compared.asked) > 10 and strangers == []
+
+
+@pytest.mark.parametrize("key", [chart.key for chart in panels.CHARTS])
+def test_each_chart_of_a_comparison_has_its_tab_in_the_style_sheet(key):
+    css = (ASSETS / "style.css").read_text()
+    assert f"#show-{key}:checked) #panel-{key}" in css, "without it the chart stands there all the time"
 
 
 def grave(page) -> list:

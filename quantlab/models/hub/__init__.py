@@ -6,7 +6,7 @@ No code and no pickle is ever fetched, and the configuration is looked at before
 that is complete in the cache needs no network; any other needs it only to learn what the newest revision is. All files
 of one download are of one commit, also where a branch moves meanwhile.
 
-What is asked of the Hub is asked here; bytes are brought by `hub_fetch`, in a process of its own.
+What is asked of the Hub is asked here; bytes are brought by `fetch`, in a process of its own.
 """
 
 import os

@@ -6,8 +6,8 @@ Every chart has a table twin with the same figures for those who cannot see it:
 |---|---|
 | `memory.figure` | `memory.table` |
 | `latency.figure` | `latency.table` |
-| `difference.figure` (heat map), `difference.summary` | `difference.table` |
-| `difference.probabilities` | `difference.token_table` |
+| `difference.figure` (heat map), `difference.summary` | `difference_table.table` |
+| `difference.probabilities` | `difference_table.token_table` |
 | `quality_map.figure` | `quality_map.table` |
 | `kld_spread.figure` | `kld_spread.table`, with the other figures of fidelity and the perplexity |
 | `confidence.figure` | `confidence.table` |
@@ -15,6 +15,5 @@ Every chart has a table twin with the same figures for those who cannot see it:
 | `layers.figure`, of one precision | `layers.table` |
 
 The first four take a Comparison, the others a Quality; `token_table` and `layers` take the precision's name too.
-`style` holds the colour and symbol of each precision, `units` the formatting of numbers, `text` how a token is shown,
-`scored` what the charts of quality share; these four import no plotly.
+`style` holds the colour and symbol of each precision; how tokens and names are shown is in `reporting.text`.
 """

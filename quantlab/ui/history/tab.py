@@ -1,4 +1,4 @@
-"""The tab of what is kept: a list, one entry opened, another beside it. What it does is in history_handlers.py."""
+"""The tab of what is kept: a list, one entry opened, another beside it. What it does is in handlers.py."""
 
 from dataclasses import replace
 from typing import Any

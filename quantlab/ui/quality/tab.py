@@ -1,4 +1,4 @@
-"""The second tab: how far each precision lies from the reference. What it does is in quality_handlers.py."""
+"""The second tab: how far each precision lies from the reference. What it does is in handlers.py."""
 
 from typing import Any
 
