@@ -38,8 +38,8 @@ class Model:
 
     `gguf` is the file that holds weights and tokenizer both, where the source is one and llama.cpp is to run it.
     `origin` is the GGUF file that `folder` was written from, so that transformers and all methods over it can read it
-    too (see `models.gguf.described`). Of a split file both are its first part. `identity` is a digest of the state of its
-    files (see `models.identities`), which tells it from what lay there before; empty where nobody looked.
+    too (see `models.gguf.described`). Of a split file both are its first part. `identity` is a digest of the state of
+    its files (see `models.identities`), which tells it from what lay there before; empty where nobody looked.
     """
 
     name: str
