@@ -279,7 +279,7 @@ def test_rows_keep_their_places_and_stop_keeps_what_is_finished(open_page):
     with served(script) as address:
         page = quality_tab(open_page(address))
         page.click("#measure")
-        page.wait_for_selector(".row-measuring")
+        page.wait_for_selector(".row-waiting")
         places = f"{ROWS}.map(row => [row, ...row.cells].map(e => Math.round(e.getBoundingClientRect().left * 9 + \
             e.getBoundingClientRect().top + scrollY)).join())"
         first, seen, said = page.evaluate(places), set(), ""
