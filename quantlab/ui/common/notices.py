@@ -1,18 +1,15 @@
 """Events that every kind of run gives, folded into what its tab shows."""
 
 from dataclasses import replace
-from typing import Any, Protocol, TypeVar
+from typing import Any, ClassVar, Protocol, TypeVar
 
 from quantlab.records import events
 
 
 class _View(Protocol):
-    """A frozen dataclass with a `notice` and the `reference`."""
+    """A frozen dataclass, with a `notice` and the `reference`."""
 
-    @property
-    def notice(self) -> str: ...
-    @property
-    def reference(self) -> str | None: ...
+    __dataclass_fields__: ClassVar[dict[str, Any]]
 
 
 V = TypeVar("V", bound=_View)
@@ -28,4 +25,4 @@ def fold_common(view: V, event: object) -> V:
             fields = {"notice": f"It is not kept in the history. {event.why}"}
         case _:
             raise TypeError(f"unknown event {event!r}")
-    return replace(view, **fields)  # type: ignore[type-var]
+    return replace(view, **fields)

@@ -1,5 +1,6 @@
 """The rail on the left of Compare and of Quality: the model, its precisions and what is added to them."""
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -126,9 +127,9 @@ class RailHandlers(TabHandlers):
         said = fragments.added_row(row, full=full and row.value not in kept)
         return self._rows(found, ticks) | {control.spec: "", control.said: said}
 
+    @abstractmethod
     def _suited(self, model: str, asked: Any) -> Updates:
         """What else on the tab follows another model, from what was asked there; nothing where that is None."""
-        raise NotImplementedError
 
     def _where(self, compute_dtype: str) -> Placement:
         return choices.placement(Choice(compute_dtype=compute_dtype), self.app)

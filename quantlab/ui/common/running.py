@@ -1,6 +1,7 @@
 """What Compare and Quality share of a run: the click's answer at once, then what changes, until it ends."""
 
 import threading
+from abc import abstractmethod
 from collections.abc import Generator, Iterator
 from contextlib import closing
 from typing import Any
@@ -69,30 +70,30 @@ class RunHandlers(RailHandlers):
     def _left_queue(self) -> Updates:
         return self._ended(self._view(), self.choice(), {}) | {self.parts.status: fragments.left_queue()}
 
+    @abstractmethod
     def _cleared(self) -> Updates:
         """What a click takes away, and that the run waits for its place."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _waiting(self, choice: Any) -> Updates:
         """What is there of a run before it begins. Raises QuantlabError where the choice cannot be."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _view(self, problem: Problem | None = None) -> Any:
         """A view of nothing, or of what went wrong."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _views(self, choice: Any, stop: threading.Event) -> Generator[Any, None, None]:
         """The views of the run, as `runner.watched` gives them."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _progress(self, view: Any, choice: Any, shown: dict[Any, str]) -> Updates:
         """What differs from what was shown last."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _ended(self, view: Any, choice: Any, shown: dict[Any, str]) -> Updates:
         """The same once nothing more comes, with the buttons as they were."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _results(self, view: Any) -> Updates:
         """The charts, and what else follows from a whole run."""
-        raise NotImplementedError

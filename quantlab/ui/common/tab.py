@@ -1,6 +1,7 @@
 """What the handlers of every tab with long work share: whose work runs, and that it ends with its page."""
 
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
@@ -38,7 +39,7 @@ class InputFields:
         return [getattr(self, field.name) for field in fields(self)]
 
 
-class TabHandlers:
+class TabHandlers(ABC):
     """Bound to one page's components, `parts`. Which session runs what is kept in `StopEvents`."""
 
     def __init__(self, parts: Any, app: AppSettings, services: Services) -> None:
@@ -54,9 +55,9 @@ class TabHandlers:
         self.stops.stop(session)
         return self._left_queue() if waits else self._stopping()
 
+    @abstractmethod
     def _left_queue(self) -> dict[Any, Any]:
         """What is shown of work that was called off before it had its place. Each tab has its own."""
-        raise NotImplementedError
 
     def _stopping(self) -> dict[Any, Any]:
         """What is shown until work that runs has ended."""
