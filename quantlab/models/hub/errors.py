@@ -7,6 +7,9 @@ from quantlab.errors import BadInput, ModelError, QuantlabError
 from quantlab.models.source import SMOLLM2, offline_names
 from quantlab.runtime.disk import NO_ROOM
 
+#: A connection that was there and ended. The library went from httpx to httpx2; their errors have the same names.
+BROKEN_OFF = "ReadError", "RemoteProtocolError"
+
 
 @contextmanager
 def translate_errors(repo: str, revision: str | None) -> Iterator[None]:
@@ -81,10 +84,9 @@ def _out_of_reach(error: BaseException) -> ModelError:
 
     if isinstance(error, OfflineModeIsEnabled):
         return ModelError("The model is not in the cache, and HF_HUB_OFFLINE forbids to fetch it.", _without_network())
-    # The library went from httpx to httpx2; the names of their errors are the same.
     if "Timeout" in type(error).__name__:
         return ModelError(f"{_where()} did not answer in time.", f"Try again. {_without_network()}")
-    if type(error).__name__ in ("ReadError", "RemoteProtocolError"):
+    if type(error).__name__ in BROKEN_OFF:
         return ModelError(f"{_where()} broke off in the middle.", "Check the network and try again.")
     return ModelError(f"{_where()} is out of reach.", f"Check the network. {_without_network()}")
 
