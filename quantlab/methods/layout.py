@@ -44,11 +44,17 @@ def _built(config: str, dtype: str, own_head: bool) -> Layout:
 
 def _by_name(tensors: Mapping[str, TensorInfo], element: int) -> Layout:
     weights = (
-        Weight(name, info.shape, "linear" if _is_linear(name, info) else "wide", math.prod(info.shape) * element)
+        Weight(
+            name,
+            info.shape,
+            "linear" if len(info.shape) == 2 and _is_linear(name) else "wide",
+            math.prod(info.shape) * element,
+        )
         for name, info in tensors.items()
     )
     return Layout(tuple(weights))
 
 
-def _is_linear(name: str, info: TensorInfo) -> bool:
-    return len(info.shape) == 2 and name.endswith(".weight") and not _NO_LINEAR.search(name)
+@lru_cache(maxsize=1 << 14)  # each precision of a list asks of every tensor
+def _is_linear(name: str) -> bool:
+    return name.endswith(".weight") and not _NO_LINEAR.search(name)

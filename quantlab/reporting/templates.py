@@ -4,16 +4,20 @@ A template lies beside the module that fills it and is named by its path in the 
 rendered as it stands. All others hold macros, one for each piece of a page; `Pieces` makes them functions.
 """
 
+import hashlib
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from quantlab.export.codec import whole
+from quantlab.settings import app_settings
 
 if TYPE_CHECKING:
-    from jinja2 import Environment
+    from jinja2 import BytecodeCache, Environment
+    from jinja2.bccache import Bucket
 
 _PACKAGE = Path(__file__).resolve().parent.parent
 #: What Jinja reads is left alone; a line break between is taken out.
@@ -66,12 +70,33 @@ def _environment() -> "Environment":
 
     return Environment(
         loader=FileSystemLoader(_PACKAGE),
+        bytecode_cache=_compiled(),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         auto_reload=False,
         extensions=[Joined],
     )
+
+
+def _compiled() -> "BytecodeCache | None":
+    """Where compiled templates are kept: to compile them costs the page's start a tenth of a second, on a slow machine
+    two. None where nothing can be written. What the templates become is decided here, so this module is in the name.
+    """
+    from jinja2 import FileSystemBytecodeCache
+
+    class Kept(FileSystemBytecodeCache):
+        def dump_bytecode(self, bucket: "Bucket") -> None:
+            with suppress(OSError):  # a full disk takes time, and not the page
+                super().dump_bytecode(bucket)
+
+    version = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:8]
+    folder = app_settings().cache_folder.expanduser().absolute() / ".templates"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return None
+    return Kept(str(folder), f"{version}-%s")
 
 
 def joined(source: str) -> str:

@@ -1,10 +1,10 @@
-"""The page: header and tabs. A tab is a folder whose `tab.py` has a `build(app, services)`."""
+"""The page: header and tabs. A tab is a folder whose `tab.py` has a `build`."""
 
 import gradio as gr
 
 from quantlab.settings import AppSettings
 from quantlab.ui import between
-from quantlab.ui.common import fragments
+from quantlab.ui.common import fragments, rail
 from quantlab.ui.compare import tab as compare
 from quantlab.ui.history import tab as history
 from quantlab.ui.quality import tab as quality
@@ -20,11 +20,12 @@ def build_page(app: AppSettings, services: Services) -> gr.Blocks:
     kept = PUBLIC_UPLOADS_KEPT if app.public else None
     with gr.Blocks(title=TITLE, analytics_enabled=False, fill_width=True, delete_cache=kept) as page:
         gr.HTML(fragments.HEADER, elem_id="masthead", apply_default_css=False)
+        start = rail.opening_of(app, services)
         with gr.Tabs(elem_id="tabs"):
             with gr.Tab("Compare"):
-                asking = compare.build(app, services)
+                asking = compare.build(start, app, services)
             with gr.Tab("Quality") as quality_tab:
-                measuring = quality.build(app, services)
+                measuring = quality.build(start, app, services)
             with gr.Tab("History"):
                 history.build(app, services)
         between.wire(asking, measuring, quality_tab)

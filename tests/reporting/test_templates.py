@@ -100,3 +100,51 @@ def test_a_page_keeps_its_lines(made, tmp_path):
     (tmp_path / "page.html").write_text("<!doctype html>\n<p>\n{{ x }}\n</p>", encoding="utf-8")
     made("")
     assert page("page.html", x="&\ud800") == "<!doctype html>\n<p>\n&amp;\ufffd\n</p>"
+
+
+@pytest.fixture
+def cached_in(monkeypatch, tmp_path):
+    """The settings with a cache folder of the test's own."""
+
+    def choose(folder: Path) -> Path:
+        app = templates.app_settings().model_copy(update={"cache_folder": folder})
+        monkeypatch.setattr(templates, "app_settings", lambda: app)
+        templates._environment.cache_clear()
+        templates._piece.cache_clear()
+        return folder / ".templates"
+
+    return choose
+
+
+def test_a_compiled_template_is_kept_and_a_changed_one_is_compiled_anew(made, cached_in, tmp_path):
+    kept = cached_in(tmp_path / "cache")
+    assert made("{% macro it() %}one{% endmacro %}").it() == "one"
+    (first,) = kept.iterdir()
+    before = first.read_bytes()
+    cached_in(tmp_path / "cache")
+    assert made("{% macro it() %}one{% endmacro %}").it() == "one" and first.read_bytes() == before
+    cached_in(tmp_path / "cache")
+    assert made("{% macro it() %}two{% endmacro %}").it() == "two" and first.read_bytes() != before
+
+
+@pytest.mark.parametrize("content", [b"", b"no bytecode", None])
+def test_a_spoilt_compiled_template_is_compiled_anew(made, cached_in, tmp_path, content):
+    kept = cached_in(tmp_path / "cache")
+    made("{% macro it() %}one{% endmacro %}").it()
+    (first,) = kept.iterdir()
+    first.write_bytes(first.read_bytes()[:-9] if content is None else content)
+    cached_in(tmp_path / "cache")
+    assert made("{% macro it() %}one{% endmacro %}").it() == "one"
+
+
+def test_a_page_is_shown_where_nothing_can_be_kept(made, cached_in, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    cached_in(tmp_path / "file")
+    assert made("{% macro it() %}one{% endmacro %}").it() == "one"
+
+    def full(*_named: object, **_also: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    cached_in(tmp_path / "cache")
+    monkeypatch.setattr("tempfile.NamedTemporaryFile", full)
+    assert made("{% macro it() %}one{% endmacro %}").it() == "one"

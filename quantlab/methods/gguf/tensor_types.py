@@ -9,6 +9,7 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from quantlab.methods.gguf.types import TYPES
 from quantlab.records import TensorInfo
@@ -73,9 +74,16 @@ def _type(file_type: str, name: str, info: TensorInfo, sizes: Sizes) -> str:
     elif name == "token_embd.weight":
         wanted = {"IQ2_XXS": "Q2_K", "IQ3_XXS": "IQ3_S"}.get(file_type, base)
     else:
-        layer = _LAYER.fullmatch(name)
-        wanted = _of_layer(file_type, layer[2], int(layer[1]), sizes) if layer else base
+        layer = _layer(name)
+        wanted = _of_layer(file_type, *layer, sizes) if layer else base
     return fallback(wanted, columns)
+
+
+@lru_cache(maxsize=1 << 14)  # each file type of a list asks of every tensor
+def _layer(name: str) -> tuple[str, int] | None:
+    """What a matrix of a layer is, and of which one."""
+    found = _LAYER.fullmatch(name)
+    return (found[2], int(found[1])) if found else None
 
 
 def fallback(wanted: str, columns: int) -> str:

@@ -2,6 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +27,26 @@ _QUICK = {"show_progress": "hidden", "concurrency_limit": 4, "api_visibility": "
 
 
 @dataclass(frozen=True)
+class Opening:
+    """What the page opens on, found out once for all its tabs: the list of models (name, kind, description), the one
+    that is chosen, and its precisions; none where it cannot be read, which the page then says on its own.
+    """
+
+    known: tuple[tuple[str, str, str], ...]
+    model: str
+    estimates: tuple[Estimate, ...]
+
+
+def opening_of(app: AppSettings, services: Services) -> Opening:
+    """What the page opens on. Raises ModelError where the public list of models is wrong."""
+    known = services.choices()
+    model = models.start_model(known)
+    with suppress(QuantlabError):
+        return Opening(known, model, services.estimates(model, choices.placement(Choice(model), app)))
+    return Opening(known, model, ())
+
+
+@dataclass(frozen=True)
 class Rail:
     """Its components. `ticked` is what the list begins with, `found` what is in it."""
 
@@ -39,28 +60,26 @@ class Rail:
     ticked: tuple[str, ...]
 
 
-def build(
-    model: str, app: AppSettings, services: Services, *, before_ids: str = "", random_weights: bool = True
-) -> Rail:
+def build(start: Opening, app: AppSettings, *, before_ids: str = "", random_weights: bool = True) -> Rail:
     """Make it inside the current column. `random_weights`: models that have such are in the list too."""
     gr.HTML(
         fragments.rail_fold(before_ids), elem_id=f"{before_ids}rail-head", elem_classes="rail-head",
         apply_default_css=False,
     )  # fmt: skip
-    known = services.choices()
-    found = PrecisionList(_first_estimates(model, app, services))
+    found = PrecisionList(start.estimates)
     ticked = precision_list.ticks(found, choices.DEFAULT_TICKS, app.max_columns)
     chosen = gr.Dropdown(
-        [name for name, kind, _ in known if random_weights or kind != "shape"],
-        value=model,
+        [name for name, kind, _ in start.known if random_weights or kind != "shape"],
+        value=start.model,
         label="Model",
         info=None if app.public else "Pick one, or type a Hugging Face id, a folder, a .gguf file or ollama:NAME",
         allow_custom_value=not app.public,
         elem_id=f"{before_ids}model",
     )
     about = gr.HTML(
-        fragments.about_model(*models.about(model, known)), elem_id=f"{before_ids}about", apply_default_css=False
-    )
+        fragments.about_model(*models.about(start.model, start.known)), elem_id=f"{before_ids}about",
+        apply_default_css=False,
+    )  # fmt: skip
     picks = picker.picker(found, ticked, app.max_columns, elem_id=f"{before_ids}precisions")
     added, dropped = adding.build(app, before_ids), opening.build(app, before_ids)
     return Rail(chosen, about, picks, added, dropped, gr.State(found), found, tuple(ticked))
@@ -78,14 +97,6 @@ def comparing(found: PrecisionList, before_ids: str = "") -> tuple[gr.Dropdown, 
             elem_id=f"{before_ids}dtype",
         )  # fmt: skip
     return reference, dtype
-
-
-def _first_estimates(model: str, app: AppSettings, services: Services) -> tuple[Estimate, ...]:
-    """Those of the model that the page opens on; none where it cannot be read, which the page then says on its own."""
-    try:
-        return services.estimates(model, choices.placement(Choice(model), app))
-    except QuantlabError:
-        return ()
 
 
 class RailHandlers(TabHandlers):

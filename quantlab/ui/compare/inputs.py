@@ -1,5 +1,6 @@
 """The components of what a visitor chooses: model, precisions, prompt, settings."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -7,12 +8,11 @@ import gradio as gr
 
 from quantlab.methods.calibration import MIN_LENGTH
 from quantlab.settings import AppSettings
-from quantlab.ui.common import fragments, models, picker, rail
+from quantlab.ui.common import fragments, picker, rail
 from quantlab.ui.common.precision_list import PrecisionList
 from quantlab.ui.common.tab import InputFields
 from quantlab.ui.compare import form as choices
 from quantlab.ui.compare.form import Choice
-from quantlab.ui.services import Services
 
 
 @dataclass(frozen=True)
@@ -46,11 +46,10 @@ def prompt_input(start: Choice) -> gr.Textbox:
     )
 
 
-def example_buttons(start: Choice, services: Services) -> tuple[gr.Button, ...]:
+def example_buttons(labels: Sequence[str]) -> tuple[gr.Button, ...]:
     with gr.Row(elem_id="examples"):
         gr.HTML('<span class="faint" id="examples-label">Examples</span>', apply_default_css=False)
-        shown = models.examples(start.model, services.choices())
-        return tuple(gr.Button(label, size="sm", min_width=56, scale=0) for label, _ in shown)
+        return tuple(gr.Button(label, size="sm", min_width=56, scale=0) for label in labels)
 
 
 def settings_inputs(start: Choice, found: PrecisionList, app: AppSettings) -> tuple[tuple[Any, ...], gr.HTML]:

@@ -1,5 +1,6 @@
 """The first tab: its components and how they are wired. What they do is in handlers.py."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import gradio as gr
@@ -19,17 +20,17 @@ from quantlab.ui.compare.save import SaveHandlers, SavePanel
 from quantlab.ui.services import Services
 
 
-def build(app: AppSettings, services: Services) -> Handlers:
+def build(opening: rail.Opening, app: AppSettings, services: Services) -> Handlers:
     """Make the tab inside the current Blocks, wired."""
-    first = models.start_model(services.choices())
-    start = Choice(first, prompt=models.examples(first, services.choices())[0][1])
+    examples_of = models.examples(opening.model, opening.known)
+    start = Choice(opening.model, prompt=examples_of[0][1])
     with gr.Row(elem_id="bench"):
         with gr.Column(min_width=280, elem_id="rail", elem_classes="rail"):
-            left = rail.build(first, app, services)
+            left = rail.build(opening, app)
             settings, race_warning = inputs.settings_inputs(start, left.found, app)
             saving = None if app.public else save.build()
         with gr.Column(min_width=280, elem_id="stage"):
-            prompt, examples, *said = _ask(start, services)
+            prompt, examples, *said = _ask(start, tuple(label for label, _ in examples_of))
             results = _results(app)
     compare, stop, copy, status, problem = said
     chosen = Inputs(left.model, left.precisions, prompt, *settings)
@@ -46,14 +47,14 @@ def build(app: AppSettings, services: Services) -> Handlers:
     return handlers
 
 
-def _ask(start: Choice, services: Services) -> tuple[Any, ...]:
+def _ask(start: Choice, labels: Sequence[str]) -> tuple[Any, ...]:
     """The prompt, what is done with it, and under that what is said of it: nobody has to look elsewhere for either."""
     prompt = inputs.prompt_input(start)
     with gr.Row(elem_id="actions", elem_classes="actions"):
         compare = gr.Button("Compare", variant="primary", elem_id="compare", scale=0, min_width=150)
         stop = gr.Button("Stop", elem_id="stop", interactive=False, scale=0, min_width=70)
         copy = gr.Button("Copy link", elem_id="copy-link", scale=0, min_width=90)
-        examples = inputs.example_buttons(start, services)
+        examples = inputs.example_buttons(labels)
     status = gr.HTML(fragments.said(""), elem_id="status", apply_default_css=False)
     problem = gr.HTML("", elem_id="problem", apply_default_css=False)
     return prompt, examples, compare, stop, copy, status, problem

@@ -8,7 +8,7 @@ from quantlab.fidelity import texts
 from quantlab.reporting.advice import KLD_BOUND
 from quantlab.settings import AppSettings
 from quantlab.ui import scripts
-from quantlab.ui.common import models, panels, rail
+from quantlab.ui.common import panels, rail
 from quantlab.ui.common.fragments import said
 from quantlab.ui.common.panel import Panel
 from quantlab.ui.common.tab import DEVICE_QUEUE, SMALL, wire_stop
@@ -22,13 +22,12 @@ from quantlab.ui.quality.parts import QualityParts
 from quantlab.ui.services import Services
 
 
-def build(app: AppSettings, services: Services) -> QualityHandlers:
+def build(opening: rail.Opening, app: AppSettings, services: Services) -> QualityHandlers:
     """Make the tab inside the current Blocks, wired. Models with random weights are left out: they have no quality."""
-    first = models.start_model(services.choices())
-    start = QualityChoice(first, source=texts.suiting(first, app))
+    start = QualityChoice(opening.model, source=texts.suiting(opening.model, app))
     with gr.Row(elem_id="quality-bench"):
         with gr.Column(min_width=280, elem_id="quality-rail", elem_classes="rail"):
-            left = rail.build(first, app, services, before_ids="quality-", random_weights=False)
+            left = rail.build(opening, app, before_ids="quality-", random_weights=False)
             with gr.Accordion("Settings", open=False, elem_id="quality-settings"):
                 comparing = rail.comparing(left.found, "quality-")
         with gr.Column(min_width=280, elem_id="quality-stage"):
