@@ -1,6 +1,7 @@
 """How weights are stored and multiplied. A new method is one module and one name in `OWN`, or a package of its own."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cache
 
 from quantlab.errors import BadInput, unknown
@@ -17,6 +18,7 @@ from quantlab.methods.rtn import RTN
 from quantlab.methods.stored import STORED
 from quantlab.methods.torchao import TORCHAO
 from quantlab.records import Calibration, Model, Precision, ResolvedPlacement, Variant
+from quantlab.runtime.kv_cache import MARK, split
 
 #: Those that come with quantlab, in the order in which they are listed. Those of other packages follow.
 OWN: tuple[Method, ...] = (DENSE, BITSANDBYTES, RTN, GPTQ, AWQ, GGUF, HQQ, TORCHAO, STORED, DEQUANTIZED)
@@ -32,11 +34,33 @@ PRECISIONS: Mapping[str, Precision] = Table(lambda: {it.name: it for method in _
 
 
 def precision(name: str) -> Precision:
-    """The precision of that name, which may carry options (rtn-4-g128). Raises BadInput with the valid names."""
-    found = next(filter(None, (method.parse(name) for method in METHODS.values())), None)
+    """The precision of that name, which may carry options (rtn-4-g128, nf4+kv-int8).
+
+    Raises BadInput with the valid names.
+    """
+    base, kv_cache = split(name)
+    found = next(filter(None, (method.parse(base) for method in METHODS.values())), None)
     if found is None:
-        raise unknown("precision", name, PRECISIONS)
-    return found
+        raise unknown("precision", base, PRECISIONS)
+    return at_kv_cache(found, kv_cache)
+
+
+def at_kv_cache(chosen: Precision, kv_cache: str | None) -> Precision:
+    """The same precision with keys and values in another type, where one is given. Raises BadInput."""
+    if kv_cache is None:
+        return chosen
+    can = method_of(chosen).kv_caches
+    if kv_cache not in can:
+        said = f"{chosen.name} cannot keep keys and values in {kv_cache!r}."
+        others = ", ".join(f"{MARK}{it}" for it in can)
+        raise BadInput(said, f"Choose from: {others}." if can else f"Leave {MARK}{kv_cache} out.")
+    name = chosen.name if split(chosen.name)[1] else f"{chosen.name}{MARK}{kv_cache}"
+    return replace(chosen, name=name, summary=f"{chosen.summary}; keys and values in {kv_cache}", kv_cache=kv_cache)
+
+
+def without_kv_cache(chosen: Precision) -> Precision:
+    """The precision that its weights have: what is loaded, whatever its sessions keep."""
+    return chosen if chosen.kv_cache is None else replace(chosen, name=split(chosen.name)[0], kv_cache=None)
 
 
 def precisions(names: list[str] | tuple[str, ...], also: int = 0) -> tuple[Precision, ...]:
@@ -57,14 +81,19 @@ def method_of(chosen: Precision) -> Method:
 
 
 def variant_of(model: Model, chosen: Precision, placement: ResolvedPlacement, calibration: Calibration) -> Variant:
-    """The variant, with the calibration text only where its method reads one: the others do not differ by it."""
+    """The variant, with the calibration text only where its method reads one: the others do not differ by it.
+
+    Nor do variants differ by the type of keys and values, which are a session's.
+    """
+    chosen = without_kv_cache(chosen)
     return Variant(model, chosen, placement, calibration if method_of(chosen).calibrated(chosen) else None)
 
 
 def most_precise(chosen: tuple[Precision, ...]) -> Precision:
     """The one with the most bits; among equals the one whose numbers reach farther, then the one named first.
 
-    float16 has digits that bfloat16 lacks, but a model that leaves its range gives no numbers at all.
+    float16 has digits that bfloat16 lacks, but a model that leaves its range gives no numbers at all. Keys and values
+    in fewer bits come last.
     """
     order = {name: -place for place, name in enumerate(PRECISIONS)}
-    return max(chosen, key=lambda p: (p.bits, p.exponent_bits, order.get(p.name, -len(order))))
+    return max(chosen, key=lambda p: (p.bits, p.kv_cache is None, p.exponent_bits, order.get(p.name, -len(order))))

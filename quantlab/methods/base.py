@@ -33,6 +33,8 @@ class Method(Generic[P]):
     quantizes_experts: bool = False
     #: Whether it reads a GGUF file as it is; all others need its weights taken out of it (see `dequantized`).
     reads_gguf: bool = False
+    #: The types in which its sessions can keep keys and values (`+kv-TYPE` behind the name), the most bits first.
+    kv_caches: tuple[str, ...] = ()
     #: Where its weights come from when nothing is kept: quantized by the load itself, or read as they lie on disk.
     origin: LoadOrigin = "built"
 

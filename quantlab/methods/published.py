@@ -18,6 +18,7 @@ from quantlab.methods.stored import STORED as AS_PUBLISHED
 from quantlab.models import SEPARATOR, source
 from quantlab.models.gguf import files
 from quantlab.records import Checkpoint, Precision
+from quantlab.runtime.kv_cache import MARK, split
 from quantlab.settings import AppSettings
 
 #: The method, and its one precision, of weights that are quantized already.
@@ -124,9 +125,14 @@ def label(spec: str) -> str:
     return read(spec).label
 
 
+def _label(spec: str) -> str:
+    base, kv_cache = split(spec)
+    return label(base) + (f"{MARK}{kv_cache}" if kv_cache else "")
+
+
 def labels(names: Iterable[str]) -> dict[str, str]:
     """The column's name for each chosen precision or checkpoint; two alike fall back to what was typed."""
-    short = {name: label(name) if is_published(name) else name for name in names}
+    short = {name: _label(name) if is_published(name) else name for name in names}
     taken = list(short.values())
     return {name: short_name if taken.count(short_name) == 1 else name for name, short_name in short.items()}
 

@@ -54,9 +54,9 @@ class QuantizedModel(TorchModel):
         self._from_files, self._tokenizer_of = from_files, tokenizer_of
         return self
 
-    def start(self, capacity: int | None = None) -> TorchSession:
+    def start(self, capacity: int | None = None, kv_cache: str | None = None) -> TorchSession:
         self._from_files = None
-        return super().start(capacity)
+        return super().start(capacity, kv_cache)
 
     def storage(self) -> Storage:
         return super().storage() if self._model is None or self._from_files is None else self._from_files

@@ -12,6 +12,7 @@ from quantlab.models.folder import DTYPE_BITS
 from quantlab.models.gguf.header import BLOCKS
 from quantlab.models.layouts import packed_bits, quantization
 from quantlab.records import Checkpoint, Model, Precision, Progress, ResolvedPlacement, TensorInfo
+from quantlab.runtime.kv_cache import GGML, HQQ_BITS
 from quantlab.runtime.session import LoadedModel
 
 #: What loads each way of storing weights: Python's name of a package, and what to type where it is missing.
@@ -37,6 +38,8 @@ class Stored(TransformersMethod[Precision]):
     name = "stored"
     origin = "disk"
     reads_gguf = True
+    #: Of whoever runs it: which of the two that is, is known when it is loaded.
+    kv_caches = (*HQQ_BITS, *GGML)
     title = "As published"
     precisions = (Precision("stored", name, 16, "the weights as their publisher quantized them"),)
 

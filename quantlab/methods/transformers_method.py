@@ -7,10 +7,13 @@ from quantlab import models
 from quantlab.methods.base import Method
 from quantlab.records import Progress, Variant, silent
 from quantlab.records.asked import P
+from quantlab.runtime.kv_cache import HQQ_BITS
 
 
 class TransformersMethod(Method[P]):
     """A method over `from_pretrained`. Subclasses load; what they have loaded can be saved as it is."""
+
+    kv_caches = tuple(HQQ_BITS)
 
     def prepare(self) -> None:
         from quantlab.methods import transformers_loading

@@ -72,13 +72,15 @@ class Precision:
     """One setting of a method: what a user ticks. Methods derive their own with the options they need.
 
     `bits` are those stored for one weight of a quantized layer, scales and zero points included; they order the
-    precisions and choose the reference.
+    precisions and choose the reference. `kv_cache` is the type of keys and values where that is not the one in which
+    the model computes (`runtime.kv_cache`).
     """
 
     name: str
     method: str
     bits: float
     summary: str
+    kv_cache: str | None = field(default=None, kw_only=True)
 
     @property
     def exponent_bits(self) -> int:

@@ -79,16 +79,21 @@ class Generation:
     cpu: CpuUse
 
 
-def warm_up(precision: str, lease: Lease, prompt_input: PromptInput, notes: tuple[str, ...] = ()) -> Ready:
-    """One pass over the prompt and up to two tokens that count for nothing: kernels repack and caches fill."""
-    session = lease.loaded.start(prompt_input.capacity)
+def warm_up(
+    precision: str, lease: Lease, loaded: LoadedModel, prompt_input: PromptInput, notes: tuple[str, ...] = ()
+) -> Ready:
+    """One pass over the prompt and up to two tokens that count for nothing: kernels repack and caches fill.
+
+    `loaded` is what was leased, its keys and values in the type that was asked for.
+    """
+    session = loaded.start(prompt_input.capacity)
     begun = time.perf_counter()
     token = int(session.forward(prompt_input.prompt_ids).argmax())
     warmup_ttft_s = time.perf_counter() - begun
     for _ in range(min(2, prompt_input.settings.max_new_tokens - 1)):
         token = int(session.forward([token]).argmax())
-    stored, facts = lease.stored, lease.loaded.facts
-    now = lease.loaded.storage()
+    stored, facts = lease.stored, loaded.facts
+    now = loaded.storage()
     load = Load(
         load_s=lease.load_s,
         load_origin=lease.origin,
@@ -108,7 +113,7 @@ def warm_up(precision: str, lease: Lease, prompt_input: PromptInput, notes: tupl
     places = {canonical(place) for place in facts.device_map.values()}
     # What a library keeps on the CPU beside a variant on a GPU is no part of a split.
     devices = {name: nbytes for name, nbytes in now.devices.items() if name in places}
-    return Ready(precision, lease.loaded, load, warmup_ttft_s, devices)
+    return Ready(precision, loaded, load, warmup_ttft_s, devices)
 
 
 def _repacking_note(stored: int, running: int) -> tuple[str, ...]:

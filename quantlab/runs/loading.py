@@ -19,6 +19,7 @@ from quantlab.runs import estimates
 from quantlab.runs.generate import Ready, tokenizer_notes, warm_up
 from quantlab.runs.plan import Entrant, Plan, enter, refusal
 from quantlab.runtime.background import forward, in_background
+from quantlab.runtime.kv_cache import with_kv_cache
 from quantlab.runtime.session import LoadedModel
 from quantlab.runtime.torch_session import translate_out_of_memory
 from quantlab.runtime.variant_cache import VariantCache
@@ -83,7 +84,8 @@ class VariantLoader:
         def job(progress: Progress) -> Ready:
             lease = leases.enter_context(self.variants.lease(self.plan.variant(entrant), progress))
             notes = self._tokenizer_notes(entrant, lease.loaded)
-            return warm_up(entrant.name, lease, self.plan.prompt_input, notes)
+            loaded = with_kv_cache(lease.loaded, entrant.precision.kv_cache)
+            return warm_up(entrant.name, lease, loaded, self.plan.prompt_input, notes)
 
         ready = yield from forward(in_background(job, self.stop), lambda step: Loading(entrant.name, *step))
         yield Loaded(entrant.name, ready.load)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from quantlab import models
 from quantlab.errors import BadInput, ModelError, QuantlabError, Stopped
-from quantlab.methods import METHODS, method_of, most_precise, precision, variant_of
+from quantlab.methods import METHODS, at_kv_cache, method_of, most_precise, precision, variant_of
 from quantlab.methods.gguf.trying import tokens
 from quantlab.methods.published import STORED, as_stored, check_there, is_published, label, precision_of, read
 from quantlab.models.architecture import vocabulary_size
@@ -26,6 +26,7 @@ from quantlab.records import (
 )
 from quantlab.runs.generate import PROBE, PromptInput, check_tokenizer
 from quantlab.runtime import placement as placements
+from quantlab.runtime.kv_cache import split
 from quantlab.runtime.sampling import sampler
 from quantlab.settings import AppSettings, app_settings
 
@@ -87,17 +88,16 @@ def enter(model: Model, name: str, asked: str, app: AppSettings, progress: Progr
     A checkpoint that cannot be had (the Hub is out of reach, a file is damaged) is an entrant with its failure. Raises
     BadInput for a precision, a file or a pick that does not exist, Stopped from `progress`.
     """
+    asked, kv_cache = split(asked)
     if not is_published(asked):
         chosen = precision(asked)
-        if asked == STORED and model.origin is not None:
-            file = models.identified(models.file_model(model))
-            return Entrant(_as_stored(file, chosen), file)
-        return Entrant(chosen if asked != STORED else _as_stored(model, chosen), model)
+        of = models.identified(models.file_model(model)) if asked == STORED and model.origin is not None else model
+        return Entrant(at_kv_cache(_as_stored(of, chosen) if asked == STORED else chosen, kv_cache), of)
     published = read(asked)
     check_there(published, app)
     try:
         found = models.resolve(published.name, app, progress, published.pick)
-        return Entrant(precision_of(published, name, models.checkpoint(found)), found)
+        return Entrant(at_kv_cache(precision_of(published, name, models.checkpoint(found)), kv_cache), found)
     except (Stopped, BadInput):  # what was mistyped is told before a column takes its minutes
         raise
     except QuantlabError as error:

@@ -374,9 +374,12 @@ class _Job:
 
     def _key(self) -> str:
         """What changes the reference's log-probabilities: its weights, how they are computed, the tokens read."""
-        variant = self.plan.variant(self.plan.reference)
+        reference = self.plan.reference
+        variant = self.plan.variant(reference)
+        kv_cache = {} if reference.precision.kv_cache is None else {"kv_cache": reference.precision.kv_cache}
         everything = {
             "format": FORMAT,
+            **kv_cache,
             "variant": identity(variant),
             "placement": asdict(variant.placement),
             "windows": self.windows.digest,

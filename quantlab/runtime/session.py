@@ -90,11 +90,12 @@ class LoadedModel(Protocol):
         """The network whose modules can be looked into; None where there is none in torch."""
         ...
 
-    def start(self, capacity: int | None = None) -> Session:
+    def start(self, capacity: int | None = None, kv_cache: str | None = None) -> Session:
         """A session with an empty cache.
 
         `capacity` is how many tokens it will have to hold, for back ends that reserve memory for them; None is the
-        whole context.
+        whole context. `kv_cache` is the type of keys and values, one of the method's `kv_caches`; None leaves them as
+        the model computes them.
         """
         ...
 

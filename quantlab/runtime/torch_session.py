@@ -14,6 +14,7 @@ import torch
 
 from quantlab.errors import ModelError, OutOfMemory
 from quantlab.runtime import storage
+from quantlab.runtime.kv_cache import RESIDUAL, quantized_cache
 from quantlab.runtime.session import Facts, Storage
 
 if TYPE_CHECKING:
@@ -26,19 +27,28 @@ _OUT_OF_MEMORY = re.compile(r"out of memory|(can't|cannot) allocate memory|not e
 
 
 class TorchSession:
-    """One `DynamicCache` over one model; implements `Session`.
+    """One cache over one model, a `DynamicCache` or, for keys and values at fewer bits, a `QuantizedCache`; implements
+    `Session`.
 
     `in_one_pass`: the model takes more than one token at a time only at the beginning of a text (see `runtime.pieces`).
     """
 
-    def __init__(self, model: torch.nn.Module, device: torch.device, call: "Call", in_one_pass: bool = False) -> None:
+    def __init__(
+        self,
+        model: torch.nn.Module,
+        device: torch.device,
+        call: "Call",
+        in_one_pass: bool = False,
+        kv_cache: str | None = None,
+    ) -> None:
         from transformers import DynamicCache
 
         self._model = model
         self._device = device
         self._call = call
         self._in_one_pass = in_one_pass
-        self._cache = DynamicCache(config=model.config)
+        self._quantized = kv_cache is not None
+        self._cache = quantized_cache(model, kv_cache) if kv_cache else DynamicCache(config=model.config)
         self._length = 0
 
     @property
@@ -55,7 +65,11 @@ class TorchSession:
     def read(self, token_ids: Sequence[int], start: int = 1, block: int = 128) -> Iterator[torch.Tensor]:
         if self.length or not 1 <= start < len(token_ids):
             raise ValueError(f"needs an empty session and 1 <= start < {len(token_ids)}, got start={start}")
-        if (count := len(token_ids) - start) <= block or self._in_one_pass:
+        if self._quantized:
+            # A pass sees its own keys and values as they were computed. In pieces of what the cache keeps so anyway,
+            # each token sees what it would, had the text been written token by token.
+            block = min(block, RESIDUAL)
+        elif (count := len(token_ids) - start) <= block or self._in_one_pass:
             # In one pass, as anyone would: LLM.int8 chooses its outliers by all tokens of a pass, and in 16 bits the
             # rounding depends on a pass's shape.
             yield from self._logits(token_ids[:-1], keep=count).split(block)
@@ -123,7 +137,7 @@ def cached_tensors(cache: "Cache") -> list[torch.Tensor]:
 
     for layer in cache.layers:
         # What begins with an underscore is a setting in the form of a tensor (the width of a window).
-        walk([value for name, value in vars(layer).items() if not name.startswith("_")])
+        walk([it for name, it in vars(layer).items() if not name.startswith("_") or name.startswith("_quantized_")])
     return list(found.values())
 
 
@@ -151,13 +165,13 @@ class TorchModel:
     def network(self) -> torch.nn.Module:
         return self.module
 
-    def start(self, capacity: int | None = None) -> TorchSession:
+    def start(self, capacity: int | None = None, kv_cache: str | None = None) -> TorchSession:
         if self._call is None:
             raise ModelError(
                 f"A model of the kind {self.module.config.model_type} keeps no key-value cache to read on from.",
                 "Choose another model.",
             )
-        return TorchSession(self.module, self._device, self._call, self.in_one_pass)
+        return TorchSession(self.module, self._device, self._call, self.in_one_pass, kv_cache)
 
     def tokenize(self, text: str) -> tuple[int, ...] | None:
         return None

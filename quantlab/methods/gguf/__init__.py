@@ -18,6 +18,7 @@ from quantlab.methods.gguf.tensor_types import BASE, Sizes, fallback, predict
 from quantlab.methods.gguf.types import TYPES, tensor_bytes
 from quantlab.records import Calibration, Checkpoint, Model, Precision, Progress, ResolvedPlacement, Variant
 from quantlab.runtime import worker
+from quantlab.runtime.kv_cache import GGML
 
 if TYPE_CHECKING:
     from quantlab.runtime.session import LoadedModel
@@ -50,6 +51,7 @@ class Gguf(Method[GgufPrecision]):
     packages = ("llama-cpp-python", "gguf", "transformers")
     kept = True
     reads_gguf = True
+    kv_caches = tuple(GGML)
     precisions = (
         _precision("F16", "16-bit floating point, run by llama.cpp"),
         _precision("Q8_0", "8-bit integers, a scale for 32 weights"),

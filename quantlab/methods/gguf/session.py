@@ -12,19 +12,19 @@ from typing import Any
 
 import torch
 
-from quantlab.errors import BadInput, OutOfMemory
+from quantlab.errors import BadInput, OutOfMemory, Unavailable
 from quantlab.methods.gguf import library
 from quantlab.methods.gguf.storage import storage
 from quantlab.models.gguf.header import GgufHeader
 from quantlab.records import Progress, ResolvedPlacement
+from quantlab.runtime.kv_cache import GGML, MARK
+from quantlab.runtime.kv_cache import check as check_type
 from quantlab.runtime.session import Facts, Storage
 
 #: Tokens that are computed together, and those among them whose logits are kept together: both take memory.
 BATCH, OUTPUTS = 512, 128
 #: Kernels take so many rows at once, or a divisor of it.
 GROUP = 16
-_F32, _F16 = 0, 1
-_BYTES = {_F32: 4, _F16: 2}
 _CACHE = re.compile(r"llama_kv_cache\w*: size = .*\(\s*(\d+) cells,\s*(\d+) layers")
 _empty, _copy = torch.empty, ctypes.memmove
 _CLOSED = "this model was closed"
@@ -40,7 +40,7 @@ class LlamaModel:
     ) -> None:
         self.facts = facts
         self._placement = placement
-        self._cell = _values_per_cell(header)
+        self._heads, self._cell = _head_widths(header), _values_per_cell(header)
         self._lib = library.lib()
         handle, repacked = library.load(file, header, placement, progress)
         self._storage = storage(header, repacked if placement.device == "cpu" else frozenset(header.tensors))
@@ -51,8 +51,10 @@ class LlamaModel:
         self.context_length = self._lib.llama_model_n_ctx_train(handle)
         self.vocabulary_size = self._lib.llama_vocab_n_tokens(self._vocabulary)
 
-    def start(self, capacity: int | None = None) -> "LlamaSession":
-        """Raises BadInput for more tokens than the model's context, OutOfMemory where they do not fit."""
+    def start(self, capacity: int | None = None, kv_cache: str | None = None) -> "LlamaSession":
+        """Raises BadInput for more tokens than the model's context, OutOfMemory where they do not fit, Unavailable
+        where a type of keys and values does not suit the model.
+        """
         handle = self._check()
         size = self.context_length if capacity is None else capacity
         if not 1 <= size <= self.context_length:
@@ -60,7 +62,15 @@ class LlamaModel:
                 f"{size} tokens were asked for, and this file is made for at most {self.context_length}.",
                 "Shorten the prompt or the answer.",
             )
-        session = LlamaSession(self, handle, size, self._placement, self._cell)
+        if kv_cache is not None:
+            check_type(kv_cache, "llama.cpp", GGML)
+        if kv_cache is not None and any(width % GGML[kv_cache][2] for width in self._heads):
+            raise Unavailable(
+                f"Keys and values cannot be kept in {kv_cache} here: a head of this model has "
+                f"{' or '.join(map(str, self._heads))} values, no whole blocks of {GGML[kv_cache][2]}.",
+                f"Leave {MARK}{kv_cache} out, or choose {MARK}f16.",
+            )
+        session = LlamaSession(self, handle, size, self._placement, self._cell, kv_cache)
         self._sessions.add(session)
         return session
 
@@ -91,12 +101,20 @@ class LlamaModel:
 class LlamaSession:
     """One context of llama.cpp, whose cache is reserved at once; implements `Session`."""
 
-    def __init__(self, model: LlamaModel, handle: int, size: int, placement: ResolvedPlacement, cell: float) -> None:
+    def __init__(
+        self,
+        model: LlamaModel,
+        handle: int,
+        size: int,
+        placement: ResolvedPlacement,
+        cell: float,
+        kv_cache: str | None = None,
+    ) -> None:
         self._model = model  # its weights must outlive this context
         self._lib = library.lib()
         self._vocabulary = model.vocabulary_size
         self._length = 0
-        params = _parameters(size, placement)
+        params = _parameters(size, placement, kv_cache)
         self._size, self._batch = size, params.n_batch
         cells: list[int] = []
 
@@ -113,7 +131,8 @@ class LlamaSession:
                 "Shorten the prompt or the answer, choose fewer bits, or free some memory.",
             )
         self._context: int | None = context
-        self._cache_bytes = round(sum(cells) * cell * _BYTES[params.type_k])
+        _, nbytes, values = next(it for it in GGML.values() if it[0] == params.type_k)
+        self._cache_bytes = round(sum(cells) * cell * nbytes / values)
         self._free = weakref.finalize(self, self._lib.llama_free, context)
         self._process, self._last_logits = self._lib.llama_decode, self._lib.llama_get_logits_ith
         self._row_bytes = 4 * self._vocabulary
@@ -229,20 +248,29 @@ def _values_per_cell(header: GgufHeader) -> float:
     heads = of("attention.head_count")
     kept = heads if of("attention.head_count_kv") is None else of("attention.head_count_kv")
     kept = [it for it in kept if it] if isinstance(kept, tuple) else [kept]
+    return sum(kept) / len(kept) * sum(_head_widths(header))
+
+
+def _head_widths(header: GgufHeader) -> tuple[int, int]:
+    """Values of one head's key, and of its value."""
+    of = header.about
+    heads = of("attention.head_count")
     head = of("embedding_length") // (max(heads) if isinstance(heads, tuple) else heads)
-    return sum(kept) / len(kept) * ((of("attention.key_length") or head) + (of("attention.value_length") or head))
+    return of("attention.key_length") or head, of("attention.value_length") or head
 
 
-def _parameters(size: int, placement: ResolvedPlacement) -> Any:
+def _parameters(size: int, placement: ResolvedPlacement, kv_cache: str | None) -> Any:
     llama = library.lib()
     params = llama.llama_context_default_params()
     params.n_ctx = size
     params.n_batch = params.n_ubatch = min(BATCH, size)
     params.n_outputs_max = min(OUTPUTS, size)
     params.n_threads = params.n_threads_batch = torch.get_num_threads()
-    params.type_k = params.type_v = _F32 if placement.compute_dtype == "float32" else _F16
-    # Its sums are kept in 16 bits; the plain products are what transformers computes.
-    params.flash_attn_type = llama.LLAMA_FLASH_ATTN_TYPE_DISABLED
+    kept_in = kv_cache or ("f32" if placement.compute_dtype == "float32" else "f16")
+    params.type_k = params.type_v = GGML[kept_in][0]
+    # Flash attention keeps its sums in 16 bits; the plain products are what transformers computes. Quantized values
+    # cannot be read without it, so whoever asks for a type gets it, f16 too, whose distance is then its own.
+    params.flash_attn_type = llama.LLAMA_FLASH_ATTN_TYPE_ENABLED if kv_cache else llama.LLAMA_FLASH_ATTN_TYPE_DISABLED
     params.no_perf = True
     on_gpu = placement.device.startswith("cuda")
     params.offload_kqv = params.op_offload = on_gpu

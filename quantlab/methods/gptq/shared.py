@@ -15,6 +15,7 @@ from quantlab.models.materialize import materialized
 from quantlab.records import Calibration, Checkpoint, Model, Progress, ResolvedPlacement, Variant
 from quantlab.records.asked import P
 from quantlab.runtime import worker
+from quantlab.runtime.kv_cache import HQQ_BITS
 from quantlab.runtime.session import Facts, LoadedModel
 
 #: What a kernel for the GPU takes: weights that share one scale.
@@ -29,6 +30,7 @@ class CalibratedMethod(Method[P]):
 
     packages = PACKAGES
     kept = True
+    kv_caches = tuple(HQQ_BITS)
     architectures = ARCHITECTURES
     #: Outputs are packed into words of 32 bits.
     output_multiple = 32
