@@ -13,7 +13,7 @@ from quantlab.checkpoints.load import checkpoint_store, with_weights
 from quantlab.checkpoints.staging import atomic_folder
 from quantlab.checkpoints.store import check_space, folder_bytes, write_manifest
 from quantlab.errors import BadInput, Unavailable
-from quantlab.methods import PRECISIONS, method_of, precision, variant_of
+from quantlab.methods import PRECISIONS, method_of, precision, variant_of, without_kv_cache
 from quantlab.methods.base import Method
 from quantlab.records import Calibration, Placement, Precision, Progress, Variant
 from quantlab.runtime import placement as placements
@@ -48,6 +48,11 @@ def quantize(
     Raises BadInput, ModelError, Unavailable, OutOfMemory or Stopped.
     """
     chosen = precision(precision_name)
+    if chosen.kv_cache is not None:
+        raise BadInput(
+            f"Keys and values are no part of a checkpoint ({chosen.name}).",
+            f"Write {without_kv_cache(chosen).name}, and choose the cache where it runs.",
+        )
     if not savable(chosen):
         raise Unavailable(
             f"{chosen.name} has no checkpoint of its own that other programs could read.",

@@ -55,7 +55,7 @@ def at_kv_cache(chosen: Precision, kv_cache: str | None) -> Precision:
         others = ", ".join(f"{MARK}{it}" for it in can)
         raise BadInput(said, f"Choose from: {others}." if can else f"Leave {MARK}{kv_cache} out.")
     name = chosen.name if split(chosen.name)[1] else f"{chosen.name}{MARK}{kv_cache}"
-    return replace(chosen, name=name, summary=f"{chosen.summary}; keys and values in {kv_cache}", kv_cache=kv_cache)
+    return replace(chosen, name=name, kv_cache=kv_cache)
 
 
 def without_kv_cache(chosen: Precision) -> Precision:

@@ -22,6 +22,8 @@ HQQ_BITS: Mapping[str, int] = {"int8": 8, "int4": 4, "int2": 2}
 GROUP = 64
 #: The newest tokens, whose keys and values stay as they were computed until so many are together.
 RESIDUAL = 32
+#: Where `Facts.details` tells how many there really are.
+GROUP_DETAIL = "KV group size"
 #: Types of llama.cpp's cache, with its number of each and the bytes of a block of so many values (ggml-common.h).
 GGML: Mapping[str, tuple[int, int, int]] = {
     "f32": (0, 4, 1),
@@ -55,12 +57,10 @@ def quantized_cache(network: "torch.nn.Module", kv_cache: str) -> "Cache":
     from transformers import QuantizedCache
 
     check(kv_cache, "transformers", HQQ_BITS)
-    config = network.config.get_text_config(decoder=True)
-    head = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     try:
         return QuantizedCache(
-            "hqq", config, nbits=HQQ_BITS[kv_cache], axis_key=1, axis_value=1, q_group_size=gcd(GROUP, head),
-            residual_length=RESIDUAL,
+            "hqq", network.config, nbits=HQQ_BITS[kv_cache], axis_key=1, axis_value=1,
+            q_group_size=_group_of(network, kv_cache), residual_length=RESIDUAL,
         )  # fmt: skip
     except ImportError as error:
         raise Unavailable(f"Keys and values in {kv_cache} need hqq.", "Install it: pip install hqq") from error
@@ -69,6 +69,25 @@ def quantized_cache(network: "torch.nn.Module", kv_cache: str) -> "Cache":
             f"Keys and values cannot be kept in {kv_cache} here: not every layer of this model reads the whole text.",
             f"Leave {MARK}{kv_cache} out.",
         ) from error
+
+
+def _group_of(network: "torch.nn.Module", kv_cache: str) -> int:
+    config = network.config.get_text_config(decoder=True)
+    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    head = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    return group_size(heads, head, HQQ_BITS[kv_cache])
+
+
+def group_size(heads: int, head: int, bits: int) -> int:
+    """Values that share a scale, where a token's keys are `heads` vectors of `head` values each.
+
+    HQQ packs codes of several groups into one byte. What is no whole number of bytes breaks off there, and three groups
+    at 4 bits come back as others, so a group is smaller where one token would leave some over.
+    """
+    size = gcd(GROUP, head)
+    while size > 1 and heads * (head // size) % (8 // bits):
+        size //= 2
+    return size
 
 
 class KeyValuesAt:
@@ -82,7 +101,7 @@ class KeyValuesAt:
     @property
     def facts(self) -> Facts:
         facts = self._loaded.facts
-        return replace(facts, details={**facts.details, "keys and values": describe(self._kv_cache)})
+        return replace(facts, details={**facts.details, **details(self._kv_cache, self.network)})
 
     @facts.setter
     def facts(self, facts: Facts) -> None:
@@ -108,11 +127,12 @@ class KeyValuesAt:
         self._loaded.close()
 
 
-def describe(kv_cache: str) -> str:
-    """How keys and values are kept, in words."""
-    if kv_cache in HQQ_BITS:
-        return f"{kv_cache} by HQQ, a scale and a zero point for at most {GROUP}, the last {RESIDUAL} tokens exact"
-    return f"{kv_cache} by llama.cpp, with flash attention"
+def details(kv_cache: str, network: "torch.nn.Module | None") -> dict[str, str]:
+    """How keys and values are kept, for `Facts.details`."""
+    if network is None:
+        return {"KV cache": f"{kv_cache}, with flash attention"}
+    group = str(_group_of(network, kv_cache))
+    return {"KV cache": f"{kv_cache} (HQQ)", GROUP_DETAIL: group, "KV residual": f"{RESIDUAL} tokens"}
 
 
 def with_kv_cache(loaded: LoadedModel, kv_cache: str | None) -> LoadedModel:

@@ -12,6 +12,7 @@ from quantlab.models import source
 from quantlab.records import Calibration, Model, Placement, Quality, QualitySettings
 from quantlab.reporting.advice.recipes import CONTEXT, MOST_CONTEXT, Recipe, recipe
 from quantlab.runs.compare import variant_cache
+from quantlab.runtime.kv_cache import GROUP_DETAIL
 from tests.examples import example_load
 from tests.quality_examples import quality, quality_run
 
@@ -56,9 +57,9 @@ def ran(program: str) -> list[int]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["bf16", "nf4", "fp4-dq", "int8", "int8-plain", "hqq-4"])
+@pytest.mark.parametrize("name", ["bf16", "nf4", "fp4-dq", "int8", "int8-plain", "hqq-4", "nf4+kv-int4"])
 def test_the_program_answers_as_the_column_does(name, capsys):
-    if name.startswith("hqq"):
+    if name.startswith("hqq") or "+kv-" in name:
         pytest.importorskip("hqq")
     demo = Model("demo", "demo", source.DEMO_FOLDER)
     answer = ran(code(recipe(measured(name, demo), name), "python"))
@@ -181,6 +182,16 @@ def test_a_name_cannot_leave_its_quotes():
     tree = compile(program, "recipe.py", "exec")
     assert any("import os" in str(each) for each in tree.co_consts) and "os" not in tree.co_names
     assert "\x1b" not in program
+
+
+def test_keys_and_values_are_kept_in_the_same_type():
+    found = recipe(measured("q4_k_m+kv-q8_0"), "q4_k_m+kv-q8_0")
+    made, server = (block.code for block in found.blocks if block.language == "sh")
+    assert "--precision q4_k_m --out" in made and server.endswith(" -fa on -ctk q8_0 -ctv q8_0")
+    assert "OLLAMA_KV_CACHE_TYPE=q8_0" in found.blocks[-1].about and found.precision == "q4_k_m+kv-q8_0"
+    of_hqq = measured("nf4+kv-int2", details={GROUP_DETAIL: "16"})
+    program = code(recipe(of_hqq, "nf4+kv-int2"), "python")
+    assert '"nbits": 2' in program and '"q_group_size": 16' in program
 
 
 def test_rtn_is_run_by_no_other_program():

@@ -17,16 +17,19 @@ from quantlab.methods.dense import DensePrecision
 from quantlab.methods.gguf import NAME
 from quantlab.methods.hqq import HqqPrecision
 from quantlab.methods.published import SEPARATOR, STORED
-from quantlab.records import OLLAMA, Calibration, Precision, Quality
+from quantlab.records import OLLAMA, Calibration, Precision, Quality, QualityRun
 from quantlab.records.asked import P
 from quantlab.reporting.advice import Advice
 from quantlab.reporting.advice.sources import Source, of_ollama, source, typed_name
+from quantlab.runtime.kv_cache import GROUP, GROUP_DETAIL, HQQ_BITS, RESIDUAL, split
 
 #: Tokens of context where the model's own are not known, and the most that is asked for: the KV cache grows with them.
 CONTEXT, MOST_CONTEXT = 4_096, 8_192
-_TRY = """\
+_LENGTH = "max_new_tokens=64, do_sample=False"
+_GENERATE = f"output = model.generate(**inputs, {_LENGTH})"
+_TRY = f"""\
 inputs = tokenizer("Once upon a time", return_tensors="pt").to(model.device)
-output = model.generate(**inputs, max_new_tokens=64, do_sample=False)
+{_GENERATE}
 print(tokenizer.decode(output[0], skip_special_tokens=True))"""
 
 
@@ -85,6 +88,13 @@ def recipe(quality: Quality, name: str, context: int | None = None, private: boo
     `private` keeps from it where a folder lies. Raises KeyError where there is no such column.
     """
     run, tokens = quality.run(name), min(context or CONTEXT, MOST_CONTEXT)
+    weights, kv_cache = split(name)
+    found = _of_weights(quality, run, weights, tokens, private)
+    return found if kv_cache is None else _at_kv_cache(found, run, kv_cache)
+
+
+def _of_weights(quality: Quality, run: QualityRun, name: str, tokens: int, private: bool) -> Recipe:
+    """The recipe of a column's weights, whose precision or checkpoint is `name`."""
     typed, _, pick = name.partition(SEPARATOR)
     try:
         chosen: Precision | None = precision_of(pick or name)
@@ -103,6 +113,31 @@ def recipe(quality: Quality, name: str, context: int | None = None, private: boo
     asked = _Asked(quality, chosen, found, tokens, private, typed if pick else typed_name(quality.model, private))
     of_a_file = _OF_A_FILE.get(chosen.method) if quality.model.kind == "gguf" and not pick else None
     return (of_a_file or _RECIPES.get(chosen.method, _unknown))(asked, name)
+
+
+def _at_kv_cache(found: Recipe, run: QualityRun, kv_cache: str) -> Recipe:
+    """The same with keys and values in a type of transformers or of llama.cpp, each where it runs the weights."""
+    by_hqq, blocks = kv_cache in HQQ_BITS, []
+    group = run.load.details.get(GROUP_DETAIL, str(GROUP)) if run.load else str(GROUP)
+    for block in found.blocks:
+        if by_hqq and _GENERATE in block.code:
+            block = replace(block, code=block.code.replace(_GENERATE, _generate_at(HQQ_BITS[kv_cache], group)))
+        elif block.code.startswith("llama-server "):
+            block = replace(block, code=f"{block.code} -fa on -ctk {kv_cache} -ctv {kv_cache}")
+        elif block.code.startswith("FROM "):
+            told = f"OLLAMA_FLASH_ATTENTION=1 OLLAMA_KV_CACHE_TYPE={kv_cache} ollama serve"
+            block = replace(block, about=f"{block.about.rstrip('.')}, where the server was started by `{told}`.")
+        blocks.append(block)
+    return Recipe(run.precision, f"{found.said.rstrip('.')}. Keys and values are kept in {kv_cache}.", tuple(blocks))
+
+
+def _generate_at(bits: int, group: str) -> str:
+    return f"""\
+cache = {{
+    "backend": "hqq", "nbits": {bits}, "axis_key": 1, "axis_value": 1,
+    "q_group_size": {group}, "residual_length": {RESIDUAL},
+}}
+output = model.generate(**inputs, {_LENGTH}, cache_implementation="quantized", cache_config=cache)"""
 
 
 def recipes(quality: Quality, advice: Advice, context: int | None = None, private: bool = False) -> tuple[Recipe, ...]:
