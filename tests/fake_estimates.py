@@ -1,5 +1,6 @@
 """Honest stand-ins for what the page is offered: precisions of every method, published checkpoints, models."""
 
+from quantlab import methods
 from quantlab.errors import ModelError, unknown
 from quantlab.methods.published import label, read
 from quantlab.records import Estimate, Placement, Precision
@@ -90,6 +91,12 @@ def fake_estimates(model: str, placement: Placement) -> tuple[Estimate, ...]:
         Estimate(p, blocked.get(p.name), factor * stored_bytes(p.bits) or None, FREE, titles[p.method])
         for p in PRECISIONS
     )
+
+
+def fake_precision(model: str, name: str, placement: Placement) -> Estimate:
+    """A precision with options as `Services.estimate_precision` tells it."""
+    found = methods.precision(name)
+    return Estimate(found, None, stored_bytes(found.bits), FREE, methods.method_of(found).title)
 
 
 def fake_published(spec: str, placement: Placement) -> Estimate:

@@ -32,7 +32,15 @@ from quantlab.records.events import Done, Event, Finished, Loaded, Loading, Star
 from quantlab.ui.services import Quantize, Services
 from tests.event_grammar import checked
 from tests.examples import QUIET
-from tests.fake_estimates import CHOICES, WEIGHTS, fake_estimates, fake_published, precision, stored_bytes
+from tests.fake_estimates import (
+    CHOICES,
+    WEIGHTS,
+    fake_estimates,
+    fake_precision,
+    fake_published,
+    precision,
+    stored_bytes,
+)
 from tests.fake_quality import fake_quality
 
 ANSWER = (
@@ -98,6 +106,7 @@ def services(script: Script | None = None) -> Services:
         compare,
         fake_estimates,
         lambda: CHOICES,
+        fake_precision,
         fake_published,
         quantize,
         measure,

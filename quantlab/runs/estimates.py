@@ -9,12 +9,13 @@ from contextlib import suppress
 
 from quantlab import models
 from quantlab.errors import ModelError, QuantlabError
-from quantlab.methods import METHODS, OWN, method_of
+from quantlab.methods import METHODS, OWN, at_kv_cache, method_of, precision
 from quantlab.methods.published import AS_PUBLISHED, as_stored, check_there, precision_of, read
 from quantlab.models.folder import DTYPE_BITS
 from quantlab.records import Checkpoint, Estimate, Placement, Precision, ResolvedPlacement, Variant
 from quantlab.runtime import hardware
 from quantlab.runtime import placement as placements
+from quantlab.runtime.kv_cache import split
 from quantlab.runtime.placement import canonical, devices_of
 from quantlab.runtime.variant_cache import Need
 from quantlab.settings import AppSettings, app_settings
@@ -59,15 +60,21 @@ def estimate(chosen: Precision, checkpoint: Checkpoint, placement: ResolvedPlace
     return Estimate(chosen, reason, planned, sum(rooms.values()), method.title, crowded)
 
 
+def estimate_precision(model: str, name: str, placement: Placement, app: AppSettings) -> Estimate:
+    """One precision, with options in its name, of a model. Raises BadInput or ModelError."""
+    return estimate(precision(name), models.peek_main(model, app), placements.resolve(placement))
+
+
 def estimate_published(spec: str, placement: Placement, app: AppSettings) -> Estimate:
     """A published checkpoint as `estimates` gives a precision, under the short label of its column.
 
     Its weights are not downloaded. Raises BadInput or ModelError.
     """
+    spec, kv_cache = split(spec)
     published = read(spec)
     check_there(published, app)
     checkpoint = models.peek(published.name, app, published.pick)
-    chosen = precision_of(published, published.label, checkpoint)
+    chosen = at_kv_cache(precision_of(published, published.label, checkpoint), kv_cache)
     return estimate(chosen, checkpoint, placements.resolve(placement))
 
 

@@ -92,6 +92,7 @@ def real_services(app: AppSettings) -> Services:
         compare=zero.on_lent_gpu(recorded.compare, app),
         estimates=lambda name, placement: _estimates(name, placement, app),
         choices=lambda: _choices(app),
+        estimate_precision=lambda model, name, placement: _estimate_precision(model, name, placement, app),
         estimate_published=lambda spec, placement: _estimate_published(spec, placement, app),
         quantize=_quantize,
         quality=zero.on_lent_gpu(recorded.quality, app),
@@ -114,6 +115,12 @@ def _estimates(name: str, placement: Placement, app: AppSettings) -> tuple[Estim
     from quantlab.runs import estimates
 
     return estimates.estimates(models.peek_main(name, app), placement)
+
+
+def _estimate_precision(model: str, name: str, placement: Placement, app: AppSettings) -> Estimate:
+    from quantlab.runs import estimates
+
+    return estimates.estimate_precision(model, name, placement, app)
 
 
 def _estimate_published(spec: str, placement: Placement, app: AppSettings) -> Estimate:

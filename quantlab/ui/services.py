@@ -52,7 +52,8 @@ def nothing_to_resume(entry: int, stop: StopEvent) -> Generator[Event | QualityE
 @dataclass(frozen=True)
 class Services:
     """`estimates(model name, placement)` says what can run before anything loads; `choices()` lists the models to
-    pick from as (name, kind, description); `estimate_published(spec, placement)` says what a checkpoint that somebody
+    pick from as (name, kind, description); `estimate_precision(model name, precision, placement)` does the same for one
+    with options in its name; `estimate_published(spec, placement)` says what a checkpoint that somebody
     published would take, under the name of its column; `no_tasks()` says why no task can be measured here, empty
     where they can; `history()` is where runs are kept, None where they are not. All raise QuantlabError for what a user
     can mend."""
@@ -60,6 +61,7 @@ class Services:
     compare: Compare
     estimates: Callable[[str, Placement], tuple[Estimate, ...]]
     choices: Callable[[], tuple[tuple[str, str, str], ...]]
+    estimate_precision: Callable[[str, str, Placement], Estimate]
     estimate_published: Callable[[str, Placement], Estimate]
     quantize: Quantize
     quality: Measure

@@ -1,17 +1,20 @@
 """The tick list before it is on a page: what comes first, what shares a group, what is greyed."""
 
+from contextlib import nullcontext
 from dataclasses import replace
 from html import unescape
+from urllib.parse import parse_qsl
 
 import pytest
 
-from quantlab.errors import ModelError
+from quantlab.errors import BadInput, ModelError
 from quantlab.records import Placement
 from quantlab.runs import estimates
 from quantlab.settings import AppSettings
 from quantlab.ui.common import picker
 from quantlab.ui.common.precision_list import PrecisionList, arranged, look_again, look_at, settled, ticks, wishes
-from quantlab.ui.compare.form import DEFAULT_TICKS
+from quantlab.ui.compare import share
+from quantlab.ui.compare.form import DEFAULT_TICKS, Choice, check_published
 from quantlab.ui.compare.handlers import Handlers
 from tests.fake_estimates import PRECISIONS, QUANTIZED, fake_estimates
 from tests.fakes import services
@@ -22,7 +25,7 @@ SPEC = "someone/TinyLlama-1.1B-GPTQ"
 
 
 def with_specs(*specs: str, estimates=OFFERS) -> PrecisionList:
-    return PrecisionList(estimates, look_again(specs, Placement(), services()))
+    return PrecisionList(estimates, look_again(specs, "demo", Placement(), services()))
 
 
 def names(rows) -> list[str]:
@@ -84,7 +87,7 @@ def test_ticks_that_a_model_cannot_take_come_back_with_one_that_can():
 def test_an_added_checkpoint_is_a_row_of_its_own_group():
     found = with_specs(SPEC)
     group = arranged(found)[1][-1]
-    assert group.title == "As published" and group.rows[-1].value == SPEC and group.rows[-1].published
+    assert group.title == "As published" and group.rows[-1].value == SPEC and group.rows[-1].added
     rows = picker.rows(found)
     assert f'name="{SPEC}" data-spec="{SPEC}"' in rows and ">TinyLlama-1.1B-GPTQ</span>" in rows
     assert found.names[-1] == "TinyLlama-1.1B-GPTQ"
@@ -94,7 +97,7 @@ def test_a_checkpoint_that_cannot_be_read_any_more_stays_greyed_with_its_reason(
     row = with_specs("some/nothing").added[0]
     assert "There is no folder" in row.estimate.unavailable and row.estimate.estimated_bytes is None
     with pytest.raises(ModelError):
-        look_at("some/nothing", Placement(), services())
+        look_at("some/nothing", "demo", Placement(), services())
 
 
 def test_adding_one_twice_keeps_one():
@@ -119,22 +122,68 @@ def test_adding_one_twice_keeps_one():
 def test_what_must_fail_is_not_added_and_told_at_once(typed, told):
     app = AppSettings(public=False)
     real = replace(services(), estimate_published=lambda spec, where: estimates.estimate_published(spec, where, app))
-    updates = Handlers(parts(), app, real).add(typed, "default", ["fp32"], PrecisionList(OFFERS))
+    updates = Handlers(parts(), app, real).add(typed, "demo", "default", ["fp32"], PrecisionList(OFFERS))
     assert told in unescape(updates["adding.said"]) and "offered" not in updates
 
 
 def test_a_folder_named_like_a_precision_is_to_be_written_as_a_path():
-    updates = Handlers(parts(), AppSettings(public=False), services()).add("mine", "default", [], PrecisionList(OFFERS))
+    updates = Handlers(parts(), AppSettings(public=False), services()).add(
+        "mine", "demo", "default", [], PrecisionList(OFFERS)
+    )
     assert "./mine" in updates["adding.said"] and "offered" not in updates
 
 
+@pytest.mark.parametrize("typed", ["nf4+kv-int8", " rtn-4-g32 ", "q8_0+kv-q4_0"])
+def test_a_precision_with_options_is_added_ticked_and_stays(typed):
+    handlers = Handlers(parts(), AppSettings(public=False), services())
+    updates = handlers.add(typed, "demo", "default", ["fp32"], PrecisionList(OFFERS))
+    name = typed.strip()
+    assert updates["inputs.precisions"]["value"] == ["fp32", name]
+    assert name in updates["offered"].names and f"{name} is in the list and ticked" in updates["adding.said"]
+    (later,) = look_again(updates["offered"].specs, "other/model", Placement(), services())
+    assert later.value == name and later.estimate.unavailable is None
+
+
+def test_a_precision_of_the_list_is_ticked():
+    handlers = Handlers(parts(), AppSettings(public=False), services())
+    updates = handlers.add("nf4", "demo", "default", ["fp32"], PrecisionList(OFFERS))
+    assert updates["inputs.precisions"]["value"] == ["fp32", "nf4"] and updates["offered"].added == ()
+
+
+def test_options_that_cannot_be_are_told():
+    handlers = Handlers(parts(), AppSettings(public=False), services())
+    updates = handlers.add("nf4+kv-q8_0", "demo", "default", ["fp32"], PrecisionList(OFFERS))
+    assert "+kv-int8, +kv-int4" in unescape(updates["adding.said"]) and "offered" not in updates
+
+
+def test_a_checkpoint_is_added_with_the_type_of_its_cache():
+    row = look_at(f"{SPEC}+kv-int4", "demo", Placement(), services())
+    assert row.value == f"{SPEC}+kv-int4" and row.added
+
+
+@pytest.mark.parametrize(
+    ("name", "refused"), [("nf4+kv-int8", ""), ("nf4+kv-x", "cannot keep"), ("rtn-4-g32", "Unknown")]
+)
+def test_in_public_a_cache_may_be_chosen_and_nothing_that_is_built(name, refused):
+    app = AppSettings(public=True)
+    with pytest.raises(BadInput, match=refused) if refused else nullcontext():
+        check_published((name,), app)
+
+
+def test_a_link_keeps_the_type_of_the_cache():
+    app = AppSettings(public=False)
+    choice = Choice("demo", ("nf4", "nf4+kv-int8", f"{SPEC}+kv-int4"), "Hello")
+    query = dict(parse_qsl(share.to_query(choice)))
+    assert share.from_query(query, Choice(), app).precisions == choice.precisions
+
+
 def test_a_page_of_the_hub_is_added_by_its_id():
-    row = look_at(f" https://huggingface.co/{SPEC} ", Placement(), services())
+    row = look_at(f" https://huggingface.co/{SPEC} ", "demo", Placement(), services())
     assert row.value == SPEC and row.estimate.precision.name == "TinyLlama-1.1B-GPTQ"
 
 
 def test_what_cannot_run_shows_no_memory_and_opens_no_fold():
-    rows = picker.rows(PrecisionList(OFFERS, look_again(("some/model-awq",), Placement(), services())))
+    rows = picker.rows(PrecisionList(OFFERS, look_again(("some/model-awq",), "demo", Placement(), services())))
     for name in ("ao-int4", "gptq-4", "some/model-awq"):
         row = rows[rows.index(f'name="{name}"') :].partition("</label>")[0]
         assert "disabled" in row and '<span class="num">–</span><span>–</span>' in row

@@ -1,4 +1,4 @@
-"""The control that adds a published checkpoint to the tick list."""
+"""The control that adds to the tick list: a precision with options, a published checkpoint."""
 
 from dataclasses import dataclass
 
@@ -20,9 +20,10 @@ def build(app: AppSettings, before_ids: str = "") -> Adding:
     """The control; `before_ids` goes before the ids of its elements."""
     with gr.Row(elem_id=f"{before_ids}add", elem_classes="add", visible=not app.public):
         spec = gr.Textbox(
-            label="Add a published checkpoint",
-            info="A folder, a .gguf file or a Hugging Face id. ::NAME picks one file of several, ::nf4 a precision.",
-            placeholder="owner/name, /path/to/folder or /path/to/model.gguf",
+            label="Add a precision or a published checkpoint",
+            info="A precision with options, a folder, a .gguf file or a Hugging Face id; ::NAME picks one of several"
+            " files. +kv-int8 keeps keys and values in 8 bits (of GGUF +kv-q8_0).",
+            placeholder="nf4+kv-int8, rtn-4-g32, owner/name or /path/to/model.gguf",
             max_lines=1,
             max_length=500,
             scale=5,

@@ -61,12 +61,12 @@ def problem(found: Problem | None) -> str:
 
 
 def added(found: Problem) -> str:
-    """Why a published checkpoint was not added, beside the control."""
+    """Why something was not added, beside the control."""
     return _HTML.not_added(found)
 
 
 def added_row(row: Row, *, full: bool) -> str:
-    """What became of a checkpoint that was added; `full`: no more columns are free."""
+    """What became of what was added; `full`: no more columns are free."""
     name = row.estimate.precision.name
     if row.estimate.unavailable is not None:
         said = f"{name} is in the list, but cannot be ticked: it {row.estimate.unavailable}."

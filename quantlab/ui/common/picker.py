@@ -132,7 +132,7 @@ class Fold:
 
 def _fold(group: Group) -> Fold:
     inside = " · ".join(row.estimate.precision.name for row in group.rows)
-    is_open = any(row.published and row.estimate.unavailable is None for row in group.rows)
+    is_open = any(row.added and row.estimate.unavailable is None for row in group.rows)
     picks = tuple(_pick(row, bool(group.reason)) for row in group.rows)
     return Fold(group.title, inside, group.reason, is_open, picks)
 
@@ -150,14 +150,14 @@ def _pick(row: Row, reason_above: bool = False) -> Pick:
         why=f"{name} {estimate.unavailable}" if blocked else told,
         blocked=blocked,
         told=blocked and not reason_above,
-        added=row.published,
+        added=row.added,
         **_memory(estimate),
     )
 
 
 def _about(row: Row, told: str) -> str:
     """A checkpoint also says what was typed, which its name is only the end of."""
-    return f"{row.value}: {told}" if row.published and row.value not in told else told
+    return f"{row.value}: {told}" if row.added and row.value not in told else told
 
 
 def _memory(estimate: Estimate) -> dict[str, str]:

@@ -5,8 +5,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from quantlab.errors import QuantlabError
-from quantlab.methods.published import SEPARATOR, STORED, is_published, label, read
+from quantlab.methods import PRECISIONS, method_of, precision
+from quantlab.methods.published import SEPARATOR, STORED, is_published, labels, read
 from quantlab.records import Estimate, Placement, Precision
+from quantlab.runtime.kv_cache import MARK, split
 from quantlab.settings import AppSettings
 from quantlab.ui.common.problem import Problem
 from quantlab.ui.common.runner import problem_of
@@ -25,8 +27,9 @@ class Row:
     estimate: Estimate
 
     @property
-    def published(self) -> bool:
-        return is_published(self.value)
+    def added(self) -> bool:
+        """Whether the visitor put it there."""
+        return is_added(self.value)
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,7 @@ class Group:
 
 @dataclass(frozen=True)
 class PrecisionList:
-    """`own` are the model's precisions, `added` the checkpoints: they stay when another model is chosen.
+    """`own` are the model's precisions, `added` what the visitor put beside them, also when another model is chosen.
 
     `missed` are the visitor's ticks that this model cannot take: they come back with one that can. `stand_in` is what
     was ticked in their place where none of them could be.
@@ -129,10 +132,15 @@ def arranged(offered: PrecisionList) -> tuple[tuple[Row, ...], tuple[Group, ...]
     return tuple(first), tuple(found.values())
 
 
-def look_at(spec: str, placement: Placement, services: Services) -> Row:
-    """A published checkpoint as a row, by its shortest name. Raises QuantlabError for what a user can mend."""
-    published = read(spec)
-    short = SEPARATOR.join(filter(None, (published.name, published.pick)))
+def look_at(spec: str, model: str, placement: Placement, services: Services) -> Row:
+    """What is added as a row: a precision of the model with options in its name, or a published checkpoint by its
+    shortest name. Raises QuantlabError for what a user can mend.
+    """
+    base, kv_cache = split(spec.strip())
+    if has_options(base):
+        return Row(spec.strip(), services.estimate_precision(model, spec.strip(), placement))
+    published = read(base)
+    short = SEPARATOR.join(filter(None, (published.name, published.pick))) + (f"{MARK}{kv_cache}" if kv_cache else "")
     return Row(short, replace(services.estimate_published(short, placement), group=PUBLISHED_TITLE))
 
 
@@ -147,18 +155,35 @@ def of_model(
         return PrecisionList((), added), problem_of(error, "no estimate for a model")
 
 
-def look_again(specs: Iterable[str], placement: Placement, services: Services) -> tuple[Row, ...]:
-    """Checkpoints that were added before or named by a link; what cannot be read is a greyed row that says why."""
-    return tuple(_look_again(spec, placement, services) for spec in specs)
-
-
-def _look_again(spec: str, placement: Placement, services: Services) -> Row:
+def has_options(name: str) -> bool:
+    """Whether a name is a precision's, be it one with options, and no published checkpoint's."""
+    if is_published(name):
+        return False
     try:
-        return look_at(spec, placement, services)
+        return bool(precision(name))
+    except QuantlabError:
+        return False
+
+
+def is_added(name: str) -> bool:
+    """Whether a name among those that were ticked is in no list by itself."""
+    return is_published(name) or (name not in PRECISIONS and has_options(name))
+
+
+def look_again(specs: Iterable[str], model: str, placement: Placement, services: Services) -> tuple[Row, ...]:
+    """What was added before or named by a link, for this model; what cannot be had is a greyed row that says why."""
+    return tuple(_look_again(spec, model, placement, services) for spec in specs)
+
+
+def _look_again(spec: str, model: str, placement: Placement, services: Services) -> Row:
+    try:
+        return look_at(spec, model, placement, services)
     except QuantlabError as error:
         reason = str(error)
     except Exception:
         log.exception("no estimate for a checkpoint")
         reason = "could not be read. The log says why."
-    precision = Precision(label(spec), "stored", 0.0, spec)
-    return Row(spec, Estimate(precision, reason, None, 0, PUBLISHED_TITLE))
+    if has_options(spec):
+        return Row(spec, Estimate(precision(spec), reason, None, 0, method_of(precision(spec)).title))
+    (name,) = labels([spec]).values()
+    return Row(spec, Estimate(Precision(name, "stored", 0.0, spec), reason, None, 0, PUBLISHED_TITLE))

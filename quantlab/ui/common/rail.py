@@ -119,19 +119,20 @@ class RailHandlers(TabHandlers):
         """A file that was dropped is the model."""
         return {self.parts.inputs.model: file} | self.estimate(file, *before)
 
-    def add(self, typed: str, compute_dtype: str, ticked: list[str], before: PrecisionList) -> Updates:
-        """Add a published checkpoint to the list and tick it, where that can be."""
+    def add(self, typed: str, model: str, compute_dtype: str, ticked: list[str], before: PrecisionList) -> Updates:
+        """Add a precision with options, or a published checkpoint, to the list and tick it, where that can be."""
         control, spec = self.parts.adding, str(typed or "").strip()
         try:
             if not spec:
-                raise BadInput("Nothing was typed.", "Type a folder, a .gguf file or a Hugging Face id.")
+                raise BadInput("Nothing was typed.", "Type a precision, a folder, a .gguf file or a Hugging Face id.")
             choices.check_published((spec,), self.app)
-            row = precision_list.look_at(spec, self._where(compute_dtype), self.services)
-            if not row.published:
+            where, name = self._where(compute_dtype), str(model or "").strip()
+            row = precision_list.look_at(spec, name, where, self.services)
+            if not row.added and row.value not in before.names:
                 raise BadInput(f"{spec} could be a precision's name.", f"Write ./{spec} for the folder.")
         except Exception as error:
             return {control.said: fragments.added(problem_of(error, "a checkpoint could not be added", _OUR_FAULT))}
-        found, limit = before.with_added(row), self.app.max_columns
+        found, limit = before.with_added(row) if row.added else before, self.app.max_columns
         kept = precision_list.ticks(found, ticked, limit) if ticked else []
         full = len(kept) >= limit
         ticks = kept if full else precision_list.ticks(found, [*kept, row.value], limit)
@@ -146,8 +147,8 @@ class RailHandlers(TabHandlers):
         return choices.placement(Choice(compute_dtype=compute_dtype), self.app)
 
     def _listed_for(self, model: str, where: Placement, specs: Sequence[str]) -> tuple[PrecisionList, Problem | None]:
-        """The estimates for a model and the checkpoints `specs`, and what was wrong with the model."""
-        added = precision_list.look_again(specs, where, self.services)
+        """The estimates for a model and for `specs`, which were added, and what was wrong with the model."""
+        added = precision_list.look_again(specs, model, where, self.services)
         return precision_list.of_model(model, where, self.app, self.services, added)
 
     def _nothing_to_tick(self, asked: Any) -> Problem | None:
@@ -190,7 +191,7 @@ def wire(parts: Any, handlers: RailHandlers, asked: gr.components.Component, sui
     inputs.compute_dtype.input(handlers.estimate, [inputs.model, *before], filled, **_QUICK)
     parts.dropped.upload(handlers.open, [parts.dropped, *before, asked], [inputs.model, *filled], **_QUICK)
     gr.on(
-        [adds.add.click, adds.spec.submit], handlers.add, [adds.spec, *before], [*listed, adds.spec, adds.said],
-        **_QUICK,
+        [adds.add.click, adds.spec.submit], handlers.add, [adds.spec, inputs.model, *before],
+        [*listed, adds.spec, adds.said], **_QUICK,
     )  # fmt: skip
     return filled

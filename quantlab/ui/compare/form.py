@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from quantlab.errors import BadInput, unknown
-from quantlab.methods import PRECISIONS
+from quantlab.methods import PRECISIONS, precision
 from quantlab.methods.calibration import MIN_LENGTH, calibration
 from quantlab.methods.published import is_published, labels
 from quantlab.records import GENERATION, Calibration, Placement, Settings
+from quantlab.runtime.kv_cache import split
 from quantlab.settings import AppSettings
 
 #: Of a choice that names none. The page begins with the first of its list: see `start_model`.
@@ -137,8 +138,12 @@ def check_published(names: tuple[str, ...], app: AppSettings) -> None:
     """Hold the chosen names to what may be added. Raises BadInput."""
     if app.public and any(map(is_published, names)):
         raise BadInput("This public page takes no checkpoints of visitors.", "Tick precisions from the list.")
-    if app.public and (strange := [name for name in names if name not in PRECISIONS]):
+    # Keys and values are a session's: another type of them is nothing to build.
+    if app.public and (strange := [name for name in names if split(name)[0] not in PRECISIONS]):
         raise unknown("precision", strange[0][:100], PRECISIONS)  # each option in a name would be one more to build
+    for name in names:
+        if not is_published(name) and split(name)[1] is not None:
+            precision(name)
     labels(names)
 
 

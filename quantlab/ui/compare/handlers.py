@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from quantlab.errors import QuantlabError
-from quantlab.methods.published import is_published
 from quantlab.records import Comparison
 from quantlab.settings import AppSettings
-from quantlab.ui.common import exports, fragments, models, panels, picker, runner
+from quantlab.ui.common import exports, fragments, models, panels, picker, precision_list, runner
 from quantlab.ui.common.precision_list import PrecisionList
 from quantlab.ui.common.problem import Problem
 from quantlab.ui.common.running import RunHandlers
@@ -113,7 +112,7 @@ class Handlers(RunHandlers):
                 self.parts.problem: fragments.problem(problem),
             }
         choice = share.from_query(query, default, self.app)
-        added = tuple(filter(is_published, choice.precisions))
+        added = tuple(filter(precision_list.is_added, choice.precisions))
         found, problem = self._listed_for(choice.model, choices.placement(choice, self.app), added)
         updates = dict(zip(self.parts.inputs.listed(), astuple(choice), strict=True))
         updates |= self._chosen(choice.model, found, choice.precisions)

@@ -9,12 +9,13 @@ from urllib.parse import urlencode
 
 from quantlab.methods.calibration import MIN_LENGTH
 from quantlab.methods.published import SEPARATOR, is_published, labels
+from quantlab.runtime.kv_cache import split
 from quantlab.settings import AppSettings
 from quantlab.ui.compare.form import COMPUTE_DTYPES, FIELDS, KERNEL_NAME, MAX_LENGTH, MAX_SAMPLES, Choice
 
 #: Longer prompts make links that mail programs and servers cut.
 MAX_LINK_PROMPT = 1_500
-PRECISION_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,31}", re.IGNORECASE)
+PRECISION_NAME = re.compile(r"[a-z0-9][a-z0-9._+-]{0,31}", re.IGNORECASE)
 HUB_ID = re.compile(r"[\w-][\w.-]{0,95}/[\w-][\w.-]{0,95}(@[\w.-]{1,64})?", re.ASCII)
 #: What is picked of a published checkpoint: a file of its repository, or a precision.
 _PICK = re.compile(r"[\w.-]{1,96}(/[\w.-]{1,96}){0,3}", re.ASCII)
@@ -110,9 +111,16 @@ def _link_precision(name: str) -> bool:
     """Whether a precision, or a published checkpoint, means the same on another machine and can stand in a link."""
     if not is_published(name):
         return bool(PRECISION_NAME.fullmatch(name))
-    source, separator, pick = name.partition(SEPARATOR)
+    base, kv_cache = split(name)
+    source, separator, pick = base.partition(SEPARATOR)
     picked = not separator or bool(_PICK.fullmatch(pick) and ".." not in pick)
-    return len(name) <= _MAX_NAME and picked and "," not in name and _link_model(source)
+    return (
+        len(name) <= _MAX_NAME
+        and picked
+        and PRECISION_NAME.fullmatch(kv_cache or "none") is not None
+        and "," not in name
+        and _link_model(source)
+    )
 
 
 def _precisions(text: str, app: AppSettings) -> tuple[str, ...] | None:
