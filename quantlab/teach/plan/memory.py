@@ -52,13 +52,14 @@ def kv_cache_bytes(network: Network, context: int, batch: int, kv: str) -> int:
 def activation_bytes(network: Network, tokens: int, batch: int, dtype: str) -> int:
     """An estimate of the most that a pass over `tokens` of each sequence keeps beside weights, keys and values.
 
-    While one layer works: what goes in and what is added to it (2 x hidden size), and the larger of the MLP's gate, up
-    and product (3 x its size) and attention's queries and output with its keys and values, in the type of the products,
-    for each token; and the logits of each sequence's last token in float32. Attention that never holds its whole matrix
-    (FlashAttention, Dao et al. 2022, arXiv:2205.14135).
+    While one layer works, for each token in the type of the products: the embeddings, the layer's input, what is added
+    to it and its normed form (4 x hidden size), the rotary cosines and sines (2 x head size), and the larger of the
+    MLP's gate, up and product (3 x its size) and attention's queries, keys, values and output. In float32 the logits of
+    each sequence's last token. As transformers' Llama holds them, with attention that never has its whole matrix
+    (FlashAttention, Dao et al. 2022, arXiv:2205.14135); without it that adds heads x tokens for each token.
     """
-    attention = 2 * network.heads * network.head_dim + 2 * network.key_value_heads * network.head_dim
-    widest = 2 * network.hidden + max(3 * network.intermediate, attention)
+    attention = 2 * network.head_dim * (network.heads + network.key_value_heads)
+    widest = 4 * network.hidden + 2 * network.head_dim + max(3 * network.intermediate, attention)
     return batch * tokens * widest * DTYPE_BYTES[dtype] + 4 * batch * network.vocabulary
 
 

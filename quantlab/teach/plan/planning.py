@@ -125,10 +125,7 @@ def _notes(found: Subject, asked: Asked) -> Iterator[str]:
             "does not grow with the text."
         )
     if network.unsure:
-        yield (
-            "transformers does not know this kind of model: keys and values are planned as if every layer kept every "
-            "token."
-        )
+        yield network.unsure
 
 
 def check(asked: Asked) -> Asked:
