@@ -2,9 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
-
-FinetuneKind = Literal["full", "lora", "qlora"]
 
 
 @dataclass(frozen=True)
@@ -95,10 +92,11 @@ class Planned:
 class Finetuned:
     """Fine-tuning: bytes by what they hold (`FINETUNE_PARTS`), of which `activations` are an estimate.
 
-    `base` is the precision of the weights that are trained, or on which adapters are. `trainable` counts parameters.
+    `kind` is full, lora or qlora, `base` the precision of the weights that are trained or that adapters lie on;
+    `trainable` counts parameters.
     """
 
-    kind: FinetuneKind
+    kind: str
     base: str
     rank: int | None
     targets: tuple[str, ...]

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 
-from quantlab.records import FinetuneKind
 from quantlab.teach.plan.memory import AS_COMPUTED
 
 
@@ -17,7 +16,7 @@ class Asked:
     kv: str = AS_COMPUTED
     compute_dtype: str = "bfloat16"
     piece: int | None = None
-    finetune: FinetuneKind | None = None
+    finetune: str | None = None
     rank: int = 16
     targets: tuple[str, ...] = ("q_proj", "v_proj")
     checkpointing: bool = True

@@ -10,14 +10,14 @@ from collections.abc import Sequence
 from quantlab.errors import BadInput, unknown
 from quantlab.methods import method_of, precision
 from quantlab.methods.weights import DTYPE_BYTES, Weight
-from quantlab.records import Card, Finetuned, FinetuneKind, Fit, ResolvedPlacement
+from quantlab.records import Card, Finetuned, Fit, ResolvedPlacement
 from quantlab.teach.plan.asked import Asked
 from quantlab.teach.plan.network import Network
 from quantlab.teach.plan.subject import Subject
 
 #: The precision of the weights below: Hu et al. 2021 (arXiv:2106.09685) on 16 bits, Dettmers et al. 2023
 #: (arXiv:2305.14314) on nf4 with double quantization.
-BASES: dict[FinetuneKind, str] = {"full": "bf16", "lora": "bf16", "qlora": "nf4-dq"}
+BASES: dict[str, str] = {"full": "bf16", "lora": "bf16", "qlora": "nf4-dq"}
 #: AdamW keeps two moments in float32 for each trained parameter (Loshchilov and Hutter 2017, arXiv:1711.05101); where
 #: weights have 16 bits a float32 copy of them too (mixed precision: Rajbhandari et al. 2019, arXiv:1910.02054, 3.1).
 MOMENTS, MASTER = 8, 4
@@ -31,7 +31,7 @@ _MOST_RANK = 65_536
 def finetuned(found: Subject, asked: Asked, cards: Sequence[Card]) -> Finetuned:
     """Raises BadInput for a kind, a rank or targets that cannot be."""
     kind = asked.finetune
-    if kind not in BASES:
+    if kind is None or kind not in BASES:
         raise unknown("kind of fine-tuning", str(kind), BASES)
     base = precision(BASES[kind])
     method, placement = method_of(base), ResolvedPlacement("cuda", "bfloat16")

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from quantlab.records import FinetuneKind, ModelNumbers, Plan, Suited
+from quantlab.records import ModelNumbers, Plan, Suited
 from quantlab.settings import app_settings
 from quantlab.teach.plan import planning
 from quantlab.teach.plan.asked import Asked
@@ -20,7 +20,7 @@ def plan(
     *,
     compute_dtype: str = "bfloat16",
     piece: int | None = None,
-    finetune: FinetuneKind | None = None,
+    finetune: str | None = None,
     rank: int = 16,
     targets: Sequence[str] = ("q_proj", "v_proj"),
     checkpointing: bool = True,

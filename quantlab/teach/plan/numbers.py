@@ -22,7 +22,7 @@ def checked(numbers: ModelNumbers) -> ModelNumbers:
         value = getattr(numbers, field.name)
         if field.name == "tied" or (value is None and field.name in ("key_value_heads", "head_dim")):
             continue
-        most = 10_000 if field.name == "layers" else _MOST
+        most = 1_000 if field.name == "layers" else _MOST
         if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= most:
             raise BadInput(
                 f"{_WORDS[field.name].capitalize()} cannot be {value!r}.", f"Give a whole number from 1 to {most:,}."
