@@ -18,12 +18,15 @@ if TYPE_CHECKING:
         Calibration,
         Comparison,
         Estimate,
+        ModelNumbers,
         Placement,
+        Plan,
         Quality,
         QualityRun,
         QualitySettings,
         Run,
         Settings,
+        Suited,
         Text,
     )
     from quantlab.records.events import (
@@ -46,6 +49,7 @@ if TYPE_CHECKING:
     from quantlab.runs.compare import compare
     from quantlab.runs.library import estimate, quantize
     from quantlab.runs.quality import quality
+    from quantlab.teach.plan.library import plan, which_fit
 
     __version__: str
 
@@ -62,9 +66,11 @@ __all__ = [
     "Measured",
     "Measuring",
     "ModelError",
+    "ModelNumbers",
     "NotKept",
     "OutOfMemory",
     "Placement",
+    "Plan",
     "Quality",
     "QualityDone",
     "QualityEvent",
@@ -78,24 +84,29 @@ __all__ = [
     "Settings",
     "Started",
     "Stopped",
+    "Suited",
     "Text",
     "TimingAgain",
     "Token",
     "Unavailable",
     "compare",
     "estimate",
+    "plan",
     "quality",
     "quantize",
     "text",
+    "which_fit",
 ]
 
 #: Where each name is at home; all others are records.
 _HOME = {
     "compare": "runs.compare",
     "estimate": "runs.library",
+    "plan": "teach.plan.library",
     "quality": "runs.quality",
     "quantize": "runs.library",
     "text": "fidelity.texts",
+    "which_fit": "teach.plan.library",
     "Saved": "checkpoints.export",
     **dict.fromkeys(("BadInput", "ModelError", "OutOfMemory", "QuantlabError", "Stopped", "Unavailable"), "errors"),
     **dict.fromkeys(("Started", "Loading", "Loaded", "Token", "TimingAgain", "Finished", "Done"), "records.events"),

@@ -37,6 +37,7 @@ LEVELS = (
     ("reporting.text",),
     ("reporting.charts",),
     ("runs", "reporting"),
+    ("teach",),
     ("demo",),
     ("api",),
     ("ui", "cli.render"),
@@ -56,7 +57,7 @@ CONFINED = {
 HEAVY = ("torch", "transformers", "accelerate", "bitsandbytes", "huggingface_hub")
 LIGHT_ROOMS = (
     *("api", "records", "errors", "settings", "export", "history", "runs.estimates"),
-    *("reporting", "reporting.text", "reporting.charts", "ui", "cli.render", "cli", "app"),
+    *("reporting", "reporting.text", "reporting.charts", "teach", "ui", "cli.render", "cli", "app"),
 )
 #: What every installation has. Any other package that a method imports is that method's own, and may be missing.
 CORE = ("torch", "transformers", "accelerate", "safetensors", "numpy", *sys.stdlib_module_names)
@@ -370,7 +371,7 @@ def test_the_front_imports_no_torch():
     walk = """
 import importlib, pkgutil, sys, quantlab
 assert not {"torch", "gradio"} & set(sys.modules), "import quantlab is not light"
-for room in ("ui", "reporting", "export", "history"):
+for room in ("ui", "reporting", "export", "history", "teach.plan"):
     package = importlib.import_module(f"quantlab.{room}")
     for module in pkgutil.walk_packages(package.__path__, f"quantlab.{room}."):
         importlib.import_module(module.name)

@@ -1,11 +1,11 @@
-"""The same verbs without a browser: `quantlab compare`, `quality`, `history`, `quantize`, `cache`, `serve` ..."""
+"""The same verbs without a browser: `quantlab compare`, `quality`, `plan`, `history`, `quantize`, `serve` ..."""
 
 import argparse
 import os
 import sys
 from collections.abc import Sequence
 
-from quantlab.cli import compare, history, others, quality
+from quantlab.cli import compare, history, others, plan, quality
 from quantlab.cli.compare import REFUSED, SOME_FAILED
 from quantlab.errors import QuantlabError, Stopped
 
@@ -20,7 +20,7 @@ def parser() -> argparse.ArgumentParser:
         prog="quantlab", description="One language model at several precisions, side by side."
     )
     verbs = top.add_subparsers(dest="verb", required=True)
-    for module in (compare, quality, history, others):
+    for module in (compare, quality, plan, history, others):
         module.add(verbs)
     return top
 
@@ -28,6 +28,7 @@ def parser() -> argparse.ArgumentParser:
 VERBS = {
     "compare": compare.run,
     "quality": quality.run,
+    "plan": plan.run,
     "history": history.run,
     "quantize": others.quantize_verb,
     "cache": others.cache,

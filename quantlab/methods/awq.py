@@ -55,5 +55,8 @@ class Awq(CalibratedMethod[AwqPrecision]):
         groups = columns // precision.group_size
         return rows * (columns + groups) * BITS // 8 + 2 * rows * groups
 
+    def code_bytes(self, precision: AwqPrecision, rows: int, columns: int) -> int:
+        return rows * columns * BITS // 8
+
 
 AWQ = Awq()

@@ -1,14 +1,17 @@
 """What a method has to offer, and what most of them share."""
 
 import importlib.util
+import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Generic
 
 from quantlab.errors import Unavailable
 from quantlab.methods.layout import layout
 from quantlab.methods.weights import Layout, Weight
-from quantlab.records import Checkpoint, LoadOrigin, Model, Progress, ResolvedPlacement, Variant
+from quantlab.records import PARTS, Checkpoint, LoadOrigin, Model, Progress, ResolvedPlacement, Variant
 from quantlab.records.asked import P
+from quantlab.runtime.parts import part_of
 from quantlab.runtime.session import LoadedModel
 
 
@@ -73,6 +76,13 @@ class Method(Generic[P]):
         """
         raise NotImplementedError
 
+    def code_bytes(self, precision: P, rows: int, columns: int) -> int | None:
+        """Of `weight_bytes` those that hold the weights' codes; the rest are scales, zero points and codebooks.
+
+        None where the method does not tell them apart.
+        """
+        return None
+
     def dtype(self, precision: P, placement: ResolvedPlacement) -> str:
         """The type in which the un-quantized parts are kept and products are computed."""
         return placement.compute_dtype
@@ -91,18 +101,27 @@ class Method(Generic[P]):
             return None if one is None else experts * one
         return None
 
-    def estimate(self, precision: P, placement: ResolvedPlacement, checkpoint: Checkpoint) -> int:
-        """`stored_bytes` before anything is loaded.
-
-        Of the common families what is computed from the settings (rotary frequencies) is not counted. Raises
-        ModelError where transformers cannot build the model.
-        """
+    def parts(self, precision: P, placement: ResolvedPlacement, checkpoint: Checkpoint) -> Mapping[str, int]:
+        """`stored_bytes` before anything is loaded, by the names of `records.PARTS`. Raises as `estimate` does."""
         planned = self.layout(precision, placement, checkpoint)
-        total = planned.buffer_bytes
+        parts = dict.fromkeys(PARTS, 0) | {"other": planned.buffer_bytes}
         for weight in planned.weights:
             quantized = self.quantized_bytes(precision, weight)
-            total += weight.nbytes if quantized is None else quantized
-        return total
+            total = weight.nbytes if quantized is None else quantized
+            overhead = 0 if quantized is None else self._overhead(precision, weight, quantized)
+            parts[part_of(weight.name)] += total - overhead
+            parts["quantization"] += overhead
+        return parts
+
+    def _overhead(self, precision: P, weight: Weight, nbytes: int) -> int:
+        """What of a quantized parameter's bytes are no codes."""
+        *stack, rows, columns = weight.shape
+        codes = self.code_bytes(precision, rows, columns)
+        return 0 if codes is None else nbytes - math.prod(stack) * codes
+
+    def estimate(self, precision: P, placement: ResolvedPlacement, checkpoint: Checkpoint) -> int:
+        """`stored_bytes` before anything is loaded. Raises ModelError where transformers cannot build the model."""
+        return sum(self.parts(precision, placement, checkpoint).values())
 
     def spreads(self, checkpoint: Checkpoint) -> bool:
         """Whether a variant can lie on several devices, as a device map says; else it lies on the placement's."""

@@ -75,7 +75,10 @@ class BitsAndBytes(TransformersMethod[BitsAndBytesPrecision]):
             return count + 4 * rows
         blocks = -(-count // BLOCK)
         absmax = blocks + 4 * -(-blocks // NESTED_BLOCK) + NESTED_CODEBOOK if precision.double else 4 * blocks
-        return -(-count // 2) + absmax + CODEBOOK
+        return self.code_bytes(precision, rows, columns) + absmax + CODEBOOK
+
+    def code_bytes(self, precision: BitsAndBytesPrecision, rows: int, columns: int) -> int:
+        return rows * columns if precision.quant_type == "int8" else -(-rows * columns // 2)
 
     def load(
         self, model: Model, precision: BitsAndBytesPrecision, placement: ResolvedPlacement, progress: Progress

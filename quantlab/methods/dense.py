@@ -35,6 +35,9 @@ class Dense(TransformersMethod[DensePrecision]):
     def weight_bytes(self, precision: DensePrecision, rows: int, columns: int) -> int:
         return rows * columns * DTYPE_BYTES[precision.dtype]
 
+    def code_bytes(self, precision: DensePrecision, rows: int, columns: int) -> int:
+        return self.weight_bytes(precision, rows, columns)
+
     def dtype(self, precision: DensePrecision, placement: ResolvedPlacement) -> str:
         return precision.dtype
 

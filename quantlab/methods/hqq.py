@@ -4,7 +4,7 @@ Badri and Shaji 2023, "Half-Quadratic Quantization of Large Machine Learning Mod
 own API: transformers loads no HQQ checkpoint, and the format is the package's own, so nothing is written to disk.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
@@ -56,18 +56,21 @@ class Hqq(TransformersMethod[HqqPrecision]):
             import_module("hqq.core.quantize")
 
     def weight_bytes(self, precision: HqqPrecision, rows: int, columns: int) -> int | None:
-        """Of the codes alone: scales and zero points have the type of the products, and `estimate` adds them."""
+        """Of the codes alone: scales and zero points have the type of the products, and `parts` adds them."""
         if not _fits(rows, columns, precision.weight_bits):
             return None
         groups = rows * columns // GROUP_SIZE
         elements = -(-groups // _PER_ELEMENT[precision.weight_bits]) * GROUP_SIZE
         return elements * (4 if precision.weight_bits == 3 else 1)
 
-    def estimate(self, precision: HqqPrecision, placement: ResolvedPlacement, checkpoint: Checkpoint) -> int:
+    def code_bytes(self, precision: HqqPrecision, rows: int, columns: int) -> int | None:
+        return self.weight_bytes(precision, rows, columns)
+
+    def parts(self, precision: HqqPrecision, placement: ResolvedPlacement, checkpoint: Checkpoint) -> Mapping[str, int]:
         layers = (it.shape for it in self.layout(precision, placement, checkpoint).weights if it.kind == "linear")
         quantized = sum(rows * columns for rows, columns in layers if _fits(rows, columns, precision.weight_bits))
         scales = 2 * DTYPE_BYTES[self.dtype(precision, placement)] * quantized // GROUP_SIZE
-        return super().estimate(precision, placement, checkpoint) + scales
+        return {**super().parts(precision, placement, checkpoint), "quantization": scales}
 
     def load(
         self, model: Model, precision: HqqPrecision, placement: ResolvedPlacement, progress: Progress

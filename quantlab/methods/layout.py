@@ -10,6 +10,7 @@ import math
 import re
 from collections.abc import Mapping
 from functools import lru_cache
+from typing import Any
 
 from quantlab.methods.weights import DTYPE_BYTES, Layout, Weight
 from quantlab.records import Checkpoint, TensorInfo
@@ -25,7 +26,7 @@ def layout(checkpoint: Checkpoint, dtype: str) -> Layout:
     Raises ModelError where transformers cannot build the model.
     """
     if checkpoint.config.get("model_type") in _BY_NAME:
-        return _by_name(checkpoint.tensors, DTYPE_BYTES[dtype])
+        return _by_name(checkpoint, DTYPE_BYTES[dtype])
     found = _built(json.dumps(checkpoint.config, sort_keys=True, default=str), dtype, _own_head(checkpoint.tensors))
     return found
 
@@ -42,7 +43,7 @@ def _built(config: str, dtype: str, own_head: bool) -> Layout:
     return skeleton.layout(json.loads(config), dtype, own_head)
 
 
-def _by_name(tensors: Mapping[str, TensorInfo], element: int) -> Layout:
+def _by_name(checkpoint: Checkpoint, element: int) -> Layout:
     weights = (
         Weight(
             name,
@@ -50,9 +51,16 @@ def _by_name(tensors: Mapping[str, TensorInfo], element: int) -> Layout:
             "linear" if len(info.shape) == 2 and _is_linear(name) else "wide",
             math.prod(info.shape) * element,
         )
-        for name, info in tensors.items()
+        for name, info in checkpoint.tensors.items()
     )
-    return Layout(tuple(weights))
+    return Layout(tuple(weights), _rotary_bytes(checkpoint.config))
+
+
+def _rotary_bytes(config: Mapping[str, Any]) -> int:
+    """The frequencies of rotary embeddings, which transformers keeps twice in float32, one for two values of a head."""
+    heads, hidden = config.get("num_attention_heads"), config.get("hidden_size")
+    head = config.get("head_dim") or (hidden // heads if heads and hidden else 0)
+    return 2 * 4 * (int(head * (config.get("partial_rotary_factor") or 1)) // 2)
 
 
 @lru_cache(maxsize=1 << 14)  # each precision of a list asks of every tensor

@@ -11,8 +11,9 @@ from quantlab.methods.weights import DTYPE_BYTES
 from quantlab.models.folder import DTYPE_BITS
 from quantlab.models.gguf.header import BLOCKS
 from quantlab.models.layouts import packed_bits, quantization
-from quantlab.records import Checkpoint, Model, Precision, Progress, ResolvedPlacement, TensorInfo
+from quantlab.records import PARTS, Checkpoint, Model, Precision, Progress, ResolvedPlacement, TensorInfo
 from quantlab.runtime.kv_cache import GGML, HQQ_BITS
+from quantlab.runtime.parts import is_overhead, part_of
 from quantlab.runtime.session import LoadedModel
 
 #: What loads each way of storing weights: Python's name of a package, and what to type where it is missing.
@@ -73,17 +74,24 @@ class Stored(TransformersMethod[Precision]):
         nbytes = sum(_nbytes(info) for held in layers.values() for key, info in held.items() if key != "bias")
         return 8 * nbytes / weights if weights else 16.0
 
-    def estimate(self, precision: Precision, placement: ResolvedPlacement, checkpoint: Checkpoint) -> int:
+    def parts(self, precision: Precision, placement: ResolvedPlacement, checkpoint: Checkpoint) -> Mapping[str, int]:
         """What the files hold, the layers that are not quantized in the type in which they will compute."""
         checkpoint = checkpoint.file or checkpoint
         if checkpoint.stored_as == "gguf":
-            return checkpoint.nbytes
+            from quantlab.methods.gguf.storage import parts_of
+
+            return parts_of(checkpoint.tensors)
         layers = _quantized_layers(checkpoint)
-        total = 0
+        parts = dict.fromkeys(PARTS, 0)
         for name, info in checkpoint.tensors.items():
-            widened = info.dtype in _FLOATS and _layer_of(name, layers) is None
-            total += math.prod(info.shape) * DTYPE_BYTES[placement.compute_dtype] if widened else _nbytes(info)
-        return total - sum(_nbytes(it) for name, it in checkpoint.tensors.items() if _DESCRIPTOR.search(name))
+            if _DESCRIPTOR.search(name):
+                continue
+            layer = _layer_of(name, layers)
+            widened = info.dtype in _FLOATS and layer is None
+            nbytes = math.prod(info.shape) * DTYPE_BYTES[placement.compute_dtype] if widened else _nbytes(info)
+            overhead = layer is not None and is_overhead(name.removeprefix(f"{layer}."))
+            parts["quantization" if overhead else part_of(name)] += nbytes
+        return parts
 
     def spreads(self, checkpoint: Checkpoint) -> bool:
         return (checkpoint.file or checkpoint).stored_as != "gguf"

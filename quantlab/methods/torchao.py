@@ -80,8 +80,10 @@ class TorchAo(TransformersMethod[TorchAoPrecision]):
             return rows * columns + 4 * rows
         if columns % precision.group_size:
             return None
-        padded = -(-rows // OUTPUT_MULTIPLE) * OUTPUT_MULTIPLE * (-(-columns // INPUT_MULTIPLE) * INPUT_MULTIPLE)
-        return padded // 2 + padded // precision.group_size * 4
+        return _padded(rows, columns) // 2 + _padded(rows, columns) // precision.group_size * 4
+
+    def code_bytes(self, precision: TorchAoPrecision, rows: int, columns: int) -> int:
+        return _padded(rows, columns) // 2 if precision.kind == "int4" else rows * columns
 
     def dtype(self, precision: TorchAoPrecision, placement: ResolvedPlacement) -> str:
         return "bfloat16" if precision.kind == "int4" else placement.compute_dtype
@@ -102,6 +104,11 @@ class TorchAo(TransformersMethod[TorchAoPrecision]):
 
     def build(self, variant: Variant[TorchAoPrecision], folder: Path, progress: Progress) -> None:
         self.save(variant, folder, progress)
+
+
+def _padded(rows: int, columns: int) -> int:
+    """Weights of a layer with those that fill it up for the 4-bit kernel."""
+    return -(-rows // OUTPUT_MULTIPLE) * OUTPUT_MULTIPLE * (-(-columns // INPUT_MULTIPLE) * INPUT_MULTIPLE)
 
 
 def _quantization_config(precision: TorchAoPrecision, kept: list[str] | None) -> "TorchAoConfig":

@@ -9,21 +9,10 @@ from dataclasses import dataclass
 import torch
 
 from quantlab.records import PARTS, TensorInfo
+from quantlab.runtime.parts import is_overhead, part_of
 from quantlab.runtime.placement import canonical
 from quantlab.runtime.session import Storage
 
-_PART_OF_NAME = (
-    ("embeddings", re.compile(r"(^|\.)(embed\w*|wte|wpe|word_embeddings)($|\.)")),
-    ("output_head", re.compile(r"(^|\.)(lm_head|embed_out|output_layer)($|\.)")),
-    ("norms", re.compile(r"(norm\w*|ln_\w+)($|\.)")),
-    ("attention", re.compile(r"(^|\.)(self_attn|attn|attention)($|\.)")),
-    ("mlp", re.compile(r"(^|\.)(mlp|feed_forward|block_sparse_moe)($|\.)")),
-)
-#: Names under which quantized layers keep something other than the weight's own codes.
-_OVERHEAD = re.compile(
-    r"(?<!embed_)scale|zero|absmax|scb|code|offset|quant_map|g_idx|ret_idx|wf_unsqueeze|weight_shape|state",
-    re.IGNORECASE,
-)
 #: Tensors of a file that describe others and are read as settings: bitsandbytes' types and layouts.
 _DESCRIPTOR = re.compile(r"\.quant_state\.bitsandbytes__\w+$|\.weight_format$")
 #: Types of ordinary weights and of what is computed from settings; any other holds codes.
@@ -55,7 +44,7 @@ def stored_tensors(model: torch.nn.Module) -> Iterator[StoredTensor]:
     for name, module in model.named_modules():
         for attribute, value in _held(module).items():
             for path, tensor in _tensors(value, attribute, seen):
-                overhead = bool(_OVERHEAD.search(path))
+                overhead = is_overhead(path)
                 # bitsandbytes may keep its codes in a floating type; what describes them hangs on the weight.
                 code = tensor.dtype not in _WIDE or (overhead and "." in path)
                 yield StoredTensor(name, path, _storage_bytes(tensor), overhead, code, _device(model, name, tensor))
@@ -135,11 +124,6 @@ def _by_device(tensors: Iterable[StoredTensor]) -> Mapping[str, int]:
     for tensor in tensors:
         found[tensor.device] += tensor.nbytes
     return dict(found)
-
-
-def part_of(module_name: str) -> str:
-    """The part (see `records.PARTS`) that a module belongs to, by the names model classes use."""
-    return next((part for part, pattern in _PART_OF_NAME if pattern.search(module_name)), "other")
 
 
 def measure(model: torch.nn.Module) -> Storage:
@@ -223,7 +207,7 @@ def from_files(model: torch.nn.Module, tensors: Mapping[str, TensorInfo], bits: 
                 continue
             listed += nbytes
             biases += nbytes * (attribute == "bias")
-            parts["quantization" if _OVERHEAD.search(attribute) else part_of(name)] += nbytes
+            parts["quantization" if is_overhead(attribute) else part_of(name)] += nbytes
     walked = unlisted = 0
     for tensor in stored_tensors(model):
         if _layer(model, tensor.module) not in files:

@@ -1,12 +1,25 @@
 """What the page needs from the layers below, as callables, so that the page runs as well on other ones in its tests."""
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from threading import Event as StopEvent
 from typing import TYPE_CHECKING, Protocol
 
-from quantlab.records import ComparisonRequest, Estimate, Placement, QualityRequest, Settings
+from quantlab.records import (
+    Card,
+    ComparisonRequest,
+    Estimate,
+    ModelNumbers,
+    Placement,
+    Plan,
+    QualityRequest,
+    Settings,
+    Suited,
+)
 from quantlab.records.events import Event, Events, QualityEvent, QualityEvents
+from quantlab.settings import AppSettings
+from quantlab.teach.plan import planning
+from quantlab.teach.plan.asked import Asked
 
 if TYPE_CHECKING:
     from quantlab.checkpoints.export import Saved
@@ -39,6 +52,20 @@ class Resume(Protocol):
     def __call__(self, entry: int, stop: StopEvent) -> Generator[Event | QualityEvent, None, None]: ...
 
 
+class MakePlan(Protocol):
+    """What a model would take on each card; see `quantlab.teach.plan.planning.planned`."""
+
+    def __call__(self, model: str | ModelNumbers, asked: Asked, cards: Sequence[Card], app: AppSettings) -> Plan: ...
+
+
+class WhichFit(Protocol):
+    """For each model the most bits that fit a card; see `quantlab.teach.plan.planning.suited`."""
+
+    def __call__(
+        self, models: Sequence[str | ModelNumbers], asked: Asked, card: Card, app: AppSettings
+    ) -> tuple[Suited, ...]: ...
+
+
 def nothing_kept() -> "History | None":
     """The history of a page that keeps nothing."""
     return None
@@ -55,8 +82,8 @@ class Services:
     pick from as (name, kind, description); `estimate_precision(model name, precision, placement)` does the same for one
     with options in its name; `estimate_published(spec, placement)` says what a checkpoint that somebody
     published would take, under the name of its column; `no_tasks()` says why no task can be measured here, empty
-    where they can; `history()` is where runs are kept, None where they are not. All raise QuantlabError for what a user
-    can mend."""
+    where they can; `history()` is where runs are kept, None where they are not; `plan` and
+    `which_fit` look at a model's description alone. All raise QuantlabError for what a user can mend."""
 
     compare: Compare
     estimates: Callable[[str, Placement], tuple[Estimate, ...]]
@@ -68,3 +95,5 @@ class Services:
     no_tasks: Callable[[], str]
     history: Callable[[], "History | None"] = nothing_kept
     resume: Resume = nothing_to_resume
+    plan: MakePlan = planning.planned
+    which_fit: WhichFit = planning.suited

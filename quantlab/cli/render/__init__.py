@@ -2,6 +2,7 @@
 
 from quantlab.cli.render.comparison import follow, show
 from quantlab.cli.render.lists import show_estimates, show_history, show_kept, show_models, show_saved
+from quantlab.cli.render.plan import show_plan, show_suited
 from quantlab.cli.render.progress import follow_steps
 from quantlab.cli.render.quality import follow_quality, show_gate, show_quality
 
@@ -15,6 +16,8 @@ __all__ = [
     "show_history",
     "show_kept",
     "show_models",
+    "show_plan",
     "show_quality",
     "show_saved",
+    "show_suited",
 ]

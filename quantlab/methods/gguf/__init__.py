@@ -4,6 +4,7 @@ The precisions are llama.cpp's own mixtures of tensor types. iq3_xxs and iq2_xxs
 are large: they need an importance matrix, which is gathered over a calibration text.
 """
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,10 +14,10 @@ from quantlab.errors import ModelError
 from quantlab.methods.base import Method, already_quantized, missing_package
 from quantlab.methods.gguf import architecture as architectures
 from quantlab.methods.gguf.header import read_header
-from quantlab.methods.gguf.storage import quantized_as
+from quantlab.methods.gguf.storage import parts_of, quantized_as
 from quantlab.methods.gguf.tensor_types import BASE, Sizes, fallback, predict
-from quantlab.methods.gguf.types import TYPES, tensor_bytes
-from quantlab.records import Calibration, Checkpoint, Model, Precision, Progress, ResolvedPlacement, Variant
+from quantlab.methods.gguf.types import TYPES
+from quantlab.records import Calibration, Checkpoint, Model, Precision, Progress, ResolvedPlacement, TensorInfo, Variant
 from quantlab.runtime import worker
 from quantlab.runtime.kv_cache import GGML
 
@@ -93,38 +94,44 @@ class Gguf(Method[GgufPrecision]):
         library.lib()
 
     def weight_bytes(self, precision: GgufPrecision, rows: int, columns: int) -> int:
-        """Of the type that most matrices get; some layers get a larger one (see `estimate`)."""
+        """Of the type that most matrices get; some layers get a larger one (see `parts`)."""
         kind = TYPES[fallback(BASE[precision.file_type], columns)]
         return rows * columns // kind.block * kind.nbytes
+
+    def code_bytes(self, precision: GgufPrecision, rows: int, columns: int) -> int:
+        kind = TYPES[fallback(BASE[precision.file_type], columns)]
+        return rows * columns // kind.block * (kind.nbytes - kind.overhead)
 
     def dtype(self, precision: GgufPrecision, placement: ResolvedPlacement) -> str:
         """The type of keys and values."""
         return "float32" if placement.compute_dtype == "float32" else "float16"
 
-    def estimate(self, precision: GgufPrecision, placement: ResolvedPlacement, checkpoint: Checkpoint) -> int:
+    def parts(
+        self, precision: GgufPrecision, placement: ResolvedPlacement, checkpoint: Checkpoint
+    ) -> Mapping[str, int]:
         """The bytes of the file's tensors, by llama.cpp's own rules of which layer gets which type.
 
         For a model that cannot be exported, what its matrices would take in the type that most of them get.
         """
         if checkpoint.file is not None:
-            return self._of_file(precision, checkpoint.file)
+            return parts_of(self._of_file(precision, checkpoint.file))
         if architectures.lacking(checkpoint.config):
-            return super().estimate(precision, placement, checkpoint)
+            return super().parts(precision, placement, checkpoint)
         try:
             planned = architectures.plan(checkpoint.config, checkpoint.tensors)
         except ModelError:
-            return super().estimate(precision, placement, checkpoint)
+            return super().parts(precision, placement, checkpoint)
         infos = {name: it.info for name, it in planned.items()}
         sizes = architectures.sizes(checkpoint.config, planned)
-        return sum(map(tensor_bytes, predict(precision.file_type, infos, sizes).values()))
+        return parts_of(predict(precision.file_type, infos, sizes))
 
-    def _of_file(self, precision: GgufPrecision, file: Checkpoint) -> int:
-        """The same for what is made of a GGUF file itself."""
+    def _of_file(self, precision: GgufPrecision, file: Checkpoint) -> Mapping[str, TensorInfo]:
+        """The tensors of what is made of a GGUF file itself."""
         heads = _first(file.config.get("num_attention_heads"))
         layers = _first(file.config.get("num_hidden_layers"))
         keys = _first(file.config.get("num_key_value_heads"), heads)
         sizes = Sizes(layers, heads, keys, "output.weight" not in file.tensors)
-        return sum(map(tensor_bytes, predict(precision.file_type, file.tensors, sizes).values()))
+        return predict(precision.file_type, file.tensors, sizes)
 
     def spreads(self, checkpoint: Checkpoint) -> bool:
         return False

@@ -8,7 +8,7 @@ from typing import Any
 from quantlab.methods.gguf.tensor_types import fell_back
 from quantlab.methods.gguf.types import FILE_TYPES, TYPES, counted, overhead_bytes, tensor_bytes
 from quantlab.models.gguf.header import GgufHeader
-from quantlab.records import PARTS
+from quantlab.records import PARTS, TensorInfo
 from quantlab.runtime.session import Storage
 
 #: Tensors that are computed from the settings: they take bytes but are no weights.
@@ -32,17 +32,25 @@ def part_of(name: str) -> str:
     return "mlp" if module.startswith("ffn_") else "other"
 
 
+def parts_of(tensors: Mapping[str, TensorInfo]) -> Mapping[str, int]:
+    """Bytes of a file's tensors by part; scales and minima of quantized ones under `quantization`."""
+    parts = dict.fromkeys(PARTS, 0)
+    for name, info in tensors.items():
+        overhead = overhead_bytes(info)
+        parts[part_of(name)] += tensor_bytes(info) - overhead
+        parts["quantization"] += overhead
+    return parts
+
+
 def storage(header: GgufHeader, copied: Collection[str] = ()) -> Storage:
-    """Exact bytes of the file's tensors; scales and minima of quantized ones under `quantization`.
+    """Exact bytes of the file's tensors.
 
     All but the `copied` ones are used where the file is mapped into memory. Embeddings are: rows are looked up in them.
     """
-    parts = dict.fromkeys(PARTS, 0)
+    parts = parts_of(header.tensors)
     weights = quantized_weights = quantized_bytes = mapped = 0
     for name, info in header.tensors.items():
-        overhead, total, count = overhead_bytes(info), tensor_bytes(info), math.prod(info.shape)
-        parts[part_of(name)] += total - overhead
-        parts["quantization"] += overhead
+        total, count = tensor_bytes(info), math.prod(info.shape)
         weights += 0 if name.split(".")[-2] in _NO_WEIGHTS else count
         mapped += total if name not in copied or name == EMBEDDINGS else 0
         if TYPES[info.dtype].quantized:

@@ -74,6 +74,9 @@ class Gptq(CalibratedMethod[GptqPrecision]):
         groups = columns // precision.group_size
         return (rows * (columns + groups) * precision.weight_bits) // 8 + 2 * rows * groups + 4 * columns
 
+    def code_bytes(self, precision: GptqPrecision, rows: int, columns: int) -> int:
+        return rows * columns * precision.weight_bits // 8
+
 
 def group_size(name: str, typed: str | None) -> int:
     """The group size of a name. Raises BadInput for one that kernels do not take."""

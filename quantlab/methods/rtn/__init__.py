@@ -58,7 +58,10 @@ class Rtn(TransformersMethod[RtnPrecision]):
     def weight_bytes(self, precision: RtnPrecision, rows: int, columns: int) -> int:
         groups = padded(columns, precision.group_size) // precision.group_size
         per_group = 2 if precision.symmetric else 3
-        return rows * (packed_columns(columns, precision.weight_bits, precision.group_size) + groups * per_group)
+        return self.code_bytes(precision, rows, columns) + rows * groups * per_group
+
+    def code_bytes(self, precision: RtnPrecision, rows: int, columns: int) -> int:
+        return rows * packed_columns(columns, precision.weight_bits, precision.group_size)
 
     def load(
         self, model: Model, precision: RtnPrecision, placement: ResolvedPlacement, progress: Progress

@@ -1,0 +1,1 @@
+"""The tab "Will it fit?": what a model would take, before anything is fetched or loaded."""

@@ -1,0 +1,83 @@
+"""What the events of the tab do: one call each, its result handed to the components."""
+
+import logging
+from typing import Any
+
+import gradio as gr
+
+from quantlab.errors import QuantlabError
+from quantlab.settings import AppSettings
+from quantlab.teach.plan.cards import CARDS, MEMORIES
+from quantlab.teach.plan.cards import card as card_of
+from quantlab.teach.plan.planning import bundled
+from quantlab.ui.common import fragments, panels
+from quantlab.ui.common.problem import Problem
+from quantlab.ui.common.runner import problem_of
+from quantlab.ui.plan import form, view
+from quantlab.ui.plan.form import NUMBERS, PlanChoice
+from quantlab.ui.plan.parts import PlanParts
+from quantlab.ui.services import Services
+
+log = logging.getLogger(__name__)
+Updates = dict[Any, Any]
+_OUR_FAULT = Problem("It could not be planned through a fault of ours.", "The log says why.")
+
+
+class PlanHandlers:
+    """Bound to one page's components."""
+
+    def __init__(self, parts: PlanParts, app: AppSettings, services: Services) -> None:
+        self.parts, self.app, self.services = parts, app, services
+
+    def plan(self, *values: Any) -> Updates:
+        """All that is shown, for what is asked now."""
+        choice = PlanChoice(*values)
+        parts, numbers = self.parts, choice.source == NUMBERS
+        shown: Updates = {
+            parts.inputs.model: gr.update(visible=not numbers), parts.numbers: gr.update(visible=numbers)
+        }  # fmt: skip
+        try:
+            return shown | {parts.problem: ""} | self._results(choice)
+        except Exception as error:
+            found = problem_of(error, "a plan could not be made", _OUR_FAULT)
+            emptied = dict.fromkeys((parts.verdicts, parts.twin, parts.cards, parts.inverse, parts.trained), "")
+            return shown | emptied | {parts.problem: fragments.problem(found), parts.chart: gr.update(visible=False)}
+
+    def _results(self, choice: PlanChoice) -> Updates:
+        parts, model, asked, card = self.parts, form.model(choice), form.asked(choice), card_of(choice.card)
+        here = self.services.plan(model, asked, (card,), self.app)
+        everywhere = self.services.plan(model, asked, (*CARDS, *MEMORIES), self.app)
+        others = (*bundled(), *([model] if isinstance(model, str) and model not in bundled() else []))
+        found = self.services.which_fit(others, form.without_precisions(asked), card, self.app)
+        figure, table = _drawn(here)
+        return {
+            parts.verdicts: view.verdicts(here),
+            parts.chart: gr.update(visible=True),
+            parts.plot: figure,
+            parts.twin: panels.twins((table,)),
+            parts.cards: view.cards(everywhere),
+            parts.inverse: view.inverse(found, card, asked.context, asked.batch),
+            parts.trained: self._trained(choice),
+        }
+
+    def _trained(self, choice: PlanChoice) -> str:
+        """Fine-tuning has an error of its own: a rank that cannot be must not take the plan with it."""
+        try:
+            return view.trained(
+                self.services.plan(form.model(choice), form.tuned(choice), (card_of(choice.card),), self.app)
+            )
+        except QuantlabError as error:
+            return fragments.problem(Problem(error.what, error.advice))
+
+    def train(self, *values: Any) -> Updates:
+        """Fine-tuning alone, where only that was changed."""
+        try:
+            return {self.parts.trained: self._trained(PlanChoice(*values))}
+        except Exception as error:
+            return {self.parts.trained: fragments.problem(problem_of(error, "a plan could not be made", _OUR_FAULT))}
+
+
+def _drawn(plan: Any) -> tuple[Any, Any]:
+    from quantlab.reporting.charts import planned  # plotly comes with it
+
+    return planned.figure(plan), planned.table(plan)
