@@ -1,0 +1,53 @@
+"""What is claimed of quantization, what was measured here to test it, and whether it holds; see docs/claims.md."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from quantlab.records.measured import Machine
+
+Outcome = Literal["holds here", "does not hold here", "cannot be tested here"]
+HOLDS: Outcome = "holds here"
+FAILS: Outcome = "does not hold here"
+UNTESTED: Outcome = "cannot be tested here"
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One figure that a verdict rests on. `unit` is bytes, bits, nats, tok/s, s, % or x (a ratio); empty: a count or
+    words. `measured` is False where it follows from a configuration and nothing was run.
+    """
+
+    name: str
+    value: float | int | str
+    unit: str = ""
+    measured: bool = True
+
+
+@dataclass(frozen=True)
+class ClaimVerdict:
+    """One claim judged. `why` is the verdict's reason in one or two sentences with its figures."""
+
+    number: int
+    claim: str
+    tested_by: str
+    outcome: Outcome
+    why: str
+    figures: tuple[Figure, ...] = ()
+
+
+@dataclass(frozen=True)
+class Claims:
+    """All claims, judged on one machine with one model."""
+
+    model: str
+    machine: Machine
+    versions: Mapping[str, str]
+    verdicts: tuple[ClaimVerdict, ...]
+
+    def verdict(self, number: int) -> ClaimVerdict:
+        """Raises KeyError where there is no such claim."""
+        for found in self.verdicts:
+            if found.number == number:
+                return found
+        raise KeyError(number)

@@ -1,0 +1,54 @@
+"""What the rules judge by: plans, one quality run, one answer, and what programs did when they were run."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from quantlab.records import Comparison, Plan, Quality, QualityRun
+
+#: The shapes that "a 7B model" and "a 70B model" are read as.
+SEVEN, SEVENTY = "shape:Mistral-7B-v0.3", "shape:Llama-2-70B"
+#: The 16 bits that speeds are held against, and the reference of all distances.
+SIXTEEN, REFERENCE = "bf16", "fp32"
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What a few lines of code did when they were run: `error` is how they ended, empty where they went through."""
+
+    code: str
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """All that was found out. What is None or missing was not, and `missing` says why, by the field's name.
+
+    `plans` by the model, `codes` are bucket numbers by the way of rounding, `trials` by what was tried, `first` is an
+    answer right after its load. `devices` counts those that a model could be spread over.
+    """
+
+    plans: Mapping[str, Plan] = field(default_factory=dict)
+    quality: Quality | None = None
+    first: Comparison | None = None
+    codes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    trials: Mapping[str, Trial] = field(default_factory=dict)
+    devices: int = 1
+    missing: Mapping[str, str] = field(default_factory=dict)
+
+    def run(self, precision: str) -> QualityRun | None:
+        """The finished run of a precision, None where there is none."""
+        if self.quality is None:
+            return None
+        found = next((run for run in self.quality.runs if run.precision == precision), None)
+        return None if found is None or found.error is not None or found.stopped else found
+
+    def why_no_run(self, *precisions: str) -> str:
+        """Why the first of these precisions that has no finished run has none; empty where all have."""
+        if self.quality is None:
+            return self.missing.get("quality", "no model was measured")
+        for name in precisions:
+            if self.run(name) is None:
+                found = next((run for run in self.quality.runs if run.precision == name), None)
+                why = "was not measured" if found is None else found.error or "was stopped"
+                return f"{name}: {why}"
+        return ""

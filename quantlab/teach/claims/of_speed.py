@@ -1,0 +1,95 @@
+"""Claims about time. No speed is compared that `measure.trust` doubts; a ratio within the spread is no difference."""
+
+from quantlab.measure import trust
+from quantlab.records import units
+from quantlab.records.claims import Figure
+from quantlab.teach.claims.evidence import SIXTEEN, Evidence
+from quantlab.teach.claims.judging import Judgement, decided, speed_doubt, speeds, stored, times, untested
+
+#: Ways to quantize whose speed on a processor is asked about.
+QUANTIZED = ("int8", "nf4", "gptq-4", "q4_k_m")
+
+
+def _ratios(found: Evidence, names: tuple[str, ...], base: str = SIXTEEN) -> tuple[dict[str, float], str, tuple[Figure, ...]]:
+    """The decode speed of each over that of `base`; 1 where they cannot be told apart; or why they are not held
+    against each other."""
+    if why := found.why_no_run(base, *names):
+        return {}, why, ()
+    runs = [run for name in (base, *names) if (run := found.run(name))]
+    if why := speed_doubt(*runs):
+        return {}, why, speeds(*runs)
+    first, *others = runs
+    ratios = {
+        run.precision: (run.decode_tokens_per_s or 0) / (first.decode_tokens_per_s or 1) if trust.apart(run, first) else 1.0
+        for run in others
+    }
+    return ratios, "", speeds(*runs)
+
+
+def _said(ratios: dict[str, float], base: str = SIXTEEN) -> str:
+    each = ", ".join(f"{name} {times(ratio) if ratio != 1 else 'no difference'}" for name, ratio in ratios.items())
+    return f"Decode speed beside {base}: {each}."
+
+
+def slower(found: Evidence) -> Judgement:
+    """Row 8: nf4 is 5 to 20 % slower than 16 bits, and GPTQ no slower than 5 %."""
+    ratios, why, figures = _ratios(found, ("nf4", "gptq-4"))
+    if why:
+        return untested(why, *figures)
+    return decided(0.8 <= ratios["nf4"] <= 0.95 and ratios["gptq-4"] >= 0.95, _said(ratios), *figures)
+
+
+def first_answer(found: Evidence) -> Judgement:
+    """Row 9: the first pass after a load takes more than 1.1 times what later ones take."""
+    run = next((it for it in found.first.runs if it.timing), None) if found.first else None
+    if run is None or run.timing is None or run.timing.warmup_ttft_s is None:
+        return untested(found.missing.get("first", "no first answer was timed"))
+    later = run.timing.ttft_s
+    first = run.timing.warmup_ttft_s
+    return decided(
+        first > 1.1 * later,
+        f"{run.precision}: the first pass took {units.seconds(first)}, a later one {units.seconds(later)}.",
+        Figure("first pass", first, "s"), Figure("later pass", later, "s"),
+    )  # fmt: skip
+
+
+def on_cpu(found: Evidence) -> Judgement:
+    """Row 15: on a processor no way of quantizing decodes faster than 16 bits."""
+    if found.quality and not (found.quality.settings.placement.device or "cpu").startswith("cpu"):
+        return untested(f"the model ran on {found.quality.settings.placement.device}")
+    names = tuple(name for name in QUANTIZED if found.run(name))
+    if not names:
+        return untested(found.why_no_run(*QUANTIZED))
+    ratios, why, figures = _ratios(found, names)
+    if why:
+        return untested(why, *figures)
+    return decided(all(ratio <= 1 for ratio in ratios.values()), _said(ratios), *figures)
+
+
+def eight_against_four(found: Evidence) -> Judgement:
+    """Row 18: int8 is faster than nf4, and takes 1.8 to 2.2 times the bytes."""
+    ratios, why, figures = _ratios(found, ("int8",), "nf4")
+    if why:
+        return untested(why, *figures)
+    runs = [run for name in ("int8", "nf4") if (run := found.run(name))]
+    memory = stored(runs[0]) / stored(runs[1])
+    return decided(
+        ratios["int8"] > 1 and 1.8 <= memory <= 2.2, f"{_said(ratios, 'nf4')} Memory: {times(memory)}.",
+        *figures, Figure("int8 memory beside nf4", memory, "x"),
+    )  # fmt: skip
+
+
+def slightly_faster(found: Evidence) -> Judgement:
+    """Row 19: nf4 and int8 decode faster than 16 bits, by at most a quarter."""
+    ratios, why, figures = _ratios(found, ("int8", "nf4"))
+    if why:
+        return untested(why, *figures)
+    return decided(all(1 < ratio <= 1.25 for ratio in ratios.values()), _said(ratios), *figures)
+
+
+def four_faster(found: Evidence) -> Judgement:
+    """Row 22: every 4-bit precision decodes faster than 16 bits."""
+    ratios, why, figures = _ratios(found, ("nf4", "gptq-4", "q4_k_m"))
+    if why:
+        return untested(why, *figures)
+    return decided(all(ratio > 1 for ratio in ratios.values()), _said(ratios), *figures)
