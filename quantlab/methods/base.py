@@ -6,6 +6,7 @@ from typing import Generic
 
 from quantlab.errors import Unavailable
 from quantlab.methods.layout import layout
+from quantlab.methods.rounded import Matrix, Rounded
 from quantlab.methods.weights import Layout, Weight
 from quantlab.records import Checkpoint, LoadOrigin, Model, Progress, ResolvedPlacement, Variant
 from quantlab.records.asked import P
@@ -113,6 +114,25 @@ class Method(Generic[P]):
         text) or Stopped (from `progress`).
         """
         raise Unavailable(f"{variant.precision.name} has no checkpoint of its own that other programs could read.")
+
+    def grids(self) -> tuple[P, ...]:
+        """The precisions whose levels can be laid open (see `rounded`); some of them nobody ticks."""
+        return ()
+
+    def rounded(self, precision: P, matrix: Matrix) -> Rounded:
+        """Some rows of one weight as this method stores them, with its levels laid open: bit by bit what `load` holds
+        where products are computed in float32.
+
+        Raises BadInput, in words for a user, where the matrix cannot have it.
+        """
+        raise NotImplementedError
+
+    def kept_rounded(self, precision: P, folder: Path, matrix: Matrix) -> Rounded | None:
+        """The same as it lies in what `build` wrote, for methods whose codes depend on more than the matrix.
+
+        None where `rounded` tells all.
+        """
+        return None
 
     def load(self, model: Model, precision: P, placement: ResolvedPlacement, progress: Progress) -> LoadedModel:
         """Bring a model into memory at a precision. `model` is what `build` wrote, if kept.

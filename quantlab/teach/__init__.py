@@ -1,0 +1,1 @@
+"""What a class looks at: methods and models laid open, computed from real tensors."""

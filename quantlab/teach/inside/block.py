@@ -1,0 +1,78 @@
+"""From a rounded row to the records of what is shown of it."""
+
+import math
+from collections.abc import Mapping
+
+import torch
+
+from quantlab.methods.rounded import Rounded
+from quantlab.records.inside import Grid, GridFigures, Histogram, Scale
+
+BINS = 60
+
+
+def grid(name: str, summary: str, found: Rounded, values: torch.Tensor, columns: slice, count: int) -> Grid:
+    """What one method makes of `values`, the numbers at `columns` of the only row that `found` holds.
+
+    `count` are the numbers of the whole matrix.
+    """
+    codes, kept, group = found.codes[0, columns], found.values[0, columns], found.group[0, columns]
+    scales = tuple(
+        _scale(found, codes[start:stop], kept[start:stop], start, stop, int(group[start]))
+        for start, stop in _stretches(group)
+    )
+    figures = GridFigures(
+        name,
+        summary,
+        levels=max(len(set(scale.levels)) for scale in scales),
+        **_errors(values, kept),
+        **_bits(found.parts, count),
+        note=found.note.strip(),
+    )
+    return Grid(figures, tuple(codes.tolist()), tuple(kept.tolist()), scales, dict(found.parts))
+
+
+def _stretches(group: torch.Tensor) -> list[tuple[int, int]]:
+    """Where neighbours share a group: (start, stop), in order."""
+    ends = (torch.nonzero(group[1:] != group[:-1]).flatten() + 1).tolist()
+    return list(zip([0, *ends], [*ends, len(group)], strict=True))
+
+
+def _scale(found: Rounded, codes: torch.Tensor, kept: torch.Tensor, start: int, stop: int, group: int) -> Scale:
+    levels = found.levels(group)
+    # Where a method multiplies in another order, its own figure may differ in the last digit: that one counts.
+    levels[codes - found.first] = kept
+    order = torch.argsort(levels, stable=True)
+    return Scale(
+        start,
+        stop,
+        float(found.scale[group]),
+        tuple(levels[order].tolist()),
+        tuple((order + found.first).tolist()),
+        None if found.zero is None else float(found.zero[group]),
+        None if found.minimum is None else float(found.minimum[group]),
+    )
+
+
+def _errors(values: torch.Tensor, kept: torch.Tensor) -> dict[str, float | None]:
+    error = (kept.double() - values.double()).abs()
+    noise, signal = float(error.square().sum()), float(values.double().square().sum())
+    return {
+        "snr_db": 10 * math.log10(signal / noise) if noise > 0 and signal > 0 else None,
+        "max_error": float(error.max()),
+        "rms_error": math.sqrt(noise / len(error)),
+    }
+
+
+def _bits(parts: Mapping[str, int], count: int) -> dict[str, float]:
+    first, *others = (8 * nbytes / count for nbytes in parts.values())
+    return {"code_bits": first, "overhead_bits": sum(others)}
+
+
+def histogram(weight: torch.Tensor) -> Histogram:
+    """Of all numbers of a matrix, in bins of equal width from the least to the largest."""
+    low, high = float(weight.min()), float(weight.max())
+    if low == high:  # one value: a bin around it
+        low, high = low - max(abs(low), 1.0) / 100, high + max(abs(high), 1.0) / 100
+    counts = torch.histc(weight.float().flatten(), BINS, low, high)
+    return Histogram(tuple(torch.linspace(low, high, BINS + 1).tolist()), tuple(map(int, counts.tolist())))
