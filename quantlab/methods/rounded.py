@@ -39,8 +39,8 @@ class Rounded:
     `group` `[rows, columns]` says which of the `scale`s `[groups]` (float32) a weight has, and which `zero` (in codes)
     and `minimum`, where the method has them. A code stands for `scale * (table[code - first] - zero) + minimum`: uniform
     affine quantization (Jacob et al. 2018, arXiv:1712.05877, eq. 1), with `table` for codes that are no plain integers
-    (the levels of nf4). `parts` are the bytes of the whole matrix, the first those of its codes. `note` is what a
-    reader should know of it.
+    (the levels of nf4). `parts` are the bytes of the whole matrix, the first those of its codes. `note` says what
+    its scales are; `caution` that it is something else than its name says.
     """
 
     codes: "torch.Tensor"
@@ -53,6 +53,7 @@ class Rounded:
     zero: "torch.Tensor | None" = None
     minimum: "torch.Tensor | None" = None
     note: str = ""
+    caution: str = ""
 
     def levels(self, group: int) -> "torch.Tensor":
         """What each code stands for in one group, float32 `[codes]`."""

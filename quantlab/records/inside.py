@@ -44,7 +44,8 @@ class Scale:
 
 @dataclass(frozen=True)
 class GridFigures:
-    """How a method does on the numbers shown. `refused`: why it has no figures here.
+    """How a method does on the numbers shown. `refused`: why it has no figures here; `caution`: that
+    it is something else than its name says.
 
     `snr_db`: signal-to-noise ratio, 10 log10 of the sum of squares over the sum of squared errors; None where there is
     no error, or no signal. `code_bits` and `overhead_bits` are those of one weight of the whole matrix.
@@ -59,6 +60,7 @@ class GridFigures:
     code_bits: float = 0.0
     overhead_bits: float = 0.0
     note: str = ""
+    caution: str = ""
     refused: str = ""
 
     @property

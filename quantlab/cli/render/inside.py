@@ -59,8 +59,8 @@ def _cost(grid: Grid, console: Screen) -> None:
     parts = ", ".join(f"{name} {units.size(nbytes)}" for name, nbytes in grid.parts.items())
     bits = f"{units.number(figures.bits, 4)} bits a weight: {units.number(figures.code_bits, 4)} of codes, "
     console.print(f"{bits}{units.number(figures.overhead_bits)} beside them ({escape(parts)})", highlight=False)
-    if figures.note:
-        console.print(escape(figures.note), style="dim", highlight=False)
+    for said in filter(None, (figures.note, figures.caution)):
+        console.print(escape(said), style="dim", highlight=False)
     console.print()
 
 
@@ -81,7 +81,7 @@ def remarks(others: tuple[GridFigures, ...]) -> dict[str, list[str]]:
     """What is to be said of some of them, and of which."""
     found: dict[str, list[str]] = {}
     for each in others:
-        if said := each.refused or each.note:
+        if said := each.refused or each.caution:
             found.setdefault(said, []).append(each.name)
     return found
 

@@ -64,13 +64,13 @@ def grid(matrix: Matrix, file_type: str) -> Rounded:
     Raises BadInput where the rows are no whole blocks and nothing stands in.
     """
     rows, columns = matrix.shape
-    kind, note = _type(matrix, file_type)
+    kind, caution = _type(matrix, file_type)
     weight = matrix.asked.contiguous().float()
     blocks = _quantized(weight, kind)
-    return laid_open(blocks, kind, columns, rows, note)
+    return laid_open(blocks, kind, columns, rows, caution)
 
 
-def laid_open(blocks: np.ndarray, kind: str, columns: int, rows: int, note: str = "") -> Rounded:
+def laid_open(blocks: np.ndarray, kind: str, columns: int, rows: int, caution: str = "") -> Rounded:
     """Rows of blocks (uint8 `[rows, bytes]`) of one type; `rows` are those of the whole matrix."""
     places, shape = PLACES[kind], (len(blocks), columns)
     bits = sum(plane[2] for plane in places.codes)
@@ -87,25 +87,23 @@ def laid_open(blocks: np.ndarray, kind: str, columns: int, rows: int, note: str 
         torch.from_numpy(scale),
         {"codes": whole * (size.nbytes - size.overhead), named: whole * size.overhead},
         minimum=None if minimum is None else torch.from_numpy(minimum),
-        note=note,
+        note=f"The tensor type {kind}: a scale for {places.group} numbers, in blocks of {size.block}.",
+        caution=caution,
     )
 
 
 def _type(matrix: Matrix, file_type: str) -> tuple[str, str]:
-    """The tensor type, and what is to be said of it."""
+    """The tensor type, and what is to be said where it is another than the file's name says."""
     columns = matrix.shape[1]
     wanted = BASE.get(file_type, file_type)
     kind = _predicted(matrix, file_type) or fallback(wanted, columns)
     if kind not in PLACES:
         raise BadInput(
-            f"{wanted} needs rows of a multiple of {TYPES[wanted].block} numbers, and here a row has {columns}.",
-            "Choose another method.",
+            f"Rows of {columns:,} numbers are no whole blocks of {TYPES[wanted].block}.", "Choose another method."
         )
     if columns % TYPES[wanted].block:
-        return kind, f"Rows of {columns} are no multiple of {TYPES[wanted].block}: {kind} stands in for {wanted}."
-    if kind != wanted:
-        return kind, f"A file of the type {file_type} gives this layer {kind}."
-    return kind, f"The tensor type {kind}."
+        return kind, f"Rows of {columns:,} are no multiple of {TYPES[wanted].block}: {kind} stands in for {wanted}."
+    return kind, "" if kind == wanted else f"A file of the type {file_type} gives this layer {kind}."
 
 
 def _predicted(matrix: Matrix, file_type: str) -> str | None:

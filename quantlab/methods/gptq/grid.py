@@ -13,6 +13,7 @@ from quantlab.methods.rounded import Matrix, Rounded, integers
 from quantlab.models.folder import INDEX, WEIGHTS, read_config, read_index
 from quantlab.models.layouts import quantization
 
+NOTE = "A scale of 16 bits and a zero point for each group of a row."
 _TENSORS = ("qweight", "qzeros", "scales", "g_idx")
 
 
@@ -41,7 +42,7 @@ def kept(matrix: Matrix, method: str, bits: int, folder: Path, parts: Mapping[st
         scales.flatten(),
         parts,
         zeros.flatten(),
-        note="From the packed codes of the checkpoint that is kept of this model.",
+        note=f"{NOTE} From the packed codes of the checkpoint that is kept of this model.",
     )
 
 
@@ -49,12 +50,12 @@ def plain(matrix: Matrix, bits: int, group_size: int, symmetric: bool, parts: Ma
     """The grid alone, each number rounded to the nearest level: what is done without a text to calibrate by."""
     from quantlab.methods.rtn.grid import grid
 
-    return replace(grid(matrix, bits, group_size, symmetric, parts), note=PLAIN)
+    return replace(grid(matrix, bits, group_size, symmetric, parts), note=NOTE, caution=PLAIN)
 
 
 PLAIN = (
-    "No checkpoint of this model is kept at this precision: this is its grid with plain rounding, before errors are "
-    "made up for. Run it once in Compare, and its own codes are shown."
+    "The grid alone, with plain rounding: the method itself makes up for errors, over a text. Once a model was run at "
+    "this precision, the codes that are kept of it are shown."
 )
 
 

@@ -23,5 +23,6 @@ def grid(matrix: Matrix, bits: int, group_size: int, symmetric: bool, parts: Map
         scale.flatten(),
         parts,
         None if zero is None else zero.flatten().float(),
-        note="" if middle is None else f"Code {middle} stands for zero.",
+        note="A scale of 16 bits for each group of a row"
+        + (", and a zero point of 8." if middle is None else f". Code {middle} stands for zero."),
     )

@@ -28,6 +28,7 @@ def grid(name: str, summary: str, found: Rounded, values: torch.Tensor, columns:
         **_errors(values, kept),
         **_bits(found.parts, count),
         note=found.note.strip(),
+        caution=found.caution,
     )
     return Grid(figures, tuple(codes.tolist()), tuple(kept.tolist()), scales, dict(found.parts))
 

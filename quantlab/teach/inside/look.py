@@ -100,7 +100,7 @@ def _others(matrix: Matrix, model: Model | None, part: slice) -> tuple[GridFigur
         try:
             return _grid(chosen, matrix, model, part).figures
         except QuantlabError as error:
-            return GridFigures(name, chosen.summary, refused=str(error))
+            return GridFigures(name, chosen.summary, refused=error.what)
 
     found = map(figures, (*grids.PLAIN, *grids.names()))
     return tuple(sorted(found, key=_order))
