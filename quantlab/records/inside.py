@@ -122,9 +122,11 @@ class Product:
     """A corner of one product, step by step: `[tokens][inputs]` activations, `[outputs][inputs]` codes and values.
 
     `exact` and `computed` are `[tokens][outputs]`: the products of the corner with the weights as they are, in float64,
-    and with those that the codes stand for, in the type `dtype`.
+    and with those that the codes stand for, in the type `dtype`. The corner begins at `row` and `column` of the weight.
     """
 
+    row: int
+    column: int
     activations: tuple[tuple[float, ...], ...]
     weights: tuple[tuple[float, ...], ...]
     codes: tuple[tuple[int, ...], ...]

@@ -223,4 +223,4 @@ def test_a_kept_checkpoint_of_gptq_is_what_is_loaded(demo):
         expected = module(torch.eye(module.in_features)).T
         assert torch.allclose(found.values, expected, rtol=2e-2, atol=1e-2), "up to the rounding of its kernel"
     loaded.close()
-    assert store().found(variant(demo, "gptq-2", calibration=LITTLE)) is None
+    assert store().found(variant(demo, "gptq-8-g128", calibration=LITTLE)) is None

@@ -87,4 +87,42 @@ def remarks(others: tuple[GridFigures, ...]) -> dict[str, list[str]]:
 
 
 def _outliers(found: Outliers, console: Screen) -> None:
-    raise NotImplementedError
+    loss = found.loss
+    console.print(f"[bold]What enters {escape(found.source)}[/]", highlight=False)
+    console.print(escape(_told_of(found)), highlight=False, end="\n\n")
+    table = narrow("relative error of the product in 8 bits", "spread", "per tensor", "per row", "LLM.int8", "outliers")
+    for column in table.columns:
+        column.justify = "right"
+    for each in sorted({it.sigma: it for it in (*found.losses, loss)}.values(), key=lambda it: it.sigma):
+        mark = " *" if each.sigma == loss.sigma else ""
+        errors = (units.percent(value) for value in (each.tensor, each.rows, each.kept))
+        table.add_row(f"{each.sigma:.2f}{mark}", *errors, str(each.outliers))
+    console.print(table)
+    console.print(f"* the spread asked for; the model has {found.sigma:.2f}\n", style="dim", highlight=False)
+    product = found.product
+    for title, rows in (
+        ("activations, token by token", product.activations),
+        ("weights, output by output", product.weights),
+        ("their codes", product.codes),
+        ("what the codes stand for", product.kept),
+        ("the exact product of this corner", product.exact),
+        (f"the product with the codes' values, in {product.dtype}", product.computed),
+    ):
+        console.print(_square(title, rows))
+
+
+def _told_of(found: Outliers) -> str:
+    from quantlab.teach.inside import told_of_channels
+
+    return told_of_channels(found)
+
+
+def _square(title: str, rows: tuple[tuple[float, ...], ...]) -> Table:
+    table = narrow(title, *("" for _ in rows[0]))
+    table.show_header = False
+    for column in table.columns:
+        column.justify = "right"
+        column.min_width = 12
+    for row in rows:
+        table.add_row(*(str(value) if isinstance(value, int) else f"{value:.5g}" for value in row))
+    return table

@@ -1,5 +1,6 @@
 """The linear layers of a model, and the weight of one, read from its files without loading the model."""
 
+import re
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -33,11 +34,16 @@ def dense(model: Model) -> Variant:
 
 
 def layers(model: Model) -> tuple[str, ...]:
-    """The linear layers whose weights methods quantize, by transformers' names, in the order of the network.
+    """The linear layers whose weights methods quantize, by transformers' names, layer by layer, attention first.
 
     Raises ModelError for a model that is quantized already.
     """
-    return tuple(name.removesuffix(_ENDING) for name in _linear(model.identity, model))
+    names = (name.removesuffix(_ENDING) for name in _linear(model.identity, model))
+    return tuple(sorted(names, key=_order))
+
+
+def _order(name: str) -> tuple[list[int], bool, str]:
+    return [int(number) for number in re.findall(r"\d+", name)], "attn" not in name, name
 
 
 @lru_cache(maxsize=8)

@@ -29,11 +29,7 @@ def look(request: InsideRequest, app: AppSettings, others: bool = True) -> Insid
     beside = grids.chosen(request.beside.strip()) if request.beside.strip() else None
     model, matrix, source = _matrix(request, app)
     rows, columns = matrix.shape
-    shown = columns if request.values.strip() else min(_within("numbers shown", request.shown, *SHOWN), columns)
-    in_row = -(-columns // shown)
-    place = _within("block", request.block, 0, rows * in_row - 1)
-    row, first = place // in_row, place % in_row * shown
-    part = slice(first, min(first + shown, columns))
+    row, part, blocks = place(request, rows, columns)
     one = Matrix(matrix.weight, slice(row, row + 1), matrix.name, matrix.checkpoint)
 
     def laid(each: Chosen) -> Grid:
@@ -43,9 +39,9 @@ def look(request: InsideRequest, app: AppSettings, others: bool = True) -> Insid
         source,
         (rows, columns),
         row,
-        first,
-        place,
-        rows * in_row,
+        part.start,
+        request.block,
+        blocks,
         tuple(matrix.weight[row, part].tolist()),
         laid(chosen),
         block.histogram(matrix.weight),
@@ -61,6 +57,18 @@ def _matrix(request: InsideRequest, app: AppSettings) -> tuple[Model | None, Mat
     model = weights.resolved(request.model, app)
     name = weights.weight_name(model, request.layer)
     return model, Matrix(weights.weight(model, name), slice(None), name, models.checkpoint(model)), f"{model.name}, {name}"
+
+
+def place(request: InsideRequest, rows: int, columns: int) -> tuple[int, slice, int]:
+    """The row and the columns that are looked at, and how many such stretches a matrix of this size has.
+
+    Raises BadInput for a block that it does not have.
+    """
+    shown = columns if request.values.strip() else min(_within("numbers shown", request.shown, *SHOWN), columns)
+    in_row = -(-columns // shown)
+    block = _within("block", request.block, 0, rows * in_row - 1)
+    first = block % in_row * shown
+    return block // in_row, slice(first, min(first + shown, columns)), rows * in_row
 
 
 def _within(what: str, value: int, low: int, high: int) -> int:
