@@ -34,6 +34,8 @@ class Method(Generic[P]):
     quantizes_experts: bool = False
     #: Whether it reads a GGUF file as it is; all others need its weights taken out of it (see `dequantized`).
     reads_gguf: bool = False
+    #: Whether its codes hang on more than the matrix itself: then a checkpoint holds others than `rounded` gives.
+    reads_more: bool = False
     #: Where its weights come from when nothing is kept: quantized by the load itself, or read as they lie on disk.
     origin: LoadOrigin = "built"
 
@@ -128,10 +130,7 @@ class Method(Generic[P]):
         raise NotImplementedError
 
     def kept_rounded(self, precision: P, folder: Path, matrix: Matrix) -> Rounded | None:
-        """The same as it lies in what `build` wrote, for methods whose codes depend on more than the matrix.
-
-        None where `rounded` tells all.
-        """
+        """The same as it lies in what `build` wrote, where the method `reads_more`; None where that has not this layer."""
         return None
 
     def load(self, model: Model, precision: P, placement: ResolvedPlacement, progress: Progress) -> LoadedModel:

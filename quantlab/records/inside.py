@@ -86,13 +86,21 @@ class Grid:
     def name(self) -> str:
         return self.figures.name
 
+    @property
+    def levels(self) -> tuple[float, ...]:
+        """All levels of the numbers shown, sorted, each once."""
+        return tuple(sorted({level for scale in self.scales for level in scale.levels}))
+
 
 @dataclass(frozen=True)
 class Histogram:
-    """How often the numbers of a matrix lie between neighbouring `edges`: one more than `counts`."""
+    """How many numbers of the whole matrix lie between neighbouring `edges` (one more than `counts`), and how many
+    `below` the first and `above` the last."""
 
     edges: tuple[float, ...]
     counts: tuple[int, ...]
+    below: int = 0
+    above: int = 0
 
 
 @dataclass(frozen=True)
@@ -121,8 +129,8 @@ class Inside:
 class Product:
     """A corner of one product, step by step: `[tokens][inputs]` activations, `[outputs][inputs]` codes and values.
 
-    `exact` and `computed` are `[tokens][outputs]`: the products of the corner with the weights as they are, in float64,
-    and with those that the codes stand for, in the type `dtype`. The corner begins at `row` and `column` of the weight.
+    The corner begins at `row` and `column` of the weight. `exact` and `computed` are `[tokens][outputs]`: the products
+    of the corner with the weights as they are, in float64, and with those that the codes stand for, in the type `dtype`.
     """
 
     row: int

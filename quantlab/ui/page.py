@@ -7,6 +7,7 @@ from quantlab.ui import between
 from quantlab.ui.common import fragments
 from quantlab.ui.compare import tab as compare
 from quantlab.ui.history import tab as history
+from quantlab.ui.inside import tab as inside
 from quantlab.ui.quality import tab as quality
 from quantlab.ui.services import Services
 
@@ -25,6 +26,8 @@ def build_page(app: AppSettings, services: Services) -> gr.Blocks:
                 asking = compare.build(app, services)
             with gr.Tab("Quality") as quality_tab:
                 measuring = quality.build(app, services)
+            with gr.Tab("Inside"):
+                inside.build(app, services)
             with gr.Tab("History"):
                 history.build(app, services)
         between.wire(asking, measuring, quality_tab)

@@ -1,11 +1,13 @@
 """What the page needs from the layers below, as callables, so that the page runs as well on other ones in its tests."""
 
 from collections.abc import Callable, Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from threading import Event as StopEvent
 from typing import TYPE_CHECKING, Protocol
 
+from quantlab.errors import BadInput
 from quantlab.records import ComparisonRequest, Estimate, Placement, QualityRequest, Settings
+from quantlab.records.inside import Inside, InsideRequest, Outliers
 from quantlab.records.events import Event, Events, QualityEvent, QualityEvents
 
 if TYPE_CHECKING:
@@ -33,6 +35,16 @@ class Quantize(Protocol):
     ) -> "Generator[tuple[int, int, str], None, Saved]": ...
 
 
+class LookInside(Protocol):
+    """A weight matrix laid open; see `quantlab.teach.inside`."""
+
+    def layers(self, model: str) -> tuple[str, ...]: ...
+
+    def look(self, request: InsideRequest, others: bool) -> Inside: ...
+
+    def outliers(self, request: InsideRequest, sigma: float | None) -> Outliers: ...
+
+
 class Resume(Protocol):
     """Goes on with an entry of the history; see `quantlab.runs.recorded.resumed`."""
 
@@ -49,12 +61,26 @@ def nothing_to_resume(entry: int, stop: StopEvent) -> Generator[Event | QualityE
     yield from ()
 
 
+class NothingInside:
+    """`Services.inside` of a page that has no models of its own."""
+
+    def layers(self, model: str) -> tuple[str, ...]:
+        raise BadInput("No matrix can be looked into on this page.")
+
+    def look(self, request: InsideRequest, others: bool) -> Inside:
+        raise BadInput("No matrix can be looked into on this page.")
+
+    def outliers(self, request: InsideRequest, sigma: float | None) -> Outliers:
+        raise BadInput("No matrix can be looked into on this page.")
+
+
 @dataclass(frozen=True)
 class Services:
     """`estimates(model name, placement)` says what can run before anything loads; `choices()` lists the models to
     pick from as (name, kind, description); `estimate_published(spec, placement)` says what a checkpoint that somebody
     published would take, under the name of its column; `no_tasks()` says why no task can be measured here, empty
-    where they can; `history()` is where runs are kept, None where they are not. All raise QuantlabError for what a user
+    where they can; `history()` is where runs are kept, None where they are not; `inside` lays a
+    weight matrix open. All raise QuantlabError for what a user
     can mend."""
 
     compare: Compare
@@ -66,3 +92,4 @@ class Services:
     no_tasks: Callable[[], str]
     history: Callable[[], "History | None"] = nothing_kept
     resume: Resume = nothing_to_resume
+    inside: LookInside = field(default_factory=NothingInside)

@@ -29,6 +29,7 @@ class CalibratedMethod(Method[P]):
 
     packages = PACKAGES
     kept = True
+    reads_more = True
     architectures = ARCHITECTURES
     #: Outputs are packed into words of 32 bits.
     output_multiple = 32

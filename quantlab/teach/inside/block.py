@@ -1,7 +1,7 @@
 """From a rounded row to the records of what is shown of it."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 
@@ -70,10 +70,14 @@ def _bits(parts: Mapping[str, int], count: int) -> dict[str, float]:
     return {"code_bits": first, "overhead_bits": sum(others)}
 
 
-def histogram(weight: torch.Tensor) -> Histogram:
-    """Of all numbers of a matrix, in bins of equal width from the least to the largest."""
-    low, high = float(weight.min()), float(weight.max())
+def histogram(weight: torch.Tensor, shown: Sequence[float]) -> Histogram:
+    """Of all numbers of a matrix, in bins of equal width over the range of what is shown."""
+    low, high = min(shown), max(shown)
     if low == high:  # one value: a bin around it
         low, high = low - max(abs(low), 1.0) / 100, high + max(abs(high), 1.0) / 100
-    counts = torch.histc(weight.float().flatten(), BINS, low, high)
-    return Histogram(tuple(torch.linspace(low, high, BINS + 1).tolist()), tuple(map(int, counts.tolist())))
+    flat = weight.float().flatten()
+    counts = torch.histc(flat, BINS, low, high)
+    edges = torch.linspace(low, high, BINS + 1, dtype=torch.float64).tolist()
+    return Histogram(
+        tuple(edges), tuple(map(int, counts.tolist())), int((flat < low).sum()), int((flat > high).sum())
+    )

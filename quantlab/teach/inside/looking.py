@@ -35,6 +35,9 @@ def look(request: InsideRequest, app: AppSettings, others: bool = True) -> Insid
     def laid(each: Chosen) -> Grid:
         return _grid(each, one, model, part)
 
+    first, second = laid(chosen), None if beside is None else laid(beside)
+    values = tuple(matrix.weight[row, part].tolist())
+    reach = (*values, *first.levels, *(() if second is None else second.levels))
     return Inside(
         source,
         (rows, columns),
@@ -42,10 +45,10 @@ def look(request: InsideRequest, app: AppSettings, others: bool = True) -> Insid
         part.start,
         request.block,
         blocks,
-        tuple(matrix.weight[row, part].tolist()),
-        laid(chosen),
-        block.histogram(matrix.weight),
-        None if beside is None else laid(beside),
+        values,
+        first,
+        block.histogram(matrix.weight, reach),
+        second,
         _others(one, model, part) if others else (),
         None if model is None else model.caution,
     )
@@ -87,7 +90,7 @@ def rounded(chosen: Chosen, matrix: Matrix, model: Model | None) -> Rounded:
     if chosen.precision is None or model is None:
         return chosen.round(matrix)
     method = method_of(chosen.precision)
-    if method.kept:
+    if method.reads_more:
         variant = variant_of(model, chosen.precision, weights.PLACEMENT, Calibration())
         folder = checkpoint_store().found(variant)
         if folder is not None and (kept := method.kept_rounded(chosen.precision, folder, matrix)) is not None:
@@ -127,3 +130,29 @@ def told(found: Inside) -> str:
         return f"{these} becomes {levels}, and none of them changes." if count > 1 else f"{these} stays as it is."
     ratio = "" if figures.snr_db is None else f", and the signal is {figures.snr_db:.1f} dB above the error"
     return f"{these} becomes {levels}; the largest error is {units.number(figures.max_error)}{ratio}."
+
+
+def told_of_second(found: Inside) -> str:
+    """The same of the grid set beside; empty without one."""
+    if found.beside is None:
+        return ""
+    figures, first = found.beside.figures, found.grid.figures
+    said = f"On the same numbers {figures.name} is off by {units.number(figures.max_error)} at most"
+    if figures.snr_db is None or first.snr_db is None:
+        return f"{said}."
+    apart = figures.snr_db - first.snr_db
+    how = "as far" if abs(apart) < 0.05 else f"{abs(apart):.1f} dB {'further' if apart > 0 else 'less far'}"
+    return f"{said}, and its signal is {how} above the error."
+
+
+def double_saves(found: Inside) -> str:
+    """What quantizing the scales again saves, where a method has a sibling that does so; empty else."""
+    name = found.grid.name.removesuffix("-dq")
+    bits = {each.name: each.overhead_bits for each in found.others if not each.refused}
+    if f"{name}-dq" not in bits or name not in bits:
+        return ""
+    return (
+        f"Beside its codes {name} takes {units.number(bits[name])} bits a weight and {name}-dq "
+        f"{units.number(bits[f'{name}-dq'])}: double quantization saves {units.number(bits[name] - bits[f'{name}-dq'])} "
+        "bits a weight of this matrix, codebooks included."
+    )
