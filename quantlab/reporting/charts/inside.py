@@ -1,5 +1,7 @@
 """How the numbers of a block become levels: the matrix's histogram with the levels in it, and each number's move."""
 
+import itertools
+
 import plotly.graph_objects as go
 
 from quantlab.records import units
@@ -21,23 +23,11 @@ def figure(found: Inside) -> go.Figure:
     """Above the histogram of the matrix over the levels of the first grid; below a strip for each grid, in which a line
     leads from each number (top) to its level (bottom)."""
     grids = [found.grid, *([found.beside] if found.beside else [])]
-    drawn = go.Figure()
-    histogram = found.histogram
-    height = _HISTOGRAM + _STRIP * len(grids) + 90
-    domains = _domains(len(grids))
-    middles = [(low + high) / 2 for low, high in zip(histogram.edges, histogram.edges[1:], strict=False)]
-    drawn.add_trace(go.Bar(
-        x=middles, y=histogram.counts, name="numbers of the matrix", yaxis="y",
-        width=[high - low for low, high in zip(histogram.edges, histogram.edges[1:], strict=False)],
-        marker={"color": "rgba(128,128,128,0.45)", "line": {"width": 0}},
-        customdata=[[f"{low:.4g} to {high:.4g}"] for low, high in zip(histogram.edges, histogram.edges[1:], strict=False)],
-        hovertemplate="%{customdata[0]}: %{y:,} numbers of the matrix<extra></extra>",
-    ))  # fmt: skip
-    drawn.add_trace(_lines(found.grid, max(histogram.counts, default=1) or 1))
-    for place, grid in enumerate(grids):
-        for trace in _strip(found.values, grid, f"y{place + 2}"):
-            drawn.add_trace(trace)
-    style.laid_out(drawn, height)
+    histogram, domains = found.histogram, _domains(len(grids))
+    strips = [trace for place, grid in enumerate(grids) for trace in _strip(found.values, grid, f"y{place + 2}")]
+    # All at once: each addition to a figure is checked again, and a change has to be seen within a moment.
+    drawn = go.Figure([_bars(found), _lines(found.grid, max(histogram.counts, default=1) or 1), *strips])
+    style.laid_out(drawn, _HISTOGRAM + _STRIP * len(grids) + 90)
     axes = {
         f"yaxis{place + 2}": style.axis(
             domain=domains[place + 1], range=[-0.25, 1.25], tickvals=[0, 1], showgrid=False,
@@ -45,13 +35,24 @@ def figure(found: Inside) -> go.Figure:
         )
         for place, grid in enumerate(grids)
     }  # fmt: skip
-    reach = (histogram.edges[0], histogram.edges[-1])
-    edge = 0.03 * (reach[1] - reach[0])
+    low, high = histogram.edges[0], histogram.edges[-1]
+    edge = 0.03 * (high - low)
     return drawn.update_layout(
-        xaxis=style.axis(title_text="value", anchor=f"y{len(grids) + 1}", range=[reach[0] - edge, reach[1] + edge],
+        xaxis=style.axis(title_text="value", anchor=f"y{len(grids) + 1}", range=[low - edge, high + edge],
                          showgrid=False),
         yaxis=style.axis(domain=domains[0], title_text="how many", rangemode="tozero", nticks=4),
         bargap=0, **axes,
+    )  # fmt: skip
+
+
+def _bars(found: Inside) -> go.Bar:
+    bins = list(itertools.pairwise(found.histogram.edges))
+    return go.Bar(
+        x=[(low + high) / 2 for low, high in bins], y=found.histogram.counts, name="numbers of the matrix", yaxis="y",
+        width=[high - low for low, high in bins],
+        marker={"color": "rgba(128,128,128,0.45)", "line": {"width": 0}},
+        customdata=[[f"{low:.4g} to {high:.4g}"] for low, high in bins],
+        hovertemplate="%{customdata[0]}: %{y:,} numbers of the matrix<extra></extra>",
     )  # fmt: skip
 
 
@@ -78,26 +79,21 @@ def _lines(grid: Grid, top: float) -> go.Scatter:
 def _strip(values: tuple[float, ...], grid: Grid, axis: str) -> list[go.Scatter]:
     seen = style.look(grid.name)
     moves = list(zip(values, grid.codes, grid.kept, strict=True))[:MOST_MOVES]
+    levels = grid.levels if len(grid.levels) <= MOST_LEVELS else ()
     told = [[_move(place, *move)] for place, move in enumerate(moves)]
-    common = {"yaxis": axis, "showlegend": False, "customdata": told,
-              "hovertemplate": "%{customdata[0]}<extra></extra>"}  # fmt: skip
+    count = len(moves)
+    ends = {"symbol": ["circle-open", seen.symbol, "circle"] * count, "size": [6, 7, 0] * count,
+            "color": [style.GREY, seen.colour, style.GREY] * count}  # fmt: skip
     return [
         go.Scatter(
-            x=[it for value, _, kept in moves for it in (value, kept, _GAP)], y=[1, 0, _GAP] * len(moves), yaxis=axis,
-            mode="lines", showlegend=False, hoverinfo="skip", line={"color": style.GREY, "width": 1},
-        ),
-        go.Scatter(
-            x=list(grid.levels) if len(grid.levels) <= MOST_LEVELS else [], yaxis=axis, mode="markers",
-            y=[0] * min(len(grid.levels), MOST_LEVELS), showlegend=False, hoverinfo="skip",
+            x=levels, y=[0] * len(levels), yaxis=axis, mode="markers", showlegend=False, hoverinfo="skip",
             marker={"symbol": "line-ns", "size": 14, "line": {"width": 1, "color": seen.colour}},
         ),
         go.Scatter(
-            x=[value for value, *_ in moves], y=[1] * len(moves), mode="markers", **common,
-            marker={"symbol": "circle-open", "size": 6, "color": style.GREY},
-        ),
-        go.Scatter(
-            x=[kept for *_, kept in moves], y=[0] * len(moves), mode="markers", **common,
-            marker={"symbol": seen.symbol, "size": 7, "color": seen.colour},
+            x=[it for value, _, kept in moves for it in (value, kept, _GAP)], y=[1, 0, _GAP] * count, yaxis=axis,
+            mode="lines+markers", showlegend=False, line={"color": style.GREY, "width": 1}, marker=ends,
+            customdata=[it for each in told for it in (each, each, [""])],
+            hovertemplate="%{customdata[0]}<extra></extra>",
         ),
     ]  # fmt: skip
 
@@ -131,7 +127,7 @@ def _levels(grid: Grid) -> Table:
 
 def _histogram(found: Inside) -> Table:
     histogram = found.histogram
-    edges = zip(histogram.edges, histogram.edges[1:], strict=False)
+    edges = itertools.pairwise(histogram.edges)
     rows = [(f"{low:.4g} to {high:.4g}", f"{count:,}") for (low, high), count in zip(edges, histogram.counts, strict=True)]
     rows = [("below", f"{histogram.below:,}"), *rows, ("above", f"{histogram.above:,}")]
     return Table(("value", "numbers of the matrix"), tuple(rows), f"Numbers of {found.source}.")

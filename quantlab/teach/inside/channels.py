@@ -113,8 +113,10 @@ def losses(given: torch.Tensor, weight: torch.Tensor, sigma: float) -> Loss:
     exact = given.double() @ weight.double().T
     size = exact.norm().clamp(min=1e-300)
     rounded = _rounded(weight, 1)
-    outlying = given.abs().amax(0) >= int8_threshold()
-    inlying = torch.where(outlying, 0.0, given)
+    beyond = given.abs() >= int8_threshold()
+    outlying = beyond.any(0)
+    # As bitsandbytes does it: a token's scale leaves out what is beyond, and then the whole channel goes.
+    inlying = torch.where(outlying, 0.0, _rounded(torch.where(beyond, 0.0, given), 1))
     wide = given[:, outlying].half().double() @ rounded[:, outlying].T
 
     def error(ours: torch.Tensor) -> float:
@@ -124,7 +126,7 @@ def losses(given: torch.Tensor, weight: torch.Tensor, sigma: float) -> Loss:
         sigma,
         error(_rounded(given, None) @ _rounded(weight, None).T),
         error(_rounded(given, 1) @ rounded.T),
-        error(_rounded(inlying, 1) @ rounded.T + wide),
+        error(inlying @ rounded.T + wide),
         int(outlying.sum()),
     )
 

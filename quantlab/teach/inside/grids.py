@@ -54,9 +54,8 @@ def chosen(name: str) -> Chosen:
             f"The levels of {name} are not laid open here.", f"Choose from: {', '.join(names())}, or plain integers."
         )
     why = method.unavailable("cpu")
-    return Chosen(
-        name, found.summary, partial(method.rounded, found), found, f"{name} {why}" if why is not None else ""
-    )
+    summary = f"{method.title}: {found.summary}"
+    return Chosen(name, summary, partial(method.rounded, found), found, f"{name} {why}" if why is not None else "")
 
 
 def names() -> tuple[str, ...]:

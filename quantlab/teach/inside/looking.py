@@ -128,7 +128,7 @@ def told(found: Inside) -> str:
     levels = f"one of {figures.levels:,} levels" if figures.levels > 1 else "the only level there is"
     if figures.max_error == 0:
         return f"{these} becomes {levels}, and none of them changes." if count > 1 else f"{these} stays as it is."
-    ratio = "" if figures.snr_db is None else f", and the signal is {figures.snr_db:.1f} dB above the error"
+    ratio = "" if figures.snr_db is None else f", and the signal-to-noise ratio is {figures.snr_db:.1f} dB"
     return f"{these} becomes {levels}; the largest error is {units.number(figures.max_error)}{ratio}."
 
 
@@ -141,8 +141,8 @@ def told_of_second(found: Inside) -> str:
     if figures.snr_db is None or first.snr_db is None:
         return f"{said}."
     apart = figures.snr_db - first.snr_db
-    how = "as far" if abs(apart) < 0.05 else f"{abs(apart):.1f} dB {'further' if apart > 0 else 'less far'}"
-    return f"{said}, and its signal is {how} above the error."
+    how = "the same" if abs(apart) < 0.05 else f"{abs(apart):.1f} dB {'higher' if apart > 0 else 'lower'}"
+    return f"{said}, and its ratio is {how}."
 
 
 def double_saves(found: Inside) -> str:

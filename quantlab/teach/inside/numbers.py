@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 #: The numbers of the tutorial's example; see docs/measurement.md.
 EXAMPLE = "-0.4251, 0.1872, -0.0031"
-MOST = 4_096
+MOST, MOST_CHARACTERS = 4_096, 200_000
 _BETWEEN = re.compile(r"[\s,;]+")
 _HOW = "Type numbers with a point, and commas or spaces between them, such as -0.4251, 0.1872, -0.0031."
 
@@ -20,6 +20,8 @@ def typed(text: str) -> "torch.Tensor":
     """float32 `[1, numbers]`. Raises BadInput for none, for more than `MOST`, and for what is no finite number."""
     import torch
 
+    if len(text) > MOST_CHARACTERS:
+        raise BadInput(f"The numbers take more than {MOST_CHARACTERS:,} characters.", "Leave some out.")
     words = [word for word in _BETWEEN.split(text.replace("−", "-").strip()) if word]
     if not words:
         raise BadInput("No number was given.", _HOW)

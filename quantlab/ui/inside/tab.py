@@ -75,8 +75,8 @@ def _inputs(start: InsideChoice, app: AppSettings, services: Services) -> tuple[
         layer = gr.Dropdown([], value=None, label="Layer", allow_custom_value=True, elem_id="inside-layer")
         with gr.Row():
             block = gr.Number(
-                start.block, label="Block", precision=0, minimum=0, min_width=90, elem_id="inside-block",
-                info="counted from 0, row by row",
+                start.block, label="Block", min_width=90, elem_id="inside-block",
+                info="row by row, from 0",
             )  # fmt: skip
             shown = gr.Dropdown(
                 list(SHOWN), value=start.shown, label="Numbers in it", min_width=90, elem_id="inside-shown",
@@ -140,7 +140,7 @@ def _wire(parts: InsideParts, handlers: InsideHandlers, tab: gr.Tab) -> None:
     moves = [inputs.layer.input, inputs.shown.input]
     then_methods(gr.on(moves, handlers.moved, fields, parts.view(), trigger_mode="always_last", **SMALL))
     changes = [
-        inputs.source.input, inputs.block.input, inputs.values.input, inputs.grid.input, inputs.bits.input,
+        inputs.source.input, inputs.block.input, inputs.values.change, inputs.grid.input, inputs.bits.input,
         inputs.block_size.input, inputs.zero_point.input, inputs.beside.input,
     ]  # fmt: skip
     then_methods(gr.on(changes, handlers.look, fields, parts.view(), trigger_mode="always_last", **SMALL))
