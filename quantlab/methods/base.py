@@ -130,7 +130,7 @@ class Method(Generic[P]):
         raise NotImplementedError
 
     def kept_rounded(self, precision: P, folder: Path, matrix: Matrix) -> Rounded | None:
-        """The same as it lies in what `build` wrote, where the method `reads_more`; None where that has not this layer."""
+        """The same as it lies in what `build` wrote, where the method `reads_more`; None for a layer left wide."""
         return None
 
     def load(self, model: Model, precision: P, placement: ResolvedPlacement, progress: Progress) -> LoadedModel:

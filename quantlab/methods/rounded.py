@@ -1,4 +1,4 @@
-"""What a method makes of one matrix, laid open: codes, scales and what they stand for. For teaching, not for running."""
+"""What a method makes of one matrix, laid open: codes, scales and what they stand for. To be looked at, not to run."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -37,10 +37,10 @@ class Rounded:
 
     `codes` `[rows, columns]` (int64) and `values` (float32), what they stand for when the layer is computed in float32.
     `group` `[rows, columns]` says which of the `scale`s `[groups]` (float32) a weight has, and which `zero` (in codes)
-    and `minimum`, where the method has them. A code stands for `scale * (table[code - first] - zero) + minimum`: uniform
+    and `minimum`, where it has them. A code stands for `scale * (table[code - first] - zero) + minimum`: uniform
     affine quantization (Jacob et al. 2018, arXiv:1712.05877, eq. 1), with `table` for codes that are no plain integers
-    (the levels of nf4). `parts` are the bytes of the whole matrix, the first those of its codes. `note` says what
-    its scales are; `caution` that it is something else than its name says.
+    (the levels of nf4). `parts` are the bytes of the whole matrix, the first those of its codes. `note` says what its
+    scales are; `caution` that it is something else than its name says.
     """
 
     codes: "torch.Tensor"
@@ -75,4 +75,3 @@ def groups_of(rows: int, columns: int, size: int) -> "torch.Tensor":
 
     in_row = torch.arange(columns) // size
     return torch.arange(rows).unsqueeze(1) * -(-columns // size) + in_row
-

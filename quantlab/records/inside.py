@@ -130,7 +130,7 @@ class Product:
     """A corner of one product, step by step: `[tokens][inputs]` activations, `[outputs][inputs]` codes and values.
 
     The corner begins at `row` and `column` of the weight. `exact` and `computed` are `[tokens][outputs]`: the products
-    of the corner with the weights as they are, in float64, and with those that the codes stand for, in the type `dtype`.
+    of the corner with the weights as they are, in float64, and with what the codes stand for, in the type `dtype`.
     """
 
     row: int

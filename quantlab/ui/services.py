@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Protocol
 
 from quantlab.errors import BadInput
 from quantlab.records import ComparisonRequest, Estimate, Placement, QualityRequest, Settings
-from quantlab.records.inside import Inside, InsideRequest, Outliers
 from quantlab.records.events import Event, Events, QualityEvent, QualityEvents
+from quantlab.records.inside import Inside, InsideRequest, Outliers
 
 if TYPE_CHECKING:
     from quantlab.checkpoints.export import Saved

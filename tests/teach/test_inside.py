@@ -24,7 +24,7 @@ def look(precision: str, values: str, **more):
 
 
 def test_the_tutorials_numbers_have_the_codes_of_an_absmax_scale():
-    """-0.4251 / (0.4251 / 127) = -127, 0.1872 gives 55.93 and -0.0031 gives -0.93 (claim 17 of docs/measurement.md)."""
+    """-0.4251 / (0.4251 / 127) = -127, 0.1872 gives 55.93 and -0.0031 gives -0.93 (docs/measurement.md, Inside a weight matrix)."""
     found = inside.look(TUTORIAL, PUBLIC)
     assert found.grid.codes == (-127, 56, -1)
     assert found.grid.scales[0].scale == pytest.approx(0.4251 / 127)
@@ -215,7 +215,9 @@ def test_a_quantized_model_is_told(tmp_path, small):
     config = json.loads((folder / "config.json").read_text())
     config["quantization_config"] = {"quant_method": "gptq", "bits": 4, "group_size": 64}
     (folder / "config.json").write_text(json.dumps(config))
-    held = {f"model.layers.0.mlp.up_proj.{kind}": torch.zeros(8, 8, dtype=torch.int32) for kind in ("qweight", "qzeros")}
+    held = {
+        f"model.layers.0.mlp.up_proj.{kind}": torch.zeros(8, 8, dtype=torch.int32) for kind in ("qweight", "qzeros")
+    }
     held["model.embed_tokens.weight"] = torch.zeros(320, 64)
     save_file(held, folder / "model.safetensors")
     with pytest.raises(ModelError, match="quantized already"):

@@ -1,5 +1,7 @@
 """What is laid open of a method is, bit by bit, what a variant loaded by it holds."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -100,7 +102,9 @@ def test_the_parts_are_what_the_method_promises(name):
     if name in ("q5_1", "q5_0", "q4_1"):
         pytest.skip("no precision of its own")
     weight = torch.randn(64, 256, generator=torch.Generator().manual_seed(0))
-    assert sum(laid_open(name, weight).parts.values()) == method_of(precision(name)).weight_bytes(precision(name), 64, 256)
+    assert sum(laid_open(name, weight).parts.values()) == method_of(precision(name)).weight_bytes(
+        precision(name), 64, 256
+    )
 
 
 # GGUF
@@ -192,8 +196,8 @@ def test_packed_codes_of_gptq(tmp_path, bits):
 
     held = drawn(bits, shuffled=True)
     save_file({f"layer.{name}": values.contiguous() for name, values in held.items()}, tmp_path / "model.safetensors")
-    settings = '{"model_type": "llama", "quantization_config": {"quant_method": "gptq", "bits": %d}}' % bits
-    (tmp_path / "config.json").write_text(settings)
+    settings = {"model_type": "llama", "quantization_config": {"quant_method": "gptq", "bits": bits}}
+    (tmp_path / "config.json").write_text(json.dumps(settings))
     chosen = precision(f"gptq-{bits}-g{GROUP}")
     matrix = Matrix(torch.zeros(OUTPUTS, INPUTS), slice(5, 7), "layer.weight")
     found = METHODS["gptq"].kept_rounded(chosen, tmp_path, matrix)

@@ -23,13 +23,14 @@ def kept(matrix: Matrix, method: str, bits: int, folder: Path, parts: Mapping[st
     try:
         held = _tensors(folder, layer)
     except (OSError, SafetensorError) as error:
-        raise ModelError(f"The kept checkpoint {folder.name} cannot be read ({error}).", "Quantize it again.") from error
+        raise ModelError(
+            f"The kept checkpoint {folder.name} cannot be read ({error}).", "Quantize it again."
+        ) from error
     if "qweight" not in held:
         return None
     stored_format = format_of(quantization(read_config(folder, folder.name)) or {})
     found = opened(held, method, bits, stored_format)
-    inputs, outputs = found.codes.shape
-    rows = torch.arange(outputs)[matrix.rows]
+    rows = torch.arange(found.codes.shape[1])[matrix.rows]
     groups = len(found.scales)
     zeros, scales = found.zeros.T[matrix.rows], found.scales.T[matrix.rows]
     codes = found.codes.T[matrix.rows]

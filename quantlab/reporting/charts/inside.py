@@ -128,7 +128,9 @@ def _levels(grid: Grid) -> Table:
 def _histogram(found: Inside) -> Table:
     histogram = found.histogram
     edges = itertools.pairwise(histogram.edges)
-    rows = [(f"{low:.4g} to {high:.4g}", f"{count:,}") for (low, high), count in zip(edges, histogram.counts, strict=True)]
+    rows = [
+        (f"{low:.4g} to {high:.4g}", f"{count:,}") for (low, high), count in zip(edges, histogram.counts, strict=True)
+    ]
     rows = [("below", f"{histogram.below:,}"), *rows, ("above", f"{histogram.above:,}")]
     return Table(("value", "numbers of the matrix"), tuple(rows), f"Numbers of {found.source}.")
 
@@ -152,7 +154,17 @@ def values(found: Inside) -> Table:
     return Table((*VALUES[:2], *heads), tuple(rows), about)
 
 
-METHODS = ("grid", "SNR", "largest error", "RMS error", "levels", "bits a weight", "of them codes", "scales etc.", "what")
+METHODS = (
+    "grid",
+    "SNR",
+    "largest error",
+    "RMS error",
+    "levels",
+    "bits a weight",
+    "of them codes",
+    "scales etc.",
+    "what",
+)
 
 
 def methods(found: Inside) -> Table:

@@ -53,7 +53,8 @@ def losses(found: Outliers) -> go.Figure:
             drawn.add_trace(go.Scatter(
                 name=name, mode=mode, showlegend=len(each) > 1,
                 x=[loss.sigma for loss in each], y=[100 * getattr(loss, field) for loss in each],
-                line={"color": colour, "dash": dash, "width": 2}, marker={"symbol": symbol, "size": size, "color": colour},
+                line={"color": colour, "dash": dash, "width": 2},
+                marker={"symbol": symbol, "size": size, "color": colour},
                 hovertemplate="spread %{x:.2f}: %{y:.3g} %<extra>" + name + "</extra>",
             ))  # fmt: skip
     drawn.add_vline(x=found.loss.sigma, line={"color": style.GREY, "width": 1, "dash": "dash"})
@@ -86,7 +87,11 @@ def table(found: Outliers) -> tuple[Table, ...]:
 def _losses(found: Outliers) -> Table:
     every: dict[float, Loss] = {each.sigma: each for each in (*found.losses, found.loss)}
     rows = tuple(
-        (f"{sigma:.2f}", *(units.percent(getattr(every[sigma], field)) for field, *_ in _WAYS), str(every[sigma].outliers))
+        (
+            f"{sigma:.2f}",
+            *(units.percent(getattr(every[sigma], field)) for field, *_ in _WAYS),
+            str(every[sigma].outliers),
+        )
         for sigma in sorted(every)
     )
     heads = ("spread", *(name for _, name, *_ in _WAYS), "channels in 16 bits")

@@ -46,7 +46,8 @@ def _entering(_identity: str, model: Model, name: str, text: str) -> Read:
     needed, free = estimates.estimated_bytes(variant), estimates.budget("cpu")
     if needed > free:
         raise BadInput(
-            f"Reading a text takes the whole model, {units.size(needed)} in float32, and {units.size(free)} may be used.",
+            f"Reading a text takes the whole model, {units.size(needed)} in float32, and {units.size(free)} may be "
+            "used.",
             "Choose a smaller model; the weights alone can be looked at without it.",
         )
     ids = load_tokenizer(model).encode(texts.text(text).content)

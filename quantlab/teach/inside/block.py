@@ -1,7 +1,7 @@
 """From a rounded row to the records of what is shown of it."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import torch
 
@@ -21,12 +21,17 @@ def grid(name: str, summary: str, found: Rounded, values: torch.Tensor, columns:
         _scale(found, codes[start:stop], kept[start:stop], start, stop, int(group[start]))
         for start, stop in _stretches(group)
     )
+    error = (kept.double() - values.double()).abs()
+    first, *others = (8 * nbytes / count for nbytes in found.parts.values())
     figures = GridFigures(
         name,
         summary,
         levels=max(len(set(scale.levels)) for scale in scales),
-        **_errors(values, kept),
-        **_bits(found.parts, count),
+        snr_db=_ratio(values, error),
+        max_error=float(error.max()),
+        rms_error=float(error.square().mean().sqrt()),
+        code_bits=first,
+        overhead_bits=sum(others),
         note=found.note.strip(),
         caution=found.caution,
     )
@@ -55,19 +60,9 @@ def _scale(found: Rounded, codes: torch.Tensor, kept: torch.Tensor, start: int, 
     )
 
 
-def _errors(values: torch.Tensor, kept: torch.Tensor) -> dict[str, float | None]:
-    error = (kept.double() - values.double()).abs()
+def _ratio(values: torch.Tensor, error: torch.Tensor) -> float | None:
     noise, signal = float(error.square().sum()), float(values.double().square().sum())
-    return {
-        "snr_db": 10 * math.log10(signal / noise) if noise > 0 and signal > 0 else None,
-        "max_error": float(error.max()),
-        "rms_error": math.sqrt(noise / len(error)),
-    }
-
-
-def _bits(parts: Mapping[str, int], count: int) -> dict[str, float]:
-    first, *others = (8 * nbytes / count for nbytes in parts.values())
-    return {"code_bits": first, "overhead_bits": sum(others)}
+    return 10 * math.log10(signal / noise) if noise > 0 and signal > 0 else None
 
 
 def histogram(weight: torch.Tensor, shown: Sequence[float]) -> Histogram:
@@ -78,6 +73,4 @@ def histogram(weight: torch.Tensor, shown: Sequence[float]) -> Histogram:
     flat = weight.float().flatten()
     counts = torch.histc(flat, BINS, low, high)
     edges = torch.linspace(low, high, BINS + 1, dtype=torch.float64).tolist()
-    return Histogram(
-        tuple(edges), tuple(map(int, counts.tolist())), int((flat < low).sum()), int((flat > high).sum())
-    )
+    return Histogram(tuple(edges), tuple(map(int, counts.tolist())), int((flat < low).sum()), int((flat > high).sum()))

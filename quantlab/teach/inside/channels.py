@@ -67,10 +67,10 @@ def told(found: Outliers) -> str:
     most, middle = max(found.activations), sorted(found.activations)[len(found.activations) // 2]
     times = f", {most / middle:.0f} times that of the middle channel" if middle > 0 else ""
     over = len(found.over)
-    kept = f"{over:,} of {len(found.activations):,} channels reach {found.threshold:g} somewhere in {found.tokens:,} tokens"
+    every = f"{len(found.activations):,} channels reach {found.threshold:g} somewhere in {found.tokens:,} tokens"
     loss = found.loss
     return (
-        f"The largest activation is {units.number(most)}{times}; {kept}. In 8 bits the product is off by "
+        f"The largest activation is {units.number(most)}{times}; {over:,} of {every}. In 8 bits the product is off by "
         f"{units.percent(loss.tensor)} with one scale for all, by {units.percent(loss.rows)} with one for each token "
         f"and output, and by {units.percent(loss.kept)} with those channels in 16 bits."
     )
@@ -152,8 +152,13 @@ def _product(request: InsideRequest, model: Model, matrix: Matrix, given: torch.
     return Product(
         row,
         first,
-        *(_plain(each) for each in (tokens, weight, found.codes[:, channels], kept, exact, computed.float())),
-        dtype=str(DTYPE).removeprefix("torch."),
+        _plain(tokens),
+        _plain(weight),
+        _plain(found.codes[:, channels]),
+        _plain(kept),
+        _plain(exact),
+        _plain(computed.float()),
+        str(DTYPE).removeprefix("torch."),
     )
 
 

@@ -1,7 +1,5 @@
 """Some numbers of a matrix, and what every method makes of them."""
 
-from typing import TYPE_CHECKING
-
 from quantlab import models
 from quantlab.checkpoints.load import checkpoint_store
 from quantlab.errors import BadInput, QuantlabError
@@ -12,9 +10,6 @@ from quantlab.records.inside import Grid, GridFigures, Inside, InsideRequest
 from quantlab.settings import AppSettings
 from quantlab.teach.inside import block, grids, numbers, weights
 from quantlab.teach.inside.grids import Chosen
-
-if TYPE_CHECKING:
-    import torch
 
 #: How many numbers may be looked at together.
 SHOWN = (1, 4_096)
@@ -59,7 +54,11 @@ def _matrix(request: InsideRequest, app: AppSettings) -> tuple[Model | None, Mat
         return None, Matrix(numbers.typed(request.values)), "typed numbers"
     model = weights.resolved(request.model, app)
     name = weights.weight_name(model, request.layer)
-    return model, Matrix(weights.weight(model, name), slice(None), name, models.checkpoint(model)), f"{model.name}, {name}"
+    return (
+        model,
+        Matrix(weights.weight(model, name), slice(None), name, models.checkpoint(model)),
+        f"{model.name}, {name}",
+    )
 
 
 def place(request: InsideRequest, rows: int, columns: int) -> tuple[int, slice, int]:
@@ -151,8 +150,8 @@ def double_saves(found: Inside) -> str:
     bits = {each.name: each.overhead_bits for each in found.others if not each.refused}
     if f"{name}-dq" not in bits or name not in bits:
         return ""
+    once, twice = bits[name], bits[f"{name}-dq"]
     return (
-        f"Beside its codes {name} takes {units.number(bits[name])} bits a weight and {name}-dq "
-        f"{units.number(bits[f'{name}-dq'])}: double quantization saves {units.number(bits[name] - bits[f'{name}-dq'])} "
-        "bits a weight of this matrix, codebooks included."
+        f"Beside its codes {name} takes {units.number(once)} bits a weight and {name}-dq {units.number(twice)}: double "
+        f"quantization saves {units.number(once - twice)} bits a weight of this matrix, codebooks included."
     )

@@ -86,7 +86,8 @@ def saves(found: Inside) -> str:
 def channels(found: Outliers) -> str:
     from quantlab.teach.inside import told_of_channels
 
-    where = f"{found.source}, {found.tokens:,} tokens of the text {found.text}. The model’s own spread is {found.sigma:.2f}."
+    own = f"The model’s own spread is {found.sigma:.2f}."
+    where = f"{found.source}, {found.tokens:,} tokens of the text {found.text}. {own}"
     return _HTML.channels(told_of_channels(found), where)
 
 
@@ -114,8 +115,6 @@ def _steps(made: Product) -> list[Step]:
     ]
 
 
-def _step(
-    title: str, names: tuple[str, ...], heads: tuple[str, ...], values: tuple[tuple[float, ...], ...]
-) -> Step:
+def _step(title: str, names: tuple[str, ...], heads: tuple[str, ...], values: tuple[tuple[float, ...], ...]) -> Step:
     cells = (tuple(str(it) if isinstance(it, int) else f"{it:.4g}" for it in row) for row in values)
     return Step(title, "", heads, tuple(zip(names, cells, strict=True)))

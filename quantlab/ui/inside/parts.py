@@ -55,4 +55,11 @@ class InsideParts:
         return [*shown, self.problem, self.told, *self.chart.listed(), self.values, self.cost]
 
     def outliers(self) -> list[Any]:
-        return [self.outlying, self.sigma, self.channels, *self.channels_chart.listed(), self.product, self.outlier_problem]
+        return [
+            self.outlying,
+            self.sigma,
+            self.channels,
+            *self.channels_chart.listed(),
+            self.product,
+            self.outlier_problem,
+        ]

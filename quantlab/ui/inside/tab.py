@@ -1,4 +1,4 @@
-"""The tab that looks inside a weight matrix. What it does is in handlers.py; nothing is computed before it is opened."""
+"""The tab that looks inside a weight matrix. What it does is in handlers.py; nothing is computed until it is open."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -32,8 +32,9 @@ LEVELS = Named(
     "level.",
 )  # fmt: skip
 CHANNELS = Named(
-    "inside-channels", "Channels and losses",
-    "Left: the largest magnitude of each input channel. Right: what the product loses in 8 bits, by the channels’ spread.",
+    "inside-channels",
+    "Channels and losses",
+    "Left: the largest magnitude of each input channel. Right: what the product loses in 8 bits, by their spread.",
 )
 
 
