@@ -34,6 +34,7 @@ LEVELS = (
     ("checkpoints", "fidelity"),
     ("history",),
     ("runs.estimates",),
+    ("teach",),
     ("reporting.text",),
     ("reporting.charts",),
     ("runs", "reporting"),

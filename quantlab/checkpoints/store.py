@@ -85,6 +85,11 @@ class CheckpointStore:
         self._shrink(keep=name)
         return kept
 
+    def found(self, variant: Variant) -> Path | None:
+        """The folder of a variant that is kept already, left as it is; None where none is."""
+        folder = self.root / _name(variant)
+        return None if _read(folder) is None else folder
+
     def _build(self, variant: Variant, folder: Path, progress: Progress) -> CachedCheckpoint:
         self.work.sweep(mine=folder.name)
         begun = time.perf_counter()

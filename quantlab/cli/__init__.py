@@ -5,7 +5,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from quantlab.cli import compare, history, others, plan, quality
+from quantlab.cli import compare, history, inside, others, plan, quality
 from quantlab.cli.compare import REFUSED, SOME_FAILED
 from quantlab.errors import QuantlabError, Stopped
 
@@ -20,7 +20,7 @@ def parser() -> argparse.ArgumentParser:
         prog="quantlab", description="One language model at several precisions, side by side."
     )
     verbs = top.add_subparsers(dest="verb", required=True)
-    for module in (compare, quality, plan, history, others):
+    for module in (compare, quality, plan, inside, history, others):
         module.add(verbs)
     return top
 
@@ -29,6 +29,7 @@ VERBS = {
     "compare": compare.run,
     "quality": quality.run,
     "plan": plan.run,
+    "inside": inside.run,
     "history": history.run,
     "quantize": others.quantize_verb,
     "cache": others.cache,
@@ -41,7 +42,7 @@ VERBS = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line. Errors a user can act on go to standard error as two lines; others stay loud."""
     try:
-        args = parser().parse_args(arguments)
+        args = parser().parse_args(inside.glued(sys.argv[1:] if arguments is None else arguments))
         code = VERBS[args.verb](args)
         sys.stdout.flush()
         return code

@@ -8,6 +8,7 @@ from typing import Generic
 
 from quantlab.errors import Unavailable
 from quantlab.methods.layout import layout
+from quantlab.methods.rounded import Matrix, Rounded
 from quantlab.methods.weights import Layout, Weight
 from quantlab.records import PARTS, Checkpoint, LoadOrigin, Model, Progress, ResolvedPlacement, Variant
 from quantlab.records.asked import P
@@ -38,6 +39,8 @@ class Method(Generic[P]):
     reads_gguf: bool = False
     #: The types in which its sessions can keep keys and values (`+kv-TYPE` behind the name), the most bits first.
     kv_caches: tuple[str, ...] = ()
+    #: Whether its codes hang on more than the matrix itself: then a checkpoint holds others than `rounded` gives.
+    reads_more: bool = False
     #: Where its weights come from when nothing is kept: quantized by the load itself, or read as they lie on disk.
     origin: LoadOrigin = "built"
 
@@ -134,6 +137,22 @@ class Method(Generic[P]):
         text) or Stopped (from `progress`).
         """
         raise Unavailable(f"{variant.precision.name} has no checkpoint of its own that other programs could read.")
+
+    def grids(self) -> tuple[P, ...]:
+        """The precisions whose levels can be laid open (see `rounded`); some of them nobody ticks."""
+        return ()
+
+    def rounded(self, precision: P, matrix: Matrix) -> Rounded:
+        """Some rows of one weight as this method stores them, with its levels laid open: bit by bit what `load` holds
+        where products are computed in float32.
+
+        Raises BadInput, in words for a user, where the matrix cannot have it.
+        """
+        raise NotImplementedError
+
+    def kept_rounded(self, precision: P, folder: Path, matrix: Matrix) -> Rounded | None:
+        """The same as it lies in what `build` wrote, where the method `reads_more`; None for a layer left wide."""
+        return None
 
     def load(self, model: Model, precision: P, placement: ResolvedPlacement, progress: Progress) -> LoadedModel:
         """Bring a model into memory at a precision. `model` is what `build` wrote, if kept.

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from quantlab.methods.base import missing_package
+from quantlab.methods.rounded import Matrix, Rounded
 from quantlab.methods.transformers_method import TransformersMethod
 from quantlab.records import Model, Precision, Progress, ResolvedPlacement, Variant
 from quantlab.runtime.session import LoadedModel
@@ -40,6 +41,18 @@ def _four_bit(name: str, quant_type: str, double: bool, summary: str) -> BitsAnd
     return BitsAndBytesPrecision(name, "bitsandbytes", 4 + overhead, summary, quant_type, double)
 
 
+def _parts(precision: BitsAndBytesPrecision, rows: int, columns: int) -> dict[str, int]:
+    """Bytes of one quantized weight by what they hold."""
+    count = rows * columns
+    if precision.quant_type == "int8":
+        return {"codes": count, "scales": 4 * rows}
+    blocks = -(-count // BLOCK)
+    if not precision.double:
+        return {"codes": -(-count // 2), "scales": 4 * blocks, "codebooks": CODEBOOK}
+    scales = blocks + 4 * -(-blocks // NESTED_BLOCK)
+    return {"codes": -(-count // 2), "scales": scales, "codebooks": CODEBOOK + NESTED_CODEBOOK}
+
+
 class BitsAndBytes(TransformersMethod[BitsAndBytesPrecision]):
     """int8, int8-plain, nf4, nf4-dq, fp4, fp4-dq."""
 
@@ -70,15 +83,10 @@ class BitsAndBytes(TransformersMethod[BitsAndBytesPrecision]):
         import_module("bitsandbytes")
 
     def weight_bytes(self, precision: BitsAndBytesPrecision, rows: int, columns: int) -> int:
-        count = rows * columns
-        if precision.quant_type == "int8":
-            return count + 4 * rows
-        blocks = -(-count // BLOCK)
-        absmax = blocks + 4 * -(-blocks // NESTED_BLOCK) + NESTED_CODEBOOK if precision.double else 4 * blocks
-        return self.code_bytes(precision, rows, columns) + absmax + CODEBOOK
+        return sum(_parts(precision, rows, columns).values())
 
     def code_bytes(self, precision: BitsAndBytesPrecision, rows: int, columns: int) -> int:
-        return rows * columns if precision.quant_type == "int8" else -(-rows * columns // 2)
+        return _parts(precision, rows, columns)["codes"]
 
     def load(
         self, model: Model, precision: BitsAndBytesPrecision, placement: ResolvedPlacement, progress: Progress
@@ -95,6 +103,18 @@ class BitsAndBytes(TransformersMethod[BitsAndBytesPrecision]):
         suit_the_kernel(network)
         dtype, kernel = what_runs(precision.quant_type, placement)
         return loading.finish(network, placement, dtype, kernel)
+
+    def grids(self) -> tuple[BitsAndBytesPrecision, ...]:
+        return self.precisions
+
+    def rounded(self, precision: BitsAndBytesPrecision, matrix: Matrix) -> Rounded:
+        from quantlab.methods import bitsandbytes_grid as grid
+
+        quiet_bitsandbytes()
+        parts = _parts(precision, *matrix.shape)
+        if precision.quant_type == "int8":
+            return grid.int8(matrix, precision.threshold, parts)
+        return grid.four_bit(matrix, precision.quant_type, precision.double, BLOCK, parts)
 
     def build(self, variant: Variant[BitsAndBytesPrecision], folder: Path, progress: Progress) -> None:
         # Straight after the load: the first product on a CPU rounds the scales to bfloat16.

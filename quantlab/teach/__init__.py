@@ -1,1 +1,1 @@
-"""What a class looks at: what the memory of a model is made of, and what of it fits where."""
+"""What a class looks at: what fits where, a weight matrix laid open, and what is claimed of quantization."""

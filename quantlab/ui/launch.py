@@ -15,6 +15,7 @@ from quantlab.records import Estimate, Placement, Settings
 from quantlab.settings import ASSETS, AppSettings
 from quantlab.ui import scripts, zero
 from quantlab.ui.common.recorded import RecordedJobs
+from quantlab.ui.inside.jobs import InsideJobs
 from quantlab.ui.page import build_page
 from quantlab.ui.quota import UploadQuota
 from quantlab.ui.services import Services
@@ -99,6 +100,7 @@ def real_services(app: AppSettings) -> Services:
         no_tasks=_no_tasks,
         history=recorded.history,
         resume=recorded.resume,
+        inside=InsideJobs(app),
     )
 
 

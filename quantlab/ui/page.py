@@ -7,6 +7,7 @@ from quantlab.ui import between
 from quantlab.ui.common import fragments, rail
 from quantlab.ui.compare import tab as compare
 from quantlab.ui.history import tab as history
+from quantlab.ui.inside import tab as inside
 from quantlab.ui.plan import tab as plan
 from quantlab.ui.quality import tab as quality
 from quantlab.ui.services import Services
@@ -29,6 +30,8 @@ def build_page(app: AppSettings, services: Services) -> gr.Blocks:
                 measuring = quality.build(start, app, services)
             with gr.Tab("Will it fit?"):
                 plan.build(app, services)
+            with gr.Tab("Inside"):
+                inside.build(app, services)
             with gr.Tab("History"):
                 history.build(app, services)
         between.wire(asking, measuring, quality_tab)

@@ -1,10 +1,11 @@
 """What the page needs from the layers below, as callables, so that the page runs as well on other ones in its tests."""
 
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from threading import Event as StopEvent
 from typing import TYPE_CHECKING, Protocol
 
+from quantlab.errors import BadInput
 from quantlab.records import (
     Card,
     ComparisonRequest,
@@ -17,6 +18,7 @@ from quantlab.records import (
     Suited,
 )
 from quantlab.records.events import Event, Events, QualityEvent, QualityEvents
+from quantlab.records.inside import Inside, InsideRequest, Outliers
 from quantlab.settings import AppSettings
 from quantlab.teach.plan import planning
 from quantlab.teach.plan.asked import Asked
@@ -44,6 +46,16 @@ class Quantize(Protocol):
     def __call__(
         self, model: str, precision: str, out: str, settings: Settings, stop: StopEvent
     ) -> "Generator[tuple[int, int, str], None, Saved]": ...
+
+
+class LookInside(Protocol):
+    """A weight matrix laid open; see `quantlab.teach.inside`."""
+
+    def layers(self, model: str) -> tuple[str, ...]: ...
+
+    def look(self, request: InsideRequest, others: bool) -> Inside: ...
+
+    def outliers(self, request: InsideRequest, sigma: float | None) -> Outliers: ...
 
 
 class Resume(Protocol):
@@ -76,14 +88,27 @@ def nothing_to_resume(entry: int, stop: StopEvent) -> Generator[Event | QualityE
     yield from ()
 
 
+class NothingInside:
+    """`Services.inside` of a page that has no models of its own."""
+
+    def layers(self, model: str) -> tuple[str, ...]:
+        raise BadInput("No matrix can be looked into on this page.")
+
+    def look(self, request: InsideRequest, others: bool) -> Inside:
+        raise BadInput("No matrix can be looked into on this page.")
+
+    def outliers(self, request: InsideRequest, sigma: float | None) -> Outliers:
+        raise BadInput("No matrix can be looked into on this page.")
+
+
 @dataclass(frozen=True)
 class Services:
     """`estimates(model name, placement)` says what can run before anything loads; `choices()` lists the models to
     pick from as (name, kind, description); `estimate_precision(model name, precision, placement)` does the same for one
     with options in its name; `estimate_published(spec, placement)` says what a checkpoint that somebody
     published would take, under the name of its column; `no_tasks()` says why no task can be measured here, empty
-    where they can; `history()` is where runs are kept, None where they are not; `plan` and
-    `which_fit` look at a model's description alone. All raise QuantlabError for what a user can mend."""
+    where they can; `history()` is where runs are kept, None where they are not; `plan` and `which_fit` look at a
+    model's description alone; `inside` lays a weight matrix open. All raise QuantlabError for what a user can mend."""
 
     compare: Compare
     estimates: Callable[[str, Placement], tuple[Estimate, ...]]
@@ -97,3 +122,4 @@ class Services:
     resume: Resume = nothing_to_resume
     plan: MakePlan = planning.planned
     which_fit: WhichFit = planning.suited
+    inside: LookInside = field(default_factory=NothingInside)

@@ -1,6 +1,7 @@
 """The command line's screen: progress on standard error, tables on standard output."""
 
 from quantlab.cli.render.comparison import follow, show
+from quantlab.cli.render.inside import show_inside
 from quantlab.cli.render.lists import show_estimates, show_history, show_kept, show_models, show_saved
 from quantlab.cli.render.plan import show_plan, show_suited
 from quantlab.cli.render.progress import follow_steps
@@ -14,6 +15,7 @@ __all__ = [
     "show_estimates",
     "show_gate",
     "show_history",
+    "show_inside",
     "show_kept",
     "show_models",
     "show_plan",

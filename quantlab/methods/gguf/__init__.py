@@ -17,6 +17,7 @@ from quantlab.methods.gguf.header import read_header
 from quantlab.methods.gguf.storage import parts_of, quantized_as
 from quantlab.methods.gguf.tensor_types import BASE, Sizes, fallback, predict
 from quantlab.methods.gguf.types import TYPES
+from quantlab.methods.rounded import Matrix, Rounded
 from quantlab.records import Calibration, Checkpoint, Model, Precision, Progress, ResolvedPlacement, TensorInfo, Variant
 from quantlab.runtime import worker
 from quantlab.runtime.kv_cache import GGML
@@ -44,6 +45,11 @@ def _precision(file_type: str, summary: str, imatrix: bool = False) -> GgufPreci
     return GgufPrecision(file_type.lower(), "gguf", bits, summary, file_type, imatrix)
 
 
+def _tensor_type(name: str, summary: str) -> GgufPrecision:
+    """A type that no file of the precisions above begins with, but that stands in for others."""
+    return GgufPrecision(name.lower(), "gguf", TYPES[name].bits, summary, name)
+
+
 class Gguf(Method[GgufPrecision]):
     """f16, q8_0, q6_k, q5_k_m, q4_k_m, q4_0, q3_k_m, q2_k, iq3_xxs and iq2_xxs."""
 
@@ -65,6 +71,21 @@ class Gguf(Method[GgufPrecision]):
         _precision("IQ3_XXS", "3-bit codebook, spent by an importance matrix", imatrix=True),
         _precision("IQ2_XXS", "2-bit codebook, spent by an importance matrix", imatrix=True),
     )
+
+    _types = (
+        _tensor_type("Q5_1", "5-bit integers, a scale and a minimum for 32 weights"),
+        _tensor_type("Q5_0", "5-bit integers, a scale for 32 weights"),
+        _tensor_type("Q4_1", "4-bit integers, a scale and a minimum for 32 weights"),
+    )
+
+    def grids(self) -> tuple[GgufPrecision, ...]:
+        integers = tuple(it for it in self.precisions if not it.imatrix and TYPES[BASE[it.file_type]].quantized)
+        return integers + self._types
+
+    def rounded(self, precision: GgufPrecision, matrix: Matrix) -> Rounded:
+        from quantlab.methods.gguf.grid import grid
+
+        return grid(matrix, precision.file_type)
 
     def calibrated(self, precision: GgufPrecision) -> bool:
         return precision.imatrix

@@ -4,8 +4,7 @@ Tensors are read and written one at a time, so that a model of any size needs th
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +15,7 @@ from quantlab import models
 from quantlab.methods.gguf import architecture as architectures
 from quantlab.methods.gguf.types import FILE_TYPE_NUMBERS, tensor_bytes
 from quantlab.methods.gguf.vocabulary import Vocabulary, vocabulary
-from quantlab.models import folder as folders
+from quantlab.models.reading import reader
 from quantlab.models.tokenizer import load_tokenizer
 from quantlab.records import Model, Progress
 
@@ -49,7 +48,8 @@ def export(model: Model, config: Mapping[str, Any], file: Path, progress: Progre
         writer.write_header_to_file()
         writer.write_kv_data_to_file()
         writer.write_ti_data_to_file()
-        with _source(model) as read:
+        dtypes = frozenset(it.dtype for it in models.tensors(model).values())
+        with reader(model, dtypes) as read:
             for done, (target, tensor) in enumerate(planned.items()):
                 progress(done, len(planned), f"export: {target}")
                 values = _rope_factors(config) if tensor.source is None else read(tensor.source)
@@ -58,30 +58,6 @@ def export(model: Model, config: Mapping[str, Any], file: Path, progress: Progre
         progress(len(planned), len(planned), "export")
     finally:
         writer.close()
-
-
-@contextmanager
-def _source(model: Model) -> Iterator[Callable[[str], torch.Tensor]]:
-    """A function that reads one tensor by transformers' name."""
-    folder = model.folder
-    if folder is None:
-        dtype = {it.dtype for it in models.tensors(model).values()}
-        lazy = models.lazy_state_dict(model, _TORCH[dtype.pop()])
-        yield lambda name: lazy[name][...]
-        return
-    from safetensors import safe_open
-
-    where = {} if (folder / folders.WEIGHTS).is_file() else folders.read_index(folder, model.name)
-    with ExitStack() as stack:
-        opened: dict[str, Any] = {}
-
-        def read(name: str) -> torch.Tensor:
-            shard = where.get(name, folders.WEIGHTS)
-            if shard not in opened:
-                opened[shard] = stack.enter_context(safe_open(folder / shard, framework="pt"))
-            return opened[shard].get_tensor(name)
-
-        yield read
 
 
 def _numpy(values: torch.Tensor) -> np.ndarray:

@@ -2,10 +2,12 @@
 
 import re
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from quantlab.errors import BadInput
 from quantlab.methods.gptq.shared import GROUP_SIZE, GROUP_SIZES, CalibratedMethod
+from quantlab.methods.rounded import Matrix, Rounded
 from quantlab.records import Precision
 
 _NAMES = {8: "eight", 4: "four", 3: "three", 2: "two"}
@@ -70,9 +72,29 @@ class Gptq(CalibratedMethod[GptqPrecision]):
         }
 
     def weight_bytes(self, precision: GptqPrecision, rows: int, columns: int) -> int:
-        """Codes, and for each group and row a scale of 16 bits and a zero point as wide as a code; 32 bits a column."""
-        groups = columns // precision.group_size
-        return (rows * (columns + groups) * precision.weight_bits) // 8 + 2 * rows * groups + 4 * columns
+        return sum(_parts(precision, rows, columns).values())
+
+    def grids(self) -> tuple[GptqPrecision, ...]:
+        return self.precisions
+
+    def rounded(self, precision: GptqPrecision, matrix: Matrix) -> Rounded:
+        from quantlab.methods.gptq.grid import plain
+
+        parts = _parts(precision, *matrix.shape)
+        return plain(matrix, precision.weight_bits, precision.group_size, precision.symmetric, parts)
+
+    def kept_rounded(self, precision: GptqPrecision, folder: Path, matrix: Matrix) -> Rounded | None:
+        from quantlab.methods.gptq.grid import kept
+
+        return kept(matrix, self.name, precision.weight_bits, folder, _parts(precision, *matrix.shape))
+
+
+def _parts(precision: GptqPrecision, rows: int, columns: int) -> dict[str, int]:
+    """Bytes of one weight by what they hold: for each group and row a scale of 16 bits and a zero point as wide as a
+    code; for each column 32 bits that name its group."""
+    groups = columns // precision.group_size
+    words, zeros = (rows * count * precision.weight_bits // 8 for count in (columns, groups))
+    return {"codes": words, "scales": 2 * rows * groups, "zero points": zeros, "groups": 4 * columns}
 
     def code_bytes(self, precision: GptqPrecision, rows: int, columns: int) -> int:
         return rows * columns * precision.weight_bits // 8

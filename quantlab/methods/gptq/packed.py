@@ -1,6 +1,7 @@
 """The weights that GPTQ's and AWQ's packed codes stand for, by the formats' own definition."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,8 +12,25 @@ import torch
 _AWQ_ORDER = (0, 2, 4, 6, 1, 3, 5, 7)
 
 
+@dataclass(frozen=True)
+class Opened:
+    """The parts of one layer's packed weight, float32: `codes` `[inputs, outputs]`, `zeros` and `scales`
+    `[groups, outputs]`, and the `group` of each input (int64)."""
+
+    codes: torch.Tensor
+    zeros: torch.Tensor
+    scales: torch.Tensor
+    group: torch.Tensor
+
+
 def weight_of(held: Mapping[str, torch.Tensor], method: str, bits: int, stored_format: str = "gptq") -> torch.Tensor:
-    """float32 `[outputs, inputs]`: scale * (code - zero point).
+    """float32 `[outputs, inputs]`: scale * (code - zero point). The arguments are those of `opened`."""
+    found = opened(held, method, bits, stored_format)
+    return ((found.codes - found.zeros[found.group]) * found.scales[found.group]).T
+
+
+def opened(held: Mapping[str, torch.Tensor], method: str, bits: int, stored_format: str = "gptq") -> Opened:
+    """What lies in the packed words.
 
     `held`: the tensors of one layer as its file holds them, `qweight`, `qzeros`, `scales` and, for GPTQ, `g_idx` (the
     group of each input; without it inputs are in groups one after the other). `stored_format`: GPTQ's
@@ -27,7 +45,7 @@ def weight_of(held: Mapping[str, torch.Tensor], method: str, bits: int, stored_f
     inputs = len(codes)
     group = held.get("g_idx")
     group = torch.arange(inputs) // -(-inputs // len(scales)) if group is None else group.long()
-    return ((codes - zeros[group]) * scales[group]).T
+    return Opened(codes, zeros, scales, group)
 
 
 def format_of(settings: Mapping[str, Any]) -> str:

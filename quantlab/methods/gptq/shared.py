@@ -31,6 +31,7 @@ class CalibratedMethod(Method[P]):
     packages = PACKAGES
     kept = True
     kv_caches = tuple(HQQ_BITS)
+    reads_more = True
     architectures = ARCHITECTURES
     #: Outputs are packed into words of 32 bits.
     output_multiple = 32

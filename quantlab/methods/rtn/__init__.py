@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from importlib import import_module
 
 from quantlab.errors import BadInput
+from quantlab.methods.rounded import Matrix, Rounded
 from quantlab.methods.rtn.layout import GROUP_SIZE, packed_columns, padded
 from quantlab.methods.transformers_method import TransformersMethod
 from quantlab.records import Model, Precision, Progress, ResolvedPlacement
@@ -28,6 +29,13 @@ def rtn_precision(bits: int, group_size: int = GROUP_SIZE, symmetric: bool = Fal
     overhead = (16 if symmetric else 24) / group_size
     summary = f"plain rounding to {_NAMES[bits]} bits, groups of {group_size}" + ", no zero point" * symmetric
     return RtnPrecision(name, "rtn", bits + overhead, summary, bits, group_size, symmetric)
+
+
+def _parts(precision: RtnPrecision, rows: int, columns: int) -> dict[str, int]:
+    """Bytes of one quantized weight by what they hold."""
+    groups = rows * padded(columns, precision.group_size) // precision.group_size
+    codes = rows * packed_columns(columns, precision.weight_bits, precision.group_size)
+    return {"codes": codes, "scales": 2 * groups} | ({} if precision.symmetric else {"zero points": groups})
 
 
 class Rtn(TransformersMethod[RtnPrecision]):
@@ -56,12 +64,19 @@ class Rtn(TransformersMethod[RtnPrecision]):
         import_module("quantlab.methods.rtn.quantizer")
 
     def weight_bytes(self, precision: RtnPrecision, rows: int, columns: int) -> int:
-        groups = padded(columns, precision.group_size) // precision.group_size
-        per_group = 2 if precision.symmetric else 3
-        return self.code_bytes(precision, rows, columns) + rows * groups * per_group
+        return sum(_parts(precision, rows, columns).values())
 
     def code_bytes(self, precision: RtnPrecision, rows: int, columns: int) -> int:
-        return rows * packed_columns(columns, precision.weight_bits, precision.group_size)
+        return _parts(precision, rows, columns)["codes"]
+
+    def grids(self) -> tuple[RtnPrecision, ...]:
+        return self.precisions
+
+    def rounded(self, precision: RtnPrecision, matrix: Matrix) -> Rounded:
+        from quantlab.methods.rtn.grid import grid
+
+        parts = _parts(precision, *matrix.shape)
+        return grid(matrix, precision.weight_bits, precision.group_size, precision.symmetric, parts)
 
     def load(
         self, model: Model, precision: RtnPrecision, placement: ResolvedPlacement, progress: Progress

@@ -20,9 +20,10 @@ def saving(found: Evidence) -> Judgement:
     said = ", ".join(f"{name} saves {100 * share:.0f} %" for name, share in shares.items())
     holds = all(0.745 <= share < 0.905 for share in shares.values())
     return decided(
-        holds, f"Of the whole model {said}: its embeddings and norms stay wide.",
+        holds,
+        f"Of the whole model {said}: its embeddings and norms stay wide.",
         *(nbytes(f"{name} stored", value) for name, value in runs.items()),
-    )  # fmt: skip
+    )
 
 
 def _against(found: Evidence, model: str, claimed: dict[str, float]) -> tuple[bool, str, tuple[Figure, ...]]:
@@ -51,11 +52,16 @@ def seventy(found: Evidence) -> Judgement:
     fit = next((it for it in planned.fits if it.card.name == "RTX 4090"), None)
     if fit is None:
         return untested("no card of 24 GB was planned for", *figures)
-    cards = f"Two RTX 4090 {'hold' if fit.cards <= 2 else 'do not hold'} nf4 with {found.plans[SEVENTY].context:,} tokens"
+    cards = (
+        f"Two RTX 4090 {'hold' if fit.cards <= 2 else 'do not hold'} nf4 with {found.plans[SEVENTY].context:,} tokens"
+    )
     return decided(
-        holds and fit.cards <= 2, f"{said}. {cards} ({units.size(fit.nbytes)}).", *figures,
-        nbytes("nf4 with keys, values and activations", fit.nbytes, False), Figure("RTX 4090 needed", fit.cards, "", False),
-    )  # fmt: skip
+        holds and fit.cards <= 2,
+        f"{said}. {cards} ({units.size(fit.nbytes)}).",
+        *figures,
+        nbytes("nf4 with keys, values and activations", fit.nbytes, False),
+        Figure("RTX 4090 needed", fit.cards, "", False),
+    )
 
 
 def double_quantization(found: Evidence) -> Judgement:
@@ -68,9 +74,10 @@ def double_quantization(found: Evidence) -> Judgement:
         return untested("nothing of this model was quantized")
     saved = bits[0] - bits[1]
     return decided(
-        round(saved, 1) == 0.4, f"A quantized weight takes {bits[0]:.3f} bits without and {bits[1]:.3f} with it.",
+        round(saved, 1) == 0.4,
+        f"A quantized weight takes {bits[0]:.3f} bits without and {bits[1]:.3f} with it.",
         Figure("saved a weight", saved, "bits"),
-    )  # fmt: skip
+    )
 
 
 def adapters(found: Evidence) -> Judgement:
@@ -85,8 +92,10 @@ def adapters(found: Evidence) -> Judgement:
         round(share, 1) == 0.2,
         f"Rank {trained.rank} on {' and '.join(trained.targets)} of a 7B model adds {units.size(added)} to "
         f"{units.size(base)} ({trained.base}): {share:.2f} % of the memory, {of_weights:.2f} % of the weights.",
-        nbytes("adapters", added, False), nbytes("weights", base, False), Figure("share", share, "%", False),
-    )  # fmt: skip
+        nbytes("adapters", added, False),
+        nbytes("weights", base, False),
+        Figure("share", share, "%", False),
+    )
 
 
 def qlora(found: Evidence) -> Judgement:
@@ -100,7 +109,7 @@ def qlora(found: Evidence) -> Judgement:
         f"Planned for {found.plans[SEVEN].context:,} tokens: {units.size(total)}, of which the weights alone are "
         f"{units.size(trained.parts['weights'])}. That a GPTQ model cannot be trained was not tried.",
         nbytes("QLoRA of a 7B model", total, False),
-    )  # fmt: skip
+    )
 
 
 def batch(found: Evidence) -> Judgement:
@@ -115,4 +124,4 @@ def batch(found: Evidence) -> Judgement:
         f"An RTX 3060 (12,288 MiB) has room for nf4 and {largest} sequences of {found.plans[SEVEN].context:,} tokens, "
         "of a model that shares keys and values among four heads; one that does not has room for fewer.",
         Figure("largest batch", largest, "", False),
-    )  # fmt: skip
+    )

@@ -83,7 +83,9 @@ def four_bits(found: Evidence) -> Judgement:
     value, half = known["nf4-dq"]
     if half > 1 and value - half <= 1 < value + half:
         return untested(f"{_said(known)}: these tasks have too few items to tell", *_percents(known))
-    return decided(value <= 1 and known["rtn-4"][0] >= value, f"{_said(known)} of the right answers.", *_percents(known))
+    return decided(
+        value <= 1 and known["rtn-4"][0] >= value, f"{_said(known)} of the right answers.", *_percents(known)
+    )
 
 
 def nf4_best(found: Evidence) -> Judgement:
@@ -110,9 +112,11 @@ def lossless(found: Evidence, names: tuple[str, ...], words: str) -> Judgement:
     worst = max(known, key=lambda name: known[name].kld.mean)
     said = ", ".join(f"{name} {units.nats(it.kld.mean)}" for name, it in known.items())
     return decided(
-        known[worst].kld.mean <= floor, f"{words}: {said}; the noise of rounding is {units.nats(floor)}.",
-        *_kld(known), Figure("noise floor", floor, "nats"),
-    )  # fmt: skip
+        known[worst].kld.mean <= floor,
+        f"{words}: {said}; the noise of rounding is {units.nats(floor)}.",
+        *_kld(known),
+        Figure("noise floor", floor, "nats"),
+    )
 
 
 def eight_bits(found: Evidence) -> Judgement:
@@ -153,8 +157,10 @@ def gptq(found: Evidence) -> Judgement:
         f"It reads a calibration text and took {units.seconds(made)} where nf4 took {units.seconds(loaded)}, once; it "
         f"lies {'farther from' if farther else 'closer to'} the original ({units.nats(known['gptq-4'].kld.mean)}; nf4 "
         f"{units.nats(known['nf4'].kld.mean)}).",
-        *_kld(known), Figure("gptq-4 quantizing", made, "s"), Figure("nf4 loading", loaded, "s"),
-    )  # fmt: skip
+        *_kld(known),
+        Figure("gptq-4 quantizing", made, "s"),
+        Figure("nf4 loading", loaded, "s"),
+    )
 
 
 def same_q4(found: Evidence) -> Judgement:
@@ -169,4 +175,4 @@ def same_q4(found: Evidence) -> Judgement:
         f"Made with an importance matrix it lies {units.nats(known['q4_k_m-imatrix'].kld.mean)} from the original, "
         f"without one {units.nats(known['q4_k_m'].kld.mean)}.",
         *_kld(known),
-    )  # fmt: skip
+    )

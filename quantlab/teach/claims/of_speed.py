@@ -10,7 +10,9 @@ from quantlab.teach.claims.judging import Judgement, decided, speed_doubt, speed
 QUANTIZED = ("int8", "nf4", "gptq-4", "q4_k_m")
 
 
-def _ratios(found: Evidence, names: tuple[str, ...], base: str = SIXTEEN) -> tuple[dict[str, float], str, tuple[Figure, ...]]:
+def _ratios(
+    found: Evidence, names: tuple[str, ...], base: str = SIXTEEN
+) -> tuple[dict[str, float], str, tuple[Figure, ...]]:
     """The decode speed of each over that of `base`; 1 where they cannot be told apart; or why they are not held
     against each other."""
     if why := found.why_no_run(base, *names):
@@ -20,7 +22,9 @@ def _ratios(found: Evidence, names: tuple[str, ...], base: str = SIXTEEN) -> tup
         return {}, why, speeds(*runs)
     first, *others = runs
     ratios = {
-        run.precision: (run.decode_tokens_per_s or 0) / (first.decode_tokens_per_s or 1) if trust.apart(run, first) else 1.0
+        run.precision: (run.decode_tokens_per_s or 0) / (first.decode_tokens_per_s or 1)
+        if trust.apart(run, first)
+        else 1.0
         for run in others
     }
     return ratios, "", speeds(*runs)
@@ -49,8 +53,9 @@ def first_answer(found: Evidence) -> Judgement:
     return decided(
         first > 1.1 * later,
         f"{run.precision}: the first pass took {units.seconds(first)}, a later one {units.seconds(later)}.",
-        Figure("first pass", first, "s"), Figure("later pass", later, "s"),
-    )  # fmt: skip
+        Figure("first pass", first, "s"),
+        Figure("later pass", later, "s"),
+    )
 
 
 def on_cpu(found: Evidence) -> Judgement:
@@ -74,9 +79,11 @@ def eight_against_four(found: Evidence) -> Judgement:
     runs = [run for name in ("int8", "nf4") if (run := found.run(name))]
     memory = stored(runs[0]) / stored(runs[1])
     return decided(
-        ratios["int8"] > 1 and 1.8 <= memory <= 2.2, f"{_said(ratios, 'nf4')} Memory: {times(memory)}.",
-        *figures, Figure("int8 memory beside nf4", memory, "x"),
-    )  # fmt: skip
+        ratios["int8"] > 1 and 1.8 <= memory <= 2.2,
+        f"{_said(ratios, 'nf4')} Memory: {times(memory)}.",
+        *figures,
+        Figure("int8 memory beside nf4", memory, "x"),
+    )
 
 
 def slightly_faster(found: Evidence) -> Judgement:

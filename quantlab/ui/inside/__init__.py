@@ -1,0 +1,1 @@
+"""The tab for looking inside a weight matrix: numbers, levels, errors."""

@@ -1,0 +1,140 @@
+"""What the events of the tab do: one call each, its result handed to the components."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+
+from quantlab.errors import BadInput
+from quantlab.records.inside import Inside, Outliers
+from quantlab.settings import AppSettings
+from quantlab.ui.common import fragments, panels, runner
+from quantlab.ui.common.problem import Problem
+from quantlab.ui.inside import form
+from quantlab.ui.inside import fragments as html
+from quantlab.ui.inside.form import InsideChoice
+from quantlab.ui.services import Services
+
+if TYPE_CHECKING:
+    from quantlab.ui.inside.parts import InsideParts
+
+Updates = dict[Any, Any]
+OUR_FAULT = Problem("Something went wrong on our side.", "Choose another layer or method. The log says why.")
+
+
+class InsideHandlers:
+    """Bound to one page's components. Nothing is kept of a visitor: each event computes what it shows."""
+
+    def __init__(self, parts: InsideParts, app: AppSettings, services: Services) -> None:
+        self.parts = parts
+        self.app = app
+        self.services = services
+
+    def opened(self, *chosen: Any) -> Updates:
+        """The tab is shown: the layers of the model where none is chosen yet, and what is chosen of them."""
+        choice = InsideChoice(*chosen)
+        return self._of_model(choice) if not choice.layer and choice.source == form.LAYER else self.look(*chosen)
+
+    def model(self, *chosen: Any) -> Updates:
+        """Another model: its layers, and the first of them."""
+        return self._of_model(InsideChoice(*chosen))
+
+    def moved(self, *chosen: Any) -> Updates:
+        """Another layer or another length of a block: the first block of it."""
+        fields = InsideChoice(*chosen).__dict__ | {"block": 0}
+        return {self.parts.inputs.block: 0} | self.look(*fields.values())
+
+    def look(self, *chosen: Any) -> Updates:
+        """What becomes of the numbers, but for the table of all methods, which takes longer."""
+        choice = InsideChoice(*chosen)
+        return self._forms(choice) | self._with_problem(self.parts.problem, lambda: self._seen(choice))
+
+    def methods(self, *chosen: Any) -> Updates:
+        """All methods on the same numbers. What cannot be has been told already."""
+
+        def compared() -> Updates:
+            from quantlab.reporting.charts import inside as charts
+
+            found = self.services.inside.look(form.request(InsideChoice(*chosen)), True)
+            table = panels.twins((charts.methods(found),))
+            return {self.parts.methods: table, self.parts.saves: html.saves(found)}
+
+        nothing = {self.parts.methods: "", self.parts.saves: ""}
+        return nothing | self._with_problem(self.parts.saves, compared, told=False)
+
+    def read(self, *chosen: Any) -> Updates:
+        """A text is read, and the channels shown at the model's own spread."""
+        return self._channels(InsideChoice(*chosen), None)
+
+    def spread(self, sigma: float | None, *chosen: Any) -> Updates:
+        """The same activations at another spread."""
+        return self._channels(InsideChoice(*chosen), sigma)
+
+    def _channels(self, choice: InsideChoice, sigma: Any) -> Updates:
+        def seen() -> Updates:
+            if sigma is not None and not isinstance(sigma, int | float):
+                raise BadInput("The spread must be a number.", "Move the slider.")
+            asked = form.request(choice)
+            return self._shown(self.services.inside.outliers(asked, sigma), asked.precision, sigma is None)
+
+        hidden = {} if sigma is not None else {self.parts.outlying: gr.update(visible=False)}
+        return hidden | self._with_problem(self.parts.outlier_problem, seen)
+
+    def _shown(self, found: Outliers, precision: str, own: bool) -> Updates:
+        from quantlab.reporting.charts import outliers as charts
+
+        parts = self.parts
+        drawn = (charts.channels(found), charts.losses(found)), charts.table(found)
+        slider = {parts.sigma: gr.update(value=round(found.sigma, 2))} if own else {}
+        return slider | {
+            parts.outlying: gr.update(visible=True),
+            parts.channels: html.channels(found),
+            **parts.channels_chart.filled(*drawn),
+            parts.product: html.product(found, precision),
+        }
+
+    def _of_model(self, choice: InsideChoice) -> Updates:
+        def seen() -> Updates:
+            layers = self.services.inside.layers(str(choice.model or "").strip())
+            fields = choice.__dict__ | {"layer": layers[0], "block": 0}
+            listed = {
+                self.parts.inputs.layer: gr.update(choices=list(layers), value=layers[0]),
+                self.parts.inputs.block: 0,
+            }
+            return self.look(*fields.values()) | listed
+
+        return self._forms(choice) | self._with_problem(self.parts.problem, seen)
+
+    def _forms(self, choice: InsideChoice) -> Updates:
+        """Which inputs there are follows from two of them."""
+        parts, typed = self.parts, choice.source == form.TYPED
+        return {
+            parts.of_model: gr.update(visible=not typed),
+            parts.inputs.values: gr.update(visible=typed),
+            parts.of_integers: gr.update(visible=choice.grid == form.PLAIN),
+        }
+
+    def _seen(self, choice: InsideChoice) -> Updates:
+        found = self.services.inside.look(form.request(choice), False)
+        return self._filled(found)
+
+    def _filled(self, found: Inside) -> Updates:
+        from quantlab.reporting.charts import inside as charts
+
+        parts = self.parts
+        return {
+            parts.told: html.told(found),
+            **parts.chart.filled((charts.figure(found),), charts.table(found)),
+            parts.values: panels.twins((charts.values(found),)),
+            parts.cost: html.cost(found),
+        }
+
+    def _with_problem(self, place: gr.HTML, work: Callable[[], Updates], told: bool = True) -> Updates:
+        """What `work` gives; what a user can mend goes to `place`, and a defect as no more than that."""
+        try:
+            return {place: ""} | work()
+        except Exception as error:
+            found = runner.problem_of(error, "the tab Inside failed", OUR_FAULT)
+            return {place: fragments.problem(found) if told else ""}

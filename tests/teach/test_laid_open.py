@@ -1,0 +1,230 @@
+"""What is laid open of a method is, bit by bit, what a variant loaded by it holds."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from quantlab.methods import METHODS, method_of, precision
+from quantlab.methods.rounded import Matrix, Rounded
+from quantlab.records import silent
+from tests.loading import load, store, variant
+
+LAYERS = ("model.layers.0.self_attn.v_proj", "model.layers.1.mlp.down_proj")
+ROWS = slice(3, 7)
+
+
+def weights(model) -> dict[str, torch.Tensor]:
+    loaded = load(model, "fp32")
+    found = {layer: loaded.module.get_submodule(layer).weight.detach().clone() for layer in LAYERS}
+    loaded.close()
+    return found
+
+
+@pytest.fixture(scope="module")
+def original(small):
+    return weights(small)
+
+
+def laid_open(name: str, weight: torch.Tensor, rows: slice = slice(None), layer: str = "") -> Rounded:
+    chosen = precision(name)
+    return method_of(chosen).rounded(chosen, Matrix(weight, rows, f"{layer}.weight" * bool(layer)))
+
+
+def stands_for(found: Rounded) -> torch.Tensor:
+    """Every value again, from its code and its group's levels."""
+    levels = torch.stack([found.levels(group) for group in range(len(found.scale))])
+    return levels[found.group, found.codes - found.first]
+
+
+@pytest.mark.parametrize("name", ["nf4", "nf4-dq", "fp4", "fp4-dq"])
+def test_bitsandbytes_4_bit(small, original, name):
+    from bitsandbytes.functional import dequantize_4bit
+
+    loaded = load(small, name)
+    for layer, weight in original.items():
+        held = loaded.module.get_submodule(layer).weight
+        found = laid_open(name, weight)
+        packed = [int(byte) for byte in held.data.flatten()]
+        codes = [half for byte in packed for half in (byte // 16, byte % 16)][: weight.numel()]
+        assert found.codes.flatten().tolist() == codes
+        assert torch.equal(found.values, dequantize_4bit(held.data, held.quant_state).view_as(weight))
+        assert torch.equal(stands_for(found), found.values)
+    loaded.close()
+
+
+@pytest.mark.parametrize("name", ["int8", "int8-plain"])
+def test_bitsandbytes_8_bit(small, original, name):
+    from bitsandbytes.functional import int8_vectorwise_dequant
+
+    loaded = load(small, name)
+    for layer, weight in original.items():
+        held = loaded.module.get_submodule(layer).weight
+        found = laid_open(name, weight)
+        assert torch.equal(found.codes, held.CB.long())
+        assert torch.equal(found.values, int8_vectorwise_dequant(held.CB, held.SCB))
+        assert torch.allclose(stands_for(found), found.values, rtol=1e-6, atol=0), "absmax / 127 a code"
+    loaded.close()
+
+
+@pytest.mark.parametrize("name", ["rtn-8", "rtn-4", "rtn-3", "rtn-2-g32", "rtn-4-sym", "rtn-3-g16-sym"])
+def test_round_to_nearest(small, original, name):
+    loaded = load(small, name)
+    for layer, weight in original.items():
+        held, found = loaded.module.get_submodule(layer), laid_open(name, weight)
+        assert torch.equal(found.values, held.dequantize(torch.float32))
+        assert torch.equal(stands_for(found), found.values)
+        # The product with ones alone in each column reads the weight back without the layer's own dequantize.
+        assert torch.equal(held(torch.eye(weight.shape[1])).T, found.values)
+    loaded.close()
+
+
+@pytest.mark.parametrize("name", ["nf4", "nf4-dq", "fp4-dq", "int8", "rtn-3", "q8_0", "q4_0"])
+def test_some_rows_are_the_same_as_in_the_whole(original, name):
+    weight = original[LAYERS[1]]
+    part, whole = laid_open(name, weight, ROWS), laid_open(name, weight)
+    assert torch.equal(part.codes, whole.codes[ROWS]) and torch.equal(part.values, whole.values[ROWS])
+    assert torch.equal(stands_for(part), stands_for(whole)[ROWS])
+    assert dict(part.parts) == dict(whole.parts)
+
+
+def test_rows_that_are_no_whole_blocks_share_one_as_bitsandbytes_does_it():
+    from bitsandbytes.functional import dequantize_4bit, quantize_4bit
+
+    weight = torch.randn(5, 40, generator=torch.Generator().manual_seed(0))
+    packed, state = quantize_4bit(weight, blocksize=64, quant_type="nf4")
+    assert torch.equal(laid_open("nf4", weight, ROWS).values, dequantize_4bit(packed, state)[ROWS])
+
+
+@pytest.mark.parametrize("name", [it.name for method in METHODS.values() for it in method.grids()])
+def test_the_parts_are_what_the_method_promises(name):
+    if name in ("q5_1", "q5_0", "q4_1"):
+        pytest.skip("no precision of its own")
+    weight = torch.randn(64, 256, generator=torch.Generator().manual_seed(0))
+    assert sum(laid_open(name, weight).parts.values()) == method_of(precision(name)).weight_bytes(
+        precision(name), 64, 256
+    )
+
+
+# GGUF
+
+FILE_TYPES = ("Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M", "Q4_0", "Q3_K_M", "Q2_K", "Q5_1", "Q5_0", "Q4_1")
+
+
+@pytest.fixture(scope="module")
+def exported(demo, tmp_path_factory):
+    """The demo as an un-quantized file of llama.cpp."""
+    from quantlab.methods.gguf.building import _config
+    from quantlab.methods.gguf.export import export
+
+    file = tmp_path_factory.mktemp("gguf") / "export.gguf"
+    export(demo, _config(demo), file, silent)
+    return file
+
+
+@pytest.fixture(scope="module")
+def demo_weights(demo):
+    return weights(demo)
+
+
+@pytest.mark.parametrize("file_type", FILE_TYPES)
+def test_files_of_llama_cpp(demo, demo_weights, exported, file_type):
+    import gguf
+
+    from quantlab import models
+    from quantlab.methods.gguf.grid import grid
+    from quantlab.methods.gguf.quantize import quantize
+
+    file = exported.with_name(f"{file_type}.gguf")
+    quantize(exported, file, file_type, silent)
+    tensors = {it.name: it for it in gguf.GGUFReader(file).tensors}
+    names = dict(zip(LAYERS, ("blk.0.attn_v.weight", "blk.1.ffn_down.weight"), strict=True))
+    for layer, weight in demo_weights.items():
+        held = tensors[names[layer]]
+        # Legacy file types have no rule of their own among the precisions: the type is named.
+        wanted = held.tensor_type.name if file_type in ("Q5_1", "Q5_0", "Q4_1") else file_type
+        found = grid(Matrix(weight, name=f"{layer}.weight", checkpoint=models.checkpoint(demo)), wanted)
+        values = gguf.dequantize(held.data, held.tensor_type)
+        assert np.array_equal(found.values.numpy(), values)
+        assert torch.equal(stands_for(found), found.values)
+        bits = 8 * sum(found.parts.values()) / weight.numel()
+        assert bits == 8 * held.n_bytes / weight.numel()
+        unpacked = UNPACKED.get(held.tensor_type.name)
+        if unpacked is not None:
+            block = held.data[2].tobytes()
+            assert found.codes[2, :32].tolist() == unpacked(block)
+
+
+def _q8_0(block: bytes) -> list[int]:
+    return [code - 256 * (code > 127) for code in block[2:34]]
+
+
+def _q4_0(block: bytes) -> list[int]:
+    return [byte % 16 - 8 for byte in block[2:18]] + [byte // 16 - 8 for byte in block[2:18]]
+
+
+def _q4_k(block: bytes) -> list[int]:
+    return [byte % 16 for byte in block[16:48]]
+
+
+def _q6_k(block: bytes) -> list[int]:
+    return [(low % 16 + 16 * (high % 4)) - 32 for low, high in zip(block[:32], block[128:160], strict=True)]
+
+
+#: The first 32 codes of a row, by the structures of `ggml-common.h`.
+UNPACKED = {"Q8_0": _q8_0, "Q4_0": _q4_0, "Q4_K": _q4_k, "Q6_K": _q6_k}
+
+
+def test_a_block_of_zeros_has_the_codes_that_lie_in_the_file():
+    """With a scale of zero all levels are the same, and no value tells its code."""
+    from quantlab.methods.gguf.grid import _quantized, grid
+
+    weight = torch.zeros(1, 32)
+    assert grid(Matrix(weight), "Q4_0").codes.flatten().tolist() == _q4_0(_quantized(weight, "Q4_0").tobytes())
+
+
+# GPTQ and AWQ
+
+
+@pytest.mark.parametrize("bits", [2, 3, 4, 8])
+def test_packed_codes_of_gptq(tmp_path, bits):
+    """Against the definition, in plain loops: code i of a column is bits i * b to (i + 1) * b of its words."""
+    from safetensors.torch import save_file
+
+    from tests.methods.test_packed import GROUP, INPUTS, OUTPUTS, drawn
+
+    held = drawn(bits, shuffled=True)
+    save_file({f"layer.{name}": values.contiguous() for name, values in held.items()}, tmp_path / "model.safetensors")
+    settings = {"model_type": "llama", "quantization_config": {"quant_method": "gptq", "bits": bits}}
+    (tmp_path / "config.json").write_text(json.dumps(settings))
+    chosen = precision(f"gptq-{bits}-g{GROUP}")
+    matrix = Matrix(torch.zeros(OUTPUTS, INPUTS), slice(5, 7), "layer.weight")
+    found = METHODS["gptq"].kept_rounded(chosen, tmp_path, matrix)
+    for row, output in enumerate((5, 6)):
+        words = held["qweight"][:, output].tolist()
+        stream = sum((word % 2**32) << (32 * place) for place, word in enumerate(words))
+        codes = [(stream >> (bits * place)) % 2**bits for place in range(INPUTS)]
+        assert found.codes[row].tolist() == codes
+        for place, group in enumerate(held["g_idx"].tolist()):
+            line = sum((word % 2**32) << (32 * at) for at, word in enumerate(held["qzeros"][group].tolist()))
+            zero = ((line >> (bits * output)) + 1) % 2**bits
+            expected = np.float32(held["scales"][group, output].item()) * np.float32(codes[place] - zero)
+            assert found.values[row, place].item() == expected
+    assert torch.equal(stands_for(found), found.values)
+
+
+@pytest.mark.slow
+def test_a_kept_checkpoint_of_gptq_is_what_is_loaded(demo):
+    from tests.loading import LITTLE
+
+    loaded = load(demo, "gptq-4", calibration=LITTLE)
+    folder = store().found(variant(demo, "gptq-4", calibration=LITTLE))
+    for layer in LAYERS:
+        module = loaded.module.get_submodule(layer)
+        matrix = Matrix(torch.zeros(module.out_features, module.in_features), name=f"{layer}.weight")
+        found = METHODS["gptq"].kept_rounded(precision("gptq-4"), folder, matrix)
+        expected = module(torch.eye(module.in_features)).T
+        assert torch.allclose(found.values, expected, rtol=2e-2, atol=1e-2), "up to the rounding of its kernel"
+    loaded.close()
+    assert store().found(variant(demo, "gptq-8-g128", calibration=LITTLE)) is None
