@@ -19,11 +19,11 @@ from quantlab.runtime.background import result
 T = TypeVar("T")
 
 
-def follow_steps(steps: Generator[tuple[int, int, str], None, T], stop: threading.Event) -> T:
+def follow_steps(steps: Generator[tuple[int, int, str], None, T], stop: threading.Event, head: str = "quantizing") -> T:
     """Show the progress of one long job and return its result. Ctrl-C sets `stop`. Raises what the job raises."""
-    with Line("quantizing") as line, interrupt_sets(stop, line):
-        line.stage("quantizing")
-        return result(steps, lambda step: line.tell("quantizing", *step))
+    with Line(head) as line, interrupt_sets(stop, line):
+        line.stage(head)
+        return result(steps, lambda step: line.tell(head, *step))
 
 
 def ended(run: Run | QualityRun) -> str:

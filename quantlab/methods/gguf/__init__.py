@@ -78,6 +78,16 @@ class Gguf(Method[GgufPrecision]):
         _tensor_type("Q4_1", "4-bit integers, a scale and a minimum for 32 weights"),
     )
 
+    def parse(self, name: str) -> GgufPrecision | None:
+        """`q4_k_m`, with an importance matrix `q4_k_m-imatrix`."""
+        plain = super().parse(name.removesuffix("-imatrix"))
+        if plain is None or plain.name == name:
+            return plain
+        if plain.imatrix or plain.bits > 8:
+            return None
+        summary = f"{plain.summary}, spent by an importance matrix"
+        return replace(plain, name=name, summary=summary, imatrix=True)
+
     def grids(self) -> tuple[GgufPrecision, ...]:
         integers = tuple(it for it in self.precisions if not it.imatrix and TYPES[BASE[it.file_type]].quantized)
         return integers + self._types

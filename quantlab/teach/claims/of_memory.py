@@ -1,4 +1,4 @@
-"""Claims about memory. What a plan says follows from a configuration; it is held against measured bytes in the tests."""
+"""Claims about memory. What a plan says follows from a configuration; the tests hold it against measured bytes."""
 
 from quantlab.records import units
 from quantlab.records.claims import Figure
