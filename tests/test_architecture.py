@@ -34,10 +34,10 @@ LEVELS = (
     ("checkpoints", "fidelity"),
     ("history",),
     ("runs.estimates",),
-    ("teach",),
     ("reporting.text",),
     ("reporting.charts",),
     ("runs", "reporting"),
+    ("teach.plan",),
     ("teach",),
     ("demo",),
     ("api",),
@@ -58,7 +58,7 @@ CONFINED = {
 HEAVY = ("torch", "transformers", "accelerate", "bitsandbytes", "huggingface_hub")
 LIGHT_ROOMS = (
     *("api", "records", "errors", "settings", "export", "history", "runs.estimates"),
-    *("reporting", "reporting.text", "reporting.charts", "teach", "ui", "cli.render", "cli", "app"),
+    *("reporting", "reporting.text", "reporting.charts", "teach.plan", "ui", "cli.render", "cli", "app"),
 )
 #: What every installation has. Any other package that a method imports is that method's own, and may be missing.
 CORE = ("torch", "transformers", "accelerate", "safetensors", "numpy", *sys.stdlib_module_names)
