@@ -5,20 +5,15 @@ from dataclasses import dataclass
 
 from quantlab.errors import unknown
 from quantlab.methods.weights import DTYPE_BYTES
-from quantlab.models.gguf.header import BLOCKS
+from quantlab.runtime.kv_cache import GGML, GROUP, HQQ_BITS
 from quantlab.teach.plan.network import Network
 
-#: How keys and values may be kept: elements that share a block, and its bytes, scales included. q8_0 and q4_0 are
-#: ggml's. int8 and int4 are those of transformers' `QuantizedCache`: groups of 64 with a scale and a zero point of 16
-#: bits each (it keeps the newest 128 tokens wide, which is not counted).
+#: How keys and values may be kept: elements that share a block, and its bytes, scales included. Those of HQQ have groups
+#: of 64 with a scale and a zero point of 16 bits each (the newest tokens, which it keeps wide, are not counted).
 KV_TYPES = {
-    "f32": (1, 4),
-    "f16": (1, 2),
+    **{name: (values, nbytes) for name, (_, nbytes, values) in GGML.items()},
     "bf16": (1, 2),
-    "q8_0": BLOCKS["Q8_0"],
-    "q4_0": BLOCKS["Q4_0"],
-    "int8": (64, 64 + 4),
-    "int4": (64, 32 + 4),
+    **{name: (GROUP, GROUP * bits // 8 + 4) for name, bits in HQQ_BITS.items()},
 }
 #: The type in which the precision computes, as transformers and llama.cpp keep them by themselves.
 AS_COMPUTED = "auto"

@@ -84,7 +84,9 @@ def _planned(found: Subject, chosen: Precision, asked: Asked, cards: Sequence[Ca
     dtype = checked_dtype(asked.compute_dtype, device)
     parts = _parts(found, chosen, dtype)
     computed = method.dtype(chosen, ResolvedPlacement(device, dtype))
-    demand = Demand(found.network, sum(parts.values()), kv_type(asked.kv, computed), computed, asked.piece)
+    demand = Demand(
+        found.network, sum(parts.values()), kv_type(chosen.kv_cache or asked.kv, computed), computed, asked.piece
+    )
     cache, activations = (it(asked.context, asked.batch) for it in (demand.kv_cache, demand.activations))
     fits = tuple(_fit(demand, card, asked) for card in cards)
     return Planned(chosen.name, chosen.bits, parts, demand.kv, cache, activations, fits)
