@@ -8,7 +8,7 @@ from quantlab.methods.weights import DTYPE_BYTES
 from quantlab.runtime.kv_cache import GGML, GROUP, HQQ_BITS
 from quantlab.teach.plan.network import Network
 
-#: How keys and values may be kept: elements that share a block, and its bytes, scales included. Those of HQQ have groups
+#: How keys and values may be kept: elements that share a block, and its bytes, scales included. HQQ has groups
 #: of 64 with a scale and a zero point of 16 bits each (the newest tokens, which it keeps wide, are not counted).
 KV_TYPES = {
     **{name: (values, nbytes) for name, (_, nbytes, values) in GGML.items()},
