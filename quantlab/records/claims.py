@@ -45,6 +45,15 @@ class Claims:
     versions: Mapping[str, str]
     verdicts: tuple[ClaimVerdict, ...]
 
+    @property
+    def counted(self) -> str:
+        """How many verdicts of each kind there are, in words."""
+        kinds = ((HOLDS, "hold here", "holds here"), (FAILS, "do not hold here", "does not hold here"))
+        counts = [(sum(it.outcome == kind for it in self.verdicts), many, one) for kind, many, one in kinds]
+        untested = sum(it.outcome == UNTESTED for it in self.verdicts)
+        said = [f"{count} {one if count == 1 else many}" for count, many, one in counts if count]
+        return ", ".join([*said, *([f"{untested} cannot be tested here"] if untested else [])]) + "."
+
     def verdict(self, number: int) -> ClaimVerdict:
         """Raises KeyError where there is no such claim."""
         for found in self.verdicts:

@@ -23,6 +23,7 @@ from quantlab.ui.theme import theme
 
 if TYPE_CHECKING:
     from quantlab.checkpoints.export import Saved
+    from quantlab.records.claims import Claims
 
 log = logging.getLogger(__name__)
 
@@ -100,6 +101,7 @@ def real_services(app: AppSettings) -> Services:
         no_tasks=_no_tasks,
         history=recorded.history,
         resume=recorded.resume,
+        claims=_claims,
         inside=InsideJobs(app),
     )
 
@@ -137,6 +139,14 @@ def _quantize(
     from quantlab.checkpoints import export
 
     return export.quantize(model, precision, out, settings.placement, settings.calibration, stop=stop)
+
+
+def _claims(
+    model: str, only: tuple[int, ...], stop: threading.Event
+) -> "Generator[tuple[int, int, str], None, Claims]":
+    from quantlab.teach.claims.measuring import claims
+
+    return claims(model, only, stop=stop)
 
 
 def _no_tasks() -> str:

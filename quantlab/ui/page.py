@@ -4,6 +4,7 @@ import gradio as gr
 
 from quantlab.settings import AppSettings
 from quantlab.ui import between
+from quantlab.ui.claims import tab as claims
 from quantlab.ui.common import fragments, rail
 from quantlab.ui.compare import tab as compare
 from quantlab.ui.history import tab as history
@@ -32,6 +33,8 @@ def build_page(app: AppSettings, services: Services) -> gr.Blocks:
                 plan.build(app, services)
             with gr.Tab("Inside"):
                 inside.build(app, services)
+            with gr.Tab("Claims"):
+                claims.build(app, services)
             with gr.Tab("History"):
                 history.build(app, services)
         between.wire(asking, measuring, quality_tab)

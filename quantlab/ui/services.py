@@ -17,6 +17,7 @@ from quantlab.records import (
     Settings,
     Suited,
 )
+from quantlab.records.claims import Claims
 from quantlab.records.events import Event, Events, QualityEvent, QualityEvents
 from quantlab.records.inside import Inside, InsideRequest, Outliers
 from quantlab.settings import AppSettings
@@ -58,6 +59,14 @@ class LookInside(Protocol):
     def outliers(self, request: InsideRequest, sigma: float | None) -> Outliers: ...
 
 
+class TestClaims(Protocol):
+    """Claims judged on this machine, those numbered in `only` or all; see `quantlab.teach.claims.measuring.claims`."""
+
+    def __call__(
+        self, model: str, only: tuple[int, ...], stop: StopEvent
+    ) -> Generator[tuple[int, int, str], None, Claims]: ...
+
+
 class Resume(Protocol):
     """Goes on with an entry of the history; see `quantlab.runs.recorded.resumed`."""
 
@@ -88,6 +97,14 @@ def nothing_to_resume(entry: int, stop: StopEvent) -> Generator[Event | QualityE
     yield from ()
 
 
+def nothing_claimed(
+    model: str, only: tuple[int, ...], stop: StopEvent
+) -> Generator[tuple[int, int, str], None, Claims]:
+    """`Services.claims` of a page that measures nothing."""
+    yield 0, 0, ""
+    raise BadInput("No claims can be tested on this page.")
+
+
 class NothingInside:
     """`Services.inside` of a page that has no models of its own."""
 
@@ -108,7 +125,8 @@ class Services:
     with options in its name; `estimate_published(spec, placement)` says what a checkpoint that somebody
     published would take, under the name of its column; `no_tasks()` says why no task can be measured here, empty
     where they can; `history()` is where runs are kept, None where they are not; `plan` and `which_fit` look at a
-    model's description alone; `inside` lays a weight matrix open. All raise QuantlabError for what a user can mend."""
+    model's description alone; `inside` lays a weight matrix open, `claims` tests what is said of
+    quantization. All raise QuantlabError for what a user can mend."""
 
     compare: Compare
     estimates: Callable[[str, Placement], tuple[Estimate, ...]]
@@ -123,3 +141,4 @@ class Services:
     plan: MakePlan = planning.planned
     which_fit: WhichFit = planning.suited
     inside: LookInside = field(default_factory=NothingInside)
+    claims: TestClaims = nothing_claimed

@@ -19,5 +19,4 @@ def show_claims(found: Claims, console: Screen | None = None) -> None:
         outcome = f"[{_STYLES[verdict.outcome]}]{verdict.outcome}[/]"
         console.print(f"{verdict.number:>2}. {escape(verdict.claim)}", highlight=False)
         console.print(f"    {outcome}: {escape(printable(verdict.why))}\n", highlight=False)
-    counts = {outcome: sum(it.outcome == outcome for it in found.verdicts) for outcome in _STYLES}
-    console.print(", ".join(f"{count} {outcome}" for outcome, count in counts.items() if count) + ".", highlight=False)
+    console.print(found.counted, highlight=False)

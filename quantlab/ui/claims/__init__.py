@@ -1,0 +1,1 @@
+"""The tab that tests what is claimed of quantization."""
