@@ -68,7 +68,7 @@ def _model(start: PlanChoice, app: AppSettings, services: Services) -> tuple[Any
             for name, label in (
                 ("layers", "Layers"), ("hidden_size", "Hidden size"), ("heads", "Attention heads"),
                 ("intermediate_size", "MLP size"), ("vocabulary", "Vocabulary"),
-                ("key_value_heads", "Key-value heads (0: as many)"), ("head_dim", "Head size (0: hidden size / heads)"),
+                ("key_value_heads", "KV heads (0: all)"), ("head_dim", "Head size (0: auto)"),
             )
         ]  # fmt: skip
         tied = gr.Checkbox(start.tied, label="The output head is the embeddings (tied)", elem_id="plan-tied")
