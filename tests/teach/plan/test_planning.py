@@ -122,6 +122,11 @@ def test_every_precision_has_a_plan_or_a_reason():
         assert planned.stored_bytes == method.estimate(chosen, ResolvedPlacement("cuda", "bfloat16"), checkpoint)
 
 
+def test_what_needs_a_gpu_is_no_plan_for_main_memory():
+    (on_card, in_memory) = (quantlab.plan(MISTRAL, ["ao-int4"], card=it).precisions[0] for it in (24, "32 GB memory"))
+    assert not on_card.refused and "needs an NVIDIA GPU" in in_memory.refused
+
+
 def test_a_context_beyond_the_models_is_planned_and_told():
     found = quantlab.plan("demo", ["bf16"], 4_096)
     assert "more than the model was made for (1,024)" in found.notes[0] and found.precisions[0].total_bytes > 0
