@@ -28,8 +28,11 @@ from quantlab.records import (
     Timing,
     TokenDifference,
 )
+from quantlab.records.claims import Claims
 from quantlab.records.events import Done, Event, Finished, Loaded, Loading, Started, TimingAgain, Token
-from quantlab.ui.services import Quantize, Services
+from quantlab.teach.claims import CLAIMS, judged
+from quantlab.teach.claims.evidence import Evidence, Trial
+from quantlab.ui.services import Quantize, Services, TestClaims
 from tests.event_grammar import checked
 from tests.examples import QUIET
 from tests.fake_estimates import (
@@ -73,6 +76,22 @@ class Script:
     no_tasks: str = ""
 
 
+def fake_claims(script: "Script") -> TestClaims:
+    """A `Services.claims` at the script's pace: real rules over a few made-up findings."""
+
+    def claims(model, only, stop):
+        for column in range(1, 4):
+            yield column, 3, f"column {column}: reading"
+            if stop.wait(script.load_s):
+                raise Stopped
+        found = Evidence(codes={"int8 absmax": (-127, 56, -1)}, trials={"as printed": Trial("model()")})
+        chosen = [claim for claim in CLAIMS if not only or claim.number in only]
+        machine = Machine("Fake CPU", 2, 2_000_000_000, "cpu", 2_000_000_000, "Linux", 10e9)
+        return Claims(model, machine, {}, tuple(judged(claim, found) for claim in chosen))
+
+    return claims
+
+
 def fake_quantize(script: "Script") -> Quantize:
     """A `Services.quantize` at the script's pace that writes nothing."""
 
@@ -111,6 +130,7 @@ def services(script: Script | None = None) -> Services:
         quantize,
         measure,
         lambda: script.no_tasks,
+        claims=fake_claims(script),
     )
 
 

@@ -38,6 +38,13 @@ def test_the_example_of_estimates(capsys):
     assert sizes["fp32"] > sizes["nf4"] > 0 and "stored: it " in "\n".join(lines)
 
 
+def test_the_example_of_a_plan(capsys):
+    wide, _, narrow, fits, trained, *suited = run("Will it fit?", capsys).splitlines()
+    assert wide.startswith("bf16: 14,496,047,616 + 1,073,741,824 + ") and narrow.startswith("nf4: 4,463,286,784 + ")
+    assert "fits: True" in fits and "6,815,744 trained parameters" in trained
+    assert suited == ["numbers as typed bf16", "shape:Llama-2-70B none fits"]
+
+
 @pytest.mark.slow
 def test_the_example_of_a_comparison(capsys):
     last = run("One prompt, several precisions", capsys).splitlines()[-2:]

@@ -18,6 +18,8 @@ from quantlab.records import Placement
 from quantlab.runtime.placement import resolve
 from quantlab.runtime.session import LoadedModel
 from quantlab.runtime.torch_session import TorchModel
+from quantlab.teach.plan.memory import kv_cache_bytes, kv_type
+from quantlab.teach.plan.network import network
 from tests.loading import load
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -121,7 +123,20 @@ def test_scores_are_what_feeding_step_by_step_gives(loaded, block):
     assert (scores - expected.roll(1, 0)).abs().max() > 4 * tolerance(loaded), "rows in a wrong order would pass"
 
 
-def test_the_cache_of_keys_and_values_takes_exactly_the_bytes_of_its_tokens(loaded, name):
+def test_what_is_planned_is_what_is_stored(llama, name):
+    """Byte for byte and part by part, before the first product. The kernels of GPTQ bring tables of their own, some
+    bytes a layer, whatever its size."""
+    chosen = precision(name)
+    planned = method_of(chosen).parts(chosen, resolve(Placement("cpu", "float32")), models.checkpoint(llama))
+    loaded = load(llama, name)
+    stored = loaded.storage().parts
+    loaded.close()
+    tables = stored["quantization"] - planned["quantization"]
+    assert stored | {"quantization": tables} == planned | {"quantization": tables}
+    assert 0 <= tables <= (14 * 160 if chosen.method in ("gptq", "awq") else 0)
+
+
+def test_the_cache_of_keys_and_values_takes_exactly_the_bytes_of_its_tokens(loaded, llama, name):
     chosen = precision(name)
     dtype = method_of(chosen).dtype(chosen, resolve(Placement("cpu", "float32")))
     session = loaded.start(len(PROMPT) + len(ANSWER))
@@ -132,8 +147,10 @@ def test_the_cache_of_keys_and_values_takes_exactly_the_bytes_of_its_tokens(load
         assert reserved % each == 0 and reserved >= (len(PROMPT) + len(ANSWER)) * each
         assert loaded.start().kv_cache_bytes() >= loaded.context_length * each
     session.forward(PROMPT)
+    planned = network(models.checkpoint(llama), "the small Llama")
     for token in ANSWER:
         assert session.kv_cache_bytes() == (reserved or session.length * each)
+        assert kv_cache_bytes(planned, session.length, 1, kv_type("auto", dtype)) == session.length * each
         session.forward([token])
     assert session.length == len(PROMPT) + len(ANSWER)
 

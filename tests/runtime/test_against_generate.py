@@ -2,11 +2,14 @@
 
 import pytest
 
+from quantlab import models
 from quantlab.methods import method_of, precision
 from quantlab.records import Placement, Settings, silent
 from quantlab.runtime.decode import decode
 from quantlab.runtime.placement import resolve
 from quantlab.runtime.sampling import sampler
+from quantlab.teach.plan.memory import kv_cache_bytes
+from quantlab.teach.plan.network import network
 from tests import tiny
 from tests.engine_tools import generated, greedy
 
@@ -44,6 +47,8 @@ def test_sliding_layers_really_slide(tmp_path, family):
     expected = [tiny.WINDOW - 1 if kind == "sliding_attention" else full for kind in kinds]
     per_token = 2 * config.num_key_value_heads * 16 * 4  # keys and values, head size 16, float32
     assert session.kv_cache_bytes() == sum(expected) * per_token
+    planned = network(models.checkpoint(model), family)
+    assert kv_cache_bytes(planned, full, 1, "f32") == session.kv_cache_bytes()
 
 
 def test_split_over_two_devices_gives_the_same_tokens(tmp_path):

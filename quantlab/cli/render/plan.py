@@ -108,8 +108,11 @@ def show_suited(found: Sequence[Suited], card: Card, context: int, batch: int, c
         if each.planned is not None:
             fit = each.planned.fits[0]
             cells = (units.size(fit.nbytes), units.size(fit.left), words.longest(fit))
-        name = words.suited(each)
-        table.add_row(broken(printable(each.model), 26), escape(broken(printable(name), 26)), *cells)
+        name = "not read" if each.why else words.suited(each)
+        table.add_row(*(escape(broken(printable(text), 24)) for text in (each.model, name)), *cells)
     for column in table.columns[2:]:
         column.justify = "right"
     console.print(table)
+    for each in found:
+        if each.why:
+            console.print(escape(printable(f"{each.model}: {each.why}")), highlight=False)

@@ -45,10 +45,10 @@ def figure(plan: Plan) -> go.Figure:
         end = max(longest, card.nbytes)
         drawn.add_vline(x=card.nbytes, line={"color": style.GREY, "width": 2, "dash": "dash"})
         left = card.nbytes > end / 2
+        # Under the axis, where no bar is.
         drawn.add_annotation(
-            x=card.nbytes, y=0, yref="paper", yanchor="bottom", showarrow=False, name="card",
+            x=card.nbytes, y=0, yref="paper", yanchor="top", yshift=-22, showarrow=False, name="card",
             text=escaped(f"{card.name}: {units.size(card.nbytes)}"), xanchor="right" if left else "left",
-            xshift=-5 if left else 5, textangle=0,
         )  # fmt: skip
     return drawn.update_layout(
         barmode="stack", bargap=0.35,

@@ -8,7 +8,7 @@ from quantlab.records import Card, Fit, Plan, Planned, Suited
 
 
 def plan_data(plan: Plan) -> dict[str, Any]:
-    """`quantlab.plan/1`: docs/export.md."""
+    """`quantlab.plan/1`; what each field is says docs/measurement.md (Will it fit)."""
     trained = plan.finetuned
     return {
         "schema": "quantlab.plan/1",

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from quantlab.errors import BadInput, unknown
 from quantlab.methods import method_of, precision
-from quantlab.methods.weights import DTYPE_BYTES, Weight
+from quantlab.methods.weights import Weight
 from quantlab.records import Card, Finetuned, Fit, ResolvedPlacement
 from quantlab.teach.plan.asked import Asked
 from quantlab.teach.plan.network import Network
@@ -23,6 +23,8 @@ BASES: dict[str, str] = {"full": "bf16", "lora": "bf16", "qlora": "nf4-dq"}
 MOMENTS, MASTER = 8, 4
 #: PEFT keeps adapters in float32 also on weights of 16 bits (its `autocast_adapter_dtype`), their gradients too.
 ADAPTER = 4
+#: Bytes of the loss for each token and entry of the vocabulary.
+LOSS = 12
 #: Every linear layer, as PEFT names them.
 ALL = "all-linear"
 _MOST_RANK = 65_536
@@ -78,9 +80,10 @@ def activation_bytes(network: Network, tokens: int, batch: int, checkpointing: b
     """An estimate for one step in 16 bits, by Korthikanti et al. 2022 (arXiv:2205.05198).
 
     34 bytes for each token, sequence and hidden value a layer, where attention keeps no matrix of its own (table 2,
-    selective recomputation); with gradient checkpointing 2, and one layer's 34 while it is computed again. Logits in
-    float32: 4 bytes for each token and entry of the vocabulary.
+    selective recomputation); with gradient checkpointing 2, and one layer's 34 while it is computed again. For each
+    token and entry of the vocabulary 12: logits in 16 bits and in float32, log-probabilities and the gradient's 2, as
+    transformers' loss holds them.
     """
     one = tokens * batch * network.hidden
     layers = 2 * one * network.layers + 34 * one if checkpointing else 34 * one * network.layers
-    return layers + DTYPE_BYTES["float32"] * tokens * batch * network.vocabulary
+    return layers + LOSS * tokens * batch * network.vocabulary

@@ -24,8 +24,9 @@ def checked(numbers: ModelNumbers) -> ModelNumbers:
             continue
         most = 1_000 if field.name == "layers" else _MOST
         if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= most:
+            word = _WORDS[field.name]
             raise BadInput(
-                f"{_WORDS[field.name].capitalize()} cannot be {value!r}.", f"Give a whole number from 1 to {most:,}."
+                f"{word[:1].upper()}{word[1:]} cannot be {value!r}.", f"Give a whole number from 1 to {most:,}."
             )
     if numbers.head_dim is None and numbers.hidden_size % numbers.heads:
         raise BadInput(

@@ -77,7 +77,7 @@ def _hopeless(found: Subject, chosen: Precision, card: Card) -> bool:
 def _planned(found: Subject, chosen: Precision, asked: Asked, cards: Sequence[Card]) -> Planned:
     if method_of(chosen) is AS_PUBLISHED:
         chosen = as_stored(found.checkpoint, chosen.name)
-    method, device = method_of(chosen), "cpu" if cards and all(it.shared for it in cards) else "cuda"
+    method, device = method_of(chosen), "cpu" if cards and cards[0].shared else "cuda"
     reason = method.refuses(chosen, found.checkpoint, device)
     if reason is not None:
         return Planned(chosen.name, chosen.bits, {}, "", 0, 0, (), reason)
@@ -92,7 +92,7 @@ def _planned(found: Subject, chosen: Precision, asked: Asked, cards: Sequence[Ca
     return Planned(chosen.name, chosen.bits, parts, demand.kv, cache, activations, fits)
 
 
-@lru_cache(maxsize=2_048)
+@lru_cache(maxsize=512)
 def _parts(found: Subject, chosen: Precision, dtype: str) -> Mapping[str, int]:
     """The weights' bytes by part, by the arithmetic of the ticks' estimates."""
     method, placement = method_of(chosen), ResolvedPlacement("cuda", dtype)

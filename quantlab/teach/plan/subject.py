@@ -5,8 +5,10 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from quantlab import models
+from quantlab.errors import ModelError
 from quantlab.models import shapes
 from quantlab.models.folder import DTYPE_BITS
+from quantlab.models.source import is_gguf
 from quantlab.records import Checkpoint, ModelNumbers
 from quantlab.settings import AppSettings
 from quantlab.teach.plan import numbers as typed
@@ -42,7 +44,17 @@ def subject(model: str | ModelNumbers, app: AppSettings) -> Subject:
     name = model.strip()
     if name.casefold().startswith(shapes.PREFIX):
         return _of_shape(shapes.canonical(name))
-    return _subject(name, models.peek_main(name, app))
+    return _subject(name, _peeked(name, app))
+
+
+def _peeked(name: str, app: AppSettings) -> Checkpoint:
+    """Of a GGUF file whose tokenizer transformers cannot read the header alone: a plan reads no text."""
+    try:
+        return models.peek_main(name, app)
+    except ModelError:
+        if not is_gguf(name) or models.SEPARATOR in name:
+            raise
+        return models.peek(name, app)
 
 
 @lru_cache(maxsize=64)

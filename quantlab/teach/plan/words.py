@@ -9,9 +9,7 @@ CONTEXT_BYTES = 400 * 10**6
 
 
 def verdict(planned: Planned, fit: Fit) -> str:
-    """One sentence: whether a precision fits a card, and what is left or missing."""
-    if planned.refused:
-        return f"{planned.precision} {planned.refused}."
+    """One sentence: whether a precision that can be had fits a card, and what is left or missing."""
     what, room = (
         f"{planned.precision} needs {units.size(fit.nbytes)}",
         f"{fit.card.name} ({units.size(fit.card.nbytes)})",

@@ -1,11 +1,13 @@
 """What the events of the tab do: one call each, its result handed to the components."""
 
 import logging
+from collections.abc import Sequence
 from typing import Any
 
 import gradio as gr
 
 from quantlab.errors import QuantlabError
+from quantlab.records import Card, Plan
 from quantlab.settings import AppSettings
 from quantlab.teach.plan.cards import CARDS, MEMORIES
 from quantlab.teach.plan.cards import card as card_of
@@ -45,8 +47,8 @@ class PlanHandlers:
 
     def _results(self, choice: PlanChoice) -> Updates:
         parts, model, asked, card = self.parts, form.model(choice), form.asked(choice), card_of(choice.card)
-        here = self.services.plan(model, asked, (card,), self.app)
-        everywhere = self.services.plan(model, asked, (*CARDS, *MEMORIES), self.app)
+        whole, wrong = self._planned(choice, (card, *CARDS, *MEMORIES))
+        here, everywhere = view.against(whole, 0, 1), view.against(whole, 1)
         others = (*bundled(), *([model] if isinstance(model, str) and model not in bundled() else []))
         found = self.services.which_fit(others, form.without_precisions(asked), card, self.app)
         figure, table = _drawn(here)
@@ -57,27 +59,29 @@ class PlanHandlers:
             parts.twin: panels.twins((table,)),
             parts.cards: view.cards(everywhere),
             parts.inverse: view.inverse(found, card, asked.context, asked.batch),
-            parts.trained: self._trained(choice),
+            parts.trained: fragments.problem(wrong) if wrong else view.trained(here),
         }
 
-    def _trained(self, choice: PlanChoice) -> str:
-        """Fine-tuning has an error of its own: a rank that cannot be must not take the plan with it."""
+    def _planned(self, choice: PlanChoice, cards: Sequence[Card]) -> tuple[Plan, Problem | None]:
+        """The plan with fine-tuning, or without it and why: a rank that cannot be must not take the plan with it."""
+        model = form.model(choice)
         try:
-            return view.trained(
-                self.services.plan(form.model(choice), form.tuned(choice), (card_of(choice.card),), self.app)
-            )
+            return self.services.plan(model, form.tuned(choice), cards, self.app), None
         except QuantlabError as error:
-            return fragments.problem(Problem(error.what, error.advice))
+            plan = self.services.plan(model, form.asked(choice), cards, self.app)
+            return plan, Problem(error.what, error.advice)
 
     def train(self, *values: Any) -> Updates:
         """Fine-tuning alone, where only that was changed."""
         try:
-            return {self.parts.trained: self._trained(PlanChoice(*values))}
+            choice = PlanChoice(*values)
+            plan, wrong = self._planned(choice, (card_of(choice.card),))
+            return {self.parts.trained: fragments.problem(wrong) if wrong else view.trained(plan)}
         except Exception as error:
             return {self.parts.trained: fragments.problem(problem_of(error, "a plan could not be made", _OUR_FAULT))}
 
 
-def _drawn(plan: Any) -> tuple[Any, Any]:
+def _drawn(plan: Plan) -> tuple[Any, Any]:
     from quantlab.reporting.charts import planned  # plotly comes with it
 
     return planned.figure(plan), planned.table(plan)

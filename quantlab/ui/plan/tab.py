@@ -64,11 +64,11 @@ def _model(start: PlanChoice, app: AppSettings, services: Services) -> tuple[Any
     )  # fmt: skip
     with gr.Column(visible=False, elem_id="plan-numbers") as numbers:
         boxes = [
-            gr.Number(getattr(start, name), label=label, precision=0, minimum=0, min_width=110, elem_id=f"plan-{name}")
+            gr.Number(getattr(start, name), label=label, precision=0, min_width=110, elem_id=f"plan-{name}")
             for name, label in (
                 ("layers", "Layers"), ("hidden_size", "Hidden size"), ("heads", "Attention heads"),
                 ("intermediate_size", "MLP size"), ("vocabulary", "Vocabulary"),
-                ("key_value_heads", "Key-value heads (0: as many)"), ("head_dim", "Head size (0: hidden size / heads)"),
+                ("key_value_heads", "KV heads (0: all)"), ("head_dim", "Head size (0: auto)"),
             )
         ]  # fmt: skip
         tied = gr.Checkbox(start.tied, label="The output head is the embeddings (tied)", elem_id="plan-tied")
@@ -82,11 +82,11 @@ def _asked(start: PlanChoice) -> tuple[Any, ...]:
     )  # fmt: skip
     with gr.Row():
         context = gr.Number(
-            start.context, label="Context, tokens", info="Prompt and answer", precision=0, minimum=1, min_width=110,
+            start.context, label="Context, tokens", info="Prompt and answer", precision=0, min_width=110,
             elem_id="plan-context",
         )  # fmt: skip
         batch = gr.Number(
-            start.batch, label="Batch", info="Sequences at once", precision=0, minimum=1, min_width=110,
+            start.batch, label="Batch", info="Sequences at once", precision=0, min_width=110,
             elem_id="plan-batch",
         )  # fmt: skip
     card = gr.Dropdown(
@@ -100,7 +100,7 @@ def _asked(start: PlanChoice) -> tuple[Any, ...]:
         )  # fmt: skip
         dtype = gr.Dropdown(list(form.DTYPES), value=start.compute_dtype, label="Compute dtype", elem_id="plan-dtype")
         piece = gr.Number(
-            start.piece, label="Tokens of the prompt read at once", precision=0, minimum=0,
+            start.piece, label="Tokens of the prompt read at once", precision=0,
             info="0: all, as transformers does. Fewer need less for activations.", elem_id="plan-piece",
         )  # fmt: skip
     return precisions, context, batch, kv, card, dtype, piece
@@ -109,9 +109,7 @@ def _asked(start: PlanChoice) -> tuple[Any, ...]:
 def _tuning(start: PlanChoice) -> tuple[Any, ...]:
     kind = gr.Radio(list(form.KINDS), value=start.finetune, label="What is trained", elem_id="plan-kind")
     with gr.Row():
-        rank = gr.Number(
-            start.rank, label="Rank of the adapters", precision=0, minimum=1, min_width=110, elem_id="plan-rank"
-        )
+        rank = gr.Number(start.rank, label="Rank of the adapters", precision=0, min_width=110, elem_id="plan-rank")
         targets = gr.Textbox(
             start.targets, label="Layers with adapters", info="By name, or all-linear", max_lines=1, min_width=180,
             elem_id="plan-targets",
@@ -128,4 +126,6 @@ def _wire(parts: PlanParts, handlers: PlanHandlers, tab: gr.Tab) -> None:
     changed = [it.input for it in inputs.listed() if it not in tuning]
     options: dict[str, Any] = {**SMALL, "trigger_mode": "always_last"}
     gr.on([tab.select, *changed], handlers.plan, inputs.listed(), parts.results(), **options)
-    gr.on([it.input for it in tuning], handlers.train, inputs.listed(), [parts.trained], **options)
+    # A text box tells of what is typed into it by its change alone.
+    trained = [inputs.finetune.input, inputs.rank.input, inputs.targets.change, inputs.checkpointing.input]
+    gr.on(trained, handlers.train, inputs.listed(), [parts.trained], **options)

@@ -1,6 +1,7 @@
 """A plan as the page shows it; its markup is in fragments.html."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from quantlab.records import Card, Fit, Plan, Suited, units
 from quantlab.reporting.templates import Pieces
@@ -12,6 +13,13 @@ _TRAINED = {
     "activations": "activations (estimate)",
 }  # fmt: skip
 _SIGNS = {"plan-fits": "✓", "plan-not": "✕", "plan-refused": "–"}
+
+
+def against(plan: Plan, first: int, end: int | None = None) -> Plan:
+    """The same plan held against some of its cards only."""
+    made = tuple(replace(it, fits=it.fits[first:end]) for it in plan.precisions)
+    trained = plan.finetuned and replace(plan.finetuned, fits=plan.finetuned.fits[first:end])
+    return replace(plan, precisions=made, finetuned=trained)
 
 
 def verdicts(plan: Plan) -> str:
