@@ -24,7 +24,7 @@ def look(precision: str, values: str, **more):
 
 
 def test_the_tutorials_numbers_have_the_codes_of_an_absmax_scale():
-    """-0.4251 / (0.4251 / 127) = -127, 0.1872 gives 55.93 and -0.0031 gives -0.93 (docs/measurement.md, Inside a weight matrix)."""
+    """-0.4251 / (0.4251 / 127) = -127, 0.1872 gives 55.93 and -0.0031 gives -0.93."""
     found = inside.look(TUTORIAL, PUBLIC)
     assert found.grid.codes == (-127, 56, -1)
     assert found.grid.scales[0].scale == pytest.approx(0.4251 / 127)

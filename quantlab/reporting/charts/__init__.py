@@ -16,6 +16,7 @@ Every chart has a table twin with the same figures for those who cannot see it:
 | `inside.figure` | `inside.table`; `inside.values` and `inside.methods` are tables of their own |
 | `outliers.channels`, `outliers.losses` | `outliers.table` |
 
-The first four take a Comparison, the last two what lies inside a matrix, the others a Quality; `token_table` and `layers` take the precision's name too.
+The first four take a Comparison, the last two what lies inside a matrix, the others a Quality;
+`token_table` and `layers` take the precision's name too.
 `style` holds the colour and symbol of each precision; how tokens and names are shown is in `reporting.text`.
 """
