@@ -74,7 +74,8 @@ def test_thousands_of_numbers_are_cut_and_it_is_said():
 CORNER = ((1.0,),)
 CHANNELS = Outliers(
     "demo, layer", "demo", 8, 0.7, (1.0, 30.0, 2.0), (0.5, 0.01, 0.4), (1,), 6.0, Loss(0.7, 0.2, 0.1, 0.05, 1),
-    (Loss(0.0, 0.02, 0.01, 0.01, 0), Loss(1.0, 0.4, 0.2, 0.1, 1)), Product(0, 0, CORNER, CORNER, ((1,),), *(CORNER,) * 3, "bfloat16"),
+    (Loss(0.0, 0.02, 0.01, 0.01, 0), Loss(1.0, 0.4, 0.2, 0.1, 1)),
+    Product(0, 0, CORNER, CORNER, ((1,),), *(CORNER,) * 3, "bfloat16"),
 )  # fmt: skip
 
 
