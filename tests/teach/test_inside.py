@@ -255,6 +255,18 @@ def test_a_shape_can_be_looked_into_and_says_that_it_is_random():
     assert "random" in found.caution and len(found.values) == 64
 
 
+def test_where_a_model_lies_is_told_to_nobody(small):
+    found = inside.look(InsideRequest(str(small.folder)), APP, others=False)
+    assert found.source == f"{small.folder.name}, model.layers.0.self_attn.k_proj.weight"
+
+
+def test_a_weight_that_would_fill_the_memory_is_told(monkeypatch, small):
+    monkeypatch.setattr(weights, "MOST", 100)
+    weights._weight.cache_clear()
+    with pytest.raises(BadInput, match="has more than 100 numbers"):
+        inside.look(InsideRequest(str(small.folder), "model.layers.1.mlp.up_proj"), APP)
+
+
 def test_the_layers_of_a_model_are_those_that_methods_quantize(small):
     from tests.loading import load
 
