@@ -58,6 +58,7 @@ def test_a_look_fills_chart_table_and_cost_and_the_table_of_methods_comes_after(
 def test_another_layer_begins_at_its_first_block():
     found = seen("moved", replace(CHOICE, block=2047, layer="model.layers.0.self_attn.k_proj"))
     assert found["inputs.block"] == 0 and found["problem"] == ""
+    assert found["outlying"]["visible"] is False, "what was read of another layer goes"
 
 
 def test_plain_integers_show_their_sliders_and_typed_numbers_their_box():
