@@ -136,6 +136,8 @@ def test_a_block_of_zeros_has_scale_zero_and_no_error():
         assert (found.grid.figures.max_error, found.grid.figures.snr_db) == (0, None)
     plain = look("plain-4-g64", "0 0 0").grid
     assert plain.scales[0].scale == 0 and plain.codes == (0, 0, 0)
+    positive = look("plain-4-g64-zp", "1 2 3").grid.scales[0].zero_point
+    assert str(positive) == "0.0", "no minus zero"
     assert "none of them changes" in inside.told(look("plain-4-g64", "0 0 0"))
 
 
@@ -179,6 +181,7 @@ def test_a_block_size_that_does_not_divide_leaves_a_shorter_block():
     assert found.grid.scales[1].scale == pytest.approx(100 / 127)
     refused = {each.name: each.refused for each in found.others if each.refused}
     assert refused["q4_0"] == "Rows of 100 numbers are no whole blocks of 32."
+    assert refused["gptq-4"] == "Rows of 100 numbers do not divide into groups of 64."
 
 
 @pytest.mark.parametrize(
