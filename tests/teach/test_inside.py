@@ -24,7 +24,7 @@ def look(precision: str, values: str, **more):
 
 
 def test_the_tutorials_numbers_have_the_codes_of_an_absmax_scale():
-    """-0.4251 / (0.4251 / 127) = -127, 0.1872 gives 55.93 and -0.0031 gives -0.93 (docs/measurement.md, Inside a weight matrix)."""
+    """-0.4251 / (0.4251 / 127) = -127, 0.1872 gives 55.93 and -0.0031 gives -0.93."""
     found = inside.look(TUTORIAL, PUBLIC)
     assert found.grid.codes == (-127, 56, -1)
     assert found.grid.scales[0].scale == pytest.approx(0.4251 / 127)
@@ -136,6 +136,8 @@ def test_a_block_of_zeros_has_scale_zero_and_no_error():
         assert (found.grid.figures.max_error, found.grid.figures.snr_db) == (0, None)
     plain = look("plain-4-g64", "0 0 0").grid
     assert plain.scales[0].scale == 0 and plain.codes == (0, 0, 0)
+    positive = look("plain-4-g64-zp", "1 2 3").grid.scales[0].zero_point
+    assert str(positive) == "0.0", "no minus zero"
     assert "none of them changes" in inside.told(look("plain-4-g64", "0 0 0"))
 
 
@@ -179,6 +181,7 @@ def test_a_block_size_that_does_not_divide_leaves_a_shorter_block():
     assert found.grid.scales[1].scale == pytest.approx(100 / 127)
     refused = {each.name: each.refused for each in found.others if each.refused}
     assert refused["q4_0"] == "Rows of 100 numbers are no whole blocks of 32."
+    assert refused["gptq-4"] == "Rows of 100 numbers do not divide into groups of 64."
 
 
 @pytest.mark.parametrize(
@@ -253,6 +256,18 @@ def test_gpt2_keeps_its_weights_the_other_way_round(tmp_path):
 def test_a_shape_can_be_looked_into_and_says_that_it_is_random():
     found = inside.look(InsideRequest("shape:bench-100m", precision="nf4"), PUBLIC, others=False)
     assert "random" in found.caution and len(found.values) == 64
+
+
+def test_where_a_model_lies_is_told_to_nobody(small):
+    found = inside.look(InsideRequest(str(small.folder)), APP, others=False)
+    assert found.source == f"{small.folder.name}, model.layers.0.self_attn.k_proj.weight"
+
+
+def test_a_weight_that_would_fill_the_memory_is_told(monkeypatch, small):
+    monkeypatch.setattr(weights, "MOST", 100)
+    weights._weight.cache_clear()
+    with pytest.raises(BadInput, match="has more than 100 numbers"):
+        inside.look(InsideRequest(str(small.folder), "model.layers.1.mlp.up_proj"), APP)
 
 
 def test_the_layers_of_a_model_are_those_that_methods_quantize(small):

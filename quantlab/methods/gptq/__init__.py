@@ -80,6 +80,11 @@ class Gptq(CalibratedMethod[GptqPrecision]):
     def rounded(self, precision: GptqPrecision, matrix: Matrix) -> Rounded:
         from quantlab.methods.gptq.grid import plain
 
+        if (columns := matrix.shape[1]) % precision.group_size:
+            raise BadInput(
+                f"Rows of {columns:,} numbers do not divide into groups of {precision.group_size}.",
+                "Choose another method.",
+            )
         parts = _parts(precision, *matrix.shape)
         return plain(matrix, precision.weight_bits, precision.group_size, precision.symmetric, parts)
 

@@ -48,7 +48,7 @@ def outliers(request: InsideRequest, app: AppSettings, sigma: float | None = Non
     threshold = int8_threshold()
     over = scaled.abs().amax(0) >= threshold
     return Outliers(
-        f"{model.name}, {name}",
+        f"{weights.shown_name(model)}, {name}",
         read.text,
         len(given),
         own,

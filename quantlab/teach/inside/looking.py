@@ -57,7 +57,7 @@ def _matrix(request: InsideRequest, app: AppSettings) -> tuple[Model | None, Mat
     return (
         model,
         Matrix(weights.weight(model, name), slice(None), name, models.checkpoint(model)),
-        f"{model.name}, {name}",
+        f"{weights.shown_name(model)}, {name}",
     )
 
 

@@ -26,7 +26,7 @@ def rounded(matrix: Matrix, grid: Uniform) -> Rounded:
     top = 2**grid.bits - 1 if grid.zero_point else 2 ** (grid.bits - 1) - 1
     if grid.zero_point:
         scale = (high - low) / top
-        zero = torch.where(scale > 0, (-low / scale).round(), 0).clamp(0, top)
+        zero = torch.where(scale > 0, (low / scale).round().abs(), 0).clamp(0, top)
         lowest = 0
     else:
         scale, zero, lowest = torch.maximum(high, -low) / top, torch.zeros_like(low), -top

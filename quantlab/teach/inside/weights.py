@@ -2,6 +2,7 @@
 
 import re
 from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from quantlab import models
@@ -18,8 +19,8 @@ if TYPE_CHECKING:
 
 #: The type that everything here is computed in, so that nothing but the rounding shown is rounded.
 PLACEMENT = ResolvedPlacement("cpu", "float32")
-#: A weight larger than this is not read: in float32 it would take 4 GB.
-MOST = 10**9
+#: A weight with more numbers than this is not read: in float32 it would take more than 1 GB, and two are kept.
+MOST = 250 * 10**6
 _ENDING = ".weight"
 
 
@@ -78,6 +79,11 @@ def _turned(known: Checkpoint) -> bool:
     return known.config.get("model_type") in ("gpt2", "openai-gpt", "imagegpt", "decision_transformer")
 
 
+def shown_name(model: Model) -> str:
+    """The model's name; of one that is named by a path no more than its end, since results are handed on."""
+    return Path(model.name).name if model.named_by_path else model.name
+
+
 def weight_name(model: Model, layer: str) -> str:
     """The name of a layer's weight; an empty `layer` is the first. Raises BadInput for one that the model lacks."""
     known = layers(model)
@@ -97,7 +103,7 @@ def weight(model: Model, name: str) -> "torch.Tensor":
     return _weight(model.identity, model, name)
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=2)
 def _weight(_identity: str, model: Model, name: str) -> "torch.Tensor":
     held, turned = _linear(model.identity, model)[name]
     info = models.tensors(model)[held]

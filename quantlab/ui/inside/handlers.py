@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
@@ -35,7 +36,7 @@ class InsideHandlers:
     def opened(self, *chosen: Any) -> Updates:
         """The tab is shown: the layers of the model where none is chosen yet, and what is chosen of them."""
         choice = InsideChoice(*chosen)
-        return self._of_model(choice) if not choice.layer and choice.source == form.LAYER else self.look(*chosen)
+        return self._of_model(choice) if not choice.layer and choice.source == form.LAYER else self._looked(choice)
 
     def model(self, *chosen: Any) -> Updates:
         """Another model: its layers, and the first of them."""
@@ -43,13 +44,12 @@ class InsideHandlers:
 
     def moved(self, *chosen: Any) -> Updates:
         """Another layer or another length of a block: the first block of it."""
-        fields = InsideChoice(*chosen).__dict__ | {"block": 0}
-        return {self.parts.inputs.block: 0} | self.look(*fields.values())
+        first = {self.parts.inputs.block: 0} | self._without_channels()
+        return first | self._looked(replace(InsideChoice(*chosen), block=0))
 
     def look(self, *chosen: Any) -> Updates:
         """What becomes of the numbers, but for the table of all methods, which takes longer."""
-        choice = InsideChoice(*chosen)
-        return self._forms(choice) | self._with_problem(self.parts.problem, lambda: self._seen(choice))
+        return self._looked(InsideChoice(*chosen))
 
     def methods(self, *chosen: Any) -> Updates:
         """All methods on the same numbers. What cannot be has been told already."""
@@ -98,14 +98,21 @@ class InsideHandlers:
     def _of_model(self, choice: InsideChoice) -> Updates:
         def seen() -> Updates:
             layers = self.services.inside.layers(str(choice.model or "").strip())
-            fields = choice.__dict__ | {"layer": layers[0], "block": 0}
             listed = {
                 self.parts.inputs.layer: gr.update(choices=list(layers), value=layers[0]),
                 self.parts.inputs.block: 0,
             }
-            return self.look(*fields.values()) | listed
+            return self._seen(replace(choice, layer=layers[0], block=0)) | listed
 
-        return self._forms(choice) | self._with_problem(self.parts.problem, seen)
+        return self._forms(choice) | self._without_channels() | self._with_problem(self.parts.problem, seen)
+
+    def _looked(self, choice: InsideChoice) -> Updates:
+        hidden = self._without_channels() if choice.source == form.TYPED else {}
+        return self._forms(choice) | hidden | self._with_problem(self.parts.problem, lambda: self._seen(choice))
+
+    def _without_channels(self) -> Updates:
+        """What was read of another layer is not left under this one."""
+        return {self.parts.outlying: gr.update(visible=False)}
 
     def _forms(self, choice: InsideChoice) -> Updates:
         """Which inputs there are follows from two of them."""

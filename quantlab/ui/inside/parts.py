@@ -51,7 +51,7 @@ class InsideParts:
     def view(self) -> list[Any]:
         """What a change of an input fills at once."""
         inputs = self.inputs
-        shown = [self.of_model, self.of_integers, inputs.values, inputs.block, inputs.layer]
+        shown = [self.of_model, self.of_integers, inputs.values, inputs.block, inputs.layer, self.outlying]
         return [*shown, self.problem, self.told, *self.chart.listed(), self.values, self.cost]
 
     def outliers(self) -> list[Any]:

@@ -84,7 +84,7 @@ def _inputs(start: InsideChoice, app: AppSettings, services: Services) -> tuple[
                 info="of one row",
             )  # fmt: skip
     values = gr.Textbox(
-        start.values, label="Numbers", lines=3, max_length=100_000, visible=False, elem_id="inside-typed",
+        start.values, label="Numbers", lines=3, max_lines=8, max_length=100_000, visible=False, elem_id="inside-typed",
         info="with a point; commas or spaces between them",
     )  # fmt: skip
     grid = gr.Dropdown([PLAIN, *named], value=start.grid, label="Method", elem_id="inside-grid")
