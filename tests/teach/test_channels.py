@@ -138,6 +138,7 @@ def test_typed_numbers_meet_no_activations():
 
 
 def test_a_model_that_does_not_fit_is_told_before_it_is_loaded(monkeypatch):
+    activations._entering.cache_clear()  # another test may have read it
     monkeypatch.setattr("quantlab.runs.estimates.budget", lambda device, held=0: 1_000)
     with pytest.raises(BadInput, match=r"takes the whole model, .* in float32, and 1,000 bytes may be used"):
         inside.outliers(replace(REQUEST, layer="model.layers.0.mlp.up_proj"), APP)
