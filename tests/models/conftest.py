@@ -1,6 +1,7 @@
 """Small real models, a tokenizer learnt once, and a Hub of our own."""
 
 import json
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -135,11 +136,16 @@ def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[HubServer]:
 
 
 @pytest.fixture
-def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+def in_this_process(hub: HubServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Downloads as on Windows, where no worker can be had. A process of its own takes each nearly a second."""
     from quantlab.runtime import worker
 
     monkeypatch.setattr(worker, "unavailable", lambda: "needs Linux or macOS")
+    yield
+    # Those that a refusal left behind: over a server that has gone they would close what the next test asks with.
+    for thread in threading.enumerate():
+        if thread.name.startswith("quantlab-download"):
+            thread.join(10)
 
 
 @pytest.fixture

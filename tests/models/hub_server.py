@@ -36,8 +36,8 @@ class Behaviour:
     """What goes wrong with large files, and when: the first `cuts` connections are dropped after `cut_after` bytes, all
     are dropped where they reach `cut_at`, and so on; with `reset` by an error, else as if the file ended there.
     `failing` is the status of the first `failures` answers, `wrong` replaces the last byte, a path that ends with
-    `silent` is never answered, a file `lost` is listed and not there, and `warning` is what the Hub wants its library
-    to say.
+    `silent` is never answered, the first `hung_up` requests of all end without an answer, a file `lost` is listed and
+    not there, and `warning` is what the Hub wants its library to say.
     """
 
     gated: bool = False
@@ -55,6 +55,7 @@ class Behaviour:
     pause_s: float = 0.0
     failures: int = 0
     hang_s: float = 0.0
+    hung_up: int = 0
 
 
 @dataclass
@@ -131,6 +132,10 @@ class _Handler(BaseHTTPRequestHandler):
         hub, path = self.server_hub, unquote(urlsplit(self.path).path)
         hub.requests.append(Request(self.command, path, self.headers.get("Range"), self.headers.get("Authorization")))
         hub.released.wait(hub.behaviour.hang_s)
+        if hub.behaviour.hung_up:
+            hub.behaviour.hung_up -= 1
+            self.close_connection = True
+            return None
         if hub.behaviour.silent and path.endswith(hub.behaviour.silent):
             hub.released.wait()
         if path.startswith("/storage/"):

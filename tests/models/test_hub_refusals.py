@@ -137,3 +137,9 @@ def test_what_the_library_raises_is_said_in_words(error, cause, says):
 def test_a_defect_stays_loud():
     with pytest.raises(KeyError), translate_errors(REPO, None):
         raise KeyError("ours")
+
+
+def test_a_connection_that_ends_before_the_answer_is_asked_for_again(filled, local):
+    filled.behaviour.hung_up = 1
+    models.resolve(REPO, local)
+    assert filled.behaviour.hung_up == 0

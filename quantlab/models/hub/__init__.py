@@ -23,7 +23,7 @@ from quantlab.models.gguf import files as gguf_files
 from quantlab.models.hub import fetch, outline
 from quantlab.models.hub.ask import ask
 from quantlab.models.hub.cache import File, Snapshot, check_space, known, remember, sweep
-from quantlab.models.hub.errors import translate_errors
+from quantlab.models.hub.errors import translate_errors, worth_asking_again
 from quantlab.models.quiet import QUIET_HUB
 from quantlab.models.source import COMMIT
 from quantlab.records import Checkpoint, Progress, TensorInfo, silent
@@ -171,7 +171,13 @@ def _find(repo: str, revision: str | None, pick: str | None, progress: Progress)
     from huggingface_hub.errors import HfHubHTTPError, HTTPError, OfflineModeIsEnabled
 
     def listed():
-        return _api().model_info(repo, revision=revision, files_metadata=True, timeout=TIMEOUT_S)
+        asked = partial(_api().model_info, repo, revision=revision, files_metadata=True, timeout=TIMEOUT_S)
+        try:
+            return asked()
+        except HTTPError as error:
+            if not worth_asking_again(error):
+                raise
+            return asked()
 
     cached = _cached(repo, revision, pick)
     # One GGUF file in the cache does not tell that it is the only one.

@@ -8,7 +8,16 @@ from quantlab.models.source import SMOLLM2, offline_names
 from quantlab.runtime.disk import NO_ROOM
 
 #: A connection that was there and ended. The library went from httpx to httpx2; their errors have the same names.
-BROKEN_OFF = "ReadError", "RemoteProtocolError"
+_BROKEN_OFF = "ReadError", "RemoteProtocolError"
+
+
+def worth_asking_again(error: BaseException) -> bool:
+    """Whether a connection ended before the answer began, or was reset: kept ones are closed by servers at any time.
+
+    An answer that was cut the library has taken up itself, several times.
+    """
+    kind = type(error).__name__
+    return kind == "ReadError" or (kind == "RemoteProtocolError" and "without sending a response" in str(error))
 
 
 @contextmanager
@@ -86,7 +95,7 @@ def _out_of_reach(error: BaseException) -> ModelError:
         return ModelError("The model is not in the cache, and HF_HUB_OFFLINE forbids to fetch it.", _without_network())
     if "Timeout" in type(error).__name__:
         return ModelError(f"{_where()} did not answer in time.", f"Try again. {_without_network()}")
-    if type(error).__name__ in BROKEN_OFF:
+    if type(error).__name__ in _BROKEN_OFF:
         return ModelError(f"{_where()} broke off in the middle.", "Check the network and try again.")
     return ModelError(f"{_where()} is out of reach.", f"Check the network. {_without_network()}")
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from quantlab.errors import ModelError, Stopped
 from quantlab.models.hub.cache import File, Snapshot
-from quantlab.models.hub.errors import BROKEN_OFF, translate_errors
+from quantlab.models.hub.errors import translate_errors, worth_asking_again
 from quantlab.records import Progress
 
 _WORKERS = 4
@@ -106,7 +106,7 @@ def _may_pass(error: Exception) -> bool:
     if type(error) is RuntimeError:  # Xet's only kind: plain HTTP may get through where that does not
         constants.HF_HUB_DISABLE_XET = True
         return True
-    return type(error).__name__ in BROKEN_OFF
+    return worth_asking_again(error)
 
 
 def _check(pointer: Path, file: File, repo: str) -> None:
