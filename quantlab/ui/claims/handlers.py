@@ -103,6 +103,9 @@ class ClaimsHandlers(TabHandlers):
     def _work(self, model: str, only: tuple[int, ...], stop: StopEvent) -> Generator[Any, None, None]:
         yield _Ended((yield from self.services.claims(model, only, stop)))
 
+    def _stopping(self) -> Updates:
+        return {self.parts.stop: gr.update(interactive=False)}
+
     def _left_queue(self) -> Updates:
         return self._shown(fragments.left_queue())
 
