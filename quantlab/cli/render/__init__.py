@@ -4,6 +4,7 @@ from quantlab.cli.render.claims import show_claims
 from quantlab.cli.render.comparison import follow, show
 from quantlab.cli.render.inside import show_inside
 from quantlab.cli.render.lists import show_estimates, show_history, show_kept, show_models, show_saved
+from quantlab.cli.render.pitfalls import show_pitfalls
 from quantlab.cli.render.plan import show_plan, show_suited
 from quantlab.cli.render.progress import follow_steps
 from quantlab.cli.render.quality import follow_quality, show_gate, show_quality
@@ -20,6 +21,7 @@ __all__ = [
     "show_inside",
     "show_kept",
     "show_models",
+    "show_pitfalls",
     "show_plan",
     "show_quality",
     "show_saved",
