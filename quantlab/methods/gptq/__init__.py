@@ -88,6 +88,9 @@ class Gptq(CalibratedMethod[GptqPrecision]):
         parts = _parts(precision, *matrix.shape)
         return plain(matrix, precision.weight_bits, precision.group_size, precision.symmetric, parts)
 
+    def code_bytes(self, precision: GptqPrecision, rows: int, columns: int) -> int:
+        return _parts(precision, rows, columns)["codes"]
+
     def kept_rounded(self, precision: GptqPrecision, folder: Path, matrix: Matrix) -> Rounded | None:
         from quantlab.methods.gptq.grid import kept
 
@@ -100,9 +103,6 @@ def _parts(precision: GptqPrecision, rows: int, columns: int) -> dict[str, int]:
     groups = columns // precision.group_size
     words, zeros = (rows * count * precision.weight_bits // 8 for count in (columns, groups))
     return {"codes": words, "scales": 2 * rows * groups, "zero points": zeros, "groups": 4 * columns}
-
-    def code_bytes(self, precision: GptqPrecision, rows: int, columns: int) -> int:
-        return rows * columns * precision.weight_bits // 8
 
 
 def group_size(name: str, typed: str | None) -> int:
