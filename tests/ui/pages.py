@@ -24,6 +24,16 @@ def served(script: Script, **more: object) -> Iterator[str]:
         page.close(verbose=False)
 
 
+def open_tab(page, name: str) -> None:
+    """Choose a tab; on a phone the last ones are behind the three dots."""
+    page.wait_for_selector("button[role=tab]")
+    tab = page.get_by_role("tab", name=name)
+    if tab.count() and tab.first.is_visible():
+        return tab.first.click()
+    page.locator(".overflow-menu > button").click()
+    return page.locator(".overflow-dropdown").get_by_text(name, exact=True).click()
+
+
 def compare(page) -> None:
     """One click, until the charts are drawn."""
     page.click("#compare")

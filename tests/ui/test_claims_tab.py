@@ -10,19 +10,19 @@ from quantlab.settings import AppSettings
 from quantlab.teach.claims import CLAIMS
 from quantlab.ui.claims.handlers import ALL, QUICK, ClaimsHandlers, numbers, offered
 from tests.fakes import Script, services
-from tests.ui.pages import FAST, served
+from tests.ui.pages import FAST, open_tab, served
 from tests.ui.test_looks import WIDE, grave
 
 
 @pytest.fixture
 def opened(open_page, url):
-    def open_tab(**context):
+    def chosen(**context):
         page = open_page(url, **context)
-        page.get_by_role("tab", name="Claims").click()
+        open_tab(page, "Claims")
         page.wait_for_selector(".claim >> nth=0", state="visible")
         return page
 
-    return open_tab
+    return chosen
 
 
 def test_a_verdict_stands_beside_its_claim_and_stays(opened):
@@ -54,7 +54,7 @@ def slow_url():
 
 def test_stop_ends_it(open_page, slow_url):
     page = open_page(slow_url)
-    page.get_by_role("tab", name="Claims").click()
+    open_tab(page, "Claims")
     page.click("#claims-start")
     expect(page.locator("#claims-status")).to_contain_text("column 1")
     page.click("#claims-stop")
@@ -65,15 +65,14 @@ def test_stop_ends_it(open_page, slow_url):
 
 def test_on_a_phone_nothing_scrolls_sideways(url, open_page):
     page = open_page(f"{url}?__theme=dark", width=400)
-    page.locator(".overflow-menu > button").click()
-    page.locator(".overflow-dropdown").get_by_text("Claims", exact=True).click()
+    open_tab(page, "Claims")
     page.wait_for_selector(".claim >> nth=0", state="visible")
     assert not page.evaluate(WIDE)
 
 
 def test_axe_finds_nothing_serious_in_the_dark(open_page, url):
     page = open_page(f"{url}?__theme=dark")
-    page.get_by_role("tab", name="Claims").click()
+    open_tab(page, "Claims")
     page.wait_for_selector(".claim >> nth=0", state="visible")
     assert grave(page) == []
 

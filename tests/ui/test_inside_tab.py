@@ -14,7 +14,7 @@ from quantlab.ui.inside.jobs import InsideJobs
 from quantlab.ui.launch import start
 from quantlab.ui.page import build_page
 from tests.fakes import Script, services
-from tests.ui.pages import FAST
+from tests.ui.pages import FAST, open_tab
 from tests.ui.test_looks import CUT_TEXTS, OVERLAPS, WIDE, grave, show_tables
 
 PUBLIC = AppSettings(public=True, port=0)
@@ -125,7 +125,7 @@ def url() -> Iterator[str]:
 def opened(open_page, url, **how):
     page = open_page(url, **how)
     assert page.locator("#panel-inside-levels .js-plotly-plot").count() == 0, "nothing is computed before it is opened"
-    page.get_by_role("tab", name="Inside").click()
+    open_tab(page, "Inside")
     page.wait_for_selector("#inside-methods table", timeout=60_000)
     page.wait_for_selector("#panel-inside-levels .js-plotly-plot .point", state="attached")
     return page
