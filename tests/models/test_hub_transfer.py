@@ -306,7 +306,8 @@ def test_xet_is_stopped_at_once_too_and_begins_again(by_xet, local, model_files,
     stop, before = Stopper(1), children()
     with pytest.raises(Stopped):
         models.resolve(REPO, local, stop)
-    assert stop.took < AT_ONCE and stop.seen < len(model_files[WEIGHTS])
+    # Its pieces come side by side: on a busy machine all may be there when progress is told for the first time.
+    assert stop.took < AT_ONCE and 0 < stop.seen <= len(model_files[WEIGHTS])
     assert children() <= before and partials(tmp_path) == []
     by_xet.behaviour.pause_s = 0
     assert (models.resolve(REPO, local).folder / WEIGHTS).read_bytes() == model_files[WEIGHTS]
