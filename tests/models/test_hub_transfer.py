@@ -296,7 +296,8 @@ def test_bytes_come_through_xet_where_both_sides_know_it(by_xet, local, model_fi
     assert (model.folder / WEIGHTS).read_bytes() == model_files[WEIGHTS]
     done = [done for done, total, _ in told if total]
     assert {total for _, total, _ in told if total} == {len(model_files[WEIGHTS])}
-    assert done == sorted(done) and len(set(done)) > 2 and done[-1] == len(model_files[WEIGHTS])
+    # The library writes pieces in their order: where the first comes last, nothing is told between none and all.
+    assert done == sorted(done) and len(set(done)) > 1 and done[-1] == len(model_files[WEIGHTS])
     by_xet.close()
     assert models.resolve(REPO, local) == model
 
