@@ -15,10 +15,10 @@ _TORCH = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 
 
 @contextmanager
-def reader(model: Model, dtypes: frozenset[str]) -> "Iterator[Callable[[str], torch.Tensor]]":
+def reader(model: Model, dtypes: frozenset[str] = frozenset()) -> "Iterator[Callable[[str], torch.Tensor]]":
     """A function that reads one tensor by the name that it has in the files (safetensors), in the type it has there.
 
-    `dtypes` are those of the model's tensors: a shape's weights are made in the one that it has.
+    `dtypes` are those of the model's tensors, which only a shape is asked for: its weights are made in the one it has.
     """
     folder = model.folder
     if folder is None:

@@ -152,11 +152,7 @@ def _claims(
 def _no_tasks() -> str:
     from quantlab.fidelity import tasks
 
-    try:
-        tasks.check([task.name for task in tasks.task_names()])
-    except QuantlabError as error:
-        return str(error)
-    return ""
+    return tasks.why_none()
 
 
 def _choices(app: AppSettings) -> tuple[tuple[str, str, str], ...]:

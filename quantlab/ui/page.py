@@ -30,11 +30,11 @@ def build_page(app: AppSettings, services: Services) -> gr.Blocks:
             with gr.Tab("Quality") as quality_tab:
                 measuring = quality.build(start, app, services)
             with gr.Tab("Will it fit?"):
-                plan.build(app, services)
+                plan.build(start, app, services)
             with gr.Tab("Inside"):
-                inside.build(app, services)
+                inside.build(start, app, services)
             with gr.Tab("Claims"):
-                claims.build(app, services)
+                claims.build(start, app, services)
             with gr.Tab("History"):
                 history.build(app, services)
         between.wire(asking, measuring, quality_tab)

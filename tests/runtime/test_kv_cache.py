@@ -1,6 +1,5 @@
 """Keys and values at fewer bits, held against plain transformers and llama-cpp-python."""
 
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -161,16 +160,13 @@ def test_it_is_the_reference_only_where_nothing_else_has_as_many_bits():
 @pytest.fixture(scope="module")
 def file() -> Path:
     """The demo's GGUF, whose heads are blocks of 32."""
+    pytest.importorskip("llama_cpp")
     from tests.loading import llama_cpp_at_once
 
     with llama_cpp_at_once():
         return store().get(variant(demo(), "f16"), silent).folder / "model.gguf"
 
 
-needs_llama = pytest.mark.skipif(find_spec("llama_cpp") is None, reason="needs llama-cpp-python")
-
-
-@needs_llama
 @pytest.mark.parametrize("kv_cache", ["f16", "q8_0", "q4_0"])
 def test_a_text_is_read_as_llama_cpp_python_reads_it(file, kv_cache):
     from llama_cpp import Llama
@@ -196,8 +192,8 @@ def test_a_text_is_read_as_llama_cpp_python_reads_it(file, kv_cache):
     assert (scores - expected).abs().max() < max(distance / 5, 1e-5)
 
 
-@needs_llama
 def test_the_bytes_of_llama_cpp_s_cache_are_those_of_its_blocks():
+    pytest.importorskip("llama_cpp")
     loaded = load(demo(), "f16")
     config = models.config(demo())
     held = {it: loaded.start(256, it).kv_cache_bytes() for it in GGML}
@@ -207,8 +203,8 @@ def test_the_bytes_of_llama_cpp_s_cache_are_those_of_its_blocks():
     assert held["q8_0"] * 32 == held["f16"] * 17 and held["q4_0"] * 32 == held["f16"] * 9
 
 
-@needs_llama
 def test_heads_that_are_no_whole_blocks_are_told(llama):
+    pytest.importorskip("llama_cpp")
     loaded = load(llama, "f16")
     with pytest.raises(Unavailable, match="a head of this model has 16 or 16 values, no whole blocks of 32"):
         loaded.start(32, "q8_0")

@@ -13,8 +13,7 @@ _STYLES = {HOLDS: "green", FAILS: "red", UNTESTED: "yellow"}
 def show_claims(found: Claims, console: Screen | None = None) -> None:
     """Each claim with its verdict and the reason, then how many of each there are."""
     console = console or Screen()
-    device = found.machine.device if found.machine.device != "cpu" else found.machine.cpu
-    console.print(escape(printable(f"{found.model} on {device}")), "\n", highlight=False)
+    console.print(escape(printable(f"{found.model} on {found.machine.device}")), "\n", highlight=False)
     for verdict in found.verdicts:
         outcome = f"[{_STYLES[verdict.outcome]}]{verdict.outcome}[/]"
         console.print(f"{verdict.number:>2}. {escape(verdict.claim)}", highlight=False)

@@ -38,6 +38,15 @@ def check(names: Collection[str], bundled_only: bool = False) -> None:
             raise _unknown(name, harness_names())
 
 
+def why_none() -> str:
+    """Why no task can be measured here; empty where they can."""
+    try:
+        check(BUNDLED)
+    except Unavailable as error:
+        return str(error)
+    return ""
+
+
 def _unknown(name: str, known: Collection[str]) -> BadInput:
     """All of the harness's ten thousand names would help nobody: the near ones, and those that come along."""
     near = difflib.get_close_matches(name, [*BUNDLED, *known], n=3, cutoff=0.75)

@@ -63,13 +63,7 @@ class LlamaModel:
                 "Shorten the prompt or the answer.",
             )
         if kv_cache is not None:
-            check_type(kv_cache, "llama.cpp", GGML)
-        if kv_cache is not None and any(width % GGML[kv_cache][2] for width in self._heads):
-            raise Unavailable(
-                f"Keys and values cannot be kept in {kv_cache} here: a head of this model has "
-                f"{' or '.join(map(str, self._heads))} values, no whole blocks of {GGML[kv_cache][2]}.",
-                f"Leave {MARK}{kv_cache} out, or choose {MARK}f16.",
-            )
+            self._check_type(kv_cache)
         session = LlamaSession(self, handle, size, self._placement, self._cell, kv_cache)
         self._sessions.add(session)
         return session
@@ -90,6 +84,17 @@ class LlamaModel:
         for session in list(self._sessions):
             session.end()
         self._free()
+
+    def _check_type(self, kv_cache: str) -> None:
+        """Raises Unavailable for a type of keys and values that llama.cpp lacks, or whose blocks do not fill a head."""
+        check_type(kv_cache, "llama.cpp", GGML)
+        *_, block = GGML[kv_cache]
+        if any(width % block for width in self._heads):
+            raise Unavailable(
+                f"Keys and values cannot be kept in {kv_cache} here: a head of this model has "
+                f"{' or '.join(map(str, self._heads))} values, no whole blocks of {block}.",
+                f"Leave {MARK}{kv_cache} out, or choose {MARK}f16.",
+            )
 
     def _check(self) -> int:
         """llama.cpp's handle of the model."""

@@ -5,13 +5,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 
 from quantlab.errors import ModelError
 from quantlab.methods.gptq.packed import format_of, opened
 from quantlab.methods.rounded import Matrix, Rounded, integers
-from quantlab.models.folder import INDEX, WEIGHTS, read_config, read_index
+from quantlab.models.folder import read_config, read_tensors
 from quantlab.models.layouts import quantization
+from quantlab.models.reading import reader
+from quantlab.records import Model
 
 NOTE = "A scale of 16 bits and a zero point for each group of a row."
 _TENSORS = ("qweight", "qzeros", "scales", "g_idx")
@@ -61,12 +63,6 @@ PLAIN = (
 
 
 def _tensors(folder: Path, layer: str) -> dict[str, torch.Tensor]:
-    names = [f"{layer}.{each}" for each in _TENSORS]
-    where = read_index(folder, folder.name) if (folder / INDEX).is_file() else dict.fromkeys(names, WEIGHTS)
-    found = {}
-    for each, name in zip(_TENSORS, names, strict=True):
-        if name in where:
-            with safe_open(folder / where[name], framework="pt") as file:
-                if name in file.keys():  # noqa: SIM118 - it is no dictionary
-                    found[each] = file.get_tensor(name)
-    return found
+    there = read_tensors(folder, folder.name)
+    with reader(Model(folder.name, "folder", folder)) as read:
+        return {each: read(name) for each in _TENSORS if (name := f"{layer}.{each}") in there}

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from quantlab.measure import trust
-from quantlab.records import QualityRun, units
+from quantlab.records import QualityRun
 from quantlab.records.claims import FAILS, HOLDS, UNTESTED, Figure, Outcome
 from quantlab.teach.claims.evidence import Evidence
 
@@ -63,7 +63,3 @@ def speed_doubt(*runs: QualityRun) -> str:
 
 def speeds(*runs: QualityRun) -> tuple[Figure, ...]:
     return tuple(Figure(f"{run.precision} decode speed", run.decode_tokens_per_s or 0.0, "tok/s") for run in runs)
-
-
-def times(value: float) -> str:
-    return units.ratio(value)

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from quantlab import models
-from quantlab.errors import BadInput, QuantlabError, Stopped
+from quantlab.errors import BadInput, Stopped
 from quantlab.fidelity import tasks, texts
 from quantlab.measure.machine import machine, versions
 from quantlab.records import Comparison, Placement, Plan, Progress, Quality, QualitySettings, Settings
@@ -32,7 +32,6 @@ COLUMNS = (
 )
 #: What the programs read.
 _TEXT = "Once upon a time there was a beekeeper called Sanna Corsa. It was a foggy morning in Kestrel."
-_TASKS = ("demo_facts", "demo_sums", "demo_stories")
 _PRINTED = "model = AutoModelForCausalLM.from_pretrained(folder, load_in_8bit=True)"
 _TODAY = (
     "model = AutoModelForCausalLM.from_pretrained(folder, quantization_config=BitsAndBytesConfig(load_in_8bit=True))"
@@ -175,8 +174,9 @@ def _quality(
     model: str, windows: int, app: AppSettings, stop: threading.Event
 ) -> Generator[tuple[int, int, str], None, Quality]:
     text = texts.suiting(model, app)
+    asked = tuple(task.name for task in tasks.task_names()) if text == "demo" and not tasks.why_none() else ()
     settings = QualitySettings(
-        windows=windows, tasks=_TASKS if text == "demo" and _tasks_run() else (), layers=False,
+        windows=windows, tasks=asked, layers=False,
         reference=REFERENCE, placement=Placement("auto"),
     )  # fmt: skip
     finished = 0
@@ -189,11 +189,3 @@ def _quality(
             stage = event.stage if isinstance(event, Measuring) else kind.lower()
             yield finished, len(COLUMNS), f"{name or model}: {stage}"
     raise Stopped
-
-
-def _tasks_run() -> bool:
-    try:
-        tasks.check(_TASKS)
-    except QuantlabError:
-        return False
-    return True

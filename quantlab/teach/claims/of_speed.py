@@ -4,7 +4,7 @@ from quantlab.measure import trust
 from quantlab.records import units
 from quantlab.records.claims import Figure
 from quantlab.teach.claims.evidence import SIXTEEN, Evidence
-from quantlab.teach.claims.judging import Judgement, decided, speed_doubt, speeds, stored, times, untested
+from quantlab.teach.claims.judging import Judgement, decided, speed_doubt, speeds, stored, untested
 
 #: Ways to quantize whose speed on a processor is asked about.
 QUANTIZED = ("int8", "nf4", "gptq-4", "q4_k_m")
@@ -31,7 +31,9 @@ def _ratios(
 
 
 def _said(ratios: dict[str, float], base: str = SIXTEEN) -> str:
-    each = ", ".join(f"{name} {times(ratio) if ratio != 1 else 'no difference'}" for name, ratio in ratios.items())
+    each = ", ".join(
+        f"{name} {units.ratio(ratio) if ratio != 1 else 'no difference'}" for name, ratio in ratios.items()
+    )
     return f"Decode speed beside {base}: {each}."
 
 
@@ -80,7 +82,7 @@ def eight_against_four(found: Evidence) -> Judgement:
     memory = stored(runs[0]) / stored(runs[1])
     return decided(
         ratios["int8"] > 1 and 1.8 <= memory <= 2.2,
-        f"{_said(ratios, 'nf4')} Memory: {times(memory)}.",
+        f"{_said(ratios, 'nf4')} Memory: {units.ratio(memory)}.",
         *figures,
         Figure("int8 memory beside nf4", memory, "x"),
     )

@@ -46,11 +46,6 @@ def trained(found: Finetuned, fit: Fit | None) -> str:
     return f"{what} and fits {room} with {units.size(fit.left)} to spare{_tight(fit)}."
 
 
-def fits_how(fit: Fit) -> str:
-    """A cell of a table: whether it fits, else what lies outside."""
-    return "fits" if fit.fits else f"{units.size(fit.outside)} outside"
-
-
 def longest(fit: Fit) -> str:
     return "none" if not fit.longest_context else f"{fit.longest_context:,}"
 

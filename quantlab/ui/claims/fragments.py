@@ -54,8 +54,7 @@ def claims(found: Mapping[int, ClaimVerdict]) -> str:
 
 def counted(found: Claims) -> str:
     """How many verdicts of each kind there are, and of what."""
-    device = found.machine.device if found.machine.device != "cpu" else found.machine.cpu
-    return _HTML.counted(found.counted, device, found.model)
+    return _HTML.counted(found.counted, found.machine.device, found.model)
 
 
 def progress(done: int, total: int, what: str) -> str:

@@ -6,13 +6,14 @@ from quantlab.settings import AppSettings
 from quantlab.ui.claims import fragments as html
 from quantlab.ui.claims.handlers import ClaimsHandlers, offered
 from quantlab.ui.claims.parts import ClaimsParts
+from quantlab.ui.common import rail
 from quantlab.ui.common.tab import DEVICE_QUEUE, SMALL, wire_stop
 from quantlab.ui.services import Services
 
 
-def build(app: AppSettings, services: Services) -> None:
+def build(opening: rail.Opening, app: AppSettings, services: Services) -> None:
     """Make the tab inside the current Blocks, wired. Models with random weights are left out: they have no quality."""
-    known = [name for name, kind, _ in services.choices() if kind != "shape"]
+    known = [name for name, kind, _ in opening.known if kind != "shape"]
     which = offered(app.public)
     gr.HTML(html.intro(app.public), elem_id="claims-intro", apply_default_css=False)
     with gr.Row(elem_id="claims-asked"):

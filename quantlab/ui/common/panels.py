@@ -25,6 +25,15 @@ class Titled(Protocol):
     def caption(self) -> str: ...
 
 
+@dataclass(frozen=True)
+class Named:
+    """The names of a panel that is no `Chart` of a comparison; see `Titled`."""
+
+    key: str
+    title: str
+    caption: str
+
+
 log = logging.getLogger(__name__)
 _HTML, _PIECES = Pieces("ui/common/panels.html"), Pieces("ui/common/pieces.html")
 

@@ -137,7 +137,7 @@ def look_at(spec: str, model: str, placement: Placement, services: Services) -> 
     shortest name. Raises QuantlabError for what a user can mend.
     """
     base, kv_cache = split(spec.strip())
-    if has_options(base):
+    if is_precision(base):
         return Row(spec.strip(), services.estimate_precision(model, spec.strip(), placement))
     published = read(base)
     short = SEPARATOR.join(filter(None, (published.name, published.pick))) + (f"{MARK}{kv_cache}" if kv_cache else "")
@@ -155,7 +155,7 @@ def of_model(
         return PrecisionList((), added), problem_of(error, "no estimate for a model")
 
 
-def has_options(name: str) -> bool:
+def is_precision(name: str) -> bool:
     """Whether a name is a precision's, be it one with options, and no published checkpoint's."""
     if is_published(name):
         return False
@@ -167,7 +167,7 @@ def has_options(name: str) -> bool:
 
 def is_added(name: str) -> bool:
     """Whether a name among those that were ticked is in no list by itself."""
-    return is_published(name) or (name not in PRECISIONS and has_options(name))
+    return is_published(name) or (name not in PRECISIONS and is_precision(name))
 
 
 def look_again(specs: Iterable[str], model: str, placement: Placement, services: Services) -> tuple[Row, ...]:
@@ -183,7 +183,7 @@ def _look_again(spec: str, model: str, placement: Placement, services: Services)
     except Exception:
         log.exception("no estimate for a checkpoint")
         reason = "could not be read. The log says why."
-    if has_options(spec):
+    if is_precision(spec):
         return Row(spec, Estimate(precision(spec), reason, None, 0, method_of(precision(spec)).title))
     (name,) = labels([spec]).values()
     return Row(spec, Estimate(Precision(name, "stored", 0.0, spec), reason, None, 0, PUBLISHED_TITLE))

@@ -1,25 +1,21 @@
 """The panel that writes a quantized model to a folder: its components, and what their events do."""
 
-from collections.abc import Generator, Iterator
-from contextlib import closing
+from collections.abc import Iterator
 from dataclasses import dataclass
-from threading import Event as StopEvent
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from quantlab.errors import BadInput, Stopped
+from quantlab.errors import BadInput
 from quantlab.methods import METHODS
-from quantlab.ui.common import fragments, runner
-from quantlab.ui.common.stream import Patience, batches
-from quantlab.ui.common.tab import TabHandlers
+from quantlab.ui.common import fragments
+from quantlab.ui.common.steps import StepHandlers, Updates, Work
 from quantlab.ui.compare import form as choices
 from quantlab.ui.compare.form import Choice
 
 if TYPE_CHECKING:
     from quantlab.checkpoints.export import Saved
 
-Updates = dict[Any, Any]
 HELP = (
     '<p class="faint">Quantizes the model above and writes an ordinary checkpoint, which transformers, or llama.cpp '
     "for a .gguf, loads without this app. Calibration and kernel are those under Settings.</p>"
@@ -35,13 +31,6 @@ class SavePanel:
     save: gr.Button
     stop: gr.Button
     result: gr.HTML
-
-
-@dataclass(frozen=True)
-class _Ended:
-    """The last of what a worker thread passes on."""
-
-    saved: "Saved"
 
 
 def savable() -> list[str]:
@@ -70,49 +59,25 @@ def build() -> SavePanel:
     return SavePanel(precision, out, save, stop, result)
 
 
-class SaveHandlers(TabHandlers):
-    """Bound to one page's panel. Which session saves what is kept in `StopEvents`."""
+class SaveHandlers(StepHandlers):
+    """Bound to one page's panel."""
 
     parts: SavePanel
-
-    def begin(self, request: gr.Request) -> Updates:
-        """The click's answer at once, before the queue is passed."""
-        self.stops.begin(runner.session(request))
-        return self._shown(fragments.saving(0, 0, "Waiting for a free place."), running=True)
+    stopped = "Stopped. Nothing was left behind."
+    lost = "Stopped. What was begun is cleared away."
+    failed = "a model could not be saved"
 
     def save(self, request: gr.Request, precision: str, out: str, *values: Any) -> Iterator[Updates]:
-        """Quantize and write; yield what changed. Ends the work when the visitor leaves."""
-        with self.running(request) as stop:
-            try:
-                choice = choices.from_inputs(*values)
-                self._check(choice, precision, out)
-                if stop.is_set():
-                    raise Stopped
-                with closing(batches(lambda: self._work(choice, precision, out, stop), stop)) as stream:
-                    yield from self._steps(stream, Patience(stop))
-            except Stopped:
-                if self.stops.replaced(runner.session(request), stop):
-                    return
-                yield self._shown(fragments.said("Stopped. Nothing was left behind."))
-            except Exception as error:
-                yield self._shown(fragments.problem(runner.problem_of(error, "a model could not be saved")))
+        """Quantize and write; yield what changed."""
 
-    def _left_queue(self) -> Updates:
-        return self._shown(fragments.left_queue())
+        def prepare() -> Work:
+            choice = choices.from_inputs(*values)
+            self._check(choice, precision, out)
+            return lambda stop: self.services.quantize(
+                choice.model, precision.strip(), out.strip(), choices.settings(choice, self.app), stop
+            )
 
-    def _stopping(self) -> Updates:
-        return {self.parts.stop: gr.update(interactive=False)}
-
-    def _steps(self, stream: Iterator[list[Any]], patience: Patience) -> Iterator[Updates]:
-        """What changed, until it has ended or is awaited no longer."""
-        left = False
-        for batch in stream:
-            if left:
-                continue
-            if left := patience.lost():
-                yield self._shown(fragments.said("Stopped. What was begun is cleared away."))
-            elif batch:
-                yield self._step(batch[-1])
+        yield from self.follow(request, prepare)
 
     def _check(self, choice: Choice, precision: str, out: str) -> None:
         if self.app.public:
@@ -124,20 +89,15 @@ class SaveHandlers(TabHandlers):
         if not str(out or "").strip():
             raise BadInput("No output folder is named.", "Name a new folder, or an empty one.")
 
-    def _work(self, choice: Choice, precision: str, out: str, stop: StopEvent) -> Generator[Any, None, None]:
-        settings = choices.settings(choice, self.app)
-        saved = yield from self.services.quantize(choice.model, precision.strip(), out.strip(), settings, stop)
-        yield _Ended(saved)
+    def _progress(self, done: int, total: int, what: str) -> str:
+        return fragments.saving(done, total, what)
 
-    def _step(self, last: Any) -> Updates:
-        if isinstance(last, _Ended):
-            saved = last.saved
-            return self._shown(fragments.saved(str(saved.folder), saved.nbytes, saved.build_s, saved.reused))
-        return self._shown(fragments.saving(*last), running=True)
+    def _result(self, result: "Saved") -> Updates:
+        return self._shown(fragments.saved(str(result.folder), result.nbytes, result.build_s, result.reused))
 
-    def _shown(self, html: str, *, running: bool = False) -> Updates:
+    def _shown(self, status: str, *, running: bool = False) -> Updates:
         return {
             self.parts.save: gr.update(interactive=not running),
             self.parts.stop: gr.update(interactive=running),
-            self.parts.result: html,
+            self.parts.result: status,
         }

@@ -114,13 +114,8 @@ def _link_precision(name: str) -> bool:
     base, kv_cache = split(name)
     source, separator, pick = base.partition(SEPARATOR)
     picked = not separator or bool(_PICK.fullmatch(pick) and ".." not in pick)
-    return (
-        len(name) <= _MAX_NAME
-        and picked
-        and PRECISION_NAME.fullmatch(kv_cache or "none") is not None
-        and "," not in name
-        and _link_model(source)
-    )
+    typed = kv_cache is None or bool(PRECISION_NAME.fullmatch(kv_cache))
+    return len(name) <= _MAX_NAME and picked and typed and "," not in name and _link_model(source)
 
 
 def _precisions(text: str, app: AppSettings) -> tuple[str, ...] | None:

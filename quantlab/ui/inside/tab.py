@@ -1,30 +1,20 @@
 """The tab that looks inside a weight matrix. What it does is in handlers.py; nothing is computed until it is open."""
 
-from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
 
 from quantlab.settings import AppSettings
 from quantlab.teach.inside import grids
-from quantlab.ui.common import models, panels
+from quantlab.ui.common import models, panels, rail
 from quantlab.ui.common.panel import Panel
+from quantlab.ui.common.panels import Named
 from quantlab.ui.common.tab import DEVICE_QUEUE, SMALL
 from quantlab.ui.inside import fragments as html
 from quantlab.ui.inside.form import BLOCKS, LAYER, NOTHING, PLAIN, SHOWN, TYPED, InsideChoice
 from quantlab.ui.inside.handlers import InsideHandlers
 from quantlab.ui.inside.parts import InsideInputs, InsideParts
 from quantlab.ui.services import Services
-
-
-@dataclass(frozen=True)
-class Named:
-    """A panel's names; see `panels.Titled`."""
-
-    key: str
-    title: str
-    caption: str
-
 
 LEVELS = Named(
     "inside-levels", "Numbers and levels",
@@ -38,12 +28,12 @@ CHANNELS = Named(
 )
 
 
-def build(app: AppSettings, services: Services) -> None:
+def build(opening: rail.Opening, app: AppSettings, services: Services) -> None:
     """Make the tab inside the current Blocks, wired."""
-    tab, start = gr.context.Context.block, InsideChoice(model=_first(services.choices()))
+    tab, start = gr.context.Context.block, InsideChoice(model=_first(opening.known))
     with gr.Row(elem_id="inside-bench"):
         with gr.Column(min_width=260, elem_id="inside-rail"):
-            inputs, of_model, of_integers = _inputs(start, app, services)
+            inputs, of_model, of_integers = _inputs(start, app, opening)
         with gr.Column(min_width=280, elem_id="inside-stage"):
             problem = gr.HTML("", elem_id="inside-problem", apply_default_css=False)
             told = gr.HTML("", elem_id="inside-told", apply_default_css=False)
@@ -64,12 +54,12 @@ def _first(known: tuple[tuple[str, str, str], ...]) -> str:
     return next((name for name, kind, _ in known if kind == "demo"), models.start_model(known))
 
 
-def _inputs(start: InsideChoice, app: AppSettings, services: Services) -> tuple[InsideInputs, gr.Column, gr.Column]:
+def _inputs(start: InsideChoice, app: AppSettings, opening: rail.Opening) -> tuple[InsideInputs, gr.Column, gr.Column]:
     named = grids.names()
     source = gr.Radio([LAYER, TYPED], value=start.source, label="Numbers from", elem_id="inside-source")
     with gr.Column(elem_id="inside-of-model") as of_model:
         model = gr.Dropdown(
-            [name for name, _, _ in services.choices()], value=start.model, label="Model", elem_id="inside-model",
+            [name for name, _, _ in opening.known], value=start.model, label="Model", elem_id="inside-model",
             allow_custom_value=not app.public,
             info=None if app.public else "Pick one, or type a Hugging Face id, a folder or a .gguf file",
         )  # fmt: skip

@@ -6,7 +6,6 @@ from typing import Any
 
 from quantlab.errors import BadInput
 from quantlab.records import ModelNumbers
-from quantlab.runtime.placement import COMPUTE_DTYPES
 from quantlab.teach.plan import planning
 from quantlab.teach.plan.asked import Asked
 from quantlab.teach.plan.memory import AS_COMPUTED, KV_TYPES
@@ -16,7 +15,6 @@ NAMED, NUMBERS = "A model", "Numbers"
 KINDS = (("All weights", "full"), ("LoRA on 16 bits", "lora"), ("QLoRA on 4 bits", "qlora"))
 KV_CHOICES = (AS_COMPUTED, *KV_TYPES)
 MOST_PRECISIONS = 6
-DTYPES = COMPUTE_DTYPES
 #: What the typed numbers begin with: those of Mistral 7B.
 START_NUMBERS = ModelNumbers(32, 4_096, 32, 14_336, 32_768, 8, 128)
 
@@ -88,8 +86,3 @@ def tuned(choice: PlanChoice) -> Asked:
 def _whole(value: Any) -> Any:
     """A number box gives 8.0 for 8; what is no whole number stays as it is, for who checks it."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
-
-
-def without_precisions(found: Asked) -> Asked:
-    """The same for all precisions that there are."""
-    return replace(found, precisions=())

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import gradio as gr
@@ -50,7 +51,7 @@ class PlanHandlers:
         whole, wrong = self._planned(choice, (card, *CARDS, *MEMORIES))
         here, everywhere = view.against(whole, 0, 1), view.against(whole, 1)
         others = (*bundled(), *([model] if isinstance(model, str) and model not in bundled() else []))
-        found = self.services.which_fit(others, form.without_precisions(asked), card, self.app)
+        found = self.services.which_fit(others, replace(asked, precisions=()), card, self.app)
         figure, table = _drawn(here)
         return {
             parts.verdicts: view.verdicts(here),

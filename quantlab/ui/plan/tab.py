@@ -5,10 +5,12 @@ from typing import Any
 import gradio as gr
 
 from quantlab.methods import PRECISIONS
+from quantlab.runtime.placement import COMPUTE_DTYPES
 from quantlab.settings import AppSettings
 from quantlab.teach.plan.cards import CARDS, MEMORIES
 from quantlab.teach.plan.planning import bundled
-from quantlab.ui.common import panels
+from quantlab.ui.common import panels, rail
+from quantlab.ui.common.panels import Named
 from quantlab.ui.common.tab import SMALL
 from quantlab.ui.plan import form
 from quantlab.ui.plan.form import PlanChoice
@@ -21,26 +23,22 @@ START_MODEL = "shape:Mistral-7B-v0.3"
 _TYPED = "Or type a Hugging Face id, a folder, a .gguf file. No weights are fetched."
 
 
-class _Panel:
-    """The names of the one chart."""
-
-    key, title = "plan", "Memory"
-    caption = "What each precision would take, part by part. The dashed line is the card’s memory."
+MEMORY = Named("plan", "Memory", "What each precision would take, part by part. The dashed line is the card’s memory.")
 
 
-def build(app: AppSettings, services: Services) -> None:
+def build(opening: rail.Opening, app: AppSettings, services: Services) -> None:
     """Make the tab inside the current Blocks, wired. Nothing is planned before it is opened."""
     tab = gr.context.Context.block
     start = PlanChoice(model=START_MODEL)
     with gr.Row(elem_id="plan-bench"):
         with gr.Column(min_width=280, elem_id="plan-asked", elem_classes="choose-card"):
-            named, numbers, more = _model(start, app, services)
+            named, numbers, more = _model(start, app, opening)
             asked = _asked(start)
         with gr.Column(min_width=280, elem_id="plan-stage"):
             problem = gr.HTML("", elem_id="plan-problem", apply_default_css=False)
             verdicts = gr.HTML("", elem_id="plan-verdicts", apply_default_css=False)
             with gr.Column(elem_id="panel-plan", min_width=280, visible=False) as chart:
-                gr.HTML(panels.head(_Panel()), apply_default_css=False)
+                gr.HTML(panels.head(MEMORY), apply_default_css=False)
                 plot = gr.Plot(label="Memory", show_label=False, container=False, elem_classes="as-chart")
                 twin = gr.HTML("", elem_classes="as-table", apply_default_css=False)
             inverse = gr.HTML("", elem_id="plan-inverse", apply_default_css=False)
@@ -53,10 +51,10 @@ def build(app: AppSettings, services: Services) -> None:
     _wire(parts, PlanHandlers(parts, app, services), tab)
 
 
-def _model(start: PlanChoice, app: AppSettings, services: Services) -> tuple[Any, ...]:
+def _model(start: PlanChoice, app: AppSettings, opening: rail.Opening) -> tuple[Any, ...]:
     """Which model: by its name, or by its numbers."""
     source = gr.Radio([form.NAMED, form.NUMBERS], value=start.source, label="Which model", elem_id="plan-source")
-    known = [name for name, _, _ in services.choices()]
+    known = [name for name, _, _ in opening.known]
     model = gr.Dropdown(
         list(dict.fromkeys((*bundled(), *known))), value=start.model, label="Model", elem_id="plan-model",
         info="No weights are fetched." if app.public else _TYPED,
@@ -98,7 +96,9 @@ def _asked(start: PlanChoice) -> tuple[Any, ...]:
             list(form.KV_CHOICES), value=start.kv, label="KV cache", info="auto: as the precision computes",
             elem_id="plan-kv",
         )  # fmt: skip
-        dtype = gr.Dropdown(list(form.DTYPES), value=start.compute_dtype, label="Compute dtype", elem_id="plan-dtype")
+        dtype = gr.Dropdown(
+            list(COMPUTE_DTYPES), value=start.compute_dtype, label="Compute dtype", elem_id="plan-dtype"
+        )
         piece = gr.Number(
             start.piece, label="Tokens of the prompt read at once", precision=0,
             info="0: all, as transformers does. Fewer need less for activations.", elem_id="plan-piece",
