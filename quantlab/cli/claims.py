@@ -12,13 +12,13 @@ from quantlab.errors import BadInput
 def add(verbs: arguments.Verbs) -> None:
     verb = verbs.add_parser("claims", help="test on this machine what is said of quantization: 25 claims with verdicts")
     verb.add_argument("--model", default="demo", help=arguments.MODEL)
-    verb.add_argument("--only", default="", metavar="N,...", help="the numbers of claims; what none needs is not run")
+    verb.add_argument("--only", metavar="N,...", help="the numbers of claims; what none needs is not run")
     verb.add_argument("--windows", type=int, default=8, help="how many windows of 512 tokens are read at most")
     verb.add_argument("--json", metavar="FILE", help="write the verdicts as JSON to a file, or - for standard output")
 
 
 def run(args: argparse.Namespace) -> int:
-    only = _numbers(args.only)
+    only = () if args.only is None else _numbers(args.only)
     if args.windows < 1:
         raise BadInput("At least one window of the text is needed.", "Raise the number of windows.")
     if args.json not in (None, "-"):
@@ -42,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _numbers(typed: str) -> tuple[int, ...]:
-    words = [word.strip() for word in typed.split(",") if word.strip()]
+    words = [word.strip() for word in typed.split(",")]
     if not all(word.isascii() and word.isdigit() and len(word) < 4 for word in words):
         raise BadInput(f"--only takes numbers of claims, not {typed!r}.", "Give some such as 4,7,17.")
     return tuple(dict.fromkeys(map(int, words)))

@@ -185,7 +185,7 @@ def to_markdown(record: Comparison | Quality) -> str:
     revision = f" at {model['revision']}" if model["revision"] else ""
     if isinstance(record, Comparison):
         title, about = "Comparison", [f"Prompt: {line(record.prompt)}"]
-        columns, rows = _COMPARISON_TABLE, [_comparison_row(record, run) for run in record.runs]
+        columns, rows = _COMPARISON_TABLE, [_comparison_row(record, run) | _took(run) for run in record.runs]
     else:
         title, about = "Quality", _about_text(record)
         tasks = ((f"{line(task)} acc %", f"{task}.acc", 100.0) for task in task_names(record))
@@ -204,6 +204,11 @@ def to_markdown(record: Comparison | Quality) -> str:
         "",
     ]
     return codec.whole("\n".join(lines))
+
+
+def _took(run: Run) -> dict[str, float | None]:
+    """A table has no room for where a variant came from: one that was in memory has no time of loading there."""
+    return {"load_s": run.load.took_s if run.load else None}
 
 
 def _places(machine: Machine) -> tuple[str, ...]:

@@ -102,6 +102,11 @@ class Load:
     build_s: Amount | None = None
     details: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def took_s(self) -> float | None:
+        """Seconds of loading; None where nothing was loaded because it was in memory already."""
+        return None if self.load_origin == "memory" else self.load_s
+
 
 @dataclass(frozen=True)
 class Timing:

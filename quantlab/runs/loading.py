@@ -133,4 +133,9 @@ def column_errors(precision: str) -> Iterator[None]:
 @cache
 def variant_cache() -> VariantCache:
     """The cache that this process shares between all visitors."""
+    return fresh_cache()
+
+
+def fresh_cache() -> VariantCache:
+    """An empty cache, for work that must load what it measures. Whoever makes one drops what it holds."""
     return VariantCache(load_variant, estimates.estimated_bytes, estimates.budget, estimates.needs)

@@ -210,15 +210,15 @@ def test_no_cell_is_cut_in_80_columns():
     comparison = example_comparison(("fp32", "nf4"), errors={}, stopped=None)
     name = "TinyLlama-1.1B-Chat-v1.0-GPTQ::q4_k_m"
     reference, other = comparison.runs
-    load = replace(other.load, load_s=1234.0, load_origin="memory", stored_bytes=123_000_000, bits_per_weight=16.5)
+    load = replace(other.load, load_s=1234.0, load_origin="built", stored_bytes=123_000_000, bits_per_weight=16.5)
     other = replace(
         other, precision=name, load=load, kv_cache_bytes=123_000_000, peak=Peak(resident=999_000_000),
         differences=tuple(replace(it, kld=1.23e-8) for it in other.differences),
     )  # fmt: skip
     text = shown(replace(comparison, runs=(reference, other)))
     assert max(map(len, text.splitlines())) <= 80 and "…" not in text
-    row = next(line for line in text.splitlines() if "memory" in line and "read at" not in line)
-    assert " ".join(row.split()[1:]) == "123 MB 16.5 ~999 MB 123 MB 1,230 s memory"
+    row = next(line for line in text.splitlines() if "built" in line and "1,230" in line)
+    assert " ".join(row.split()[1:]) == "123 MB 16.5 ~999 MB 123 MB 1,230 s built"
     tables = text[text.index("bits/weight") :]
     assert name in "".join(line[:18].rstrip() for line in tables.splitlines())
 
@@ -306,3 +306,28 @@ def test_a_quality_run_fits_80_columns_and_says_where_the_error_arises():
     assert all(len(line) <= 80 for line in told.splitlines()) and "\u2026" not in told
     worst = max(example.run("nf4").layers, key=lambda error: error.own)
     assert f"layer {worst.layer}, {worst.module}" in " ".join(told.split())
+
+
+def test_without_a_terminal_long_steps_are_told_now_and_then(capsys, monkeypatch):
+    from quantlab.cli.render import progress
+
+    clock = iter(range(100))
+    monkeypatch.setattr(progress.time, "monotonic", lambda: next(clock))
+
+    def work():
+        for at in range(8):
+            yield at, 8, f"layer {at}"
+        return "made"
+
+    assert progress.follow_steps(work(), threading.Event(), "quantizing") == "made"
+    told = capsys.readouterr().err.splitlines()
+    assert told[0] == "quantizing" and told[1].startswith("quantizing: layer ")
+    assert 3 <= len(told) <= 5, told  # a step takes a second here, and a line is told every two
+
+
+def test_what_was_in_memory_has_no_time_of_loading():
+    comparison = example_comparison(("fp32", "nf4"), errors={}, stopped=None)
+    reference, other = comparison.runs
+    held = replace(other, load=replace(other.load, load_s=3.56e-5, load_origin="memory"))
+    text = shown(replace(comparison, runs=(reference, held)))
+    assert "in memory" in text and "35.6" not in text

@@ -1,15 +1,17 @@
 """The claims: every verdict follows from figures alone, so that another figure gives another verdict."""
 
 import json
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 
 from quantlab import cli
-from quantlab.errors import BadInput
+from quantlab.errors import BadInput, Stopped
 from quantlab.records import CpuUse, Quality, QualityRun, TaskScore
 from quantlab.records.claims import FAILS, HOLDS, UNTESTED, ClaimVerdict
+from quantlab.runtime.background import result
 from quantlab.teach.claims import CLAIMS, judged
 from quantlab.teach.claims.evidence import SEVEN, SEVENTY, Evidence, Trial
 from quantlab.teach.claims.measuring import COLUMNS, claims
@@ -224,16 +226,69 @@ def test_programs():
     assert verdict(21, Evidence(trials=today | {"as printed": Trial("it")})).outcome == HOLDS
 
 
-def test_the_first_answer():
-    first = example_comparison()
-    timed = next(it for it in first.runs if it.timing and it.timing.warmup_ttft_s is not None)
+def warmed(*shares: float) -> Evidence:
+    """First answers, each with a first pass that took so many times a later one."""
+    timed = next(it for it in example_comparison().runs if it.timing and it.ttft_s)
+    return Evidence(first=tuple(
+        replace(timed, timing=replace(timed.timing, warmup_ttft_s=share * timed.ttft_s)) for share in shares
+    ))  # fmt: skip
 
-    def warmed(share: float) -> Evidence:
-        timing = replace(timed.timing, warmup_ttft_s=share * timed.timing.ttft_s)
-        return Evidence(first=replace(first, runs=(replace(timed, timing=timing),)))
 
-    assert verdict(9, warmed(2.0)).outcome == HOLDS
-    assert verdict(9, warmed(1.0)).outcome == FAILS
+@pytest.mark.parametrize(
+    ("shares", "outcome"),
+    [
+        ((2.0, 1.9, 2.1, 2.0, 1.5), HOLDS),
+        ((1.0, 1.05, 0.9, 1.0, 1.0), FAILS),
+        ((2.0, 1.9, 2.1, 2.0, 0.5), HOLDS),  # one load that was disturbed decides nothing
+        ((1.0, 1.0, 9.0, 1.0, 1.0), FAILS),
+        ((2.0, 1.0, 2.1, 0.9, 1.5), UNTESTED),
+        ((2.0, 2.0, 2.0, 2.0), UNTESTED),
+        ((), UNTESTED),
+    ],
+)
+def test_the_first_answer_is_judged_over_several_loads(shares, outcome):
+    found = verdict(9, warmed(*shares))
+    assert found.outcome == outcome, found.why
+    assert len(found.figures) == (7 if len(shares) == 5 else 0)
+
+
+def test_a_load_that_was_none_has_no_time():
+    held = measured()
+    runs = tuple(
+        replace(it, load=replace(it.load, load_origin="memory", load_s=3e-5)) if it.precision == "nf4" else it
+        for it in held.runs
+    )
+    found = verdict(10, Evidence(quality=replace(held, runs=runs)))
+    assert found.outcome == UNTESTED and "was not measured" in found.why
+    assert not any(it.unit == "s" for it in found.figures)
+
+
+@pytest.mark.parametrize("number", [9, 4])
+def test_stop_gives_no_verdict(number, monkeypatch):
+    """Of the first answers and of the quality run alike: what a part of them says decides nothing."""
+    from quantlab.teach.claims import measuring
+
+    monkeypatch.setattr(measuring, "COLUMNS", ("fp32", "nf4", "nf4-dq"))
+    stop, told = threading.Event(), []
+    work = claims("demo", (number,), 1, stop=stop)
+    with pytest.raises(Stopped):
+        for step in work:
+            told.append(step)
+            if len(told) == 3:
+                stop.set()
+    assert len(told) < 40
+
+
+@pytest.mark.slow
+def test_first_answers_come_each_after_a_load_of_its_own():
+    from quantlab.runs.loading import variant_cache
+    from quantlab.teach.claims import measuring
+
+    before = {*variant_cache()._entries}
+    runs = result(measuring._first("demo", threading.Event()), lambda _: None)
+    assert [run.load.load_origin for run in runs] == ["built"] * 5
+    assert all(run.timing.warmup_ttft_s > 0 and len(run.ttft_samples) >= 3 for run in runs)
+    assert {*variant_cache()._entries} == before
 
 
 def test_a_claim_that_is_none_is_told():
@@ -241,7 +296,7 @@ def test_a_claim_that_is_none_is_told():
         list(claims(only=(3, 26)))
 
 
-@pytest.mark.parametrize("typed", ["x", "1,,a", "-1", "1.5", "²"])
+@pytest.mark.parametrize("typed", ["", " ", ",", "x", "1,,a", "1,,2", "-1", "1.5", "²"])
 def test_numbers_that_are_none_are_told(typed, capsys):
     assert cli.main(["claims", "--only", typed]) == 2
     assert "--only takes numbers" in capsys.readouterr().err

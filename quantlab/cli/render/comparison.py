@@ -12,7 +12,7 @@ from quantlab.cli.render.tables import NAME_WIDTH, broken, caution, narrow
 from quantlab.errors import Stopped
 from quantlab.measure import trust
 from quantlab.measure.statistics import mean, median
-from quantlab.records import Comparison, Run, events, units
+from quantlab.records import Comparison, Load, Run, events, units
 
 
 def follow(stream: Iterable[events.Event | events.QualityEvent], stop: threading.Event) -> events.Done:
@@ -120,7 +120,14 @@ def _memory_cells(run: Run) -> Iterator[str]:
     yield units.number(load.bits_per_weight if load else None)
     yield ("~" if peak and peak.estimate else "") + units.size(peak.bytes if peak else None)
     yield units.size(run.kv_cache_bytes)
-    yield f"{units.seconds(load.load_s)} {load.load_origin}" if load else units.NONE
+    yield _loading(load)
+
+
+def _loading(load: Load | None) -> str:
+    """How long loading took, and how the variant came; what was in memory already took no time that says anything."""
+    if load is None:
+        return units.NONE
+    return "in memory" if load.took_s is None else f"{units.seconds(load.took_s)} {load.load_origin}"
 
 
 def _speed_cells(run: Run) -> Iterator[str]:

@@ -1,8 +1,10 @@
 """Progress on standard error while something long goes on, and what Ctrl-C does to it."""
 
+import math
 import signal
 import sys
 import threading
+import time
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
@@ -17,13 +19,20 @@ from quantlab.reporting.text import shortened
 from quantlab.runtime.background import result
 
 T = TypeVar("T")
+#: Without a terminal the stages of one job are told so often: some have hundreds of layers.
+_EVERY_S = 2.0
 
 
 def follow_steps(steps: Generator[tuple[int, int, str], None, T], stop: threading.Event, head: str = "quantizing") -> T:
     """Show the progress of one long job and return its result. Ctrl-C sets `stop`. Raises what the job raises."""
     with Line(head) as line, interrupt_sets(stop, line):
         line.stage(head)
-        return result(steps, lambda step: line.tell(head, *step))
+        return result(steps, lambda step: _tell(line, head, *step))
+
+
+def _tell(line: "Line", head: str, done: int, total: int, what: str) -> None:
+    line.tell(head, done, total, what)
+    line.stage(f"{head}: {what}", every_s=_EVERY_S)
 
 
 def ended(run: Run | QualityRun) -> str:
@@ -43,6 +52,7 @@ class Line:
         self._task = self._progress.add_task("", total=None, head=description, count="", what="")
         self._drawn = sys.stderr.isatty()
         self._told: set[str] = set()
+        self._told_at = -math.inf
 
     def __enter__(self) -> "Line":
         if self._drawn:
@@ -55,10 +65,15 @@ class Line:
         if self._drawn:
             self._progress.stop()
 
-    def stage(self, text: str) -> None:
-        """What goes on now, such as "nf4: loading": a line for logs and pipes, told once; nothing on a terminal."""
-        if not self._drawn and text not in self._told:
+    def stage(self, text: str, every_s: float = 0.0) -> None:
+        """What goes on now, such as "nf4: loading": a line for logs and pipes, told once; nothing on a terminal.
+
+        Where the last line is younger than `every_s` seconds, nothing is told either.
+        """
+        now = time.monotonic()
+        if not self._drawn and text not in self._told and now - self._told_at >= every_s:
             self._told.add(text)
+            self._told_at = now
             print(visible(text).replace("\n", " "), file=sys.stderr, flush=True)
 
     def tell(self, head: str, done: int = 0, total: int = 0, what: str = "") -> None:

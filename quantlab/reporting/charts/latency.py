@@ -188,7 +188,7 @@ def _row(run: Run, reference: Run | None) -> tuple[str, ...]:
     why = f"speed not compared: {doubt}" if doubt else ""
     return (
         run.precision,
-        units.seconds(load.load_s if load else None),
+        units.seconds(load.took_s if load else None),
         ORIGINS[load.load_origin] if load else units.NONE,
         units.seconds(timing.warmup_ttft_s),
         units.seconds(run.ttft_s) + trust.around(run.ttft_samples),

@@ -1,9 +1,9 @@
-"""What the rules judge by: plans, one quality run, one answer, and what programs did when they were run."""
+"""What the rules judge by: plans, one quality run, first answers, and what programs did when they were run."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from quantlab.records import Comparison, Plan, Quality, QualityRun
+from quantlab.records import Plan, Quality, QualityRun, Run
 
 #: The shapes that "a 7B model" and "a 70B model" are read as.
 SEVEN, SEVENTY = "shape:Mistral-7B-v0.3", "shape:Llama-2-70B"
@@ -27,13 +27,13 @@ class Trial:
 class Evidence:
     """All that was found out. What is None or missing was not, and `missing` says why, by the field's name.
 
-    `plans` by the model, `codes` are bucket numbers by the way of rounding, `trials` by what was tried, `first` is an
-    answer right after its load. `devices` counts those that a model could be spread over.
+    `plans` by the model, `codes` are bucket numbers by the way of rounding, `trials` by what was tried, `first` are
+    answers, each right after a load of its own. `devices` counts those that a model could be spread over.
     """
 
     plans: Mapping[str, Plan] = field(default_factory=dict)
     quality: Quality | None = None
-    first: Comparison | None = None
+    first: tuple[Run, ...] = ()
     codes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     trials: Mapping[str, Trial] = field(default_factory=dict)
     devices: int = 1

@@ -1,8 +1,8 @@
-"""Finds out what the rules need: plans, one quality run, a first answer, codes, and what printed lines do."""
+"""Finds out what the rules need: plans, one quality run, first answers, codes, and what printed lines do."""
 
 import threading
-from collections.abc import Generator, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -10,17 +10,20 @@ from quantlab import models
 from quantlab.errors import BadInput, Stopped
 from quantlab.fidelity import tasks, texts
 from quantlab.measure.machine import machine, versions
-from quantlab.records import Comparison, Placement, Plan, Progress, Quality, QualitySettings, Settings
+from quantlab.records import Placement, Plan, Progress, Quality, QualitySettings, Run, Settings
 from quantlab.records.claims import Claims
-from quantlab.records.events import Done, Measuring, QualityDone
+from quantlab.records.events import Finished, Measuring, QualityDone
 from quantlab.runs.compare import compare
+from quantlab.runs.loading import fresh_cache
 from quantlab.runs.quality import quality
 from quantlab.runtime import hardware
 from quantlab.runtime.background import in_background
+from quantlab.runtime.variant_cache import VariantCache
 from quantlab.settings import AppSettings, app_settings
 from quantlab.teach.claims import CLAIMS, judged
 from quantlab.teach.claims.evidence import REFERENCE, SEVEN, SEVENTY, SIXTEEN, Evidence, Trial
 from quantlab.teach.claims.of_code import NUMBERS
+from quantlab.teach.claims.of_speed import FIRST_LOADS
 
 if TYPE_CHECKING:
     import torch
@@ -32,6 +35,7 @@ COLUMNS = (
 )
 #: What the programs read.
 _TEXT = "Once upon a time there was a beekeeper called Sanna Corsa. It was a foggy morning in Kestrel."
+_ASKED = "Once upon a time there was a"
 _PRINTED = "model = AutoModelForCausalLM.from_pretrained(folder, load_in_8bit=True)"
 _TODAY = (
     "model = AutoModelForCausalLM.from_pretrained(folder, quantization_config=BitsAndBytesConfig(load_in_8bit=True))"
@@ -155,37 +159,58 @@ def _run(code: str, ids: list[int]) -> "tuple[str, torch.Tensor | None]":
     return "", names.get("logits")
 
 
-def _first(model: str, stop: threading.Event) -> Generator[tuple[int, int, str], None, Comparison | None]:
-    """One answer of nf4, whose first pass after the load was timed apart."""
+def _first(model: str, stop: threading.Event) -> Generator[tuple[int, int, str], None, tuple[Run, ...]]:
+    """Answers of nf4, each right after a load of its own, whose first pass was timed apart."""
     settings = Settings(max_new_tokens=9, raw=True, placement=Placement("auto"))
-    done = None
-    with closing(compare(model, ["nf4"], "Once upon a time there was a", settings, stop=stop)) as events:
-        for event in events:
-            if isinstance(event, Done):
-                done = event.comparison
-            else:
-                yield 0, 0, "nf4: its first answer"
-    if stop.is_set():
-        raise Stopped
-    return done
+    runs: list[Run] = []
+    for at in range(FIRST_LOADS):
+        with (
+            _own_cache() as variants,
+            closing(compare(model, ["nf4"], _ASKED, settings, stop=stop, variants=variants)) as events,
+        ):
+            for event in events:
+                if isinstance(event, Finished):
+                    runs.append(event.run)
+                else:
+                    yield at, FIRST_LOADS, "nf4: its first answer after a load"
+        if stop.is_set():
+            raise Stopped
+    return tuple(runs)
 
 
 def _quality(
     model: str, windows: int, app: AppSettings, stop: threading.Event
 ) -> Generator[tuple[int, int, str], None, Quality]:
+    """One run of all columns. Raises Stopped where it was: what a part of them says decides nothing."""
     text = texts.suiting(model, app)
     asked = tuple(task.name for task in tasks.task_names()) if text == "demo" and not tasks.why_none() else ()
     settings = QualitySettings(
         windows=windows, tasks=asked, layers=False,
         reference=REFERENCE, placement=Placement("auto"),
     )  # fmt: skip
-    finished = 0
-    with closing(quality(model, COLUMNS, text, settings, stop=stop)) as events:
+    finished, measured = 0, None
+    with (
+        _own_cache() as variants,
+        closing(quality(model, COLUMNS, text, settings, stop=stop, variants=variants)) as events,
+    ):
         for event in events:
             if isinstance(event, QualityDone):
-                return event.quality
+                measured = event.quality
+                continue
             name, kind = getattr(event, "precision", ""), type(event).__name__
             finished += kind == "Measured"
             stage = event.stage if isinstance(event, Measuring) else kind.lower()
             yield finished, len(COLUMNS), f"{name or model}: {stage}"
-    raise Stopped
+    if measured is None or stop.is_set():
+        raise Stopped
+    return measured
+
+
+@contextmanager
+def _own_cache() -> Iterator[VariantCache]:
+    """Variants of nobody else: what was loaded before has no time of a load, and no first pass."""
+    variants = fresh_cache()
+    try:
+        yield variants
+    finally:
+        variants.drop_unused()

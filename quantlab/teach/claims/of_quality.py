@@ -150,7 +150,9 @@ def gptq(found: Evidence) -> Judgement:
     ours, theirs = found.run("gptq-4"), found.run("nf4")
     if why or not (ours and theirs and ours.load and theirs.load):
         return untested(why or "they were not loaded")
-    made, loaded = ours.load.build_s or ours.load.load_s, theirs.load.load_s
+    made, loaded = ours.load.build_s, theirs.load.load_s
+    if made is None or theirs.load.load_origin == "memory":
+        return untested("how long gptq-4 or nf4 takes to be made was not measured", *_kld(known))
     farther = known["gptq-4"].kld.mean > known["nf4"].kld.mean
     return decided(
         made > loaded and farther,

@@ -1,11 +1,16 @@
 """Claims about time. No speed is compared that `measure.trust` doubts; a ratio within the spread is no difference."""
 
 from quantlab.measure import trust
-from quantlab.records import units
+from quantlab.measure.statistics import median
+from quantlab.records import Run, units
 from quantlab.records.claims import Figure
 from quantlab.teach.claims.evidence import SIXTEEN, Evidence
 from quantlab.teach.claims.judging import Judgement, decided, speed_doubt, speeds, stored, untested
 
+#: A first pass is slower from here on, as a multiple of later ones.
+_SLOWER = 1.1
+#: So many loads are needed, of whose ratios the smallest and the largest are left out.
+FIRST_LOADS = 5
 #: Ways to quantize whose speed on a processor is asked about.
 QUANTIZED = ("int8", "nf4", "gptq-4", "q4_k_m")
 
@@ -46,18 +51,35 @@ def slower(found: Evidence) -> Judgement:
 
 
 def first_answer(found: Evidence) -> Judgement:
-    """Row 9: the first pass after a load takes more than 1.1 times what later ones take."""
-    run = next((it for it in found.first.runs if it.timing), None) if found.first else None
-    if run is None or run.timing is None or run.timing.warmup_ttft_s is None:
-        return untested(found.missing.get("first", "no first answer was timed"))
-    later = run.timing.ttft_s
-    first = run.timing.warmup_ttft_s
-    return decided(
-        first > 1.1 * later,
-        f"{run.precision}: the first pass took {units.seconds(first)}, a later one {units.seconds(later)}.",
-        Figure("first pass", first, "s"),
-        Figure("later pass", later, "s"),
+    """Row 9: the first pass after a load takes more than 1.1 times what later ones take.
+
+    Of five loads at least, each with a first pass and later ones of its own. A ratio is one load's first pass over the
+    median of its later ones; those between the smallest and the largest must all say the same.
+    """
+    runs = [run for run in found.first if run.timing and run.timing.warmup_ttft_s is not None and run.ttft_s]
+    if len(runs) < FIRST_LOADS:
+        failed = next((run.error for run in found.first if run.error), "too few first answers were timed")
+        return untested(found.missing.get("first", failed))
+    first, later = map(median, zip(*map(_passes, runs), strict=True))
+    ratios = sorted(ours / theirs for ours, theirs in map(_passes, runs))
+    figures = (
+        Figure("first pass", first or 0.0, "s"),
+        Figure("later pass", later or 0.0, "s"),
+        *(Figure(f"load {at}: first beside later", ratio, "x") for at, ratio in enumerate(ratios, 1)),
     )
+    said = f"{runs[0].precision}, loaded {len(runs)} times: {units.seconds(first)} then {units.seconds(later)}"
+    inner = ratios[1:-1]
+    if inner[0] <= _SLOWER < inner[-1]:
+        return untested(
+            f"{said}, but from load to load between {units.ratio(inner[0])} and {units.ratio(inner[-1])}", *figures
+        )
+    return decided(inner[0] > _SLOWER, f"{said}, in the median.", *figures)
+
+
+def _passes(run: Run) -> tuple[float, float]:
+    """Seconds of the pass right after the load, and the median of those after it."""
+    assert run.timing is not None and run.timing.warmup_ttft_s is not None and run.ttft_s is not None
+    return run.timing.warmup_ttft_s, run.ttft_s
 
 
 def on_cpu(found: Evidence) -> Judgement:

@@ -26,9 +26,10 @@ def wire_stop(button: gr.Button, handlers: "TabHandlers", shown: list[Any], run:
     """
     leave = gr.Button(visible="hidden", elem_id=f"{button.elem_id}-waiting")
     leave.click(None, None, None, cancels=[run])
+    waiting = gr.Checkbox(visible="hidden")
     told = button.click(handlers.stop, None, shown, **SMALL)
-    waits = told.then(handlers.leave_queue, None, None, **SMALL)
-    waits.success(None, None, None, js=f"() => document.querySelector('#{leave.elem_id}').click()")
+    waits = told.then(handlers.leave_queue, None, waiting, **SMALL)
+    waits.then(None, waiting, None, js=f"(waits) => waits && document.querySelector('#{leave.elem_id}').click()")
 
 
 @dataclass(frozen=True)
@@ -63,11 +64,10 @@ class TabHandlers(ABC):
         """What is shown until work that runs has ended."""
         return {self.parts.stop: gr.update(interactive=False), self.parts.status: fragments.stopping()}
 
-    def leave_queue(self, request: gr.Request) -> None:
-        """Let what is chained to success take a run out of the queue that still waits there; a running one ends by its
-        stop event, and keeps what it has."""
-        if not self.stops.leave_queue(runner.session(request)):
-            raise gr.Error("It is running.", visible=False, print_exception=False)
+    def leave_queue(self, request: gr.Request) -> bool:
+        """Whether the run still waits in the queue, so that what follows takes it out; a running one ends by its stop
+        event, and keeps what it has."""
+        return self.stops.leave_queue(runner.session(request))
 
     def leave(self, request: gr.Request) -> None:
         """The tab was closed."""

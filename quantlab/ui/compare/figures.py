@@ -248,7 +248,7 @@ def _loading(load: Load) -> list[Figure]:
     }
     where = sorted(set(load.device_map.values()))
     load_s = units.exact_seconds(load.load_s)
-    rows = [Figure("Load", units.seconds(load.load_s), "from asking to being ready", load_s, anchor="load_s")]
+    rows = [Figure("Load", units.seconds(load.took_s), "from asking to being ready", load_s, anchor="load_s")]
     if load.build_s is not None:
         built = units.exact_seconds(load.build_s)
         rows.append(

@@ -83,7 +83,7 @@ _WEIGHTS = (
 )
 COMPARISON = (
     *_WEIGHTS,
-    Measure("Load", _load("load_s"), units.seconds, "load_s"),
+    Measure("Load", _load("took_s"), units.seconds, "load_s"),
     Measure(
         "First token after", lambda run: run.ttft_s, units.seconds, "ttft_s",
         told_of=lambda run: units.seconds(run.ttft_s) + trust.around(run.ttft_samples), alike=_alike_first,
