@@ -117,12 +117,12 @@ check: lint $(GGUF)
 	$(PY) -m pytest -q -m 'not browser and not slow and not gpu' $(ARGS)
 
 test: $(DEV) $(GGUF) browser
-	$(PY) -m pytest $(ARGS)
+	.ci/two_pytests $(PY) $(ARGS)
 
 # torch, oneDNN and MKL read their variables; the folder's sitecustomize tells bitsandbytes and quantlab.
 AVX2 := ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 MKL_ENABLE_INSTRUCTIONS=AVX2 PYTHONPATH=$(CURDIR)/tests/avx2
 test-avx2: $(DEV) $(GGUF) browser
-	$(AVX2) $(PY) -m pytest $(ARGS)
+	$(AVX2) .ci/two_pytests $(PY) $(ARGS)
 
 lint: $(DEV)
 	$(PY) -m ruff check
