@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 from quantlab.checkpoints.export import Saved
@@ -87,7 +88,9 @@ def fake_claims(script: "Script") -> TestClaims:
         found = Evidence(codes={"int8 absmax": (-127, 56, -1)}, trials={"as printed": Trial("model()")})
         chosen = [claim for claim in CLAIMS if not only or claim.number in only]
         machine = Machine("Fake CPU", 2, 2_000_000_000, "cpu", 2_000_000_000, "Linux", 10e9)
-        return Claims(model, machine, {}, tuple(judged(claim, found) for claim in chosen))
+        return Claims(
+            model, datetime(2026, 1, 2, tzinfo=UTC), machine, {}, tuple(judged(claim, found) for claim in chosen)
+        )
 
     return claims
 

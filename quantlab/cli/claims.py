@@ -1,7 +1,6 @@
 """`quantlab claims`: what is said of quantization, tested on this machine."""
 
 import argparse
-import json
 import threading
 from pathlib import Path
 
@@ -25,7 +24,7 @@ def run(args: argparse.Namespace) -> int:
         arguments.check_writable(Path(args.json).absolute())
 
     from quantlab.cli import render
-    from quantlab.teach.claims.exported import claims_data
+    from quantlab.teach.claims.exported import to_json
     from quantlab.teach.claims.measuring import claims
 
     stop = threading.Event()
@@ -33,7 +32,7 @@ def run(args: argparse.Namespace) -> int:
     if args.json != "-":
         render.show_claims(found)
     if args.json is not None:
-        text = json.dumps(claims_data(found), indent=1, ensure_ascii=False, allow_nan=False)
+        text = to_json(found)
         if args.json == "-":
             print(text)
         else:

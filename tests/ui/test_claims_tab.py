@@ -93,3 +93,22 @@ def test_a_model_that_is_not_allowed_is_refused():
     handlers.begin(request)
     (updates,) = handlers.run(request, "/etc", QUICK, {})
     assert "fault" in updates["status"] and "claims" not in updates
+
+
+def test_recorded_verdicts_stand_beside(monkeypatch):
+    from datetime import UTC, datetime
+
+    from quantlab.records.claims import Claims
+    from quantlab.teach.claims import judged
+    from quantlab.teach.claims.evidence import Evidence
+    from quantlab.ui.claims import fragments
+    from tests.examples import example_comparison
+
+    machine = example_comparison().machine
+    verdict = judged(CLAIMS[16], Evidence(codes={"int8 absmax": (-127, 56, -1)}))
+    kept = Claims("demo", datetime(2026, 1, 2, tzinfo=UTC), machine, {}, (verdict,))
+    monkeypatch.setattr(fragments, "recorded", lambda: (kept,))
+    shown = fragments.claims({})
+    assert shown.count("Recorded on other machines (1)") == 1
+    assert "2026-01-02" in shown and "-127" in shown
+    assert shown.count("Holds where: ") == 25

@@ -4,6 +4,7 @@ import threading
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from quantlab import models
@@ -59,13 +60,13 @@ def claims(
     """
     if unknown := sorted(set(only) - {claim.number for claim in CLAIMS}):
         raise BadInput(f"There is no claim {unknown[0]}.", f"They are numbered from 1 to {len(CLAIMS)}.")
-    app, stop = app_settings(), stop or threading.Event()
+    app, stop, started = app_settings(), stop or threading.Event(), datetime.now(UTC)
     chosen = [claim for claim in CLAIMS if not only or claim.number in only]
     needs = {need for claim in chosen for need in claim.needs}
     found = yield from evidence(model, needs, windows, app, stop)
     verdicts = tuple(judged(claim, found) for claim in chosen)
     named = found.quality.model.name if found.quality else model
-    return Claims(named, machine(hardware.default_device()), versions(), verdicts)
+    return Claims(named, started, machine(hardware.default_device()), versions(), verdicts)
 
 
 def evidence(

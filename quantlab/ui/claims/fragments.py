@@ -1,12 +1,14 @@
 """HTML of the claims and their verdicts."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from quantlab.records import units
 from quantlab.records.claims import FAILS, HOLDS, UNTESTED, Claims, ClaimVerdict, Figure
 from quantlab.reporting.templates import Pieces
 from quantlab.teach.claims import CLAIMS
+from quantlab.teach.claims.recorded import recorded
+from quantlab.teach.claims.rules import holds_where
 
 _HTML = Pieces("ui/claims/fragments.html")
 _SIGNS = {HOLDS: "✓", FAILS: "✗", UNTESTED: "–", "": "·"}
@@ -14,15 +16,29 @@ _KEYS = {HOLDS: "holds", FAILS: "fails", UNTESTED: "untested", "": "open"}
 
 
 @dataclass(frozen=True)
+class _Elsewhere:
+    """A verdict that was recorded on another machine."""
+
+    model: str
+    where: str
+    outcome: str
+    key: str
+    sign: str
+    why: str
+
+
+@dataclass(frozen=True)
 class _Row:
     number: int
     text: str
     tested_by: str
+    rule: str
     outcome: str
     key: str
     sign: str
     why: str
     figures: tuple[Mapping[str, str], ...]
+    elsewhere: tuple[_Elsewhere, ...]
 
 
 def intro(public: bool) -> str:
@@ -31,8 +47,8 @@ def intro(public: bool) -> str:
 
 
 def claims(found: Mapping[int, ClaimVerdict]) -> str:
-    """All claims, those with a verdict with it."""
-    rows = []
+    """All claims, those with a verdict with it, beside what was recorded on other machines."""
+    rows, kept = [], recorded()
     for claim in CLAIMS:
         verdict = found.get(claim.number)
         outcome = verdict.outcome if verdict else ""
@@ -42,14 +58,23 @@ def claims(found: Mapping[int, ClaimVerdict]) -> str:
                 claim.number,
                 claim.text,
                 claim.tested_by,
+                holds_where().get(claim.number, ""),
                 outcome or "not tested yet",
                 _KEYS[outcome],
                 _SIGNS[outcome],
                 verdict.why if verdict else "",
                 figures,
+                tuple(_elsewhere(kept, claim.number)),
             )
         )
     return _HTML.claims(rows)
+
+
+def _elsewhere(kept: Sequence[Claims], number: int) -> Iterator[_Elsewhere]:
+    for claims in kept:
+        for it in claims.verdicts:
+            if it.number == number:
+                yield _Elsewhere(claims.model, claims.where, it.outcome, _KEYS[it.outcome], _SIGNS[it.outcome], it.why)
 
 
 def counted(found: Claims) -> str:
