@@ -17,6 +17,7 @@ from quantlab.ui import scripts, zero
 from quantlab.ui.common.recorded import RecordedJobs
 from quantlab.ui.inside.jobs import InsideJobs
 from quantlab.ui.page import build_page
+from quantlab.ui.quiz.jobs import ClassJobs
 from quantlab.ui.quota import UploadQuota
 from quantlab.ui.services import Services
 from quantlab.ui.theme import theme
@@ -103,6 +104,7 @@ def real_services(app: AppSettings) -> Services:
         resume=recorded.resume,
         claims=_claims,
         inside=InsideJobs(app),
+        classroom=ClassJobs(app),
     )
 
 

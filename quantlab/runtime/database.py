@@ -1,4 +1,4 @@
-"""The file of the history: a connection for each piece of work, and errors a user can act on.
+"""A SQLite file of our own: a connection for each piece of work, tables brought up to date, errors a user can act on.
 
 What cannot be read as a database is set aside under another name, never deleted.
 """
@@ -11,14 +11,12 @@ import sqlite3
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from quantlab.errors import Unavailable
-from quantlab.history import schema
+from quantlab.errors import BadInput, Unavailable
 
-# How long to wait for another process's transaction; ours take milliseconds.
-_BUSY_S = 30.0
 _DAMAGED = (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT)
 _UNUSABLE = (
     sqlite3.SQLITE_BUSY,
@@ -35,11 +33,90 @@ _NO_ROOM = 1 << 16
 _COMPANIONS = ("-wal", "-shm")
 
 
+@dataclass(frozen=True)
+class Schema:
+    """What a file holds, and how an older one becomes one of today.
+
+    `name` is what a user calls it, `setting` the variable that says where it lies. `application_id` tells it from
+    another program's database. `migrations[n]` leads from version n to n + 1, version 0 is an empty file; a step is never
+    changed once released: what a file of that age needs stands in a new one. `busy_s` is how long to wait for another
+    process's transaction, in seconds; ours take milliseconds. `durable`: what is finished is on the disk when it is said to
+    be, also if the machine goes down; without it the last seconds may be lost then, and never the file.
+    """
+
+    name: str
+    setting: str
+    application_id: int
+    migrations: tuple[tuple[str, ...], ...]
+    busy_s: float = 30.0
+    durable: bool = True
+
+    @property
+    def version(self) -> int:
+        return len(self.migrations)
+
+    def prepare(self, connection: sqlite3.Connection, file: str) -> None:
+        """Bring the tables up to `version`, in one transaction.
+
+        Raises BadInput for a newer version and for another program's database.
+        """
+        if _version(connection) == self.version and self._is_ours(connection):
+            return
+        if _version(connection) <= self.version and not _has_tables(connection):
+            # Written into the file once; it cannot change in a transaction. Readers then never wait for a writer.
+            with suppress(sqlite3.OperationalError):  # another process is at it, or the file system cannot have it
+                connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            self._migrate(connection, file)
+            connection.execute("COMMIT")
+        finally:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+
+    def _migrate(self, connection: sqlite3.Connection, file: str) -> None:
+        found = _version(connection)
+        if not self._is_ours(connection) and (_has_tables(connection) or found):
+            raise BadInput(
+                f"{file} is a database of another program.", f"Set {self.setting} to a file of quantlab's own."
+            )
+        if found > self.version:
+            raise BadInput(
+                f"The {self.name} in {file} has version {found}; this quantlab knows versions up to {self.version}.",
+                f"Update quantlab, or set {self.setting} to another file.",
+            )
+        for step in self.migrations[found:]:
+            for statement in step:
+                connection.execute(statement)
+        connection.execute(f"PRAGMA application_id = {self.application_id}")
+        connection.execute(f"PRAGMA user_version = {self.version}")
+
+    def _is_ours(self, connection: sqlite3.Connection) -> bool:
+        return connection.execute("PRAGMA application_id").fetchone()[0] == self.application_id
+
+
+def _version(connection: sqlite3.Connection) -> int:
+    return connection.execute("PRAGMA user_version").fetchone()[0]
+
+
+def _has_tables(connection: sqlite3.Connection) -> bool:
+    return connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] > 0
+
+
+def used_bytes(connection: sqlite3.Connection) -> int:
+    """What a file holds without the room of what was removed, in bytes."""
+    pages, free, size = (
+        connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "freelist_count", "page_size")
+    )
+    return (pages - free) * size
+
+
 class Database:
     """One SQLite file. Any thread may use it: each piece of work has its own connection."""
 
-    def __init__(self, file: Path) -> None:
+    def __init__(self, file: Path, schema: Schema) -> None:
         self.file = file
+        self._schema = schema
         self._set_aside_once = threading.Lock()
         with self._translate_errors():
             file.parent.mkdir(parents=True, exist_ok=True)
@@ -52,14 +129,13 @@ class Database:
         program's. Damage is told once, as Unavailable, after the file was set aside; the next call begins a new one.
         """
         with self._translate_errors():
-            connection = sqlite3.connect(self.file, timeout=_BUSY_S, isolation_level=None)
+            connection = sqlite3.connect(self.file, timeout=self._schema.busy_s, isolation_level=None)
             try:
                 connection.row_factory = sqlite3.Row
-                schema.prepare(connection, str(self.file))
+                self._schema.prepare(connection, str(self.file))
                 connection.execute("PRAGMA foreign_keys = ON")
-                # What is finished is on the disk when it is said to be, also if the machine goes down.
-                connection.execute("PRAGMA synchronous = FULL")
-                # A prompt that was deleted is gone, not merely out of sight.
+                connection.execute(f"PRAGMA synchronous = {'FULL' if self._schema.durable else 'NORMAL'}")
+                # What was deleted is gone, not merely out of sight.
                 connection.execute("PRAGMA secure_delete = ON")
                 yield connection
             finally:
@@ -76,6 +152,11 @@ class Database:
             finally:
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
+
+    def used_bytes(self) -> int:
+        """What the file holds without the room of what was removed, in bytes."""
+        with self.reading() as connection:
+            return used_bytes(connection)
 
     @contextmanager
     def _translate_errors(self) -> Iterator[None]:
@@ -110,24 +191,24 @@ class Database:
 
     def _full(self) -> Unavailable:
         return Unavailable(
-            f"The history in {self.file} cannot be written: the disk is full.",
-            "Free some space, or set QUANTLAB_HISTORY_FILE to another disk. What was kept before is there.",
+            f"The {self._schema.name} in {self.file} cannot be written: the disk is full.",
+            f"Free some space, or set {self._schema.setting} to another disk. What was kept before is there.",
         )
 
     def _unusable(self, why: str) -> Unavailable:
         return Unavailable(
-            f"The history in {self.file} cannot be used: {why}.",
-            "Check the rights of the file and its folder, or set QUANTLAB_HISTORY_FILE to another place.",
+            f"The {self._schema.name} in {self.file} cannot be used: {why}.",
+            f"Check the rights of the file and its folder, or set {self._schema.setting} to another place.",
         )
 
     def _damaged(self, why: str) -> Unavailable:
         aside = self._set_aside()
         if aside is None:
             return Unavailable(
-                f"The history in {self.file} was damaged ({why}).", "Try again; else move the file away."
+                f"The {self._schema.name} in {self.file} was damaged ({why}).", "Try again; else move the file away."
             )
         return Unavailable(
-            f"The history in {self.file} is damaged ({why}). It was set aside as {aside.name}; a new one begins.",
+            f"The {self._schema.name} in {self.file} is damaged ({why}). It was set aside as {aside.name}; a new one begins.",
             f"`sqlite3 {aside} .recover` may bring back what is in it.",
         )
 
@@ -150,7 +231,9 @@ class Database:
 
     def _is_damaged(self) -> bool:
         with suppress(sqlite3.OperationalError):
-            connection = sqlite3.connect(f"{self.file.absolute().as_uri()}?mode=rw", uri=True, timeout=_BUSY_S)
+            connection = sqlite3.connect(
+                f"{self.file.absolute().as_uri()}?mode=rw", uri=True, timeout=self._schema.busy_s
+            )
             try:
                 return connection.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok"
             except sqlite3.DatabaseError as error:
