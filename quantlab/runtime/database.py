@@ -38,10 +38,10 @@ class Schema:
     """What a file holds, and how an older one becomes one of today.
 
     `name` is what a user calls it, `setting` the variable that says where it lies. `application_id` tells it from
-    another program's database. `migrations[n]` leads from version n to n + 1, version 0 is an empty file; a step is never
-    changed once released: what a file of that age needs stands in a new one. `busy_s` is how long to wait for another
-    process's transaction, in seconds; ours take milliseconds. `durable`: what is finished is on the disk when it is said to
-    be, also if the machine goes down; without it the last seconds may be lost then, and never the file.
+    another program's database. `migrations[n]` leads from version n to n + 1, version 0 is an empty file; a step is
+    never changed once released: what a file of that age needs stands in a new one. `busy_s` is how long to wait for
+    another process's transaction, in seconds; ours take milliseconds. `durable`: what is finished is on the disk when it
+    is said to be, also if the machine goes down; without it the last seconds may be lost then, and never the file.
     """
 
     name: str
@@ -208,7 +208,8 @@ class Database:
                 f"The {self._schema.name} in {self.file} was damaged ({why}).", "Try again; else move the file away."
             )
         return Unavailable(
-            f"The {self._schema.name} in {self.file} is damaged ({why}). It was set aside as {aside.name}; a new one begins.",
+            f"The {self._schema.name} in {self.file} is damaged ({why}). "
+            f"It was set aside as {aside.name}; a new one begins.",
             f"`sqlite3 {aside} .recover` may bring back what is in it.",
         )
 

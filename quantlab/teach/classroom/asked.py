@@ -15,9 +15,10 @@ LARGEST = 1e15
 class Asked:
     """A question as the classes know it.
 
-    `title` stands on the board, sorted by `place` among the questions whose ids begin alike. With `choices` the answer is one of them, without it is a finite number in `unit`.
-    `truth` is the right answer, None where it is not known (yet). `precision` is what a right vote tells apart: votes on
-    questions of one precision are counted together and held against guessing, which is right in one of `len(choices)`.
+    `title` stands on the board, sorted by `place` among the questions whose ids begin alike. With `choices` the answer
+    is one of them, without it is a finite number in `unit`. `truth` is the right answer, None where it is not known
+    (yet). `precision` is what a right vote tells apart: votes on questions of one precision are counted together and
+    held against guessing, which is right in one of `len(choices)`.
     """
 
     title: str

@@ -67,8 +67,8 @@ class Found:
     @property
     def sentence(self) -> str:
         return (
-            f"{self.right} of {self.votes} found {self.precision}; by guessing alone so many, or more, would come about "
-            f"{guessing.in_words(self.by_guessing)}."
+            f"{self.right} of {self.votes} found {self.precision}; by guessing alone so many, or more, "
+            f"would come about {guessing.in_words(self.by_guessing)}."
         )
 
 

@@ -33,7 +33,7 @@ def _at_least(right: int, votes: tuple[tuple[int, int], ...]) -> float:
     for more, times in others:
         ways = _together(ways, _ways(more, times))
     # ways with at least k right ones, for every k; of fewer than none there are as many as of none
-    last = list(accumulate(reversed(_ways(options, count))))[::-1] + [0]
+    last = [*reversed(list(accumulate(reversed(_ways(options, count))))), 0]
     found = sum(way * last[min(max(right - k, 0), count + 1)] for k, way in enumerate(ways))
     every = options**count
     for more, times in others:

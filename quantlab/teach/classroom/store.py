@@ -69,9 +69,9 @@ class Limits:
 class Classroom:
     """The classes in a file. Any thread may call it, and several processes may share the file.
 
-    Everything raises Unavailable where the file cannot be used (locked by others, no rights, a full disk, damage), BadInput
-    where it is of a newer version. A damaged file is set aside and told once; the next call begins a new one. `warning`
-    says so where that happened when this object was made.
+    Everything raises Unavailable where the file cannot be used (locked by others, no rights, a full disk, damage),
+    BadInput where it is of a newer version. A damaged file is set aside and told once; the next call begins a new one.
+    `warning` says so where that happened when this object was made.
     """
 
     def __init__(self, file: Path, asked: Catalog, limits: Limits | None = None) -> None:
@@ -119,8 +119,8 @@ class Classroom:
     def answer(self, code: str, question: str, visitor: str, value: object) -> bool:
         """Keep a visitor's answer to a question; False, and nothing is changed, where there is one already.
 
-        Raises BadInput for a code or a question that is not there, for a value that the question does not take, and where
-        the class is full.
+        Raises BadInput for a code or a question that is not there, for a value that the question does not take, and
+        where the class is full.
         """
         kept = self._asked[question].taken(value)
         if not isinstance(visitor, str) or not 0 < len(visitor) <= _LONGEST_VISITOR:

@@ -1,4 +1,4 @@
-"""Questions made of recorded comparisons: several answers to one prompt, of which exactly one is a quantized model's."""
+"""Questions made of recorded comparisons: several answers to one prompt, exactly one of a quantized model."""
 
 import hashlib
 import random
@@ -60,7 +60,7 @@ def is_quantized(run: Run) -> bool:
 
 
 def candidates(comparison: Comparison) -> tuple[str, ...]:
-    """The quantized precisions whose answer differs from every unquantized one: only such can be told by their words."""
+    """The quantized precisions whose answer differs from all unquantized ones: others nobody tells by their words."""
     whole = {run.text.strip() for run in comparison.runs if not is_quantized(run)}
     return tuple(run.precision for run in comparison.runs if is_quantized(run) and _is_answer(run, whole))
 

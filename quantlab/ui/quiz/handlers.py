@@ -134,7 +134,5 @@ class QuizHandlers:
         """As a visitor reads it. In public nobody is told where the file lies."""
         if self.app.public and not isinstance(error, BadInput):
             log.warning("%s", error)
-            return Problem(
-                "The classes cannot be used at the moment.", "Try again; the quiz works without a class too."
-            )
+            return Problem("The classes cannot be used at the moment.", "Try again; the quiz works without one.")
         return Problem(error.what, error.advice)

@@ -1,4 +1,4 @@
-"""Classes and their answers: what is counted, what is refused, what is kept of a visitor, and what goes wrong with a file."""
+"""Classes and their answers: what is counted, what is refused, what is kept of a visitor, what goes wrong."""
 
 import sqlite3
 import subprocess
@@ -99,11 +99,8 @@ def test_nothing_personal_is_kept(room, file: Path):
     assert b"marta" not in content
     with sqlite3.connect(file) as connection:
         visitors = connection.execute("SELECT visitor FROM answers").fetchall()
-        columns = {
-            row[1]
-            for table in ("classes", "answers", "visitors")
-            for row in connection.execute(f"PRAGMA table_info({table})")
-        }
+        tables = ("classes", "answers", "visitors")
+        columns = {row[1] for table in tables for row in connection.execute(f"PRAGMA table_info({table})")}
     connection.close()
     assert len(set(visitors)) == 2, "of the same visitor two classes know nothing in common"
     assert columns == {"code", "salt", "used", "answers", "question", "visitor", "value"}
