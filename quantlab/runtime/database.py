@@ -40,8 +40,8 @@ class Schema:
     `name` is what a user calls it, `setting` the variable that says where it lies. `application_id` tells it from
     another program's database. `migrations[n]` leads from version n to n + 1, version 0 is an empty file; a step is
     never changed once released: what a file of that age needs stands in a new one. `busy_s` is how long to wait for
-    another process's transaction, in seconds; ours take milliseconds. `durable`: what is finished is on the disk when it
-    is said to be, also if the machine goes down; without it the last seconds may be lost then, and never the file.
+    another process's transaction, in seconds; ours take milliseconds. `durable`: what is finished is on the disk when
+    it is said to be, also if the machine goes down; without it the last seconds may be lost then, and never the file.
     """
 
     name: str

@@ -80,7 +80,7 @@ def _compared(model: str, prompt: str) -> Comparison:
 
 
 def write(folder: Path, model: str, made: Sequence[Comparison]) -> None:
-    """Write the questions that follow from comparisons, in place of this model's earlier ones, and a page about them."""
+    """Write the questions that follow from comparisons, in place of this model's earlier ones, and a page of them."""
     folder.mkdir(parents=True, exist_ok=True)
     for earlier in folder.glob(f"{model}-*.json"):
         earlier.unlink()

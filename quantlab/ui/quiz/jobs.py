@@ -19,7 +19,7 @@ class ClassJobs:
         self._classroom: Classroom | None = None
 
     def __call__(self) -> Classroom | None:
-        """None where there are no classes. Raises Unavailable where the file cannot be used; the next call tries anew."""
+        """None where there are no classes. Raises Unavailable where the file cannot be used: call again later."""
         with self._opening:
             if self._classroom is None:
                 self._classroom = open_classroom(self._app, catalog())

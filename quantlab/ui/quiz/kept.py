@@ -16,8 +16,8 @@ _CODE = re.compile(r"[A-Z0-9]{1,12}", re.ASCII)
 
 @dataclass(frozen=True)
 class Kept:
-    """`visitor` is drawn at random; `code` is the class that was joined, empty: none; `at` is the question that is shown,
-    and `votes` the precisions that were chosen, both by the questions' keys."""
+    """`visitor` is drawn at random; `code` is the class that was joined, empty: none; `at` is the question that is
+    shown, and `votes` the precisions that were chosen, both by the questions' keys."""
 
     visitor: str
     code: str = ""
