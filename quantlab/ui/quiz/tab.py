@@ -12,7 +12,8 @@ from quantlab.ui.quiz.parts import QuizParts
 from quantlab.ui.services import Services
 
 #: For programs too, by these names: what a class does from its browsers can be tried out before the lesson.
-_OPEN = SMALL | {"api_visibility": "public"}
+#: Browsers do not queue for them; where a program's library does so all the same, nobody waits for another one.
+_OPEN = SMALL | {"api_visibility": "public", "concurrency_limit": None}
 
 
 def build(app: AppSettings, services: Services) -> None:
@@ -69,8 +70,8 @@ def _wire(parts: QuizParts, handlers: QuizHandlers, tab: gr.Tab) -> None:
         **_OPEN,
     )
     parts.vote.click(handlers.vote, [parts.letter, parts.kept], asked, api_name="quiz_vote", **_OPEN)
-    for button, by in ((parts.back, -1), (parts.next, 1)):
-        button.click(handlers.turn(by), parts.kept, asked, **SMALL)
+    parts.back.click(handlers.turn(-1), parts.kept, asked, **SMALL)
+    parts.next.click(handlers.turn(1), parts.kept, asked, api_name="quiz_next", **_OPEN)
     parts.open.click(handlers.open, None, [parts.board_code, *shown], api_name="class_open", **_OPEN)
     gr.on(
         [parts.show.click, parts.board_code.submit],

@@ -1,4 +1,4 @@
-"""Questions of recorded comparisons: which can be asked, how they are shuffled, and the bundled ones as they lie there."""
+"""Questions of recorded comparisons: which can be asked, how they are shuffled, and the bundled ones."""
 
 import json
 from collections import Counter
