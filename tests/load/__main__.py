@@ -22,9 +22,9 @@ import httpx
 import psutil
 
 from quantlab.measure.statistics import percentile
+from quantlab.teach.catalog import catalog
 from quantlab.teach.classroom import Classroom
 from quantlab.teach.quiz.questions import LETTERS, Question, bundled
-from quantlab.ui.quiz.jobs import catalog
 
 ROOT = Path(__file__).resolve().parents[2]
 #: What a lesson may take, in seconds, and by how much memory may grow between its first round and its last.

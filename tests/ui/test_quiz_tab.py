@@ -10,11 +10,12 @@ from gradio_client import Client
 from playwright.sync_api import expect
 
 from quantlab.settings import AppSettings
+from quantlab.teach.catalog import catalog
 from quantlab.teach.classroom import Classroom, Limits, store
 from quantlab.teach.quiz.questions import LETTERS, bundled
 from quantlab.ui.quiz import kept as browser
 from quantlab.ui.quiz.handlers import QuizHandlers
-from quantlab.ui.quiz.jobs import ClassJobs, catalog
+from quantlab.ui.quiz.jobs import ClassJobs
 from tests.fakes import Script, services
 from tests.ui.pages import FAST, open_tab, served
 from tests.ui.test_looks import WIDE, grave

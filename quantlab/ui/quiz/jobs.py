@@ -4,8 +4,8 @@ import logging
 import threading
 
 from quantlab.settings import AppSettings
-from quantlab.teach.classroom import Catalog, Classroom, open_classroom
-from quantlab.teach.quiz import questions
+from quantlab.teach.catalog import catalog
+from quantlab.teach.classroom import Classroom, open_classroom
 
 log = logging.getLogger(__name__)
 
@@ -26,8 +26,3 @@ class ClassJobs:
                 if self._classroom is not None and self._classroom.warning:
                     log.warning("%s", self._classroom.warning)
             return self._classroom
-
-
-def catalog() -> Catalog:
-    """All that a class can be asked on this page."""
-    return Catalog(questions.asked_in(questions.bundled()))
