@@ -1,6 +1,5 @@
 """What the events of the tab Quiz do. Each answers at once: nothing is computed but a board."""
 
-import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -9,10 +8,10 @@ import gradio as gr
 
 from quantlab.errors import BadInput, QuantlabError
 from quantlab.settings import AppSettings
-from quantlab.teach.classroom import Classroom
 from quantlab.teach.quiz.questions import LETTERS, Question, by_key
 from quantlab.ui.common import fragments
 from quantlab.ui.common.problem import Problem
+from quantlab.ui.quiz import answering
 from quantlab.ui.quiz import fragments as html
 from quantlab.ui.quiz import kept as browser
 from quantlab.ui.quiz.kept import Kept
@@ -20,8 +19,6 @@ from quantlab.ui.quiz.parts import QuizParts
 from quantlab.ui.services import Services
 
 Updates = dict[Any, Any]
-log = logging.getLogger(__name__)
-_AGAIN = "This question has your vote already: the first one counts."
 
 
 class QuizHandlers:
@@ -36,11 +33,11 @@ class QuizHandlers:
         found, problem = browser.read(kept, questions), None
         if found.code:
             try:
-                self._classroom().found(found.code)
+                answering.classroom(self.services).found(found.code)
             except BadInput as error:
                 found, problem = replace(found, code=""), Problem(error.what, error.advice)
             except QuantlabError as error:
-                problem = self._problem(error)
+                problem = answering.problem_of(error, self.app)
         return self._shown(found, questions, problem) | {self.parts.code: found.code}
 
     def join(self, code: str, kept: Any) -> Updates:
@@ -50,9 +47,9 @@ class QuizHandlers:
         if not str(code or "").strip():
             return self._shown(replace(found, code=""), questions)
         try:
-            joined = self._classroom().found(code)
+            joined = answering.classroom(self.services).found(code)
         except QuantlabError as error:
-            return self._shown(replace(found, code=""), questions, self._problem(error))
+            return self._shown(replace(found, code=""), questions, answering.problem_of(error, self.app))
         return self._shown(replace(found, code=joined), questions) | {self.parts.code: joined}
 
     def vote(self, letter: str | None, kept: Any) -> Updates:
@@ -62,14 +59,14 @@ class QuizHandlers:
         try:
             question = by_key(questions, found.at)
             if question.key in found.votes:
-                return self._shown(found, questions, Problem(_AGAIN))
+                return self._shown(found, questions, answering.AGAIN)
             if not letter:
                 raise BadInput("Nothing is chosen.", "Choose one of the answers, then vote.")
             precision = question.chosen(str(letter), found.visitor)
-            new = not found.code or self._classroom().answer(found.code, question.key, found.visitor, precision)
+            new = answering.give(self.services, found, question.key, precision)
         except QuantlabError as error:
-            return self._shown(found, questions, self._problem(error))
-        return self._shown(found.voted(question, precision), questions, None if new else Problem(_AGAIN))
+            return self._shown(found, questions, answering.problem_of(error, self.app))
+        return self._shown(found.voted(question, precision), questions, None if new else answering.AGAIN)
 
     def turn(self, by: int) -> Callable[[Any], Updates]:
         """The handler that goes so many questions on."""
@@ -87,7 +84,7 @@ class QuizHandlers:
     def open(self) -> Updates:
         """A new class, and its board."""
         try:
-            classroom = self._classroom()
+            classroom = answering.classroom(self.services)
             code = classroom.open()
         except QuantlabError as error:
             return self._board_problem(error)
@@ -96,7 +93,7 @@ class QuizHandlers:
     def board(self, code: str) -> Updates:
         """The board of a class as it is now."""
         try:
-            found = self._classroom().board(code)
+            found = answering.classroom(self.services).board(code)
         except QuantlabError as error:
             return self._board_problem(error) | {self.parts.board: ""}
         return {self.parts.board: html.board(found), self.parts.board_problem: ""}
@@ -120,19 +117,5 @@ class QuizHandlers:
             parts.vote: gr.update(interactive=vote is None),
         }
 
-    def _classroom(self) -> Classroom:
-        """Raises Unavailable or BadInput where there are no classes."""
-        found = self.services.classroom()
-        if found is None:
-            raise BadInput("There are no classes on this page.", "The quiz works without one.")
-        return found
-
     def _board_problem(self, error: QuantlabError) -> Updates:
-        return {self.parts.board_problem: fragments.problem(self._problem(error))}
-
-    def _problem(self, error: QuantlabError) -> Problem:
-        """As a visitor reads it. In public nobody is told where the file lies."""
-        if self.app.public and not isinstance(error, BadInput):
-            log.warning("%s", error)
-            return Problem("The classes cannot be used at the moment.", "Try again; the quiz works without one.")
-        return Problem(error.what, error.advice)
+        return {self.parts.board_problem: fragments.problem(answering.problem_of(error, self.app))}

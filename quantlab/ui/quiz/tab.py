@@ -16,8 +16,8 @@ from quantlab.ui.services import Services
 _OPEN = SMALL | {"api_visibility": "public", "concurrency_limit": None}
 
 
-def build(app: AppSettings, services: Services) -> None:
-    """Make the tab inside the current Blocks, wired."""
+def build(app: AppSettings, services: Services) -> gr.BrowserState:
+    """Make the tab inside the current Blocks, wired. Gives what the browser keeps, for tabs that ask the class too."""
     tab = gr.context.Context.block
     classes = app.classroom_file is not None
     kept = gr.BrowserState(None, storage_key=STORAGE_KEY, secret=SECRET)
@@ -42,6 +42,7 @@ def build(app: AppSettings, services: Services) -> None:
         teacher = _teacher()
     parts = QuizParts(*student, *teacher)
     _wire(parts, QuizHandlers(parts, app, services), tab)
+    return kept
 
 
 def _teacher() -> tuple[gr.components.Component, ...]:
