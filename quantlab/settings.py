@@ -60,6 +60,9 @@ class AppSettings(BaseSettings):
     classroom_file: Path | None = Field(
         default_factory=lambda: _data_file("classroom.sqlite"), description="empty: there are no classes"
     )
+    quiz_folder: Path | None = Field(
+        default_factory=lambda: _data_file("quiz"), description="exports that are questions too; empty: none"
+    )
     class_codes: int = Field(default=500, ge=1, description="the most classes that are kept; the oldest go")
     class_visitors: int = Field(default=200, ge=1, description="the most visitors of one class")
     classroom_bytes: int = Field(default=50 * 10**6, ge=10**5, description="the most that all classes may take on disk")
@@ -75,7 +78,7 @@ class AppSettings(BaseSettings):
     def _comma_separated(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
-    @field_validator("history_file", "classroom_file", mode="before")
+    @field_validator("history_file", "classroom_file", "quiz_folder", mode="before")
     @classmethod
     def _empty_is_none(cls, value: object) -> object:
         if isinstance(value, str):

@@ -20,7 +20,8 @@ def run(args: argparse.Namespace) -> int:
     from quantlab.teach.catalog import catalog
     from quantlab.teach.classroom import open_classroom
 
-    room = open_classroom(app_settings(), catalog())
+    app = app_settings()
+    room = open_classroom(app, catalog(app))
     if room is None:
         raise Unavailable("There are no classes here.", "Set QUANTLAB_CLASSROOM_FILE to a file of your own.")
     if args.action == "open":

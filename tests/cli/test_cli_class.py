@@ -21,7 +21,7 @@ def test_a_class_is_opened_and_its_board_shown(capsys):
     assert main(["class", "open"]) == 0
     code = capsys.readouterr().out.strip()
     question = bundled()[0]
-    room = open_classroom(app_settings(), catalog())
+    room = open_classroom(app_settings(), catalog(app_settings()))
     for number in range(3):
         room.answer(code, question.key, f"visitor-{number}", question.quantized if number else "fp32")
     assert main(["class", "board", code.lower()]) == 0

@@ -22,6 +22,7 @@ import httpx
 import psutil
 
 from quantlab.measure.statistics import percentile
+from quantlab.settings import AppSettings
 from quantlab.teach.catalog import catalog
 from quantlab.teach.classroom import Classroom
 from quantlab.teach.quiz.questions import LETTERS, Question, bundled
@@ -153,7 +154,7 @@ def _run(args: argparse.Namespace, process: subprocess.Popen, url: str, file: Pa
                 each.result()
             ended.set()
             looking.join()
-            counted = Classroom(file, catalog()).board(code)
+            counted = Classroom(file, catalog(AppSettings(quiz_folder=None))).board(code)
             lost += args.visitors * len(asked) - sum(votes.total for votes in counted.votes)
             held.append(watch.resident())
             print(f"class {code}: {counted.visitors} visitors, server holds {held[-1] / 1e6:.0f} MB", flush=True)

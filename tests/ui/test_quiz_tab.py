@@ -3,6 +3,7 @@
 import re
 import sqlite3
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -13,6 +14,7 @@ from quantlab.settings import AppSettings
 from quantlab.teach.catalog import catalog
 from quantlab.teach.classroom import Classroom, Limits, store
 from quantlab.teach.quiz.questions import LETTERS, bundled
+from quantlab.ui.launch import real_services
 from quantlab.ui.quiz import kept as browser
 from quantlab.ui.quiz.handlers import QuizHandlers
 from quantlab.ui.quiz.jobs import ClassJobs
@@ -30,10 +32,9 @@ def app(tmp_path) -> AppSettings:
 
 @pytest.fixture
 def class_url(app):
-    """A public page with classes."""
-    with served(
-        Script(**FAST), {"classroom": ClassJobs(app)}, public=True, classroom_file=app.classroom_file
-    ) as address:
+    """A public page with classes. Browsers do not queue for the quiz, but gradio_client does, as for everything."""
+    limits = {"public": True, "classroom_file": app.classroom_file, "queue_size": 60}
+    with served(Script(**FAST), {"classroom": ClassJobs(app)}, **limits) as address:
         yield address
 
 
@@ -175,7 +176,7 @@ def test_thirty_visitors_at_once_are_all_counted_and_none_twice(class_url, app):
 
 PARTS = SimpleNamespace(
     **{name: name for name in ("kept", "code", "joined", "question", "letter", "vote", "score", "problem")},
-    **{name: name for name in ("board", "board_code", "board_problem")},
+    **{name: name for name in ("board", "board_code", "board_problem", "made")},
 )
 
 
@@ -186,7 +187,7 @@ def handlers(app: AppSettings, room: Classroom | None = None, **more) -> QuizHan
 
 @pytest.fixture
 def room(app) -> Classroom:
-    return Classroom(app.classroom_file, catalog(), Limits(visitors=2))
+    return Classroom(app.classroom_file, catalog(app), Limits(visitors=2))
 
 
 @pytest.mark.parametrize("letter", ["C", "Z", "", None, "nf4", "A" * 100_000, ["A"], 3])
@@ -252,3 +253,16 @@ def test_a_page_without_classes_says_so():
     jobs = ClassJobs(AppSettings(classroom_file=""))
     assert jobs() is None
     assert "no classes on this page" in handlers(app, classroom=jobs).open()["board_problem"]
+
+
+def test_a_comparison_becomes_a_question_at_home_and_in_public_never(tmp_path):
+    at_home = AppSettings(quiz_folder=tmp_path / "quiz")
+    record = replace(bundled()[1].comparison, prompt="A prompt of my own")
+    real = real_services(at_home)
+    tab = QuizHandlers(PARTS, at_home, real)
+    updates = tab.make(record, as_browser("visitor-1", ""))
+    assert "A prompt of my own" in updates["question"] and "Made, with" in updates["made"]
+    assert "Nothing has been compared" in tab.make(None, None)["made"]
+    public = real_services(AppSettings(public=True, quiz_folder=tmp_path / "quiz"))
+    told = QuizHandlers(PARTS, AppSettings(public=True), public).make(record, None)["made"]
+    assert "No questions can be made" in told and len(public.quiz()) == len(bundled()) + 1

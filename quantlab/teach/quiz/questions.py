@@ -89,13 +89,16 @@ def read(folder: Path) -> tuple[Question, ...]:
 
     Raises BadInput for a file that is none.
     """
-    found = []
-    for file in folder.glob("*.json"):
-        record = read_json(file.read_bytes())
-        if not isinstance(record, Comparison):
-            raise BadInput(f"{file.name} is no comparison.", "Only comparisons can be questions.")
-        found.append(question_of(file.stem, record))
+    found = map(read_file, folder.glob("*.json"))
     return tuple(sorted(found, key=lambda it: hashlib.sha256(it.key.encode()).digest()))
+
+
+def read_file(file: Path) -> Question:
+    """The question of one exported comparison. Raises BadInput where it is none, OSError where it cannot be read."""
+    record = read_json(file.read_bytes())
+    if not isinstance(record, Comparison):
+        raise BadInput(f"{file.name} is no comparison.", "Only comparisons can be questions.")
+    return question_of(file.stem, record)
 
 
 def asked_in(questions: Sequence[Question]) -> Lookup:

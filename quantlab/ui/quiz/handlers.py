@@ -7,6 +7,7 @@ from typing import Any
 import gradio as gr
 
 from quantlab.errors import BadInput, QuantlabError
+from quantlab.records import Comparison
 from quantlab.settings import AppSettings
 from quantlab.teach.quiz.questions import LETTERS, Question, by_key
 from quantlab.ui.common import fragments
@@ -97,6 +98,20 @@ class QuizHandlers:
         except QuantlabError as error:
             return self._board_problem(error) | {self.parts.board: ""}
         return {self.parts.board: html.board(found), self.parts.board_problem: ""}
+
+    def make(self, comparison: Comparison | None, kept: Any) -> Updates:
+        """A question of the result of the tab Compare, shown at once."""
+        try:
+            if comparison is None:
+                raise BadInput("Nothing has been compared on this page.", "Press Compare on the first tab first.")
+            made = self.services.make_question(comparison)
+        except QuantlabError as error:
+            return {self.parts.made: fragments.problem(answering.problem_of(error, self.app))}
+        questions = self.services.quiz()
+        found = browser.read(kept, questions)
+        votes = {key: vote for key, vote in found.votes.items() if key != made.key}
+        shown = self._shown(replace(found, at=made.key, votes=votes), questions)
+        return shown | {self.parts.made: fragments.said(f"Made, with {made.quantized} to find. It is shown above.")}
 
     def _shown(self, kept: Kept, questions: Sequence[Question], problem: Problem | None = None) -> Updates:
         parts = self.parts

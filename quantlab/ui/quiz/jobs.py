@@ -22,7 +22,7 @@ class ClassJobs:
         """None where there are no classes. Raises Unavailable where the file cannot be used: call again later."""
         with self._opening:
             if self._classroom is None:
-                self._classroom = open_classroom(self._app, catalog())
+                self._classroom = open_classroom(self._app, catalog(self._app))
                 if self._classroom is not None and self._classroom.warning:
                     log.warning("%s", self._classroom.warning)
             return self._classroom

@@ -26,6 +26,8 @@ class QuizParts:
     refresh: gr.Button
     board: gr.HTML
     board_problem: gr.HTML
+    make: gr.Button
+    made: gr.HTML
 
     def asked(self) -> list[gr.components.Component]:
         """What a student's event fills."""

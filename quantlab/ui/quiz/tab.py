@@ -4,6 +4,7 @@ import gradio as gr
 
 from quantlab.settings import AppSettings
 from quantlab.teach.quiz.questions import LETTERS
+from quantlab.ui.common import fragments
 from quantlab.ui.common.tab import SMALL
 from quantlab.ui.quiz import fragments as html
 from quantlab.ui.quiz.handlers import QuizHandlers
@@ -16,8 +17,11 @@ from quantlab.ui.services import Services
 _OPEN = SMALL | {"api_visibility": "public", "concurrency_limit": None}
 
 
-def build(app: AppSettings, services: Services) -> gr.BrowserState:
-    """Make the tab inside the current Blocks, wired. Gives what the browser keeps, for tabs that ask the class too."""
+def build(comparison: gr.State, app: AppSettings, services: Services) -> gr.BrowserState:
+    """Make the tab inside the current Blocks, wired. `comparison` is the result of the tab Compare.
+
+    Gives what the browser keeps, for tabs that ask the class too.
+    """
     tab = gr.context.Context.block
     classes = app.classroom_file is not None
     kept = gr.BrowserState(None, storage_key=STORAGE_KEY, secret=SECRET)
@@ -39,13 +43,13 @@ def build(app: AppSettings, services: Services) -> gr.BrowserState:
     score = gr.HTML("", elem_id="quiz-score", apply_default_css=False)
     student = (kept, code, join, joined, question, letter, vote, back, following, score, problem)
     with gr.Accordion("For teachers", open=False, elem_id="class-teacher", visible=classes):
-        teacher = _teacher()
+        teacher = _teacher(not app.public and app.quiz_folder is not None)
     parts = QuizParts(*student, *teacher)
-    _wire(parts, QuizHandlers(parts, app, services), tab)
+    _wire(parts, QuizHandlers(parts, app, services), tab, comparison)
     return kept
 
 
-def _teacher() -> tuple[gr.components.Component, ...]:
+def _teacher(makes: bool) -> tuple[gr.components.Component, ...]:
     gr.HTML(html.for_teachers(), elem_id="class-intro", apply_default_css=False)
     with gr.Row(elem_id="class-actions"):
         opened = gr.Button("Open a class", variant="primary", scale=0, min_width=130, elem_id="class-open")
@@ -56,10 +60,13 @@ def _teacher() -> tuple[gr.components.Component, ...]:
         refresh = gr.Button(visible="hidden", elem_id="class-refresh", elem_classes="for-scripts")
     problem = gr.HTML("", elem_id="class-problem", apply_default_css=False)
     board = gr.HTML("", elem_id="class-board", apply_default_css=False)
-    return opened, code, show, refresh, board, problem
+    with gr.Row(elem_id="quiz-making", visible=makes):
+        make = gr.Button("Make a question of the last comparison", scale=0, min_width=280, elem_id="quiz-make")
+        made = gr.HTML(fragments.said(""), elem_id="quiz-made", apply_default_css=False)
+    return opened, code, show, refresh, board, problem, make, made
 
 
-def _wire(parts: QuizParts, handlers: QuizHandlers, tab: gr.Tab) -> None:
+def _wire(parts: QuizParts, handlers: QuizHandlers, tab: gr.Tab, comparison: gr.State) -> None:
     asked, shown = parts.asked(), [parts.board, parts.board_problem]
     tab.select(handlers.show, parts.kept, asked, **SMALL)
     gr.on(
@@ -82,5 +89,6 @@ def _wire(parts: QuizParts, handlers: QuizHandlers, tab: gr.Tab) -> None:
         api_name="class_board",
         **_OPEN,
     )
+    parts.make.click(handlers.make, [comparison, parts.kept], [*asked, parts.made], **SMALL)
     # A script clicks it while the board is in sight: see scripts.py.
     parts.refresh.click(handlers.board, parts.board_code, shown, **SMALL)
