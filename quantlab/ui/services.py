@@ -140,7 +140,8 @@ class Services:
     where they can; `history()` is where runs are kept, None where they are not; `plan` and `which_fit` look at a
     model's description alone; `inside` lays a weight matrix open, `claims` tests what is said of
     quantization; `quiz()` gives the questions of the quiz, `make_question` adds a comparison's,
-    `classroom()` the classes whose votes are counted, None where there are none. All raise QuantlabError for what a user can mend."""
+    `classroom()` the classes whose votes are counted, None where there are none. All raise QuantlabError for what a
+    user can mend."""
 
     compare: Compare
     estimates: Callable[[str, Placement], tuple[Estimate, ...]]

@@ -224,6 +224,21 @@ def test_a_full_class_is_told_and_the_vote_stays_open(app, room):
     assert "2 visitors already" in updates["problem"] and updates["kept"]["votes"] == {}
 
 
+def test_another_class_begins_anew_and_the_same_one_counts_nobody_twice(app, room):
+    tab, first, second = handlers(app, room), room.open(), room.open()
+    kept = tab.join(first, as_browser("visitor-1", ""))["kept"]
+    kept = tab.vote("A", kept)["kept"]
+    assert len(tab.join(first, kept)["kept"]["votes"]) == 1, "joined already"
+    kept = tab.join(second, kept)["kept"]
+    assert (kept["code"], kept["votes"], kept["at"], kept["visitor"]) == (second, {}, FIRST.key, "visitor-1")
+    kept = tab.join(first, tab.vote("B", kept)["kept"])["kept"]
+    again = tab.vote("B", kept)
+    assert "has your vote already" in again["problem"] and "quiz-revealed" in again["question"]
+    assert [room.board(code).votes[0].total for code in (first, second)] == [1, 1]
+    over = tab.restart(again["kept"])
+    assert over["kept"]["votes"] == {} and over["kept"]["code"] == first and "quiz-revealed" not in over["question"]
+
+
 def test_a_class_that_is_gone_is_left(app, room):
     updates = handlers(app, room).show(as_browser("visitor-1", "777777"))
     assert "There is no class 777777" in updates["problem"] and updates["kept"]["code"] == updates["code"] == ""

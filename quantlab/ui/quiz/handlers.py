@@ -51,7 +51,14 @@ class QuizHandlers:
             joined = answering.classroom(self.services).found(code)
         except QuantlabError as error:
             return self._shown(replace(found, code=""), questions, answering.problem_of(error, self.app))
-        return self._shown(replace(found, code=joined), questions) | {self.parts.code: joined}
+        if joined != found.code:  # a new class begins at the beginning, also where another one sat at this computer
+            found = replace(found.anew(questions), code=joined)
+        return self._shown(found, questions) | {self.parts.code: joined}
+
+    def restart(self, kept: Any) -> Updates:
+        """Forget the votes of this browser. A class keeps those that it has."""
+        questions = self.services.quiz()
+        return self._shown(browser.read(kept, questions).anew(questions), questions)
 
     def vote(self, letter: str | None, kept: Any) -> Updates:
         """Vote for an answer of the question that is shown, once; what is revealed stays revealed."""

@@ -28,6 +28,10 @@ class Kept:
         """As the browser keeps it."""
         return asdict(self)
 
+    def anew(self, questions: Sequence[Question]) -> "Kept":
+        """The same visitor before the first question."""
+        return replace(self, at=questions[0].key if questions else "", votes={})
+
     def voted(self, question: Question, precision: str) -> "Kept":
         return replace(self, votes={**self.votes, question.key: precision})
 

@@ -18,6 +18,7 @@ class QuizParts:
     vote: gr.Button
     back: gr.Button
     next: gr.Button
+    restart: gr.Button
     score: gr.HTML
     problem: gr.HTML
     open: gr.Button

@@ -39,9 +39,10 @@ def build(comparison: gr.State, app: AppSettings, services: Services) -> gr.Brow
         vote = gr.Button("Vote", variant="primary", scale=0, min_width=100, elem_id="quiz-vote")
         back = gr.Button("Back", scale=0, min_width=80, elem_id="quiz-back")
         following = gr.Button("Next question", scale=0, min_width=130, elem_id="quiz-next")
+        restart = gr.Button("Start over", scale=0, min_width=100, elem_id="quiz-restart")
     problem = gr.HTML("", elem_id="quiz-problem", apply_default_css=False)
     score = gr.HTML("", elem_id="quiz-score", apply_default_css=False)
-    student = (kept, code, join, joined, question, letter, vote, back, following, score, problem)
+    student = (kept, code, join, joined, question, letter, vote, back, following, restart, score, problem)
     with gr.Accordion("For teachers", open=False, elem_id="class-teacher", visible=classes):
         teacher = _teacher(not app.public and app.quiz_folder is not None)
     parts = QuizParts(*student, *teacher)
@@ -79,6 +80,7 @@ def _wire(parts: QuizParts, handlers: QuizHandlers, tab: gr.Tab, comparison: gr.
     )
     parts.vote.click(handlers.vote, [parts.letter, parts.kept], asked, api_name="quiz_vote", **_OPEN)
     parts.back.click(handlers.turn(-1), parts.kept, asked, **SMALL)
+    parts.restart.click(handlers.restart, parts.kept, asked, **SMALL)
     parts.next.click(handlers.turn(1), parts.kept, asked, api_name="quiz_next", **_OPEN)
     parts.open.click(handlers.open, None, [parts.board_code, *shown], api_name="class_open", **_OPEN)
     gr.on(
