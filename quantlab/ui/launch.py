@@ -13,7 +13,7 @@ from starlette.middleware import Middleware
 from quantlab.errors import QuantlabError
 from quantlab.records import Comparison, Estimate, Placement, Settings
 from quantlab.settings import ASSETS, AppSettings
-from quantlab.teach.quiz import own
+from quantlab.teach.quiz import own, questions
 from quantlab.ui import scripts, zero
 from quantlab.ui.common.recorded import RecordedJobs
 from quantlab.ui.inside.jobs import InsideJobs
@@ -186,8 +186,9 @@ def _taken(host: str, port: int) -> bool:
 
 
 def _warm_up() -> Any:
-    """Import what the first comparison needs while the visitor reads the page."""
+    """Import what the first comparison needs, and read the quiz, while the visitor reads the page."""
     try:
+        questions.bundled()
         import torch  # noqa: F401
 
         from quantlab.models.quiet import import_transformers

@@ -44,6 +44,11 @@ class Watch:
     def resident(self) -> int:
         return self.process.memory_info().rss
 
+    def busy(self) -> float:
+        """Seconds of processor time so far."""
+        used = self.process.cpu_times()
+        return used.user + used.system
+
     def follow(self) -> None:
         while not self.over.wait(0.05):
             for connection in self.process.net_connections("inet"):
@@ -73,9 +78,9 @@ class Times:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--visitors", type=int, default=30)
-    parser.add_argument("--rounds", type=int, default=4, help="classes, one after the other")
+    parser.add_argument("--rounds", type=int, default=3, help="classes, one after the other")
     parser.add_argument("--questions", type=int, default=10, help="votes of each visitor in each class")
-    parser.add_argument("--think", type=float, default=1.0, help="seconds between two votes of a visitor, on average")
+    parser.add_argument("--think", type=float, default=3.0, help="seconds between two votes of a visitor, on average")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="quantlab-load-") as folder:
         process, url = _serve(Path(folder))
@@ -144,7 +149,7 @@ def _run(args: argparse.Namespace, process: subprocess.Popen, url: str, file: Pa
     held: list[int] = []
     with ThreadPoolExecutor(args.visitors) as pool:
         visitors = list(pool.map(lambda number: Visitor(url, number, times).arrive(), range(args.visitors)))
-        teacher = Visitor(url, args.visitors, times)
+        teacher, begun = Visitor(url, args.visitors, times), watch.busy()
         for _ in range(args.rounds):
             code, ended = teacher.ask("open", "class_open")[0], threading.Event()
             looking = threading.Thread(target=_look, args=(teacher, code, ended))
@@ -159,6 +164,9 @@ def _run(args: argparse.Namespace, process: subprocess.Popen, url: str, file: Pa
             held.append(watch.resident())
             print(f"class {code}: {counted.visitors} visitors, server holds {held[-1] / 1e6:.0f} MB", flush=True)
     watch.over.set()
+    answers = sum(len(seconds) for kind, seconds in times.seconds.items() if kind != "page")
+    print(f"the server's processor time: {(watch.busy() - begun) / answers * 1e3:.1f} ms an answer")
+    print(f"the machine: {os.cpu_count()} cores, load average {os.getloadavg()[0]:.1f}")
     return _told(times, held, lost, watch.strangers)
 
 

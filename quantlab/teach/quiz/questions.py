@@ -2,6 +2,7 @@
 
 import hashlib
 import random
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -116,9 +117,17 @@ def asked_in(questions: Sequence[Question]) -> Lookup:
     return known.get
 
 
-@cache
+_READING = threading.Lock()
+
+
 def bundled() -> tuple[Question, ...]:
-    """The questions that come with quantlab."""
+    """The questions that come with quantlab. Read once, also where a whole class asks for the first one at once."""
+    with _READING:
+        return _bundled()
+
+
+@cache
+def _bundled() -> tuple[Question, ...]:
     return read(FOLDER)
 
 
