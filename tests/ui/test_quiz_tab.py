@@ -12,9 +12,11 @@ from playwright.sync_api import expect
 
 from quantlab.settings import AppSettings
 from quantlab.teach.catalog import catalog
-from quantlab.teach.classroom import Classroom, Limits, store
-from quantlab.teach.quiz.questions import LETTERS, bundled
+from quantlab.teach.classroom import Asked, Classroom, Limits, store
+from quantlab.teach.classroom.board import Board, Predictions
+from quantlab.teach.quiz.questions import LETTERS, bundled, question_of
 from quantlab.ui.launch import real_services
+from quantlab.ui.quiz import fragments as html
 from quantlab.ui.quiz import kept as browser
 from quantlab.ui.quiz.handlers import QuizHandlers
 from quantlab.ui.quiz.jobs import ClassJobs
@@ -281,3 +283,33 @@ def test_a_comparison_becomes_a_question_at_home_and_in_public_never(tmp_path):
     public = real_services(AppSettings(public=True, quiz_folder=tmp_path / "quiz"))
     told = QuizHandlers(PARTS, AppSettings(public=True), public).make(record, None)["made"]
     assert "No questions can be made" in told and len(public.quiz()) == len(bundled()) + 1
+
+
+def test_the_board_shows_how_far_predictions_are_off_and_escapes_what_it_shows():
+    asked = Asked("How many <b>bits</b>?", truth=4.5, unit="bits")
+    unknown = Asked("How many more?", unit="MB")
+    shown = html.board(
+        Board(
+            "ACDEFG",
+            3,
+            predictions=(Predictions("a", asked, (2.0, 4.5, 9.5)), Predictions("b", unknown, (1.0, 2.0))),
+            gone=2,
+        )
+    )
+    assert "How many &lt;b&gt;bits&lt;/b&gt;?: 3 predictions, the middle one 4.50 bits; measured 4.50 bits" in shown
+    rows = dict(re.findall(r'<th scope="row">([^<]+)</th><td class="num">(\d+)</td>', shown))
+    assert {name: count for name, count in rows.items() if count != "0"} == {
+        "more than 50 % too low": "1",
+        "within 10 %": "1",
+        "more than 100 % too high": "1",
+    }
+    assert "the middle one 1.50 MB; measured -" in shown and "2 answers are to questions" in shown
+
+
+def test_a_prompt_and_an_answer_are_shown_as_text():
+    record = bundled()[0].comparison
+    runs = tuple(replace(run, text=f"<img src=x>{run.precision}") for run in record.runs)
+    question = question_of("own", replace(record, prompt="<script>alert(1)</script>", runs=runs))
+    kept = browser.Kept("visitor-1")
+    for shown in (html.question(question, 1, 1, kept), html.question(question, 1, 1, kept.voted(question, "fp32"))):
+        assert "<script>" not in shown and "<img" not in shown and "&lt;script&gt;" in shown
