@@ -161,8 +161,10 @@ class Classroom:
 
     @contextmanager
     def _changing(self) -> Iterator[sqlite3.Connection]:
-        with self._writing, self._database.writing() as connection:
-            yield connection
+        with self._writing:
+            with self._database.writing() as connection:
+                yield connection
+            self._database.hold()
 
     def _admit(self, connection: sqlite3.Connection, code: str, visitor: bytes) -> None:
         if connection.execute("SELECT 1 FROM visitors WHERE code = ? AND visitor = ?", (code, visitor)).fetchone():

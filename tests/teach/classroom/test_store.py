@@ -221,6 +221,30 @@ def test_a_damaged_file_is_set_aside_and_told(file: Path, content: bytes):
     assert room.exists(room.open())
 
 
+def test_a_file_that_is_damaged_or_taken_away_later_begins_anew(file: Path, room):
+    code = room.open()
+    for path in file.parent.glob("classroom.sqlite*"):
+        path.unlink()
+    assert not room.exists(code)
+    code = room.open()
+    room.answer(code, "quiz/one/which", "visitor-1", "nf4")
+    for path in file.parent.glob("classroom.sqlite-*"):
+        path.unlink()
+    file.write_bytes(b"no database any more" * 1_000)
+    with pytest.raises(Unavailable, match="set aside"):
+        room.open()
+    assert room.exists(room.open()) and len(list(file.parent.glob("*.damaged-*"))) == 1
+
+
+def test_many_small_answers_do_not_each_wait_for_the_disk(room, file: Path, monkeypatch):
+    code = room.open()
+    before = file.stat().st_mtime_ns
+    for number in range(20):
+        room.answer(code, "quiz/one/which", f"visitor-{number}", "nf4")
+    assert file.stat().st_mtime_ns == before, "what is written waits in SQLite's log"
+    assert Classroom(file, CATALOG).board(code).visitors == 20
+
+
 def test_a_locked_file_is_told_soon(file: Path, monkeypatch):
     monkeypatch.setattr(store, "SCHEMA", replace(store.SCHEMA, busy_s=0.1))
     room = Classroom(file, CATALOG)
