@@ -296,7 +296,7 @@ def test_the_board_shows_how_far_predictions_are_off_and_escapes_what_it_shows()
             gone=2,
         )
     )
-    assert "How many &lt;b&gt;bits&lt;/b&gt;?: 3 predictions, the middle one 4.50 bits; measured 4.50 bits" in shown
+    assert "How many &lt;b&gt;bits&lt;/b&gt;? · 3 predictions, the middle one 4.50 bits; measured 4.50 bits" in shown
     rows = dict(re.findall(r'<th scope="row">([^<]+)</th><td class="num">(\d+)</td>', shown))
     assert {name: count for name, count in rows.items() if count != "0"} == {
         "more than 50 % too low": "1",

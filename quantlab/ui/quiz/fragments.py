@@ -42,13 +42,14 @@ def for_teachers() -> str:
 def question(asked: Question, place: int, total: int, kept: Kept) -> str:
     """The prompt with its answers, anonymous until this visitor has voted; then revealed."""
     comparison, vote = asked.comparison, kept.votes.get(asked.key)
-    order = asked.order(kept.visitor)
+    order, longest = asked.order(kept.visitor), comparison.settings.max_new_tokens
     answers = [_answer(asked, precision, letter, vote) for precision, letter in zip(order, LETTERS, strict=False)]
     return _HTML.question(
         place=place,
         total=total,
         model=comparison.model.name,
         prompt=comparison.prompt,
+        cut=longest if any(len(run.token_ids) >= longest for run in comparison.runs) else 0,
         answers=answers,
         revealed=_revealed(asked, order, vote) if vote else "",
         caution=fragments.of_the_weights(comparison.model),
