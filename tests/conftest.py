@@ -25,6 +25,8 @@ os.environ.update(
     OMP_WAIT_POLICY="PASSIVE",
     MKL_NUM_THREADS="2",
     QUANTLAB_CACHE_FOLDER=str(Path(_FOLDER.name, "checkpoints")),
+    QUANTLAB_CLASSROOM_FILE=str(Path(_FOLDER.name, "classroom.sqlite")),
+    QUANTLAB_QUIZ_FOLDER=str(Path(_FOLDER.name, "quiz")),
     QUANTLAB_HISTORY_FILE=str(Path(_FOLDER.name, "history.sqlite")),
     TOKENIZERS_PARALLELISM="false",
 )

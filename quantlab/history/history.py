@@ -14,12 +14,12 @@ from typing import Any
 
 from quantlab.errors import BadInput, Unavailable
 from quantlab.export import quality_run_from, record_from, run_from
-from quantlab.history import entries, pruning
-from quantlab.history.database import Database
+from quantlab.history import entries, pruning, schema
 from quantlab.history.entries import Entry, Kind
 from quantlab.history.owners import owners
 from quantlab.history.pruning import Limits, Pruned
 from quantlab.records import Comparison, Quality, QualityRun, Run
+from quantlab.runtime.database import Database
 
 _LOG = logging.getLogger(__name__)
 #: Of its limit a history that passed it keeps so much.
@@ -47,7 +47,7 @@ class History:
 
     def __init__(self, file: Path, limit: int | None = None) -> None:
         self._limit = limit
-        self._database = Database(file)
+        self._database = Database(file, schema.SCHEMA)
         self._owners = owners(file.absolute().with_name(f"{file.name}.running"))
         self.warning = ""
         try:
@@ -217,7 +217,7 @@ class History:
 
     def used_bytes(self) -> int:
         """What the entries take of the file."""
-        return pruning.used_bytes(self._database)
+        return self._database.used_bytes()
 
     @property
     def limit(self) -> int | None:

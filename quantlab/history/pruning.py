@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 
 from quantlab.errors import QuantlabError, Unavailable
 from quantlab.history import entries
-from quantlab.history.database import Database
 from quantlab.history.entries import Entry
+from quantlab.runtime.database import Database
 
 #: An entry's own bytes. SQLite keeps ours as ASCII, so that characters are bytes.
 _SIZES = """
@@ -70,15 +70,6 @@ def compact(database: Database) -> None:
             f"What was to go is gone, but the file could not be made smaller: {error.what}",
             "Run quantlab history prune again when nobody is at work on it and the disk has room.",
         ) from error
-
-
-def used_bytes(database: Database) -> int:
-    """What the file holds without the room of what was removed, in bytes."""
-    with database.reading() as connection:
-        pages, free, size = (
-            connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "freelist_count", "page_size")
-        )
-    return (pages - free) * size
 
 
 def _going(connection: sqlite3.Connection, limits: Limits) -> dict[int, int]:

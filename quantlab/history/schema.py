@@ -1,17 +1,11 @@
-"""The tables of the history, and how an older file becomes one of today.
+"""The tables of the history, and how an older file becomes one of today."""
 
-A step is never changed once released: what a file of that age needs stands in a new one.
-"""
-
-import sqlite3
-from contextlib import suppress
-
-from quantlab.errors import BadInput
+from quantlab.runtime.database import Schema
 
 #: "qlab": tells a history from another program's database.
 APPLICATION_ID = 0x716C6162
 
-#: `MIGRATIONS[n]` leads from version n to n + 1. Version 0 is an empty file.
+#: Steps from version to version; see `Schema`.
 MIGRATIONS: tuple[tuple[str, ...], ...] = (
     (
         # `head` is the record without its runs, `asked` what leads to it again, `owner` names the lock of the process
@@ -51,54 +45,4 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             ELSE 'done' END""",
     ),
 )
-VERSION = len(MIGRATIONS)
-
-
-def prepare(connection: sqlite3.Connection, file: str) -> None:
-    """Bring the tables up to `VERSION`, in one transaction.
-
-    Raises BadInput for a newer version and for another program's database.
-    """
-    if _version(connection) == VERSION and _is_ours(connection):
-        return
-    if _version(connection) <= VERSION and not _has_tables(connection):
-        # Written into the file once; it cannot change in a transaction. Readers then never wait for a writer.
-        with suppress(sqlite3.OperationalError):  # another process is at it, or the file system cannot have it
-            connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        _migrate(connection, file)
-        connection.execute("COMMIT")
-    finally:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-
-
-def _migrate(connection: sqlite3.Connection, file: str) -> None:
-    found = _version(connection)
-    if not _is_ours(connection) and (_has_tables(connection) or found):
-        raise BadInput(
-            f"{file} is a database of another program.", "Set QUANTLAB_HISTORY_FILE to a file of quantlab's own."
-        )
-    if found > VERSION:
-        raise BadInput(
-            f"The history in {file} has version {found}; this quantlab knows versions up to {VERSION}.",
-            "Update quantlab, or set QUANTLAB_HISTORY_FILE to another file.",
-        )
-    for step in MIGRATIONS[found:]:
-        for statement in step:
-            connection.execute(statement)
-    connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-    connection.execute(f"PRAGMA user_version = {VERSION}")
-
-
-def _version(connection: sqlite3.Connection) -> int:
-    return connection.execute("PRAGMA user_version").fetchone()[0]
-
-
-def _is_ours(connection: sqlite3.Connection) -> bool:
-    return connection.execute("PRAGMA application_id").fetchone()[0] == APPLICATION_ID
-
-
-def _has_tables(connection: sqlite3.Connection) -> bool:
-    return connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] > 0
+SCHEMA = Schema("history", "QUANTLAB_HISTORY_FILE", APPLICATION_ID, MIGRATIONS)

@@ -11,19 +11,22 @@ import gradio as gr
 from starlette.middleware import Middleware
 
 from quantlab.errors import QuantlabError
-from quantlab.records import Estimate, Placement, Settings
+from quantlab.records import Comparison, Estimate, Placement, Settings
 from quantlab.settings import ASSETS, AppSettings
+from quantlab.teach.quiz import own, questions
 from quantlab.ui import scripts, zero
 from quantlab.ui.common.recorded import RecordedJobs
 from quantlab.ui.inside.jobs import InsideJobs
 from quantlab.ui.page import build_page
+from quantlab.ui.quiz.jobs import ClassJobs
 from quantlab.ui.quota import UploadQuota
-from quantlab.ui.services import Services
+from quantlab.ui.services import Services, nothing_made
 from quantlab.ui.theme import theme
 
 if TYPE_CHECKING:
     from quantlab.checkpoints.export import Saved
     from quantlab.records.claims import Claims
+    from quantlab.teach.quiz.questions import Question
 
 log = logging.getLogger(__name__)
 
@@ -103,6 +106,9 @@ def real_services(app: AppSettings) -> Services:
         resume=recorded.resume,
         claims=_claims,
         inside=InsideJobs(app),
+        quiz=lambda: own.every(app.quiz_folder),
+        make_question=lambda comparison: _make_question(comparison, app),
+        classroom=ClassJobs(app),
     )
 
 
@@ -149,6 +155,12 @@ def _claims(
     return claims(model, only, stop=stop)
 
 
+def _make_question(comparison: Comparison, app: AppSettings) -> "Question":
+    if app.public or app.quiz_folder is None:
+        return nothing_made(comparison)
+    return own.make(app.quiz_folder, comparison)
+
+
 def _no_tasks() -> str:
     from quantlab.fidelity import tasks
 
@@ -174,8 +186,9 @@ def _taken(host: str, port: int) -> bool:
 
 
 def _warm_up() -> Any:
-    """Import what the first comparison needs while the visitor reads the page."""
+    """Import what the first comparison needs, and read the quiz, while the visitor reads the page."""
     try:
+        questions.bundled()
         import torch  # noqa: F401
 
         from quantlab.models.quiet import import_transformers

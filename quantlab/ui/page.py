@@ -11,6 +11,7 @@ from quantlab.ui.history import tab as history
 from quantlab.ui.inside import tab as inside
 from quantlab.ui.plan import tab as plan
 from quantlab.ui.quality import tab as quality
+from quantlab.ui.quiz import tab as quiz
 from quantlab.ui.services import Services
 
 TITLE = "quantlab: what do the missing bits cost?"
@@ -35,6 +36,8 @@ def build_page(app: AppSettings, services: Services) -> gr.Blocks:
                 inside.build(start, app, services)
             with gr.Tab("Claims"):
                 claims.build(start, app, services)
+            with gr.Tab("Quiz"):
+                quiz.build(asking.parts.comparison, app, services)
             with gr.Tab("History"):
                 history.build(app, services)
         between.wire(asking, measuring, quality_tab)

@@ -11,6 +11,8 @@ def to_tab(title: str) -> str:
 
 #: A screen of so many pixels or fewer shows one thing under the other, as style.css does.
 NARROW = 900
+#: How often a class's board is renewed, in milliseconds.
+BOARD_MS = 3_000
 #: Tabs that work at once, after which another one waits: a browser keeps six connections to a server, and each of
 #: these holds two.
 BUSY_TABS = 3
@@ -117,9 +119,14 @@ ON_LOAD = (
         seen('.actions').scrollIntoView({block: 'start'});
     });
     document.addEventListener('quantlab:chosen', tell);
+    // A class's board renews itself while somebody looks at it.
+    setInterval(() => {
+        if (!document.hidden && seen('#class-board .board')) document.getElementById('class-refresh').click();
+    }, BOARD_MS);
     window.addEventListener('popstate', () => { if (/[?&]entry=/.test(location.search)) (TO_HISTORY)(); });
 COUNT_BUSY_TABS}
 """.replace("NARROW", str(NARROW))
+    .replace("BOARD_MS", str(BOARD_MS))
     .replace("TO_HISTORY", to_tab("History"))
     .replace("COUNT_BUSY_TABS", _COUNT_BUSY_TABS)
 )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 from quantlab.errors import BadInput
 from quantlab.records import (
     Card,
+    Comparison,
     ComparisonRequest,
     Estimate,
     ModelNumbers,
@@ -21,8 +22,10 @@ from quantlab.records.claims import Claims
 from quantlab.records.events import Event, Events, QualityEvent, QualityEvents
 from quantlab.records.inside import Inside, InsideRequest, Outliers
 from quantlab.settings import AppSettings
+from quantlab.teach.classroom import Classroom
 from quantlab.teach.plan import planning
 from quantlab.teach.plan.asked import Asked
+from quantlab.teach.quiz.questions import Question, bundled
 
 if TYPE_CHECKING:
     from quantlab.checkpoints.export import Saved
@@ -92,6 +95,16 @@ def nothing_kept() -> "History | None":
     return None
 
 
+def nothing_made(comparison: Comparison) -> Question:
+    """`Services.make_question` of a page whose quiz is as it came."""
+    raise BadInput("No questions can be made on this page.")
+
+
+def no_classes() -> Classroom | None:
+    """The classes of a page that has none."""
+    return None
+
+
 def nothing_to_resume(entry: int, stop: StopEvent) -> Generator[Event | QualityEvent, None, None]:
     """`Services.resume` of such a page."""
     yield from ()
@@ -126,7 +139,9 @@ class Services:
     published would take, under the name of its column; `no_tasks()` says why no task can be measured here, empty
     where they can; `history()` is where runs are kept, None where they are not; `plan` and `which_fit` look at a
     model's description alone; `inside` lays a weight matrix open, `claims` tests what is said of
-    quantization. All raise QuantlabError for what a user can mend."""
+    quantization; `quiz()` gives the questions of the quiz, `make_question` adds a comparison's,
+    `classroom()` the classes whose votes are counted, None where there are none. All raise QuantlabError for what a
+    user can mend."""
 
     compare: Compare
     estimates: Callable[[str, Placement], tuple[Estimate, ...]]
@@ -142,3 +157,6 @@ class Services:
     which_fit: WhichFit = planning.suited
     inside: LookInside = field(default_factory=NothingInside)
     claims: TestClaims = nothing_claimed
+    quiz: Callable[[], tuple[Question, ...]] = bundled
+    make_question: Callable[[Comparison], Question] = nothing_made
+    classroom: Callable[[], Classroom | None] = no_classes

@@ -12,7 +12,7 @@ import pytest
 
 from quantlab.cli.arguments import age, size
 from quantlab.errors import Unavailable
-from quantlab.history import History, Limits, open_history, pruning
+from quantlab.history import History, Limits, open_history, pruning, schema
 from quantlab.settings import app_settings
 from tests.examples import example_comparison
 
@@ -102,7 +102,8 @@ def test_a_damaged_entry_goes_like_the_others(history):
 
 
 def test_where_the_room_cannot_be_given_back_what_was_to_go_is_gone(history, monkeypatch):
-    monkeypatch.setattr("quantlab.history.database._BUSY_S", 0.1)
+    monkeypatch.setattr(schema, "SCHEMA", replace(schema.SCHEMA, busy_s=0.1))
+    history = History(history.file)
     reader = sqlite3.connect(history.file, isolation_level=None)
     reader.execute("BEGIN")
     reader.execute("SELECT count(*) FROM entries").fetchone()

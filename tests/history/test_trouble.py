@@ -15,6 +15,7 @@ import pytest
 from quantlab.errors import BadInput, Unavailable
 from quantlab.history import History, schema
 from quantlab.history.owners import Owners
+from quantlab.runtime.database import Schema
 from tests.examples import example_comparison
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -37,6 +38,11 @@ for i in range(10**6):
 
 def writer(file: Path) -> subprocess.Popen:
     return subprocess.Popen([sys.executable, "-c", WRITER, str(file)], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+
+
+def with_step(*statements: str) -> Schema:
+    """The history's tables with one step more."""
+    return replace(schema.SCHEMA, migrations=(*schema.MIGRATIONS, statements))
 
 
 def kept(history: History) -> int:
@@ -115,7 +121,7 @@ def test_a_newer_history_is_refused_and_left_as_it_is(file: Path):
         connection.execute("PRAGMA user_version = 99")
     connection.close()
     before = file.read_bytes()
-    with pytest.raises(BadInput, match=rf"version 99.*up to {schema.VERSION}.*Update"):
+    with pytest.raises(BadInput, match=rf"version 99.*up to {schema.SCHEMA.version}.*Update"):
         History(file)
     assert file.read_bytes() == before
 
@@ -133,11 +139,10 @@ def test_a_database_of_another_program_is_refused(file: Path):
 def test_an_older_history_is_migrated_and_an_interrupted_migration_undone(file: Path, monkeypatch):
     entry = kept(History(file))
     more = ("ALTER TABLE entries ADD COLUMN note TEXT", "UPDATE entries SET note = 'migrated'")
-    monkeypatch.setattr(schema, "VERSION", schema.VERSION + 1)
-    monkeypatch.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS, (*more, "SELECT no_such_column FROM entries")))
+    monkeypatch.setattr(schema, "SCHEMA", with_step(*more, "SELECT no_such_column FROM entries"))
     with pytest.raises(sqlite3.OperationalError, match="no_such_column"):
         History(file)
-    monkeypatch.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS[:-1], more))
+    monkeypatch.setattr(schema, "SCHEMA", with_step(*more))
     assert History(file).get(entry)
     with sqlite3.connect(file) as connection:
         assert connection.execute("SELECT note FROM entries").fetchall() == [("migrated",)]

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
 
 from quantlab.settings import AppSettings
 from quantlab.ui.launch import start
@@ -13,10 +15,10 @@ COLUMNS = "Array.from(document.querySelectorAll('#columns .col'))"
 
 
 @contextmanager
-def served(script: Script, **more: object) -> Iterator[str]:
-    """The address of a running page; `more` are fields of AppSettings."""
+def served(script: Script, jobs: dict[str, Any] | None = None, **more: object) -> Iterator[str]:
+    """The address of a running page; `jobs` are services in place of the fake ones, `more` fields of AppSettings."""
     app = AppSettings(**{"public": False, "port": 0, **more})
-    page = build_page(app, services(script))
+    page = build_page(app, replace(services(script), **(jobs or {})))
     start(page, app, block=False)
     try:
         yield page.local_url

@@ -1,6 +1,7 @@
 """The command line's screen: progress on standard error, tables on standard output."""
 
 from quantlab.cli.render.claims import show_claims
+from quantlab.cli.render.classroom import show_board
 from quantlab.cli.render.comparison import follow, show
 from quantlab.cli.render.inside import show_inside
 from quantlab.cli.render.lists import show_estimates, show_history, show_kept, show_models, show_saved
@@ -14,6 +15,7 @@ __all__ = [
     "follow_quality",
     "follow_steps",
     "show",
+    "show_board",
     "show_claims",
     "show_estimates",
     "show_gate",

@@ -93,7 +93,7 @@ def _answer(column: Column, view: View) -> str:
     """The text so far; once both have ended, with what differs from the reference marked."""
     reference = view.reference_run
     if column.run is not None and reference is not None and column.precision != view.reference and column.run.tokens:
-        return _marked(column.run, reference)
+        return marked(column.run, reference)
     if column.text:
         return column.text
     if column.state == "loading" and column.what:
@@ -101,7 +101,8 @@ def _answer(column: Column, view: View) -> str:
     return _HTML.remark("(no text)") if column.state == "done" else ""
 
 
-def _marked(run: Run, reference: Run) -> str:
+def marked(run: Run, reference: Run) -> str:
+    """An answer with what differs from the reference's marked."""
     pieces = [(text, mark == OURS, mark == THEIRS) for text, mark in diff(_said(run), _said(reference))]
     return _HTML.marked(pieces, reference.precision)
 
@@ -125,10 +126,11 @@ def _parting(column: Column, view: View) -> str:
     where = run.first_divergence
     if where is None and (run.stopped or view.reference_run.stopped):
         return _PIECES.faint(f"The same as {reference} as far as both were written.")
-    return _HTML.same(reference) if where is None else _divergence(where, run, reference)
+    return _HTML.same(reference) if where is None else divergence(where, run, reference)
 
 
-def _divergence(where: Divergence, run: Run, reference: str) -> str:
+def divergence(where: Divergence, run: Run, reference: str) -> str:
+    """After which words two answers part, and the five likeliest tokens of both there."""
     before = _end_of("".join(run.tokens[: where.index]), 34)
     tops = [(run.precision, map(_likely, where.ours)), (reference, map(_likely, where.reference))]
     return _HTML.parts(where.index, before, tops, reference)

@@ -1,0 +1,1 @@
+"""The tab of the quiz, and of the class whose votes come together on a board."""
