@@ -16,7 +16,7 @@ FOLDER = ASSETS / "lessons"
 #: The page for whoever teaches them.
 TEACHER = "teacher.md"
 _PARTS = (*STEPS, "answer")
-FIGURE = re.compile(r"\{(\w+)\}")
+_FIGURE = re.compile(r"\{(\w+)\}")
 
 
 @cache
@@ -71,7 +71,12 @@ def _question(number: int, given: Mapping[str, Any]) -> Question:
 
 def figures(text: str) -> frozenset[str]:
     """The names of the computed figures that a text has room for."""
-    return frozenset(FIGURE.findall(text))
+    return frozenset(_FIGURE.findall(text))
+
+
+def asked(question: Question, facts: Mapping[str, str]) -> str:
+    """What is asked, with its figures: plain text."""
+    return _FIGURE.sub(lambda found: facts[found[1]], question.ask)
 
 
 def filled(text: str, facts: Mapping[str, str]) -> str:
@@ -79,4 +84,4 @@ def filled(text: str, facts: Mapping[str, str]) -> str:
 
     Raises KeyError for a figure that is not there.
     """
-    return FIGURE.sub(lambda found: re.sub(r"([\\`*_\[\]<>|#])", r"\\\1", facts[found[1]]), text)
+    return _FIGURE.sub(lambda found: re.sub(r"([\\`*_\[\]<>|#])", r"\\\1", facts[found[1]]), text)

@@ -1,12 +1,12 @@
 """Lesson 1: what 32 bits have that 16 have not, by a comparison and by the demo model's own weights."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import TYPE_CHECKING
 
 from quantlab.errors import BadInput
-from quantlab.records import Comparison, ComparisonRequest, Placement, Run, Settings, units
+from quantlab.records import Comparison, ComparisonRequest, Placement, Run, Settings, TokenDifference, units
 from quantlab.records.lessons import Truth
 from quantlab.teach.lessons.acted import PROMPT, Acted, checked_prompt
 
@@ -58,20 +58,45 @@ def _weights() -> int:
 
 
 def truth(found: Comparison) -> Truth:
-    """At how many places the two answers differ. Raises BadInput where one of them is not there."""
+    """At how many places of the 32-bit answer the 16-bit model, which reads it, prefers another token.
+
+    Raises BadInput where one of the two did not answer.
+    """
     wide, narrow = answered(found, WIDE), answered(found, NARROW)
-    written = max(len(wide.token_ids), len(narrow.token_ids))
-    same = sum(one == other for one, other in zip(wide.token_ids, narrow.token_ids, strict=False))
+    other = [it for it in narrow.differences if not it.same_top]
     bytes_of = {run.precision: run.load.stored_bytes if run.load else None for run in (wide, narrow)}
     return Truth(
-        float(written - same),
+        float(len(other)),
         {
-            "changed": str(written - same),
-            "written": str(written),
+            "changed": str(len(other)),
+            "written": str(len(narrow.differences)),
+            "closest": _closest(other),
+            "freely": _freely(narrow),
             "wide_bytes": units.size(bytes_of[WIDE]),
             "narrow_bytes": units.size(bytes_of[NARROW]),
             "zeros": units.percent(zero_tails()),
         },
+    )
+
+
+def _closest(other: Sequence[TokenDifference]) -> str:
+    """How near to each other the two likeliest tokens were where it prefers another one."""
+    gaps = [it.theirs[0].probability - it.theirs[1].probability for it in other if len(it.theirs) > 1]
+    if not gaps:
+        return ""
+    where = "There" if len(other) == 1 else "At these places"
+    apart = f"its two likeliest tokens lay at most {100 * max(gaps):.1f} percent points apart"
+    return f"{where} the 32-bit model itself was undecided: {apart}."
+
+
+def _freely(narrow: Run) -> str:
+    """What became of the 16-bit model's own answer."""
+    if narrow.first_divergence is None:
+        return "Left to itself, it wrote the very same words."
+    at = narrow.first_divergence.index + 1
+    return (
+        f"Left to itself, it wrote the same {at - 1} tokens first. From there on it told its own story, since each "
+        "token is read again before the next one is written."
     )
 
 

@@ -25,11 +25,6 @@ def text(markdown: str, facts: Mapping[str, str]) -> str:
     return _HTML.text(_rendered(reading.filled(markdown, facts)))
 
 
-def ask(question: Question, facts: Mapping[str, str]) -> str:
-    """The question as the label of its control: plain text."""
-    return reading.FIGURE.sub(lambda found: facts[found[1]], question.ask)
-
-
 def reflect(lesson: Lesson, facts: Mapping[str, str]) -> str:
     """The last question, and its answer folded away."""
     question, answer = (reading.filled(it, facts) for it in (lesson.texts["reflect"], lesson.answer))

@@ -165,7 +165,7 @@ class LessonsHandlers(StepHandlers):
             page = gr.update(value=html.teacher(), visible=True)
             return {parts.opened: name, parts.teacher: page, parts.head: "", parts.steps: gr.Walkthrough(visible=False)}
         facts, question = self.services.lessons.given(lesson.number), lesson.question
-        asked, number = html.ask(question, facts), question.kind == "number"
+        asked, number = reading.asked(question, facts), question.kind == "number"
         info = judging.range_of(question) if number else None
         choice = gr.update(visible=not number, label=asked, choices=list(question.choices), value=None)
         return shown | self._empty() | self._controls(lesson.number) | {

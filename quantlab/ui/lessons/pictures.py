@@ -55,7 +55,11 @@ def _inside(found: Inside) -> Picture:
         "Grey bars: where your numbers lie. Lines across them: the levels there are. Below, each number is led to "
         "its level.",
     )
-    return Picture(named, charts.figure(found), (charts.values(found), *charts.table(found)))
+    drawn = charts.figure(found)
+    bars, lines = drawn.data[:2]
+    bars.update(name="your numbers"), lines.update(name="levels")
+    drawn.update_layout(yaxis2_ticktext=["levels", "numbers"])
+    return Picture(named, drawn, (charts.values(found), charts.table(found)[0]))
 
 
 def _plan(found: Plan) -> Picture:

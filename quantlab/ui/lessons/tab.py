@@ -29,22 +29,23 @@ from quantlab.ui.services import Services
 def build(opening: rail.Opening, app: AppSettings, services: Services) -> None:
     """Make the tab inside the current Blocks, wired."""
     tab, titles = gr.context.Context.block, form.titles()
-    gr.HTML(html.intro(), elem_id="lesson-intro", apply_default_css=False)
-    lesson = gr.Radio(list(titles), value=titles[0], label="Lesson", elem_id="lesson-chosen")
-    head = gr.HTML("", elem_id="lesson-head", apply_default_css=False)
-    with gr.Walkthrough(selected=0, elem_id="lesson-steps") as steps:
-        with gr.Step("Predict", id=0, elem_id="lesson-predict"):
-            predict = _predict()
-        with gr.Step("Act", id=1, elem_id="lesson-act"):
-            act = _act(Acted(), opening)
-        with gr.Step("Observe", id=2, elem_id="lesson-observe"):
-            observe = _observe()
-        with gr.Step("Reflect", id=3, elem_id="lesson-reflect"):
-            reflect = ReflectParts(
-                gr.HTML("", elem_id="lesson-reflect-text", apply_default_css=False),
-                gr.Button("Next lesson", variant="primary", elem_id="lesson-next", scale=0, min_width=150),
-            )
-    teacher = gr.HTML("", visible=False, elem_id="lesson-teacher", apply_default_css=False)
+    with gr.Column(elem_id="lesson-page"):
+        gr.HTML(html.intro(), elem_id="lesson-intro", apply_default_css=False)
+        lesson = gr.Radio(list(titles), value=titles[0], label="Lesson", elem_id="lesson-chosen")
+        head = gr.HTML("", elem_id="lesson-head", apply_default_css=False)
+        with gr.Walkthrough(selected=0, elem_id="lesson-steps") as steps:
+            with gr.Step("Predict", id=0, elem_id="lesson-predict"):
+                predict = _predict()
+            with gr.Step("Act", id=1, elem_id="lesson-act"):
+                act = _act(Acted(), opening)
+            with gr.Step("Observe", id=2, elem_id="lesson-observe"):
+                observe = _observe()
+            with gr.Step("Reflect", id=3, elem_id="lesson-reflect"):
+                reflect = ReflectParts(
+                    gr.HTML("", elem_id="lesson-reflect-text", apply_default_css=False),
+                    gr.Button("Next lesson", variant="primary", elem_id="lesson-next", scale=0, min_width=150),
+                )
+        teacher = gr.HTML("", visible=False, elem_id="lesson-teacher", apply_default_css=False)
     parts = LessonsParts(lesson, head, steps, predict, act, observe, reflect, teacher, gr.State({}), gr.State(""))
     _wire(parts, LessonsHandlers(parts, app, services), tab)
 
@@ -106,7 +107,7 @@ def _observe() -> ObserveParts:
         plot = gr.Plot(label="Chart", show_label=False, container=False, elem_classes="as-chart", min_width=240)
         table = gr.HTML("", elem_classes="as-table", apply_default_css=False)
     with gr.Row(elem_id="lesson-after", elem_classes="actions"):
-        again = gr.Button("Try something else", elem_id="lesson-again", scale=0, min_width=160)
+        again = gr.Button("Try something else", elem_id="lesson-again", scale=0, min_width=190)
         on = gr.Button("Go on", variant="primary", elem_id="lesson-on", scale=0, min_width=110)
     return ObserveParts(verdict, text, told, head, Panel(column, (plot,), table), again, on)
 
