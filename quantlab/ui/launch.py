@@ -103,6 +103,7 @@ def real_services(app: AppSettings) -> Services:
         resume=recorded.resume,
         claims=_claims,
         inside=InsideJobs(app),
+        unkept=zero.on_lent_gpu(recorded.unkept, app),
     )
 
 

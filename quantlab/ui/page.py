@@ -37,7 +37,7 @@ def build_page(app: AppSettings, services: Services) -> gr.Blocks:
             with gr.Tab("Claims"):
                 claims.build(start, app, services)
             with gr.Tab("Learn"):
-                learn.build(start, app, services)
+                learn.build(app, services)
             with gr.Tab("History"):
                 history.build(app, services)
         between.wire(asking, measuring, quality_tab)

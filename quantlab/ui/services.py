@@ -144,7 +144,8 @@ class Services:
     published would take, under the name of its column; `no_tasks()` says why no task can be measured here, empty
     where they can; `history()` is where runs are kept, None where they are not; `plan` and `which_fit` look at a
     model's description alone; `inside` lays a weight matrix open, `claims` tests what is said of
-    quantization, `lessons` has what the lessons show. All raise QuantlabError for what a user can mend."""
+    quantization, `lessons` has what the lessons show, and `unkept` is a
+    `compare` that no history keeps, None where `compare` is one. All raise QuantlabError for what a user can mend."""
 
     compare: Compare
     estimates: Callable[[str, Placement], tuple[Estimate, ...]]
@@ -161,3 +162,4 @@ class Services:
     inside: LookInside = field(default_factory=NothingInside)
     claims: TestClaims = nothing_claimed
     lessons: TeachLessons = observing
+    unkept: Compare | None = None

@@ -101,7 +101,12 @@ def _tied(scores: Mapping[str, TaskScore], one: str, other: str) -> bool:
 
 
 def _sentence(name: str, scores: Mapping[str, TaskScore], order: Sequence[str], broken: Sequence[str]) -> str:
-    lost = [f"{ability} lost {units.percent(max(0.0, _lost(scores[ability])))} of the questions" for ability in order]
-    held = [ability for ability in order if ability not in broken]
-    rest = f" What {' and '.join(held)} lost, chance explains." if held else ""
-    return f"Something breaks at {name} for the first time: {', '.join(lost)}.{rest}"
+    told = [_told(ability, _lost(scores[ability]), ability in broken) for ability in order]
+    return f"Something breaks at {name} for the first time: {', '.join(told)}."
+
+
+def _told(ability: str, lost: float, broken: bool) -> str:
+    if lost <= 0:
+        return f"{ability} lost nothing"
+    chance = "" if broken else " (which may be chance)"
+    return f"{ability} lost {units.percent(lost)} of the questions{chance}"

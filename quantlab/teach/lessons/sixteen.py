@@ -85,7 +85,8 @@ def _closest(other: Sequence[TokenDifference]) -> str:
     if not gaps:
         return ""
     where = "There" if len(other) == 1 else "At these places"
-    apart = f"its two likeliest tokens lay at most {100 * max(gaps):.1f} percent points apart"
+    most = "" if len(gaps) == 1 else "at most "
+    apart = f"its two likeliest tokens lay {most}{100 * max(gaps):.1f} percent points apart"
     return f"{where} the 32-bit model itself was undecided: {apart}."
 
 

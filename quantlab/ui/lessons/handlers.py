@@ -101,17 +101,15 @@ class LessonsHandlers(StepHandlers):
     def _run(
         self, lesson: Lesson, tried: Tried, acted: Acted, asked: ComparisonRequest, stop: StopEvent
     ) -> Generator[tuple[int, int, str], None, Updates]:
-        # A speed is measured anew; the same words need not be written again.
-        found = yield from self._compared(asked, stop, fresh=lesson.number == 5)
+        found = yield from self._compared(asked, stop)
         seen = self.services.lessons.of_run(lesson.number, found, acted)
         return self._observed(lesson, tried, acted, seen)
 
-    def _compared(
-        self, asked: ComparisonRequest, stop: StopEvent, fresh: bool
-    ) -> Generator[tuple[int, int, str], None, Comparison]:
+    def _compared(self, asked: ComparisonRequest, stop: StopEvent) -> Generator[tuple[int, int, str], None, Comparison]:
         ended, total = 0, len(asked.precisions)
         until = time.monotonic() + self.app.max_seconds if self.app.public else float("inf")
-        with closing(self.services.compare(asked, stop=stop, fresh=fresh)) as events:
+        compare = self.services.unkept or self.services.compare
+        with closing(compare(asked, stop=stop)) as events:
             for event in events:
                 if isinstance(event, Done):
                     if stop.is_set():

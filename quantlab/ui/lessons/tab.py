@@ -8,7 +8,7 @@ from quantlab.settings import AppSettings
 from quantlab.teach.lessons.acted import BITS, LONGEST_PROMPT, MODELS, PRECISIONS, Acted
 from quantlab.teach.plan.cards import CARDS, MEMORIES
 from quantlab.teach.plan.planning import bundled
-from quantlab.ui.common import panels, rail
+from quantlab.ui.common import panels
 from quantlab.ui.common.panel import Panel
 from quantlab.ui.common.tab import DEVICE_QUEUE, SMALL, wire_stop
 from quantlab.ui.lessons import form
@@ -26,7 +26,7 @@ from quantlab.ui.lessons.pictures import EMPTY
 from quantlab.ui.services import Services
 
 
-def build(opening: rail.Opening, app: AppSettings, services: Services) -> None:
+def build(app: AppSettings, services: Services) -> None:
     """Make the tab inside the current Blocks, wired."""
     tab, titles = gr.context.Context.block, form.titles()
     with gr.Column(elem_id="lesson-page"):
@@ -37,7 +37,7 @@ def build(opening: rail.Opening, app: AppSettings, services: Services) -> None:
             with gr.Step("Predict", id=0, elem_id="lesson-predict"):
                 predict = _predict()
             with gr.Step("Act", id=1, elem_id="lesson-act"):
-                act = _act(Acted(), opening)
+                act = _act(Acted())
             with gr.Step("Observe", id=2, elem_id="lesson-observe"):
                 observe = _observe()
             with gr.Step("Reflect", id=3, elem_id="lesson-reflect"):
@@ -60,9 +60,9 @@ def _predict() -> PredictParts:
     )
 
 
-def _act(start: Acted, opening: rail.Opening) -> ActParts:
+def _act(start: Acted) -> ActParts:
     text = gr.HTML("", elem_id="lesson-act-text", apply_default_css=False)
-    inputs = _inputs(start, [name for name in MODELS if name in {known for known, _, _ in opening.known}])
+    inputs = _inputs(start)
     with gr.Row(elem_id="lesson-actions", elem_classes="actions"):
         show = gr.Button("Show", variant="primary", elem_id="lesson-show", scale=0, min_width=150)
         run = gr.Button("Measure it on this machine", elem_id="lesson-start", scale=0, min_width=210)
@@ -71,7 +71,7 @@ def _act(start: Acted, opening: rail.Opening) -> ActParts:
     return ActParts(text, inputs, show, run, stop, status)
 
 
-def _inputs(start: Acted, known: list[str]) -> ActInputs:
+def _inputs(start: Acted) -> ActInputs:
     """In the order of the fields of `Acted`; none is seen until a lesson that has it is open."""
     shapes, cards = list(bundled()), [it.name for it in (*CARDS, *MEMORIES)]
     return ActInputs(
@@ -90,7 +90,7 @@ def _inputs(start: Acted, known: list[str]) -> ActInputs:
             start.context, label="Context, tokens", precision=0, visible=False, elem_id="lesson-context",
             info="Prompt and answer together",
         ),
-        gr.Radio(known, value=start.model, label="Model", visible=False, elem_id="lesson-model"),
+        gr.Radio(list(MODELS), value=start.model, label="Model", visible=False, elem_id="lesson-model"),
         gr.Dropdown(
             cards, value=start.card, label="Card or memory", allow_custom_value=True, visible=False,
             info="Or type a size: 8 GB", elem_id="lesson-card",
