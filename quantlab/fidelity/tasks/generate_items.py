@@ -21,7 +21,7 @@ from quantlab.fidelity.tasks.bundled import FOLDER
 
 SEED = 41
 ENDINGS = 4
-PEOPLE_PER_FACT, SUMS, STORIES, SENTENCES = 60, 160, 120, 120
+PEOPLE_PER_FACT, SUMS, STORIES, SENTENCES = 60, 160, 120, 160
 #: Where each plot of a story and each of its last sentences says what the story or the world has fixed.
 SETTLED = (
     r"ran to (the [a-z ]+), and there was the \w+\.",
