@@ -86,7 +86,9 @@ def test_the_table_gives_the_arguments_as_they_are():
         kinds = inspect.signature(getattr(quantlab, name)).parameters.values()
         there = [parameter.name for parameter in kinds if parameter.kind is parameter.POSITIONAL_OR_KEYWORD]
         renamed = {"precisions_asked": "precisions", "source": "name"}
-        assert (written.split(", ") if written else []) == [renamed.get(parameter, parameter) for parameter in there], name
+        assert (written.split(", ") if written else []) == [renamed.get(parameter, parameter) for parameter in there], (
+            name
+        )
 
 
 def test_type_checkers_see_the_names_that_programs_get():

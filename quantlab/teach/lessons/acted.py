@@ -9,7 +9,7 @@ from quantlab.teach.inside.numbers import EXAMPLE
 LONGEST_PROMPT = 300
 BITS = (2, 8)
 PRECISIONS = ("fp32", "bf16", "int8", "nf4")
-MODELS = ("demo", "smollm2")
+MODELS = ("smollm2", "demo")
 PROMPT = "Tell me a story about Mira Toll."
 
 
@@ -23,7 +23,7 @@ class Acted:
     planned: str = "shape:Mistral-7B-v0.3"
     precision: str = "nf4"
     context: int = 4_096
-    model: str = "demo"
+    model: str = "smollm2"
     card: str = "RTX 3060"
 
 

@@ -21,6 +21,7 @@ from quantlab.teach.lessons.acted import Acted, checked_prompt
 REFERENCE = "fp32"
 #: From many bits to few.
 FEWER = ("rtn-4", "rtn-3", "rtn-2")
+_BITS = {"rtn-4": "4 bits", "rtn-3": "3 bits", "rtn-2": "2 bits"}
 #: The abilities to choose from, and the task that measures each.
 TASKS = {"facts": "demo_facts", "sums": "demo_sums", "grammar": "demo_grammar"}
 #: Below it a loss is more than chance explains.
@@ -102,11 +103,12 @@ def _tied(scores: Mapping[str, TaskScore], one: str, other: str) -> bool:
 
 def _sentence(name: str, scores: Mapping[str, TaskScore], order: Sequence[str], broken: Sequence[str]) -> str:
     told = [_told(ability, _lost(scores[ability]), ability in broken) for ability in order]
-    return f"Something breaks at {name} for the first time: {', '.join(told)}."
+    first = f"At {name} ({_BITS[name]}) something breaks for the first time."
+    return f"{first} More answers are wrong than at 32 bits: {', '.join(told)}."
 
 
 def _told(ability: str, lost: float, broken: bool) -> str:
     if lost <= 0:
-        return f"{ability} lost nothing"
+        return f"none of the {ability}"
     chance = "" if broken else " (which may be chance)"
-    return f"{ability} lost {units.percent(lost)} of the questions{chance}"
+    return f"{units.percent(lost)} of the {ability}{chance}"

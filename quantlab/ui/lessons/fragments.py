@@ -9,7 +9,7 @@ from quantlab.reporting.templates import Pieces
 from quantlab.teach.lessons import judging, reading
 
 _HTML = Pieces("ui/lessons/fragments.html")
-_WORDS = {"right": ("✓", "Right"), "close": ("≈", "Close"), "off": ("✗", "Off"), "open": ("–", "No verdict")}
+_WORDS = {"right": ("✓", "Right"), "close": ("≈", "Close"), "off": ("✕", "Off"), "open": ("–", "No verdict")}
 
 
 def intro() -> str:
@@ -40,12 +40,16 @@ def teacher() -> str:
 def verdict(question: Question, found: Verdict, truth: Truth, before: Sequence[float | str]) -> str:
     """The truth beside the prediction. `before` are predictions that the same visitor made earlier."""
     sign, word = _WORDS[found.outcome]
-    shown = [("You", judging.shown(question, found.prediction)), ("Found", judging.shown(question, found.truth))]
+    shown = [("You", judging.shown(question, found.prediction)), (_found(truth), judging.shown(question, found.truth))]
     if found.off is not None:
         way = "+" if found.off > 0 else "−" if found.off < 0 else ""
         shown.append(("Off by", f"{way}{judging.shown(question, abs(found.off))}"))
     first = f"Your first prediction was {judging.shown(question, before[0])}." if before else ""
     return _HTML.verdict(sign, word, found.outcome, shown, found.words, truth.source, first)
+
+
+def _found(truth: Truth) -> str:
+    return f"Found for {truth.of}" if truth.of else "Found"
 
 
 def missing(why: str) -> str:
