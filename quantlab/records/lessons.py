@@ -49,8 +49,8 @@ class Truth:
 
     Of a number that was measured, `low` and `high` are its least and largest samples; of a choice, `ties` are others
     that cannot be told from `value`. `facts` are figures as text, by the names that the lesson's texts use. `source`
-    says in words where it comes from, `of` what it is true of where that may be chosen. `doubt`: why no verdict can rest
-    on it; empty where one can.
+    says in words where it comes from, `of` what it is true of where that may be chosen. `doubt`: why no verdict can
+    rest on it; empty where one can.
     """
 
     value: float | str
