@@ -1,9 +1,10 @@
 """What is drawn of what was observed, by the kind of it; plotly is imported when something is drawn."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from quantlab.models import shapes
 from quantlab.records import Comparison, Plan, Quality
 from quantlab.records.inside import Inside
 from quantlab.teach.lessons.acted import Acted
@@ -43,8 +44,14 @@ def picture(number: int, record: Any, acted: Acted) -> Picture:
         return _speed(record) if number == 5 else _answers(number, record)
     if isinstance(record, tuple):
         card, suited = record
+        suited = tuple(replace(each, model=_plain(each.model)) for each in suited)
         return Picture(EMPTY.named, told=view.inverse(suited, card, acted.context, 1))
     return EMPTY
+
+
+def _plain(name: str) -> str:
+    """A published architecture by its own name."""
+    return name.removeprefix(shapes.PREFIX)
 
 
 def _inside(found: Inside) -> Picture:
@@ -52,20 +59,20 @@ def _inside(found: Inside) -> Picture:
 
     named = _named(
         "Your numbers and their levels",
-        "Grey bars: where your numbers lie. Lines across them: the levels there are. Below, each number is led to "
-        "its level.",
+        "Above: your numbers. Below: the levels that there are, each with its bucket. A line leads from each number to "
+        "the level that it becomes.",
     )
-    drawn = charts.figure(found)
-    bars, lines = drawn.data[:2]
-    bars.update(name="your numbers"), lines.update(name="levels")
-    drawn.update_layout(yaxis2_ticktext=["levels", "numbers"])
-    return Picture(named, drawn, (charts.values(found), charts.table(found)[0]))
+    return Picture(named, charts.moves(found), (charts.values(found), charts.table(found)[0]))
 
 
 def _plan(found: Plan) -> Picture:
     from quantlab.reporting.charts import planned as charts
 
-    named = _named("What you chose, part by part", f"{found.model} with {found.context:,} tokens of context.")
+    named = _named(
+        "What you chose, part by part",
+        f"{_plain(found.model)} with a text of {found.context:,} tokens. Attention and MLP are the two kinds of layers. "
+        "KV cache and activations come on top of the weights: what it remembers of the text, what it computes with.",
+    )
     return Picture(named, charts.figure(found), (charts.table(found),))
 
 

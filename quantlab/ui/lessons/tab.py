@@ -64,8 +64,8 @@ def _act(start: Acted) -> ActParts:
     text = gr.HTML("", elem_id="lesson-act-text", apply_default_css=False)
     inputs = _inputs(start)
     with gr.Row(elem_id="lesson-actions", elem_classes="actions"):
-        show = gr.Button("Show", variant="primary", elem_id="lesson-show", scale=0, min_width=150)
-        run = gr.Button("Measure it on this machine", elem_id="lesson-start", scale=0, min_width=210)
+        show = gr.Button("Show", variant="primary", elem_id="lesson-show", scale=0, min_width=230)
+        run = gr.Button("Measure it on this machine", elem_id="lesson-start", scale=0, min_width=270)
         stop = gr.Button("Stop", elem_id="lesson-stop", interactive=False, visible=False, scale=0, min_width=70)
     status = gr.HTML("", elem_id="lesson-status", apply_default_css=False)
     return ActParts(text, inputs, show, run, stop, status)
@@ -73,7 +73,7 @@ def _act(start: Acted) -> ActParts:
 
 def _inputs(start: Acted) -> ActInputs:
     """In the order of the fields of `Acted`; none is seen until a lesson that has it is open."""
-    shapes, cards = list(bundled()), [it.name for it in (*CARDS, *MEMORIES)]
+    shapes, cards = [(name.partition(":")[2], name) for name in bundled()], [it.name for it in (*CARDS, *MEMORIES)]
     return ActInputs(
         gr.Textbox(
             start.prompt, label="Your prompt", info="For the run on this machine", max_lines=3,
