@@ -8,9 +8,11 @@ from playwright.sync_api import expect
 
 from quantlab.errors import BadInput
 from quantlab.records.lessons import STEPS
+from quantlab.runs import recorded as runs
 from quantlab.settings import AppSettings
 from quantlab.teach.lessons import observing, reading
 from quantlab.teach.lessons.acted import Acted
+from quantlab.ui.common.recorded import RecordedJobs
 from quantlab.ui.lessons import form, fragments
 from quantlab.ui.lessons.handlers import LessonsHandlers
 from quantlab.ui.lessons.predicted import predicted
@@ -294,6 +296,23 @@ def test_a_run_is_refused_without_a_prediction_and_where_there_is_none(handlers)
     assert "Unknown model" in run(speed, {"lesson-5/ratio": (1.0,)}, *VALUES[:-2], "/etc", VALUES[-1])
     first = form.titles()[0]
     assert "The prompt is empty" in run(first, {"lesson-1/tokens": (1.0,)}, " ", *VALUES[1:])
+
+
+def test_what_learners_type_is_kept_nowhere(tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr(runs, "recorded_compare", lambda history, request, **kept: iter(seen.append(history) or ()))
+    file = tmp_path / "history.sqlite"
+    assert list(RecordedJobs(AppSettings(public=False, history_file=file)).unkept("asked")) == []
+    assert seen == [None] and not file.exists()
+
+    def never(*_given, **_more):
+        raise AssertionError("kept in the history")
+
+    fake = services(Script(**FAST))
+    apart = LessonsHandlers(parts(), AppSettings(), replace(fake, compare=never, unkept=fake.compare))
+    apart.begin(REQUEST)
+    *_, last = apart.run(REQUEST, form.titles()[0], {"lesson-1/tokens": (1.0,)}, *VALUES)
+    assert "Measured here" in last["observe.verdict"]
 
 
 def test_a_prediction_passes_one_place_with_its_id():

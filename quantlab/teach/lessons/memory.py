@@ -26,6 +26,7 @@ def given() -> Mapping[str, str]:
     weights = found.weights or 0
     return {
         "weights": f"{weights / 1e9:.2f} billion",
+        "tables_weights": f"{_of_tables(found.precision('bf16')) / 2 / 1e6:.0f} million",
         "sixteen": units.size(found.precision("bf16").stored_bytes),
         "eight_by_hand": units.size(weights),
         "eight": units.size(found.precision("int8").stored_bytes),

@@ -70,7 +70,7 @@ def _plan(found: Plan) -> Picture:
 
     named = _named(
         "What you chose, part by part",
-        f"{_plain(found.model)} with a text of {found.context:,} tokens. Attention and MLP are the two kinds of layers. "
+        f"{_plain(found.model)} with a text of {found.context:,} tokens. Attention and MLP are two kinds of layers. "
         "KV cache and activations come on top of the weights: what it remembers of the text, what it computes with.",
     )
     return Picture(named, charts.figure(found), (charts.table(found),))

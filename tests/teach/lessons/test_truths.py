@@ -107,6 +107,7 @@ def test_the_gigabytes_are_those_of_plain_arithmetic():
     assert weights == 7_248_023_552  # as published: 7.25 billion
     assert truth.facts["bits"] == f"{8 * truth.value * 1e9 / weights:.2f}"
     assert truth.facts["tables"] == f"{tables / 1e6:.0f} MB"
+    assert memory.given()["tables_weights"] == f"{tables / 2e6:.0f} million"
     assert memory.given()["sixteen"] == "14.5 GB" == f"{2 * weights / 1e9:.1f} GB"
 
 
