@@ -197,6 +197,8 @@ def test_it_is_seen_by_all_and_on_a_phone(opened, url, theme):
         expect(page.locator("#lesson-show")).to_be_visible()
         assert grave(page) == []
         observe(page)
+        if number == 2:
+            page.wait_for_selector("#panel-lesson .js-plotly-plot")
         page.wait_for_timeout(500)
         assert grave(page) == []
         page.set_viewport_size({"width": 400, "height": 900})
