@@ -156,6 +156,14 @@ def test_a_lesson_that_is_opened_again_begins_anew_and_knows_the_first_predictio
     expect(page.locator("#lesson-verdict .lesson-verdict")).to_be_visible()
 
 
+def test_an_address_opens_a_lesson(open_page, url):
+    page = open_page(f"{url}?lesson=4")
+    expect(page.locator("#lesson-head h2")).to_have_text("4. What breaks first")
+    other = open_page(f"{url}?lesson=9")
+    open_tab(other, "Learn")
+    expect(other.locator("#lesson-head h2")).to_have_text("1. Why 16 bits at all")
+
+
 def test_the_teachers_page(opened):
     page = opened()
     page.locator("#lesson-chosen label").last.click()

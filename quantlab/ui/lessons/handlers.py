@@ -40,6 +40,12 @@ class LessonsHandlers(StepHandlers):
     lost = "Stopped."
     failed = "a lesson's run failed"
 
+    def linked(self, request: gr.Request) -> Updates:
+        """The lesson that the page's address names; what is none changes nothing."""
+        asked = request.query_params.get("lesson", "")
+        found = next((it for it in reading.lessons() if str(it.number) == asked), None)
+        return {} if found is None else {self.parts.lesson: form.title(found)}
+
     def opened(self, name: str, before: str, tried: Tried) -> Updates:
         """The tab is shown: the lesson that was open stays as it is."""
         return {} if before == name else self.open(name, tried)

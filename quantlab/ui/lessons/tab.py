@@ -8,6 +8,7 @@ from quantlab.settings import AppSettings
 from quantlab.teach.lessons.acted import BITS, LONGEST_PROMPT, MODELS, PRECISIONS, Acted
 from quantlab.teach.plan.cards import CARDS, MEMORIES
 from quantlab.teach.plan.planning import bundled
+from quantlab.ui import scripts
 from quantlab.ui.common import panels
 from quantlab.ui.common.panel import Panel
 from quantlab.ui.common.tab import DEVICE_QUEUE, SMALL, wire_stop
@@ -115,6 +116,9 @@ def _observe() -> ObserveParts:
 def _wire(parts: LessonsParts, handlers: LessonsHandlers, tab: gr.Tab) -> None:
     predict, act, observe = parts.predict, parts.act, parts.observe
     asked: list[Any] = [parts.lesson, parts.tried]
+    root = gr.context.Context.root_block
+    linked = root.load(handlers.linked, None, [parts.lesson], **SMALL)
+    linked.then(None, None, None, js=scripts.SHOW_LESSON)
     tab.select(handlers.opened, [parts.lesson, parts.opened, parts.tried], parts.view(), **SMALL)
     parts.lesson.input(handlers.open, asked, parts.view(), **SMALL)
     parts.reflect.following.click(handlers.following, asked, [parts.lesson, *parts.view()], **SMALL)
@@ -133,4 +137,4 @@ def _wire(parts: LessonsParts, handlers: LessonsHandlers, tab: gr.Tab) -> None:
     wire_stop(act.stop, handlers, parts.working(), run)
     observe.again.click(handlers.back, None, [parts.steps, act.status], **SMALL)
     observe.on.click(handlers.on, None, [parts.steps], **SMALL)
-    gr.context.Context.root_block.unload(handlers.leave)
+    root.unload(handlers.leave)
