@@ -44,11 +44,11 @@ class LessonsHandlers(StepHandlers):
         """The lesson that the page's address names; what is none changes nothing."""
         asked = request.query_params.get("lesson", "")
         found = next((it for it in reading.lessons() if str(it.number) == asked), None)
-        return {} if found is None else {self.parts.lesson: form.title(found)}
+        return {self.parts.lesson: gr.update() if found is None else form.title(found)}
 
     def opened(self, name: str, before: str, tried: Tried) -> Updates:
         """The tab is shown: the lesson that was open stays as it is."""
-        return {} if before == name else self.open(name, tried)
+        return {self.parts.opened: name} if before == name else self.open(name, tried)
 
     def open(self, name: str, tried: Tried) -> Updates:
         """A lesson from its first step, or the teachers' page."""
