@@ -86,8 +86,8 @@ def _tasks(found: Quality) -> Picture:
 def _speed(found: Comparison) -> Picture:
     from quantlab.reporting.charts import latency as charts
 
-    named = _named("Speed", "Until the first token, between tokens, and tokens per second.")
-    return Picture(named, charts.figure(found, noted=False), (charts.table(found),))
+    named = _named("Speed", "Tokens per second. The thin lines go from the slowest answer to the fastest.")
+    return Picture(named, charts.speeds(found), (charts.speeds_table(found),))
 
 
 def _answers(number: int, found: Comparison) -> Picture:
