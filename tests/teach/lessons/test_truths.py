@@ -185,7 +185,7 @@ def test_the_speed_is_the_ratio_of_the_medians(name):
     record = recorded(f"lesson-5-{name}").record
     truth = speed.truth(record)
     narrow, wide = (record.run(it).decode_samples for it in ("nf4", "bf16"))
-    assert truth.value == pytest.approx(statistics.median(narrow) / statistics.median(wide))
+    assert truth.value == pytest.approx(statistics.median(narrow) / statistics.median(wide)) and truth.of == name
     assert truth.low == min(narrow) / max(wide) <= truth.value <= truth.high == max(narrow) / min(wide)
 
 
