@@ -114,6 +114,7 @@ def test_a_student_measures_here(opened, number):
     expect(verdict).to_contain_text("Recorded: " if number == 4 else "Measured here: ")
     if number == 4:
         expect(page.locator("#lesson-told .lesson-answers > div")).to_have_count(4)
+        expect(page.locator("#lesson-told")).to_contain_text("Who is <b>Ada</b>?")
     else:
         expect(verdict).to_contain_text("Fake CPU")
 

@@ -89,10 +89,11 @@ def _guessed(question: Question, prediction: float, truth: Truth, value: float) 
     said = f"You said {shown(question, prediction)}. It is {shown(question, value)}"
     spread = ""
     if truth.low is not None and truth.high is not None and truth.low < truth.high:
-        spread = f" (measured from {shown(question, truth.low)} to {shown(question, truth.high)})"
+        spread = f" (from {shown(question, truth.low)} to {shown(question, truth.high)})"
     off = prediction - value
     if truth.doubt:
-        return Verdict("open", prediction, value, off, f"{said}{spread}. {truth.doubt}")
+        measured = f"You said {shown(question, prediction)}. {shown(question, value)} was measured{spread}."
+        return Verdict("open", prediction, value, None, f"{measured} {truth.doubt}")
     low = min(value * (1 - question.exact), value * (1 + question.exact), *_known(truth.low))
     high = max(value * (1 - question.exact), value * (1 + question.exact), *_known(truth.high))
     if low <= prediction <= high:

@@ -29,7 +29,7 @@ def truth(found: Comparison) -> Truth:
     fast, slow = _speeds(narrow), _speeds(wide)
     ratio = (narrow.decode_tokens_per_s or 0.0) / (wide.decode_tokens_per_s or 1.0)
     doubts = trust.verdict((wide, narrow)).why_not
-    doubt = f"The measurement bears no verdict: {doubts}" if doubts else ""
+    doubt = f"That bears no verdict. {doubts}" if doubts else ""
     stored = {run.precision: run.load.running_bytes if run.load else 0 for run in (wide, narrow)}
     by_bytes = stored[WIDE] / stored[NARROW] if stored[NARROW] else None
     return Truth(

@@ -49,7 +49,8 @@ def verdict(question: Question, found: Verdict, truth: Truth, before: Sequence[f
 
 
 def _found(truth: Truth) -> str:
-    return f"Found for {truth.of}" if truth.of else "Found"
+    what = "Measured" if truth.doubt else "Found"
+    return f"{what} for {truth.of}" if truth.of else what
 
 
 def missing(why: str) -> str:
@@ -66,7 +67,7 @@ def answers(found: Comparison) -> str:
             f"first differs at token {parts.index + 1}"
         )  # fmt: skip
         rows.append((run.precision, same, run.error or run.text))
-    return _HTML.answers(rows)
+    return _HTML.answers(found.prompt, rows)
 
 
 def _rendered(markdown: str) -> str:

@@ -91,12 +91,14 @@ def test_a_prediction_within_what_was_measured_is_right():
     truth = Truth(0.5, low=0.4, high=0.6)
     speed = Question("lesson-0/d", "?", "number", "x", 0.01, 100, exact=0.0, close=0.1)
     assert judged(speed, 0.58, truth).outcome == "right" and judged(speed, 0.7, truth).outcome == "off"
-    assert "(measured from 0.400 x to 0.600 x)" in judged(speed, 0.58, truth).words
+    assert "(from 0.400 x to 0.600 x)" in judged(speed, 0.58, truth).words
 
 
 def test_where_no_verdict_can_rest_on_it_none_is_given():
     doubtful = Truth(0.5, doubt="The machine was busy.")
-    assert judged(GIGABYTES, 0.5, doubtful).outcome == "open"
+    found = judged(GIGABYTES, 0.5, doubtful)
+    assert found.outcome == "open" and found.off is None
+    assert found.words == "You said 0.500 GB. 0.500 GB was measured. The machine was busy."
     assert judged(ABILITY, "sums", Truth("sums", doubt="Nothing broke.")).outcome == "open"
 
 
