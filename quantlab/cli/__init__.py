@@ -5,7 +5,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from quantlab.cli import claims, classroom, compare, doctor, history, inside, others, plan, quality
+from quantlab.cli import claims, classroom, compare, doctor, history, inside, lesson, others, plan, quality
 from quantlab.cli.compare import REFUSED, SOME_FAILED
 from quantlab.errors import QuantlabError, Stopped
 
@@ -20,7 +20,7 @@ def parser() -> argparse.ArgumentParser:
         prog="quantlab", description="One language model at several precisions, side by side."
     )
     verbs = top.add_subparsers(dest="verb", required=True)
-    for module in (compare, quality, plan, inside, claims, doctor, classroom, history, others):
+    for module in (compare, quality, plan, inside, claims, lesson, doctor, classroom, history, others):
         module.add(verbs)
     return top
 
@@ -30,6 +30,7 @@ VERBS = {
     "quality": quality.run,
     "plan": plan.run,
     "claims": claims.run,
+    "lesson": lesson.run,
     "doctor": doctor.run,
     "inside": inside.run,
     "class": classroom.run,
@@ -45,7 +46,8 @@ VERBS = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line. Errors a user can act on go to standard error as two lines; others stay loud."""
     try:
-        args = parser().parse_args(inside.glued(sys.argv[1:] if arguments is None else arguments))
+        given = sys.argv[1:] if arguments is None else arguments
+        args = parser().parse_args(lesson.glued(inside.glued(given)))
         code = VERBS[args.verb](args)
         sys.stdout.flush()
         return code

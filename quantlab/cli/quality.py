@@ -35,7 +35,9 @@ def add(verbs: arguments.Verbs) -> None:
         "--windows", type=int, default=QualitySettings.windows, help="how many windows of 512 tokens are read at most"
     )
     quality.add_argument(
-        "--tasks", default="", help="comma-separated: demo_facts, demo_sums, demo_stories, or tasks of lm-eval"
+        "--tasks",
+        default="",
+        help="comma-separated: demo_facts, demo_sums, demo_stories, demo_grammar, or tasks of lm-eval",
     )
     quality.add_argument("--no-layers", action="store_true", help="leave the error of each layer out")
     quality.add_argument(

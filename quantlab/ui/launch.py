@@ -109,6 +109,7 @@ def real_services(app: AppSettings) -> Services:
         quiz=lambda: own.every(app.quiz_folder),
         make_question=lambda comparison: _make_question(comparison, app),
         classroom=ClassJobs(app),
+        unkept=zero.on_lent_gpu(recorded.unkept, app),
     )
 
 

@@ -9,6 +9,7 @@ from quantlab.ui.common import fragments, rail
 from quantlab.ui.compare import tab as compare
 from quantlab.ui.history import tab as history
 from quantlab.ui.inside import tab as inside
+from quantlab.ui.lessons import tab as learn
 from quantlab.ui.plan import tab as plan
 from quantlab.ui.quality import tab as quality
 from quantlab.ui.quiz import tab as quiz
@@ -36,6 +37,8 @@ def build_page(app: AppSettings, services: Services) -> gr.Blocks:
                 inside.build(start, app, services)
             with gr.Tab("Claims"):
                 claims.build(start, app, services)
+            with gr.Tab("Learn"):
+                learn.build(app, services)
             with gr.Tab("Quiz"):
                 quiz.build(asking.parts.comparison, app, services)
             with gr.Tab("History"):

@@ -21,7 +21,7 @@ _COUNT_BUSY_TABS = """
     const others = new Map();
     const self = Math.random().toString(36).slice(2);
     const channel = 'BroadcastChannel' in window ? new BroadcastChannel('quantlab' + location.pathname) : null;
-    const works = () => ['stop', 'quality-stop', 'kept-stop'].some(id => {
+    const works = () => ['stop', 'quality-stop', 'kept-stop', 'lesson-stop'].some(id => {
         const button = document.getElementById(id);
         return Boolean(button) && !button.disabled;
     });
@@ -105,7 +105,7 @@ ON_LOAD = (
         if (event.key === 'Enter' && (event.ctrlKey || event.metaKey)) {
             if (press(['compare', 'measure'])) event.preventDefault();
         } else if (event.key === 'Escape' && !listOpen) {
-            press(['stop', 'quality-stop', 'kept-stop']);
+            press(['stop', 'quality-stop', 'kept-stop', 'lesson-stop']);
         }
     }, true);
     document.addEventListener('click', event => {
@@ -133,6 +133,8 @@ COUNT_BUSY_TABS}
 
 #: An address that names an entry of the history opens on it.
 SHOW_ENTRY = f"() => {{ if (/[?&]entry=/.test(location.search)) ({to_tab('History')})(); }}"
+#: One that names a lesson opens on that.
+SHOW_LESSON = f"() => {{ if (/[?&]lesson=/.test(location.search)) ({to_tab('Learn')})(); }}"
 COPY_ADDRESS = """
 async () => {
     try { await navigator.clipboard.writeText(location.href); } catch (error) { /* the address bar has it */ }

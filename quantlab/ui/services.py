@@ -1,6 +1,6 @@
 """What the page needs from the layers below, as callables, so that the page runs as well on other ones in its tests."""
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from threading import Event as StopEvent
 from typing import TYPE_CHECKING, Protocol
@@ -23,6 +23,9 @@ from quantlab.records.events import Event, Events, QualityEvent, QualityEvents
 from quantlab.records.inside import Inside, InsideRequest, Outliers
 from quantlab.settings import AppSettings
 from quantlab.teach.classroom import Classroom
+from quantlab.teach.lessons import observing
+from quantlab.teach.lessons.acted import Acted
+from quantlab.teach.lessons.observing import Observed
 from quantlab.teach.plan import planning
 from quantlab.teach.plan.asked import Asked
 from quantlab.teach.quiz.questions import Question, bundled
@@ -68,6 +71,20 @@ class TestClaims(Protocol):
     def __call__(
         self, model: str, only: tuple[int, ...], stop: StopEvent
     ) -> Generator[tuple[int, int, str], None, Claims]: ...
+
+
+class TeachLessons(Protocol):
+    """What the lessons show; see `quantlab.teach.lessons.observing`, which is one."""
+
+    def given(self, number: int) -> Mapping[str, str]: ...
+
+    def runs(self, number: int) -> bool: ...
+
+    def request(self, number: int, acted: Acted) -> ComparisonRequest: ...
+
+    def observe(self, number: int, acted: Acted) -> Observed: ...
+
+    def of_run(self, number: int, record: Comparison, acted: Acted) -> Observed: ...
 
 
 class Resume(Protocol):
@@ -139,9 +156,9 @@ class Services:
     published would take, under the name of its column; `no_tasks()` says why no task can be measured here, empty
     where they can; `history()` is where runs are kept, None where they are not; `plan` and `which_fit` look at a
     model's description alone; `inside` lays a weight matrix open, `claims` tests what is said of
-    quantization; `quiz()` gives the questions of the quiz, `make_question` adds a comparison's,
-    `classroom()` the classes whose votes are counted, None where there are none. All raise QuantlabError for what a
-    user can mend."""
+    quantization, `lessons` has what the lessons show, and `unkept` is a `compare` that no history keeps, None where
+    `compare` is one; `quiz()` gives the questions of the quiz, `make_question` adds a comparison's, `classroom()` the
+    classes whose votes are counted, None where there are none. All raise QuantlabError for what a user can mend."""
 
     compare: Compare
     estimates: Callable[[str, Placement], tuple[Estimate, ...]]
@@ -160,3 +177,5 @@ class Services:
     quiz: Callable[[], tuple[Question, ...]] = bundled
     make_question: Callable[[Comparison], Question] = nothing_made
     classroom: Callable[[], Classroom | None] = no_classes
+    lessons: TeachLessons = observing
+    unkept: Compare | None = None

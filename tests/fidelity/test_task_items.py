@@ -11,7 +11,8 @@ import pytest
 from packaging.requirements import Requirement
 
 from quantlab.demo import words
-from quantlab.demo.corpus import HELD_OUT_SUM
+from quantlab.demo.corpus import HELD_OUT_SEED, HELD_OUT_SUM
+from quantlab.demo.stories import story
 from quantlab.demo.world import facts, town_facts, world
 from quantlab.errors import BadInput, Unavailable
 from quantlab.fidelity import tasks
@@ -49,6 +50,24 @@ def test_every_item_has_four_endings_and_no_prompt_comes_twice(name):
     # The right one stands nowhere in particular.
     places = [item["answer"] for item in found]
     assert all(0.15 < places.count(place) / len(places) < 0.35 for place in range(4))
+
+
+def test_endings_of_grammar_have_the_same_words_and_the_right_one_is_the_story_s():
+    stories = {}
+    for item in items("demo_grammar"):
+        right = item["endings"][item["answer"]].split()
+        begun = item["prompt"].rpartition("<|assistant|>")[2]
+        for ending in item["endings"]:
+            said = ending.split()
+            assert sorted(said) == sorted(right)
+            places = [at for at, (one, other) in enumerate(zip(said, right, strict=True)) if one != other]
+            assert said == right or (len(places) == 2 and places[1] == places[0] + 1)
+        stories[begun] = " ".join(right)
+    told = [
+        story(rng, rng.choice(world().people))
+        for rng in map(random.Random, range(HELD_OUT_SEED + 120, HELD_OUT_SEED + 280))
+    ]
+    assert all(any(f"{begun} {ending}" in each for each in told) for begun, ending in stories.items())
 
 
 def test_the_right_ending_of_a_fact_is_the_world_s_and_the_others_are_not():

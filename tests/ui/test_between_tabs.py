@@ -39,7 +39,7 @@ def test_text_and_tasks_suit_the_model(open_page, url):
     page.wait_for_selector("#added:has-text('in the list')")
     page.click("[role=tab]:has-text('Quality')")
     expect(page.locator("#quality-precisions input[name='someone/model-GPTQ']")).to_be_attached()
-    expect(page.locator("#quality-tasks input")).to_have_count(3)
+    expect(page.locator("#quality-tasks input")).to_have_count(4)
     page.fill("#quality-model input", "someone/other")
     page.keyboard.press("Enter")
     expect(page.locator("#quality-source input[value=english]")).to_be_checked()

@@ -342,7 +342,7 @@ def test_another_model_brings_its_text(open_page):
 def test_tasks_that_cannot_be_had_are_greyed_with_the_reason(open_page):
     with served(Script(**QUICK, no_tasks="Task accuracy needs the package lm-eval.", failing=("nf4",))) as address:
         page = quality_tab(open_page(address))
-        assert page.locator("#quality-tasks input:disabled").count() == 3
+        assert page.locator("#quality-tasks input:disabled").count() == 4
         assert "needs the package lm-eval" in page.inner_text("#quality-tasks")
         page.click("#quality-source label:has-text('Paste')")
         page.fill("#quality-pasted textarea", "Far too short.")

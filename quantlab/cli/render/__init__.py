@@ -4,6 +4,7 @@ from quantlab.cli.render.claims import show_claims
 from quantlab.cli.render.classroom import show_board
 from quantlab.cli.render.comparison import follow, show
 from quantlab.cli.render.inside import show_inside
+from quantlab.cli.render.lessons import show_beginning, show_ending, show_lessons
 from quantlab.cli.render.lists import show_estimates, show_history, show_kept, show_models, show_saved
 from quantlab.cli.render.pitfalls import show_pitfalls
 from quantlab.cli.render.plan import show_plan, show_suited
@@ -15,13 +16,16 @@ __all__ = [
     "follow_quality",
     "follow_steps",
     "show",
+    "show_beginning",
     "show_board",
     "show_claims",
+    "show_ending",
     "show_estimates",
     "show_gate",
     "show_history",
     "show_inside",
     "show_kept",
+    "show_lessons",
     "show_models",
     "show_pitfalls",
     "show_plan",

@@ -21,6 +21,7 @@ BUNDLED = {
         BundledTask("demo_facts", "Who lives where, does what, eats what in the demo's world: learnt by heart."),
         BundledTask("demo_sums", "Sums that the demo model was never shown: worked out, not remembered."),
         BundledTask("demo_stories", "How a new story about known people goes on: remembered and read."),
+        BundledTask("demo_grammar", "Which of four orders of the same words is a sentence, in a new story."),
     )
 }
 

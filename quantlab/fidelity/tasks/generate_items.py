@@ -5,6 +5,7 @@ four endings of which one is right. The wrong ones are what a model with damaged
 holds for somebody of a similar name, a slip in carrying, something else that the same story speaks of.
 """
 
+import itertools
 import json
 import random
 import re
@@ -20,7 +21,7 @@ from quantlab.fidelity.tasks.bundled import FOLDER
 
 SEED = 41
 ENDINGS = 4
-PEOPLE_PER_FACT, SUMS, STORIES = 60, 160, 120
+PEOPLE_PER_FACT, SUMS, STORIES, SENTENCES = 60, 160, 120, 160
 #: Where each plot of a story and each of its last sentences says what the story or the world has fixed.
 SETTLED = (
     r"ran to (the [a-z ]+), and there was the \w+\.",
@@ -138,10 +139,41 @@ def _of_its_kind(rng: random.Random, right: str, before: str) -> list[str]:
     return _plausible(rng, right, [value for value in pool if value in before], pool)
 
 
+def grammar_items() -> Iterator[Item]:
+    """A story up to a sentence's first word; the endings are the rest of it, and three with two neighbours swapped.
+
+    All four have the same words, so that nothing but their order tells them apart.
+    """
+    for number in range(SENTENCES):
+        rng = random.Random(HELD_OUT_SEED + STORIES + number)
+        hero = rng.choice(world().people)
+        sentences = re.split(r"(?<=\.) ", story(rng, hero))
+        place = rng.choice([at for at, it in enumerate(sentences) if at >= 2 and '"' not in it and _swaps(it)])
+        first, *rest = sentences[place].split(" ")
+        wrong = rng.sample(_swaps(sentences[place]), ENDINGS - 1)
+        before = " ".join((*sentences[:place], first))
+        question = rng.choice(REQUESTS).format(hero.name)
+        yield _item(rng, question, before, [f" {ending}" for ending in (" ".join(rest), *wrong)])
+
+
+def _swaps(sentence: str) -> list[str]:
+    """What follows a sentence's first word, with two neighbours swapped; none where there are too few to choose from.
+
+    A word that a comma or a full stop hangs on stays, and so does one that is its neighbour's twin.
+    """
+    rest = sentence.split(" ")[1:]
+    found = []
+    for at, (left, right) in enumerate(itertools.pairwise(rest)):
+        if left.isalpha() and right.isalpha() and left != right:
+            found.append(" ".join((*rest[:at], right, left, *rest[at + 2 :])))
+    return found if len(found) >= ENDINGS - 1 else []
+
+
 ITEMS: Mapping[str, Callable[[], Iterator[Item]]] = {
     "demo_facts": fact_items,
     "demo_sums": sum_items,
     "demo_stories": story_items,
+    "demo_grammar": grammar_items,
 }
 
 

@@ -12,6 +12,8 @@ from quantlab.reporting.text import escaped
 
 #: Moves that are drawn, and lines of levels: more would be one grey field.
 MOST_MOVES, MOST_LEVELS = 512, 300
+#: Levels whose codes can stand side by side on a phone.
+MOST_CODES = 16
 #: Rows of a twin.
 MOST_ROWS = 256
 _STRIP, _HISTOGRAM = 110, 170
@@ -96,6 +98,26 @@ def _strip(values: tuple[float, ...], grid: Grid, axis: str) -> list[go.Scatter]
             hovertemplate="%{customdata[0]}<extra></extra>",
         ),
     ]  # fmt: skip
+
+
+def moves(found: Inside) -> go.Figure:
+    """The first grid's strip alone, for a few numbers: no histogram, and each level's code where there is room."""
+    drawn = go.Figure(_strip(found.values, found.grid, "y"))
+    levels, codes = found.grid.scales[0].levels, found.grid.scales[0].codes
+    if len(found.grid.scales) == 1 and len(levels) <= MOST_CODES:
+        drawn.add_scatter(
+            x=levels, y=[-0.22] * len(levels), mode="text", text=[str(code) for code in codes], hoverinfo="skip",
+            showlegend=False, name="codes",
+        )  # fmt: skip
+    reach = max((abs(it) for it in (*found.values, *levels)), default=1.0) or 1.0
+    style.laid_out(drawn, 250)
+    return drawn.update_layout(
+        showlegend=False,
+        xaxis=style.axis(title_text="value", showgrid=False, range=[-1.06 * reach, 1.06 * reach]),
+        yaxis=style.axis(
+            range=[-0.4, 1.2], tickvals=[-0.22, 0, 1], ticktext=["bucket", "level", "number"], showgrid=False
+        ),
+    )
 
 
 def _move(place: int, value: float, code: int, kept: float) -> str:

@@ -162,6 +162,35 @@ def _speed(runs: list[Run]) -> go.Bar:
     )  # fmt: skip
 
 
+def speeds(comparison: Comparison) -> go.Figure:
+    """The decode speeds alone: tokens per second, from the slowest answer to the fastest."""
+    runs = [run for run in _timed(comparison) if _timing(run).itl_s]
+    if not runs:
+        return style.empty(_NOTHING)
+    drawn = style.laid_out(go.Figure([_speed(runs)]), 90 + 40 * len(runs))
+    names = [run.precision for run in runs]
+    labels = [style.label(run.precision, trust.speed(run)) for run in runs]
+    return drawn.update_layout(
+        xaxis=style.axis(title_text="tokens per second", rangemode="tozero", nticks=6, tickformat=","),
+        yaxis=style.rows_axis(names, labels, fixed=True),
+    )
+
+
+def speeds_table(comparison: Comparison) -> Table:
+    """The twin of `speeds`, with the bytes that are read for each token."""
+    timed = {it.precision: it for it in _timed(comparison) if _timing(it).itl_s}
+    rows = []
+    for run in comparison.runs:
+        if run.precision not in timed:
+            rows.append(absent(run, 4, "no times"))
+            continue
+        nbytes = units.size(run.load.running_bytes if run.load else None)
+        rows.append((run.precision, trust.speed(run), nbytes, reason(run, trust.answers(run.decode_samples))))
+    note = _note(comparison)
+    about = f"Decode speed by precision. {note}".strip()
+    return Table(("precision", "decode speed", "weights in memory", "measured"), tuple(rows), about, note)
+
+
 COLUMNS = (
     "precision", "load", "loaded from", "time to first token, warm-up", "time to first token (TTFT)",
     "gap between tokens (ITL), median", "gap between tokens (ITL), 95th percentile", "decode", "prefill",

@@ -47,6 +47,12 @@ class RecordedJobs:
         yield from why
         yield from recorded.recorded_compare(history, request, stop=stop, fresh=fresh)
 
+    def unkept(self, request: ComparisonRequest, *, stop: threading.Event | None = None, fresh: bool = False) -> Events:
+        """The same for what learners type: kept nowhere, so that none sees another's."""
+        from quantlab.runs import recorded
+
+        yield from recorded.recorded_compare(None, request, stop=stop, fresh=fresh)
+
     def quality(self, request: QualityRequest, *, stop: threading.Event | None = None) -> QualityEvents:
         """As `runs.quality.quality`."""
         from quantlab.runs import recorded

@@ -13,8 +13,15 @@ from quantlab.reporting.charts import difference, latency, memory
 from quantlab.reporting.text import visible
 from tests.examples import ERRORS, QUIET, example_comparison
 
-FIGURES = (memory.figure, latency.figure, difference.figure, difference.summary, difference.probabilities)
-TABLES = (memory.table, latency.table, difference.table)
+FIGURES = (
+    memory.figure,
+    latency.figure,
+    latency.speeds,
+    difference.figure,
+    difference.summary,
+    difference.probabilities,
+)
+TABLES = (memory.table, latency.table, latency.speeds_table, difference.table)
 SAFE_TYPES = {"bar", "scatter", "heatmap", "violin", "box"}
 HOSTILE = '<img src=x onerror="alert(1)"><b>&lt;$x^2$'
 
@@ -298,3 +305,15 @@ def test_two_columns_leave_the_heat_map_room():
         for names in (("fp32", "nf4"), ("fp32", "nf4", "fp4", "int8"))
     )
     assert one.layout.height == three.layout.height >= 260
+
+
+def test_speeds_alone_with_their_twin():
+    made = example_comparison()
+    (bars,) = latency.speeds(made).data
+    there = [run for run in made.runs if run.timing is not None]
+    assert list(bars.y) == [run.precision for run in there]
+    assert list(bars.x) == [run.decode_tokens_per_s for run in there]
+    table = latency.speeds_table(made)
+    assert [row[0] for row in table.rows] == [run.precision for run in made.runs]
+    for run, row in zip(made.runs, table.rows, strict=True):
+        assert row[1] == (trust.speed(run) if run.timing else "-")

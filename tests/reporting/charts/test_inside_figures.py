@@ -1,5 +1,7 @@
 """The charts of a matrix laid open: what is drawn is what the records and the twins say."""
 
+from dataclasses import replace
+
 import pytest
 
 from quantlab.records.inside import Grid, GridFigures, Histogram, Inside, Loss, Outliers, Product, Scale
@@ -95,3 +97,12 @@ def test_losses_over_the_spread_and_the_one_asked_for():
     assert len({trace.line.dash for trace in curves}) == 3
     table = outliers.table(CHANNELS)[1]
     assert [row[0] for row in table.rows] == ["0.00", "0.70", "1.00"] and table.rows[1][1] == "20.0 %"
+
+
+def test_a_few_numbers_are_shown_with_the_buckets_codes():
+    drawn = inside.moves(FOUND)
+    assert moves(drawn, "y") == [(0.45, 0.5), (-0.55, -0.5), (0.02, 0.0), (0.6, 0.5)]
+    codes = next(trace for trace in drawn.data if trace.name == "codes")
+    assert list(zip(codes.x, codes.text, strict=True)) == [(-0.5, "-1"), (0.0, "0"), (0.5, "1")]
+    several = inside.moves(replace(FOUND, grid=OTHER))
+    assert "codes" not in {trace.name for trace in several.data}, "levels of several scales have no one row of codes"

@@ -1,0 +1,1 @@
+"""The tab Learn: six lessons on real tensors and runs, in four steps each."""

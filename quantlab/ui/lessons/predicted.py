@@ -1,0 +1,25 @@
+"""The one way by which a prediction comes in, whoever gathers it."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+
+from quantlab.records.lessons import Lesson, Question
+from quantlab.teach.lessons import judging
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """`question` is the stable id of what was asked ("lesson-2/bucket")."""
+
+    question: str
+    value: float | str
+
+
+def predicted(lesson: Lesson, question: Question, value: Any, request: gr.Request | None) -> Predicted:
+    """A prediction as a learner typed or chose it. Raises BadInput for what is none.
+
+    Every prediction of the tab passes here, with the lesson and the page's request, before anything true is shown.
+    """
+    return Predicted(question.id, judging.read(question, value))
