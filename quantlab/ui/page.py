@@ -25,7 +25,7 @@ def build_page(app: AppSettings, services: Services) -> gr.Blocks:
     kept = PUBLIC_UPLOADS_KEPT if app.public else None
     with gr.Blocks(title=TITLE, analytics_enabled=False, fill_width=True, delete_cache=kept) as page:
         gr.HTML(fragments.HEADER, elem_id="masthead", apply_default_css=False)
-        start = rail.opening_of(app, services)
+        start, kept = rail.opening_of(app, services), quiz.browser_state()
         with gr.Tabs(elem_id="tabs"):
             with gr.Tab("Compare"):
                 asking = compare.build(start, app, services)
@@ -38,9 +38,9 @@ def build_page(app: AppSettings, services: Services) -> gr.Blocks:
             with gr.Tab("Claims"):
                 claims.build(start, app, services)
             with gr.Tab("Learn"):
-                learn.build(app, services)
+                learn.build(kept, app, services)
             with gr.Tab("Quiz"):
-                quiz.build(asking.parts.comparison, app, services)
+                quiz.build(kept, asking.parts.comparison, app, services)
             with gr.Tab("History"):
                 history.build(app, services)
         between.wire(asking, measuring, quality_tab)

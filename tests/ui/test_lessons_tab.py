@@ -10,6 +10,8 @@ from quantlab.errors import BadInput
 from quantlab.records.lessons import STEPS
 from quantlab.runs import recorded as runs
 from quantlab.settings import AppSettings
+from quantlab.teach.catalog import catalog
+from quantlab.teach.classroom import Classroom
 from quantlab.teach.lessons import observing, reading
 from quantlab.teach.lessons.acted import Acted
 from quantlab.ui.common.recorded import RecordedJobs
@@ -17,6 +19,7 @@ from quantlab.ui.lessons import form, fragments
 from quantlab.ui.lessons.handlers import LessonsHandlers
 from quantlab.ui.lessons.predicted import predicted
 from quantlab.ui.page import build_page
+from quantlab.ui.quiz import fragments as quiz_fragments
 from tests.fakes import Script, services
 from tests.ui.pages import FAST, open_tab, served
 from tests.ui.test_looks import WIDE, grave
@@ -285,9 +288,9 @@ VALUES = tuple(getattr(Acted(), it.name) for it in fields(Acted))
 def test_what_an_api_client_may_send(handlers):
     said = handlers.open("8. Nothing", {})
     assert "Unknown lesson" in said["predict.problem"] and "predict.text" not in said
-    assert "Unknown lesson" in handlers.predict(None, "3", "", {}, REQUEST)["predict.problem"]
-    assert "No lesson is open" in handlers.predict(form.TEACHER, "3", "", {}, REQUEST)["predict.problem"]
-    assert "Unknown answer" in handlers.predict("4. What breaks first", "", "poems", {}, REQUEST)["predict.problem"]
+    assert "Unknown lesson" in handlers.predict(None, "3", "", {}, None)["predict.problem"]
+    assert "No lesson is open" in handlers.predict(form.TEACHER, "3", "", {}, None)["predict.problem"]
+    assert "Unknown answer" in handlers.predict("4. What breaks first", "", "poems", {}, None)["predict.problem"]
     for tried in ({}, None, {"lesson-3/gigabytes": (3.0,)}):
         said = handlers.show(BUCKETS, tried, *VALUES)
         assert "There is no prediction yet" in said["act.status"] and "observe.verdict" not in said
@@ -330,10 +333,10 @@ def test_what_learners_type_is_kept_nowhere(tmp_path, monkeypatch):
 
 def test_a_prediction_passes_one_place_with_its_id():
     lesson = reading.lesson(2)
-    found = predicted(lesson, lesson.question, "3", None)
+    found = predicted(lesson.question, "3")
     assert (found.question, found.value) == ("lesson-2/bucket", 3.0)
     with pytest.raises(BadInput, match="no prediction yet"):
-        predicted(lesson, lesson.question, None, None)
+        predicted(lesson.question, None)
 
 
 def test_a_defect_is_no_more_than_a_remark(handlers, caplog):
@@ -354,3 +357,37 @@ def test_the_page_has_four_steps_in_their_order():
     page = build_page(AppSettings(public=False), services())
     labels = [it.label for it in page.blocks.values() if it.get_block_name() == "walkthroughstep"]
     assert [label.lower() for label in labels] == list(STEPS)
+
+
+def test_predictions_come_to_the_board_of_the_class(tmp_path):
+    """Each visitor's first one, beside what is true; a class that is gone takes nothing from the lesson."""
+    app = AppSettings(public=True, classroom_file=tmp_path / "classroom.sqlite")
+    room = Classroom(app.classroom_file, catalog(app))
+    code = room.open()
+    tab = LessonsHandlers(parts(), app, replace(services(Script(**FAST)), classroom=lambda: room))
+    for visitor, guesses in (("first-visitor", ("3", "5")), ("second-visitor", ("-2",))):
+        for guess in guesses:
+            told = tab.predict(BUCKETS, guess, "", {}, {"visitor": visitor, "code": code})
+            assert told["act.status"] == "" and ".steps" in told
+    choosing = form.titles()[3]
+    tab.predict(choosing, "", reading.lesson(4).question.choices[0], {}, {"visitor": "first-visitor", "code": code})
+    board = room.board(code)
+    (numbers,), (votes,) = board.predictions, board.votes
+    assert (numbers.question, numbers.values) == ("lesson-2/bucket", (-2.0, 3.0))
+    assert numbers.asked.truth == observing.observe(2, Acted()).truth.value and (votes.question, votes.total) == (
+        "lesson-4/first",
+        1,
+    )
+    assert "Lesson 2" in quiz_fragments.board(board)
+    gone = tab.predict(BUCKETS, "3", "", {}, {"visitor": "first-visitor", "code": "ZZZZZZ"})
+    assert ".steps" in gone and "fault" in gone["act.status"]
+    alone = tab.predict(BUCKETS, "3", "", {}, {"visitor": "first-visitor"})
+    assert alone["act.status"] == ""
+
+
+@pytest.mark.parametrize("number", range(1, 7))
+def test_the_class_knows_what_each_lesson_asks(number):
+    asked = catalog(AppSettings())[reading.lesson(number).question.id]
+    truth = observing.observe(number, Acted()).truth
+    assert asked.title.startswith(f"Lesson {number}: ") and "{" not in asked.title and asked.place == number
+    assert asked.truth == (None if truth.doubt else truth.value)

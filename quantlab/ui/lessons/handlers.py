@@ -9,7 +9,7 @@ from typing import Any
 
 import gradio as gr
 
-from quantlab.errors import BadInput, Stopped
+from quantlab.errors import BadInput, QuantlabError, Stopped
 from quantlab.records import Comparison, ComparisonRequest
 from quantlab.records.events import Done, Finished
 from quantlab.records.lessons import STEPS, Lesson
@@ -24,7 +24,9 @@ from quantlab.ui.lessons import form
 from quantlab.ui.lessons import fragments as html
 from quantlab.ui.lessons.parts import LessonsParts
 from quantlab.ui.lessons.pictures import EMPTY, Picture, picture
-from quantlab.ui.lessons.predicted import predicted
+from quantlab.ui.lessons.predicted import Predicted, predicted
+from quantlab.ui.quiz import answering
+from quantlab.ui.quiz import kept as browser
 
 #: The predictions of one visitor by the question's id, in their order.
 Tried = Mapping[str, tuple[float | str, ...]]
@@ -64,17 +66,30 @@ class LessonsHandlers(StepHandlers):
 
         return self._told(self.parts.predict.problem, opened)
 
-    def predict(self, name: str, number: str, choice: str, tried: Tried, request: gr.Request) -> Updates:
-        """A prediction, and on to the second step."""
+    def predict(self, name: str, number: str, choice: str, tried: Tried, kept: Any) -> Updates:
+        """A prediction, and on to the second step. The class, where one was joined, has the first one."""
 
         def taken() -> Updates:
             lesson = self._lesson(name)
             question = lesson.question
-            made = predicted(lesson, question, choice if question.kind == "choice" else number, request)
+            made = predicted(question, choice if question.kind == "choice" else number)
             every = {**tried, made.question: (*tried.get(made.question, ()), made.value)}
-            return {self.parts.steps: gr.Walkthrough(selected=ACT), self.parts.tried: every, self.parts.act.status: ""}
+            told = fragments.problem(self._given(made, kept))
+            return {
+                self.parts.steps: gr.Walkthrough(selected=ACT),
+                self.parts.tried: every,
+                self.parts.act.status: told,
+            }
 
         return self._told(self.parts.predict.problem, taken)
+
+    def _given(self, made: Predicted, kept: Any) -> Problem | None:
+        """Hand a prediction to the class; why it does not count there, None where it does. The lesson goes on."""
+        try:
+            answering.give(self.services, browser.read(kept, ()), made.question, made.value)
+        except QuantlabError as error:
+            return answering.problem_of(error, self.app)
+        return None
 
     def show(self, name: str, tried: Tried, *values: Any) -> Updates:
         """What is computed at once, or was recorded, and on to the third step."""

@@ -3,9 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-import gradio as gr
-
-from quantlab.records.lessons import Lesson, Question
+from quantlab.records.lessons import Question
 from quantlab.teach.lessons import judging
 
 
@@ -17,9 +15,9 @@ class Predicted:
     value: float | str
 
 
-def predicted(lesson: Lesson, question: Question, value: Any, request: gr.Request | None) -> Predicted:
+def predicted(question: Question, value: Any) -> Predicted:
     """A prediction as a learner typed or chose it. Raises BadInput for what is none.
 
-    Every prediction of the tab passes here, with the lesson and the page's request, before anything true is shown.
+    Every prediction of the tab passes here, before anything true is shown.
     """
     return Predicted(question.id, judging.read(question, value))

@@ -27,8 +27,8 @@ from quantlab.ui.lessons.pictures import EMPTY
 from quantlab.ui.services import Services
 
 
-def build(app: AppSettings, services: Services) -> None:
-    """Make the tab inside the current Blocks, wired."""
+def build(kept: gr.BrowserState, app: AppSettings, services: Services) -> None:
+    """Make the tab inside the current Blocks, wired. `kept` tells which class the visitor has joined."""
     tab, titles = gr.context.Context.block, form.titles()
     with gr.Column(elem_id="lesson-page"):
         gr.HTML(html.intro(), elem_id="lesson-intro", apply_default_css=False)
@@ -48,7 +48,7 @@ def build(app: AppSettings, services: Services) -> None:
                 )
         teacher = gr.HTML("", visible=False, elem_id="lesson-teacher", apply_default_css=False)
     parts = LessonsParts(lesson, head, steps, predict, act, observe, reflect, teacher, gr.State({}), gr.State(""))
-    _wire(parts, LessonsHandlers(parts, app, services), tab)
+    _wire(parts, LessonsHandlers(parts, app, services), tab, kept)
 
 
 def _predict() -> PredictParts:
@@ -113,7 +113,7 @@ def _observe() -> ObserveParts:
     return ObserveParts(verdict, text, told, head, Panel(column, (plot,), table), again, on)
 
 
-def _wire(parts: LessonsParts, handlers: LessonsHandlers, tab: gr.Tab) -> None:
+def _wire(parts: LessonsParts, handlers: LessonsHandlers, tab: gr.Tab, kept: gr.BrowserState) -> None:
     predict, act, observe = parts.predict, parts.act, parts.observe
     asked: list[Any] = [parts.lesson, parts.tried]
     root = gr.context.Context.root_block
@@ -124,7 +124,7 @@ def _wire(parts: LessonsParts, handlers: LessonsHandlers, tab: gr.Tab) -> None:
     parts.reflect.following.click(handlers.following, asked, [parts.lesson, *parts.view()], **SMALL)
     gr.on(
         [predict.go.click, predict.number.submit], handlers.predict,
-        [parts.lesson, predict.number, predict.choice, parts.tried],
+        [parts.lesson, predict.number, predict.choice, parts.tried, kept],
         [parts.steps, parts.tried, predict.problem, act.status], **SMALL,
     )  # fmt: skip
     acted, shown = [*asked, *act.inputs.listed()], [parts.steps, *parts.working()]

@@ -17,14 +17,15 @@ from quantlab.ui.services import Services
 _OPEN = SMALL | {"api_visibility": "public", "concurrency_limit": None}
 
 
-def build(comparison: gr.State, app: AppSettings, services: Services) -> gr.BrowserState:
-    """Make the tab inside the current Blocks, wired. `comparison` is the result of the tab Compare.
+def browser_state() -> gr.BrowserState:
+    """What a visitor's browser keeps of the quiz and its class, for all tabs that ask the class."""
+    return gr.BrowserState(None, storage_key=STORAGE_KEY, secret=SECRET)
 
-    Gives what the browser keeps, for tabs that ask the class too.
-    """
+
+def build(kept: gr.BrowserState, comparison: gr.State, app: AppSettings, services: Services) -> None:
+    """Make the tab inside the current Blocks, wired. `comparison` is the result of the tab Compare."""
     tab = gr.context.Context.block
     classes = app.classroom_file is not None
-    kept = gr.BrowserState(None, storage_key=STORAGE_KEY, secret=SECRET)
     gr.HTML(html.intro(classes), elem_id="quiz-intro", apply_default_css=False)
     with gr.Row(elem_id="quiz-class", visible=classes):
         code = gr.Textbox(
@@ -47,7 +48,6 @@ def build(comparison: gr.State, app: AppSettings, services: Services) -> gr.Brow
         teacher = _teacher(not app.public and app.quiz_folder is not None)
     parts = QuizParts(*student, *teacher)
     _wire(parts, QuizHandlers(parts, app, services), tab, comparison)
-    return kept
 
 
 def _teacher(makes: bool) -> tuple[gr.components.Component, ...]:
