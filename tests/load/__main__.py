@@ -118,7 +118,9 @@ class Visitor:
         self._session = f"load-{self.number}"
 
     def arrive(self) -> "Visitor":
+        """Load the page, and have its first event answered: for that the server makes the visitor's session."""
         self.times.timed("page", lambda: self._http.get("/").raise_for_status())
+        self.ask("first event", "quiz_next", None)
         return self
 
     def ask(self, kind: str, name: str, *data: Any) -> list[Any]:
@@ -148,8 +150,8 @@ def _run(args: argparse.Namespace, process: subprocess.Popen, url: str, file: Pa
     asked, lost = bundled()[: args.questions], 0
     held: list[int] = []
     with ThreadPoolExecutor(args.visitors) as pool:
-        visitors = list(pool.map(lambda number: Visitor(url, number, times).arrive(), range(args.visitors)))
-        teacher, begun = Visitor(url, args.visitors, times), watch.busy()
+        teacher, *visitors = pool.map(lambda number: Visitor(url, number, times).arrive(), range(args.visitors + 1))
+        begun = watch.busy()
         for _ in range(args.rounds):
             code, ended = teacher.ask("open", "class_open")[0], threading.Event()
             looking = threading.Thread(target=_look, args=(teacher, code, ended))
@@ -164,7 +166,7 @@ def _run(args: argparse.Namespace, process: subprocess.Popen, url: str, file: Pa
             held.append(watch.resident())
             print(f"class {code}: {counted.visitors} visitors, server holds {held[-1] / 1e6:.0f} MB", flush=True)
     watch.over.set()
-    answers = sum(len(seconds) for kind, seconds in times.seconds.items() if kind != "page")
+    answers = sum(len(seconds) for kind, seconds in times.seconds.items() if kind not in ("page", "first event"))
     print(f"the server's processor time: {(watch.busy() - begun) / answers * 1e3:.1f} ms an answer")
     print(f"the machine: {os.cpu_count()} cores, load average {os.getloadavg()[0]:.1f}")
     return _told(times, held, lost, watch.strangers)
