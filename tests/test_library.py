@@ -52,6 +52,13 @@ def test_the_example_of_a_comparison(capsys):
 
 
 @pytest.mark.slow
+def test_the_example_of_a_notebook():
+    names: dict[str, object] = {}
+    exec(compile(EXAMPLES["In a notebook"], "docs/library.md", "exec"), names)
+    assert "Comparison of demo" in names["done"].comparison._repr_html_()
+
+
+@pytest.mark.slow
 def test_the_example_of_quality(capsys):
     reference, rounded = run("How far from the reference", capsys).splitlines()
     assert reference == "fp32 KLD 0.0000 nats, perplexity x 1.000"
