@@ -49,6 +49,7 @@ if TYPE_CHECKING:
         TimingAgain,
         Token,
     )
+    from quantlab.reporting.code import code
     from quantlab.runs.library import estimate, quantize
     from quantlab.teach.plan.library import plan, which_fit
 
@@ -90,6 +91,7 @@ __all__ = [
     "TimingAgain",
     "Token",
     "Unavailable",
+    "code",
     "compare",
     "estimate",
     "plan",
@@ -101,6 +103,7 @@ __all__ = [
 
 #: Where each name is at home; all others are records.
 _HOME = {
+    "code": "reporting.code",
     "compare": "notebook",
     "estimate": "runs.library",
     "plan": "teach.plan.library",
