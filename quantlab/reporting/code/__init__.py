@@ -6,7 +6,7 @@ checkpoints.
 """
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from quantlab.errors import BadInput, QuantlabError
 from quantlab.methods import precision as precision_of
@@ -21,7 +21,7 @@ from quantlab.reporting.code import columns, parts
 from quantlab.reporting.code.columns import Asked, Column
 from quantlab.runtime.kv_cache import GGML, GROUP, GROUP_DETAIL, HQQ_BITS, RESIDUAL, split
 
-__all__ = ["code"]
+__all__ = ["as_asked", "code"]
 
 
 def code(comparison: Comparison, precisions: Sequence[str] = (), private: bool = False) -> str:
@@ -42,6 +42,12 @@ def code(comparison: Comparison, precisions: Sequence[str] = (), private: bool =
     for run in runs:
         script.add(run, typed.get(run.precision, run.precision))
     return script.text()
+
+
+def as_asked(comparison: Comparison, asked: Iterable[str]) -> list[str]:
+    """The columns of a comparison, each by the name under which it was asked for where that is among `asked`."""
+    typed = {label: name for name, label in published.labels(asked).items()}
+    return [typed.get(run.precision, run.precision) for run in comparison.runs]
 
 
 class _Script:

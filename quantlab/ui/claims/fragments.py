@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from quantlab.records import units
 from quantlab.records.claims import FAILS, HOLDS, UNTESTED, Claims, ClaimVerdict, Figure
 from quantlab.reporting.templates import Pieces
 from quantlab.teach.claims import CLAIMS
@@ -63,12 +62,4 @@ def progress(done: int, total: int, what: str) -> str:
 
 
 def _figure(figure: Figure) -> Mapping[str, str]:
-    return {"name": figure.name, "value": _value(figure), "source": "measured" if figure.measured else "configuration"}
-
-
-def _value(figure: Figure) -> str:
-    if isinstance(figure.value, str):
-        return figure.value
-    if figure.unit == "bytes":
-        return units.exact_bytes(int(figure.value))
-    return f"{units.number(figure.value)} {figure.unit}".strip()
+    return {"name": figure.name, "value": figure.text, "source": "measured" if figure.measured else "configuration"}
