@@ -29,7 +29,7 @@ def test_every_claim_stands_in_it_with_its_rule():
     page = Page(claims_html(found(), WHEN))
     assert [it["id"] for tag, it in page.elements if tag == "section"] == [f"claim-{it.number}" for it in CLAIMS]
     for claim in CLAIMS:
-        assert page.text.count(claim.text) == 2 and f"It holds where {rules()[claim.number]}." in page.text
+        assert page.text.count(claim.text) == 2 and f"Rule: {rules()[claim.number]}." in page.text
     assert "12,345 bytes" in page.text and "0.0123 nats" in page.text and "configuration" in page.text
     assert "2026-01-02 03:04:05 UTC" in page.text and "Example CPU, 2 cores" in page.text and "torch 2.13.0" in page.text
     assert found().counted in page.text and f"{len(CLAIMS)} claims of quantization, tested with demo" in page.text
