@@ -1,4 +1,4 @@
-"""The notebooks in examples/: kept without outputs, and each runs from its first cell to its last, offline, on a CPU."""
+"""The notebooks in examples/: kept without outputs, and each runs from first to last cell, offline, on a CPU."""
 
 import ast
 import os
@@ -35,7 +35,9 @@ def test_there_is_one_for_each():
 @pytest.mark.parametrize("file", NOTEBOOKS, ids=lambda file: file.stem)
 def test_it_is_kept_without_outputs(file):
     notebook = read(file)
-    assert all(cell.outputs == [] and cell.execution_count is None for cell in notebook.cells if cell.cell_type == "code")
+    assert all(
+        cell.outputs == [] and cell.execution_count is None for cell in notebook.cells if cell.cell_type == "code"
+    )
     assert set(notebook.metadata) == {"kernelspec", "language_info"}
     assert set(notebook.metadata.language_info) == {"name"}
 

@@ -43,6 +43,20 @@ def program(*arguments: str, **options) -> subprocess.CompletedProcess:
 
 
 @pytest.mark.slow
+def test_the_code_is_written(folder, tmp_path, capsys):
+    asked = ("compare", "--model", folder, "--precisions", "fp32", "--prompt", "Once", "--max-new-tokens", "3")
+    file = tmp_path / "by_hand.py"
+    assert cli.main([*asked, "--code", str(file)]) == 0
+    program = file.read_text("utf-8")
+    compile(program, str(file), "exec")
+    capsys.readouterr()
+    assert cli.main([*asked, "--code", "-"]) == 0
+    assert capsys.readouterr().out == program and 'prompt = "Once"' in program
+    assert cli.main([*asked, "--code", "-", "--json", "-"]) == 2
+    assert cli.main([*asked, "--code", str(tmp_path / "no" / "x.py")]) == 2
+
+
+@pytest.mark.slow
 def test_json_on_standard_output_is_one_object_and_nothing_else(folder):
     names = "fp32,int8,nf4,rtn-3"
     done = program(

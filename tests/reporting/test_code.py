@@ -17,6 +17,7 @@ from tests.examples import example_comparison, example_run
 
 PROMPT = "Tell me a story about Sanna Corsa."
 CPU = [name for name in PRECISIONS if not name.startswith(("stored", "ao-int4"))]
+MONOTONOUS = ("rtn-2-sym", "hqq-1")
 #: Typed by somebody who tests what comes of it.
 HOSTILE = '"""); import os; os.abort()  # \' \\ {x} {{y}} %s \n\r\x00\x1b \u2028 ü 😀 </script>'
 
@@ -49,7 +50,8 @@ def test_the_program_gives_the_tokens_of_the_comparison(name, monkeypatch, tmp_p
         pytest.skip(f"{name} {why}")
     comparison = compared([name])
     expected = comparison.run(name)
-    assert expected.error is None and len(set(expected.token_ids)) > 5
+    # What is left of 1 and 2 bits may say one word again and again.
+    assert expected.error is None and len(set(expected.token_ids)) > (0 if name in MONOTONOUS else 5)
     answers = run(code(comparison), monkeypatch, tmp_path)
     assert answers == {name: list(expected.token_ids)}
 
@@ -116,16 +118,14 @@ def test_no_text_becomes_code(raw):
     assert [type(node).__name__ for node in ast.walk(tree)] == [type(node).__name__ for node in ast.walk(plain)]
     assert {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)} >= {HOSTILE}
     columns = ast.parse(code(replace(hostile(comparison), settings=replace(comparison.settings, raw=raw))))
-    calls = {node.func.id for node in ast.walk(columns) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)}
-    assert "os" not in {node.id for node in ast.walk(columns) if isinstance(node, ast.Name)} and "abort" not in calls
+    names = {node.id for node in ast.walk(columns) if isinstance(node, ast.Name)}
+    assert not {"os", "abort"} & names
 
 
 def written(*precisions: str, model: Model | None = None, **settings) -> str:
     base = example_comparison(("fp32",), {}, None)
     runs = tuple(replace(example_run("fp32", "fp32", 8), precision=name) for name in precisions)
-    program = code(
-        replace(base, runs=runs, model=model or base.model, settings=replace(base.settings, **settings))
-    )
+    program = code(replace(base, runs=runs, model=model or base.model, settings=replace(base.settings, **settings)))
     ast.parse(program)
     return program
 

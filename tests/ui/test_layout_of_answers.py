@@ -160,7 +160,9 @@ def test_the_code_of_a_comparison_is_copied_and_can_be_read(open_page, url):
     shown = page.locator("#code-shown pre").text_content()
     ast.parse(shown)
     assert all(f'answers["{name}"]' in shown for name in ("fp32", "bf16", "int8", "nf4", "nf4-dq", "fp4"))
-    page.wait_for_function("code => navigator.clipboard.readText().then(text => text.trim() === code.trim())", arg=shown)
+    page.wait_for_function(
+        "code => navigator.clipboard.readText().then(text => text.trim() === code.trim())", arg=shown
+    )
     expect(page.locator("#code-shown pre")).to_be_visible()
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     page.click("#compare")

@@ -19,7 +19,7 @@ from quantlab.reporting.advice.sources import Source, source, typed_name
 from quantlab.reporting.advice.written import quantize_words, quoted
 from quantlab.reporting.code import columns, parts
 from quantlab.reporting.code.columns import Asked, Column
-from quantlab.runtime.kv_cache import GGML, GROUP, GROUP_DETAIL, HQQ_BITS, RESIDUAL, split
+from quantlab.runtime.kv_cache import GROUP, GROUP_DETAIL, HQQ_BITS, RESIDUAL, split
 
 __all__ = ["as_asked", "code"]
 
@@ -56,7 +56,7 @@ class _Script:
     def __init__(self, comparison: Comparison, private: bool) -> None:
         self._comparison, self._private = comparison, private
         self._settings = comparison.settings
-        self._model = source(comparison.model, private)
+        self._model = _source(comparison, private)
         self._bodies: list[str] = []
         self._columns: list[Column] = []
 
@@ -119,7 +119,7 @@ class _Script:
     def _answered(self, made: Column, run: Run, kv_cache: str | None) -> str:
         if made.file:
             full = "f32" if self._settings.placement.compute_dtype == "float32" else "f16"
-            kept = kv_cache if kv_cache in GGML else full
+            kept = kv_cache if kv_cache is not None else full
             kind = f"llama_cpp.GGML_TYPE_{kept.upper()}"
             flash = ", flash_attn=True" if kv_cache else ""
             return f"llama_answer(\n    {made.file}, type_k={kind}, type_v={kind}{flash}\n)"
@@ -228,7 +228,9 @@ class _Script:
                 "tokenizer = AutoTokenizer.from_pretrained(model_id)",
             ]
         revision = f", revision={quoted(model.revision)}" if model.revision else ""
+        bundled = self._comparison.model.kind == "demo" and self._private
         return [
+            *(["# The folder assets/demo-model of quantlab's repository."] if bundled else []),
             f"model_id = {quoted(model.name)}",
             f"tokenizer = AutoTokenizer.from_pretrained(model_id{revision})",
         ]
@@ -271,6 +273,13 @@ class _Script:
 
 
 _MADE_IMPORTS = ("import os", "import subprocess", "import sys")
+
+
+def _source(comparison: Comparison, private: bool) -> Source:
+    """What `from_pretrained` takes. The bundled model lies with quantlab, wherever the comparison was made."""
+    if comparison.model.kind == "demo" and not private:
+        return Source(str(DEMO_FOLDER), None, DEMO_FOLDER.name)
+    return source(comparison.model, private)
 
 
 def _folder_name(model: Source) -> str:

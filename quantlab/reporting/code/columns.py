@@ -1,4 +1,4 @@
-"""What a script does for one column: load the variant as the comparison did, and let it answer. One function a method."""
+"""What a script does for one column: load the variant as the comparison did. One function a method."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -143,9 +143,7 @@ def written_once(asked: Asked) -> str:
     """Code that gives the folder which `quantlab quantize` writes."""
     out = f"{asked.short}-{asked.chosen.name}"
     settings = asked.settings
-    words = quantize_words(
-        asked.typed, asked.chosen.name, out, settings.placement, settings.calibration, asked.private
-    )
+    words = quantize_words(asked.typed, asked.chosen.name, out, settings.placement, settings.calibration, asked.private)
     pairs = [f"{quoted(words[at])}, {quoted(words[at + 1])}" for at in range(0, len(words), 2)]
     return "made(\n" + "".join(f"    {each},\n" for each in (quoted(out), *pairs)) + ")"
 

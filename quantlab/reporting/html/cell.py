@@ -46,10 +46,10 @@ class Bars:
 def cell(record: Comparison | Quality) -> str:
     """The record as HTML for a cell: it loads nothing, holds no script, and escapes every text."""
     comparison = record if isinstance(record, Comparison) else None
+    own = _of_comparison(record) if isinstance(record, Comparison) else _of_quality(record)
     machine = record.machine
     facts = f"reference {record.reference} · {machine.device}, {machine.cores} cores · {record.started:%Y-%m-%d %H:%M}"
     charts = COMPARISON_CHARTS if comparison else QUALITY_CHARTS
-    own = _of_comparison(comparison) if comparison else _of_quality(record)
     html = _PIECES.cell(
         title=f"{'Comparison' if comparison else 'Quality'} of {model_data(record.model)['name']}",
         facts=facts,
@@ -149,9 +149,8 @@ _COLUMNS = (
 def _figures(comparison: Comparison) -> Section:
     """The figures that the charts and the terminal show, a row each."""
     rows = tuple(_row(comparison, run) for run in comparison.runs)
-    caption = (
-        f"{len(comparison.prompt_token_ids):,} tokens of prompt, at most {comparison.settings.max_new_tokens:,} new ones."
-    )
+    prompt, new = len(comparison.prompt_token_ids), comparison.settings.max_new_tokens
+    caption = f"{prompt:,} tokens of prompt, at most {new:,} new ones."
     return Section.of("Figures", Table(_COLUMNS, rows, caption))
 
 

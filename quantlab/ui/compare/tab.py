@@ -128,7 +128,10 @@ def _wire(parts: Parts, copy: gr.Button, handlers: Handlers) -> None:
     copied = gr.on([copy.click, parts.copy_result.click], handlers.link, inputs, [parts.link, parts.status], **SMALL)
     copied.then(None, parts.link, js=scripts.COPY_LINK)
     written = parts.copy_code.click(
-        handlers.code, [parts.comparison, parts.inputs.precisions], [parts.code, parts.code_shown, parts.status], **SMALL
+        handlers.code,
+        [parts.comparison, parts.inputs.precisions],
+        [parts.code, parts.code_shown, parts.status],
+        **SMALL,
     )
     written.then(None, parts.code, js=scripts.COPY_CODE)
     for index, button in enumerate(parts.formats):
