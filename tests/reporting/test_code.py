@@ -11,7 +11,7 @@ import pytest
 import quantlab
 from quantlab.errors import BadInput
 from quantlab.methods import METHODS, PRECISIONS, precision
-from quantlab.records import Comparison, Model, Placement, Settings
+from quantlab.records import Calibration, Comparison, Model, Placement, Settings
 from quantlab.reporting.code import code
 from tests.examples import example_comparison, example_run
 
@@ -23,7 +23,10 @@ HOSTILE = '"""); import os; os.abort()  # \' \\ {x} {{y}} %s \n\r\x00\x1b \u2028
 
 
 def compared(precisions: list[str], dtype: str = "float32", **settings) -> Comparison:
-    asked = Settings(max_new_tokens=24, placement=Placement("cpu", dtype), **settings)
+    # Few windows of calibration: what is made need not be good, but the same.
+    asked = Settings(
+        max_new_tokens=24, placement=Placement("cpu", dtype), calibration=Calibration(samples=8, length=128), **settings
+    )
     *_, done = quantlab.compare("demo", precisions, PROMPT, asked)
     return done.comparison
 

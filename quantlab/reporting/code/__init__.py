@@ -7,13 +7,15 @@ checkpoints.
 
 import itertools
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 from quantlab.errors import BadInput, QuantlabError
 from quantlab.methods import precision as precision_of
 from quantlab.methods import published
 from quantlab.models.shapes import FOLDER as SHAPES
 from quantlab.models.shapes import PREFIX
-from quantlab.models.source import DEMO_FOLDER
+from quantlab.models.smollm2 import COMMIT, REPO
+from quantlab.models.source import DEMO, DEMO_FOLDER, SMOLLM2
 from quantlab.records import Comparison, Precision, Run
 from quantlab.reporting.advice.sources import Source, source, typed_name
 from quantlab.reporting.advice.written import quantize_words, quoted
@@ -103,8 +105,7 @@ class _Script:
         if file:
             path = found.name if found.name.lower().endswith(".gguf") else f"{found.name.rstrip('/')}/{file}"
             return columns.llama_file(quoted(f"./{file}" if self._private or spec == file else path))
-        name, _, revision = found.name.partition("@")
-        where = Source(name, revision or None, name.rpartition("/")[2])
+        where = _found(found.name)
         if found.pick is None:
             return columns.stored(where, self._settings)
         try:
@@ -112,7 +113,7 @@ class _Script:
         except QuantlabError:
             return None
         asked = Asked(
-            chosen, self._settings, quoted(name), where.revision, found.name, _folder_name(where), self._private
+            chosen, self._settings, quoted(where.name), where.revision, found.name, _folder_name(where), self._private
         )
         return columns.column(asked)
 
@@ -280,6 +281,19 @@ def _source(comparison: Comparison, private: bool) -> Source:
     if comparison.model.kind == "demo" and not private:
         return Source(str(DEMO_FOLDER), None, DEMO_FOLDER.name)
     return source(comparison.model, private)
+
+
+def _found(typed: str) -> Source:
+    """What `from_pretrained` takes for a model's name as quantlab is told it: a folder, or an id with its revision."""
+    if typed.casefold() == DEMO:
+        return Source(str(DEMO_FOLDER), None, DEMO)
+    if typed.casefold() == SMOLLM2:
+        return Source(REPO, COMMIT, SMOLLM2)
+    path = Path(typed).expanduser()
+    if typed.startswith(("/", ".", "~", "\\")) or path.is_dir():
+        return Source(str(path), None, path.name)
+    name, _, revision = typed.partition("@")
+    return Source(name, revision or None, name.rpartition("/")[2])
 
 
 def _folder_name(model: Source) -> str:
