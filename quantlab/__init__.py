@@ -138,8 +138,12 @@ def __getattr__(name: str) -> Any:
 
 
 def _cell(record: Any) -> str:
+    from quantlab.records.events import Done, QualityDone
     from quantlab.reporting.html.cell import cell
 
+    match record:
+        case Done(comparison=found) | QualityDone(quality=found):
+            return cell(found)
     return cell(record)
 
 

@@ -84,6 +84,12 @@ def test_nothing_measured_draws_nothing():
     assert "figure" not in [tag for tag, _ in page.elements] and page.text.count("No room.") >= 2
 
 
+def test_the_last_event_shows_what_it_holds():
+    comparison, quality = RECORDS.values()
+    assert quantlab.Done(comparison)._repr_html_() == comparison._repr_html_()
+    assert quantlab.QualityDone(quality)._repr_html_() == quality._repr_html_()
+
+
 def test_a_record_that_was_pickled_still_shows_itself():
     record = example_comparison()
     assert pickle.loads(pickle.dumps(record))._repr_html_() == record._repr_html_()

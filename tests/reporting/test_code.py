@@ -11,6 +11,7 @@ import pytest
 import quantlab
 from quantlab.errors import BadInput
 from quantlab.methods import METHODS, PRECISIONS, precision
+from quantlab.models import smollm2
 from quantlab.records import Calibration, Comparison, Model, Placement, Settings
 from quantlab.reporting.code import code
 from tests.examples import example_comparison, example_run
@@ -95,6 +96,19 @@ def test_published_checkpoints_go_by_what_was_typed(monkeypatch, tmp_path):
     assert [*answers] == ["fp32", "mine it's", "demo::rtn-4"]
     assert answers["mine it's"] == list(comparison.run("mine it's").token_ids)
     assert answers["demo::rtn-4"] == list(comparison.run("demo::rtn-4").token_ids)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(smollm2.packaged() is None, reason=f"the package is not here: {smollm2.INSTALL}")
+def test_a_real_model_by_hand(monkeypatch, tmp_path):
+    monkeypatch.setattr(smollm2.hub, "reachable", lambda patience_s: False)
+    monkeypatch.setattr(smollm2.hub, "in_cache", lambda repo, commit: False)
+    asked = Settings(max_new_tokens=12, placement=Placement("cpu", "float32"))
+    *_, done = quantlab.compare("smollm2", ["fp32", "nf4", "rtn-4"], "What is the capital of France?", asked)
+    comparison = done.comparison
+    assert "Paris" in comparison.run("fp32").text
+    answers = run(code(comparison), monkeypatch, tmp_path)
+    assert answers == {run.precision: list(run.token_ids) for run in comparison.runs}
 
 
 @pytest.mark.slow

@@ -57,7 +57,11 @@ def made(folder, *words):
 
 LINEAR = '''\
 def linear_layers(model):
-    """Names of the layers that are quantized: all linear ones but the output head."""
+    """Names of the layers that are quantized: all linear ones but the output head.
+
+    Stacks of experts and the layers of GPT-2, which are no torch.nn.Linear, are not among them: quantlab rounds those
+    too, so that for such a model the words may differ.
+    """
     head = model.get_output_embeddings()
     return [name for name, it in model.named_modules() if isinstance(it, torch.nn.Linear) and it is not head]'''
 
