@@ -190,6 +190,14 @@ def test_where_files_lie_is_kept_from_a_public_page():
     assert "/home/me" not in code(replace(base, model=mine), private=True)
 
 
+def test_a_folder_that_is_not_known_is_asked_for():
+    base = example_comparison(("fp32",), {}, None)
+    kept = code(replace(base, model=Model("mine", "folder", None)))
+    assert "Where it lies is not kept" in kept and 'model_id = "mine"' in kept
+    assert "Where it lies" not in code(replace(base, model=Model("mine", "folder", Path("/home/me/mine"))))
+    assert "assets/demo-model of" in code(base, private=True) and "repository" not in code(base)
+
+
 def test_what_failed_and_what_is_not_known_is_said():
     program = code(example_comparison(("fp32", "int8"), {"int8": ("No room.\nimport os", "")}))
     assert '# "int8" did not run in the comparison.' in program and "BitsAndBytesConfig" not in program

@@ -229,9 +229,13 @@ class _Script:
                 "tokenizer = AutoTokenizer.from_pretrained(model_id)",
             ]
         revision = f", revision={quoted(model.revision)}" if model.revision else ""
-        bundled = self._comparison.model.kind == "demo" and self._private
+        asked, remark = self._comparison.model, []
+        if asked.kind == "demo" and self._private:
+            remark = ["# The folder assets/demo-model of quantlab's repository."]
+        elif asked.kind in ("folder", "package") and (self._private or asked.folder is None):
+            remark = ["# The folder of the model. Where it lies is not kept: put it in here."]
         return [
-            *(["# The folder assets/demo-model of quantlab's repository."] if bundled else []),
+            *remark,
             f"model_id = {quoted(model.name)}",
             f"tokenizer = AutoTokenizer.from_pretrained(model_id{revision})",
         ]
