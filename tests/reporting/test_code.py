@@ -48,7 +48,7 @@ def run(program: str, monkeypatch, folder: Path) -> dict[str, list[int]]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [*CPU, "gptq-4-g32", "rtn-4-g32-sym", "fp32+kv-int8", "nf4+kv-int2", "q4_k_m+kv-q8_0"])
+@pytest.mark.parametrize("name", [*CPU, "rtn-4-g32-sym", "fp32+kv-int8", "nf4+kv-int2", "q4_k_m+kv-q8_0"])
 def test_the_program_gives_the_tokens_of_the_comparison(name, monkeypatch, tmp_path, at_once):
     if (why := METHODS[precision(name).method].unavailable("cpu")) is not None:
         pytest.skip(f"{name} {why}")
