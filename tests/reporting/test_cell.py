@@ -100,3 +100,20 @@ def test_importing_quantlab_makes_nothing_of_it():
     code = "import sys, quantlab; print('quantlab.records' in sys.modules, 'plotly' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["False", "False"] and quantlab.shown.Shown
+
+
+@pytest.mark.parametrize(("ink", "ground"), [("#212121", "#ffffff"), ("#e0e0e0", "#111111")], ids=["light", "dark"])
+@pytest.mark.parametrize("width", [1_000, 400])
+def test_a_cell_can_be_read_by_everybody(browser, ink, ground, width):
+    """Two cells below each other, on the ground of a notebook in either theme."""
+    from axe_playwright_python.sync_playwright import Axe
+
+    cells = "<hr>".join(cell(record).replace("<details>", "<details open>") for record in RECORDS.values())
+    head = "<!doctype html><html lang='en'><title>notebook</title><meta name='viewport' content='width=device-width'>"
+    page = browser.new_page(viewport={"width": width, "height": 800})
+    try:
+        page.set_content(f"{head}<body style='color: {ink}; background: {ground}'><main><h1>n</h1>{cells}</main>")
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        assert Axe().run(page).response["violations"] == []
+    finally:
+        page.close()
