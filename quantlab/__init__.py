@@ -10,10 +10,13 @@ docs/library.md shows each.
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from quantlab import shown
+
 if TYPE_CHECKING:
     from quantlab.checkpoints.export import Saved
     from quantlab.errors import BadInput, ModelError, OutOfMemory, QuantlabError, Stopped, Unavailable
     from quantlab.fidelity.texts import text
+    from quantlab.notebook import compare, quality
     from quantlab.records import (
         Calibration,
         Comparison,
@@ -46,9 +49,8 @@ if TYPE_CHECKING:
         TimingAgain,
         Token,
     )
-    from quantlab.runs.compare import compare
+    from quantlab.reporting.code import code
     from quantlab.runs.library import estimate, quantize
-    from quantlab.runs.quality import quality
     from quantlab.teach.lessons.library import judge, lessons
     from quantlab.teach.plan.library import plan, which_fit
 
@@ -90,6 +92,7 @@ __all__ = [
     "TimingAgain",
     "Token",
     "Unavailable",
+    "code",
     "compare",
     "estimate",
     "judge",
@@ -103,12 +106,13 @@ __all__ = [
 
 #: Where each name is at home; all others are records.
 _HOME = {
-    "compare": "runs.compare",
+    "code": "reporting.code",
+    "compare": "notebook",
     "estimate": "runs.library",
     "judge": "teach.lessons.library",
     "lessons": "teach.lessons.library",
     "plan": "teach.plan.library",
-    "quality": "runs.quality",
+    "quality": "notebook",
     "quantize": "runs.library",
     "text": "fidelity.texts",
     "which_fit": "teach.plan.library",
@@ -136,6 +140,19 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     globals()[name] = value
     return value
+
+
+def _cell(record: Any) -> str:
+    from quantlab.records.events import Done, QualityDone
+    from quantlab.reporting.html.cell import cell
+
+    match record:
+        case Done(comparison=found) | QualityDone(quality=found):
+            return cell(found)
+    return cell(record)
+
+
+shown.by(_cell)
 
 
 def __dir__() -> list[str]:

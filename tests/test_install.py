@@ -123,8 +123,18 @@ def test_every_package_that_is_imported_is_asked_for():
     extras = EXTRAS["gptq"] + EXTRAS["hqq"] + EXTRAS["gguf"] + EXTRAS["eval"]
     lines = [*listed("requirements.txt").values(), *map(Requirement, extras)]
     asked = {canonicalize_name(requirement.name) for requirement in lines}
-    # What these bring along by themselves, and what only a Space has.
-    asked |= {"numpy", "huggingface-hub", "tokenizers", "pydantic", "packaging", "httpx", "fastapi", "spaces"}
+    # What these bring along by themselves, and what only a Space or a notebook has.
+    asked |= {
+        "numpy",
+        "huggingface-hub",
+        "tokenizers",
+        "pydantic",
+        "packaging",
+        "httpx",
+        "fastapi",
+        "spaces",
+        "ipython",
+    }
     asked |= {"starlette", "pyarrow", "tqdm", "loguru", "logbar", "evaluate"}
     bringing = {
         module: {canonicalize_name(name) for name in distributions.get(module, [module])} for module in imported

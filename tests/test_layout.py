@@ -13,7 +13,7 @@ TOP_LEVEL = {
     *("README.md", "ARCHITECTURE.md", "LICENSE", "Makefile", "pyproject.toml", "app.py"),
     *("CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md", "CITATION.cff", ".pre-commit-config.yaml"),
     *("requirements.txt", "requirements-dev.txt", "requirements-gptq.txt"),
-    *("quantlab", "assets", "tests", "docs", ".ci", ".github", ".gitignore", ".gitattributes"),
+    *("quantlab", "assets", "examples", "tests", "docs", ".ci", ".github", ".gitignore", ".gitattributes"),
 }
 
 

@@ -58,6 +58,20 @@ def test_the_example_of_a_comparison(capsys):
 
 
 @pytest.mark.slow
+def test_the_example_of_a_notebook():
+    names: dict[str, object] = {}
+    exec(compile(EXAMPLES["In a notebook"], "docs/library.md", "exec"), names)
+    assert "Comparison of demo" in names["done"].comparison._repr_html_()
+
+
+@pytest.mark.slow
+def test_the_example_of_code(capsys):
+    program = run("The same by hand", capsys)
+    compile(program, "by_hand.py", "exec")
+    assert 'answers["nf4"]' in program and 'answers["fp32"]' not in program
+
+
+@pytest.mark.slow
 def test_the_example_of_quality(capsys):
     reference, rounded = run("How far from the reference", capsys).splitlines()
     assert reference == "fp32 KLD 0.0000 nats, perplexity x 1.000"

@@ -14,30 +14,40 @@ def add(verbs: arguments.Verbs) -> None:
     verb.add_argument("--only", metavar="N,...", help="the numbers of claims; what none needs is not run")
     verb.add_argument("--windows", type=int, default=8, help="how many windows of 512 tokens are read at most")
     verb.add_argument("--json", metavar="FILE", help="write the verdicts as JSON to a file, or - for standard output")
+    verb.add_argument("--html", metavar="FILE", help="write a report of rules, verdicts and figures that loads nothing")
 
 
 def run(args: argparse.Namespace) -> int:
     only = () if args.only is None else _numbers(args.only)
     if args.windows < 1:
         raise BadInput("At least one window of the text is needed.", "Raise the number of windows.")
-    if args.json not in (None, "-"):
-        arguments.check_writable(Path(args.json).absolute())
+    for file in (args.json, args.html):
+        if file not in (None, "-"):
+            arguments.check_writable(Path(file).absolute())
+    if args.json == "-" == args.html:
+        raise BadInput("--json - and --html - would be mixed up.", "Name a file for one of them.")
 
     from quantlab.cli import render
+    from quantlab.reporting.html.claims import claims_html
     from quantlab.teach.claims.exported import to_json
     from quantlab.teach.claims.measuring import claims
 
     stop = threading.Event()
     found = render.follow_steps(claims(args.model, only, args.windows, stop=stop), stop, "testing claims")
-    if args.json != "-":
+    if "-" not in (args.json, args.html):
         render.show_claims(found)
     if args.json is not None:
-        text = to_json(found)
-        if args.json == "-":
-            print(text)
-        else:
-            arguments.write(Path(args.json), text)
+        _put(args.json, to_json(found))
+    if args.html is not None:
+        _put(args.html, claims_html(found))
     return 0
+
+
+def _put(file: str, text: str) -> None:
+    if file == "-":
+        print(text)
+    else:
+        arguments.write(Path(file), text)
 
 
 def _numbers(typed: str) -> tuple[int, ...]:

@@ -34,6 +34,9 @@ def add(verbs: arguments.Verbs) -> None:
     compare.add_argument(
         "--json", metavar="FILE", help="write the comparison as JSON to a file, or - for standard output"
     )
+    compare.add_argument(
+        "--code", metavar="FILE", help="write a program that does the same without quantlab, or - for standard output"
+    )
     arguments.add_placement(compare)
     arguments.add_calibration(compare)
 
@@ -59,28 +62,39 @@ def _piped() -> str:
 def run(args: argparse.Namespace) -> int:
     prompt = _piped() if args.prompt == "-" else args.prompt
     names = arguments.columns(args)
-    if args.json and args.json != "-":
-        arguments.check_writable(Path(args.json).absolute())
+    if args.json == "-" == args.code:
+        raise BadInput("--json - and --code - would be mixed up.", "Name a file for one of them.")
+    for file in (args.json, args.code):
+        if file and file != "-":
+            arguments.check_writable(Path(file).absolute())
     settings = _settings(args)
 
     from quantlab.cli import render  # here, because torch comes with these
     from quantlab.cli.history import opened
     from quantlab.export import to_json
+    from quantlab.reporting.code import as_asked, code
     from quantlab.runs.recorded import recorded_compare
 
     stop = threading.Event()
     request = ComparisonRequest(args.model, tuple(names), prompt, settings)
     with closing(recorded_compare(opened(), request, stop=stop, fresh=args.fresh)) as events:
         done = render.follow(events, stop)
-    if args.json == "-":
-        print(to_json(done.comparison))
-    else:
+    if "-" not in (args.json, args.code):
         render.show(done.comparison, replayed=done.replayed)
-        if args.json:
-            arguments.write(Path(args.json), to_json(done.comparison))
+    if args.json:
+        _put(args.json, to_json(done.comparison))
+    if args.code:
+        _put(args.code, code(done.comparison, as_asked(done.comparison, names)))
     if stop.is_set():
         raise Stopped
     return failed(done.comparison.runs)
+
+
+def _put(file: str, text: str) -> None:
+    if file == "-":
+        print(text.removesuffix("\n"))
+    else:
+        arguments.write(Path(file), text)
 
 
 def failed(runs: Sequence[Run | QualityRun]) -> int:

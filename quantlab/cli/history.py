@@ -15,7 +15,8 @@ from quantlab.records import Comparison, Quality
 if TYPE_CHECKING:
     from quantlab.history import History
 
-FORMATS = ("json", "csv", "md", "html")
+#: The last is a program that does the same, of comparisons alone.
+FORMATS = ("json", "csv", "md", "html", "py")
 
 
 def add(verbs: Verbs) -> None:
@@ -25,7 +26,7 @@ def add(verbs: Verbs) -> None:
     listed.add_argument("search", nargs="*", help="words in the model, the prompt or text, or the precisions")
     for name, what in (("show", "show one again"), ("resume", "finish one that was cut short"), ("delete", "remove")):
         actions.add_parser(name, help=what).add_argument("id", type=int)
-    export = actions.add_parser("export", help="write one to a file; its ending says how: .json .csv .md .html")
+    export = actions.add_parser("export", help="write one to a file; its ending says how: .json .csv .md .html .py")
     export.add_argument("id", type=int)
     export.add_argument("file", help="- for standard output")
     export.add_argument("--format", choices=FORMATS, help="instead of the ending; for standard output json by default")
@@ -163,7 +164,17 @@ def _written(record: Comparison | Quality, kind: str) -> str:
             return export.to_csv(record)
         case "md":
             return export.to_markdown(record)
+        case "py":
+            return _program(record)
     return html.html(record, advise(record, KLD_BOUND).sentences if isinstance(record, Quality) else ())
+
+
+def _program(record: Comparison | Quality) -> str:
+    from quantlab.reporting.code import code
+
+    if isinstance(record, Quality):
+        raise BadInput("Only a comparison can be written as a program.", "Choose .json, .csv, .md or .html.")
+    return code(record)
 
 
 def _import(args: argparse.Namespace, history: "History") -> int:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
+from quantlab.records import units
 from quantlab.records.measured import Machine
 
 Outcome = Literal["holds here", "does not hold here", "cannot be tested here"]
@@ -23,6 +24,16 @@ class Figure:
     value: float | int | str
     unit: str = ""
     measured: bool = True
+
+    @property
+    def text(self) -> str:
+        """The value with its unit; bytes to the last one."""
+        if isinstance(self.value, str):
+            return self.value
+        if self.unit == "bytes":
+            return units.exact_bytes(int(self.value))
+        whole = isinstance(self.value, int) and not self.unit
+        return f"{self.value:,}" if whole else f"{units.number(self.value)} {self.unit}".strip()
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from quantlab.records import Comparison, Load, Model, Quality, QualityRun, Run, TextFacts
+from quantlab.shown import Shown
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ class Finished:
 
 
 @dataclass(frozen=True)
-class Done:
+class Done(Shown):
     """The end. `replayed`: nothing ran, the comparison was known from an earlier time."""
 
     comparison: Comparison
@@ -123,7 +124,7 @@ class Measured:
 
 
 @dataclass(frozen=True)
-class QualityDone:
+class QualityDone(Shown):
     quality: Quality
 
 

@@ -8,6 +8,7 @@ from typing import Literal
 
 from quantlab.records.asked import Model, Settings
 from quantlab.records.ranges import Amount, Share
+from quantlab.shown import Shown
 
 LoadOrigin = Literal["built", "disk", "memory"]
 
@@ -243,7 +244,7 @@ class Machine:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class Comparison(Shown):
     """The runs for one prompt, with the machine and the versions they ran on."""
 
     model: Model

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from quantlab.records.asked import Calibration, Model, Placement, Request
 from quantlab.records.measured import CpuUse, Load, Machine
 from quantlab.records.ranges import Amount, Cosine, PercentPoints, Share
+from quantlab.shown import Shown
 
 #: The quantiles that a `Spread` names, as shares.
 QUANTILES = (0.5, 0.9, 0.99, 0.999)
@@ -191,7 +192,7 @@ class QualityRun:
 
 
 @dataclass(frozen=True)
-class Quality:
+class Quality(Shown):
     """The quality of several precisions of one model. `noise_floor` is the reference's own rounding noise, or None.
 
     `floor` says in words what the noise floor is, or why there is none.

@@ -61,7 +61,8 @@ def compare(
     found, entrants = yield from find_entrants(model, precisions_asked, stop)
     planned = plan(found, entrants, prompt, settings, app_settings(), stop)
     if replay is not None and (earlier := replay(planned)) is not None:
-        yield from _replayed(earlier)
+        # What is kept does not say where the model lies; here it is known.
+        yield from _replayed(replace(earlier, model=found))
         return
     job = _Job(planned, stop, VariantLoader(planned, stop, variants or variant_cache()), known or {})
     yield from job.run()

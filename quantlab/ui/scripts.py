@@ -176,6 +176,14 @@ DOWNLOAD = """
 }
 """
 
+#: A program to the clipboard. Where that is forbidden it stands on the page.
+COPY_CODE = """
+async (code) => {
+    if (!code) return;
+    try { await navigator.clipboard.writeText(code); }
+    catch (error) { document.querySelector('#code-shown details')?.setAttribute('open', ''); }
+}
+"""
 #: As SHOW_LINK, and the address goes to the clipboard. Where that is forbidden the address bar still holds it.
 COPY_LINK = f"""
 async (link) => {{

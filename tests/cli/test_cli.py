@@ -13,12 +13,14 @@ import pytest
 from quantlab import cli
 from quantlab.checkpoints.export import savable
 from quantlab.errors import BadInput, Stopped
+from quantlab.history import open_history
 from quantlab.methods import PRECISIONS
 from quantlab.records.events import Done
 from quantlab.runs import compare as comparison
 from quantlab.runs import recorded
 from tests import tiny
 from tests.examples import example_comparison
+from tests.export.drawing import example_quality
 from tests.export.test_comparison_json import COMPARISON_FIELDS, RUN_FIELDS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -40,6 +42,30 @@ def program(*arguments: str, **options) -> subprocess.CompletedProcess:
     return subprocess.run(
         [sys.executable, "-m", "quantlab.cli", *arguments], cwd=ROOT, capture_output=True, text=True, **options
     )
+
+
+def test_a_kept_comparison_is_exported_as_a_program(tmp_path, capsys):
+    history = open_history()
+    compared, measured = history.keep(example_comparison()), history.keep(example_quality())
+    file = tmp_path / "by_hand.py"
+    assert cli.main(["history", "export", str(compared), str(file)]) == 0
+    compile(file.read_text("utf-8"), str(file), "exec")
+    assert cli.main(["history", "export", str(measured), str(file)]) == cli.REFUSED
+    assert "Only a comparison" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_the_code_is_written(folder, tmp_path, capsys):
+    asked = ("compare", "--model", folder, "--precisions", "fp32", "--prompt", "Once", "--max-new-tokens", "3")
+    file = tmp_path / "by_hand.py"
+    assert cli.main([*asked, "--code", str(file)]) == 0
+    program = file.read_text("utf-8")
+    compile(program, str(file), "exec")
+    capsys.readouterr()
+    assert cli.main([*asked, "--code", "-"]) == 0
+    assert capsys.readouterr().out == program and 'prompt = "Once"' in program
+    assert cli.main([*asked, "--code", "-", "--json", "-"]) == 2
+    assert cli.main([*asked, "--code", str(tmp_path / "no" / "x.py")]) == 2
 
 
 @pytest.mark.slow

@@ -12,12 +12,12 @@ from quantlab import cli
 from quantlab.errors import BadInput, Stopped
 from quantlab.records import CpuUse, Quality, QualityRun, TaskScore
 from quantlab.records.claims import FAILS, HOLDS, UNTESTED, Claims, ClaimVerdict
+from quantlab.reporting.html.claims import rules
 from quantlab.runtime.background import result
 from quantlab.teach.claims import CLAIMS, exported, judged
 from quantlab.teach.claims.evidence import SEVEN, SEVENTY, Evidence, Trial
 from quantlab.teach.claims.measuring import COLUMNS, claims
 from quantlab.teach.claims.recorded import recorded
-from quantlab.teach.claims.rules import holds_where
 from tests.examples import QUIET, example_comparison
 from tests.quality_examples import fidelity, quality, quality_run
 
@@ -357,8 +357,8 @@ def test_a_recorded_file_that_cannot_be_read_is_left_out(tmp_path, plans, caplog
 
 
 def test_every_claim_has_its_rule_in_words():
-    rules = holds_where()
-    assert set(rules) == {claim.number for claim in CLAIMS} and all(len(it) > 10 for it in rules.values())
+    found = rules()
+    assert set(found) == {claim.number for claim in CLAIMS} and all(len(it) > 10 for it in found.values())
 
 
 def test_what_is_recorded_here_can_be_read():

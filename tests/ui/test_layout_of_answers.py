@@ -1,5 +1,6 @@
 """Answers come first: where they stand on a screen, which chart is shown, and what takes them along."""
 
+import ast
 import json
 import re
 
@@ -146,6 +147,26 @@ def test_the_results_can_be_taken_along(open_page, url):
     assert [run["precision"] for run in found["runs"]] == ["fp32", "bf16", "int8", "nf4", "nf4-dq", "fp4"]
     page.click("#result-link")
     page.wait_for_selector("#status:has-text('Link copied')")
+
+
+def test_the_code_of_a_comparison_is_copied_and_can_be_read(open_page, url):
+    page = open_page(url, width=1_360)
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    compare(page)
+    expect(page.locator("#code-shown details")).to_have_count(0)
+    page.click("#result-code")
+    page.wait_for_selector("#status:has-text('Code copied')")
+    page.click("#code-shown summary")
+    shown = page.locator("#code-shown pre").text_content()
+    ast.parse(shown)
+    assert all(f'answers["{name}"]' in shown for name in ("fp32", "bf16", "int8", "nf4", "nf4-dq", "fp4"))
+    page.wait_for_function(
+        "code => navigator.clipboard.readText().then(text => text.trim() === code.trim())", arg=shown
+    )
+    expect(page.locator("#code-shown pre")).to_be_visible()
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    page.click("#compare")
+    expect(page.locator("#code-shown details")).to_have_count(0)
 
 
 def test_a_line_a_column_and_one_sentence_say_what_was_found(compared):

@@ -10,17 +10,17 @@ from dataclasses import dataclass, replace
 from typing import Any, Generic, Literal
 
 from quantlab.errors import QuantlabError
-from quantlab.export import codec
 from quantlab.methods import precision as precision_of
 from quantlab.methods.bitsandbytes import BitsAndBytesPrecision
 from quantlab.methods.dense import DensePrecision
 from quantlab.methods.gguf import NAME
 from quantlab.methods.hqq import HqqPrecision
 from quantlab.methods.published import SEPARATOR, STORED
-from quantlab.records import OLLAMA, Calibration, Precision, Quality, QualityRun
+from quantlab.records import OLLAMA, Precision, Quality, QualityRun
 from quantlab.records.asked import P
 from quantlab.reporting.advice import Advice
 from quantlab.reporting.advice.sources import Source, of_ollama, source, typed_name
+from quantlab.reporting.advice.written import compute_dtype, device_map, quantize_words, quoted
 from quantlab.runtime.kv_cache import GROUP, GROUP_DETAIL, HQQ_BITS, RESIDUAL, split
 
 #: Tokens of context where the model's own are not known, and the most that is asked for: the KV cache grows with them.
@@ -64,16 +64,11 @@ class _Asked(Generic[P]):
 
     @property
     def dtype(self) -> str:
-        return self.quality.settings.placement.compute_dtype or "bfloat16"
+        return compute_dtype(self.quality.settings.placement)
 
     @property
     def device_map(self) -> str:
-        placement = self.quality.settings.placement
-        if placement.device_map is None:
-            return _quoted(placement.device)
-        if isinstance(placement.device_map, str):
-            return _quoted(placement.device_map)
-        return repr(dict(placement.device_map))
+        return device_map(self.quality.settings.placement)
 
     @property
     def out(self) -> str:
@@ -276,7 +271,7 @@ def _loading(
     after: str = "",
 ) -> str:
     """A program that loads with transformers, at the type and the place that were measured, and answers once."""
-    revision = f"revision={_quoted(asked.source.revision)}" if asked.source.revision else ""
+    revision = f"revision={quoted(asked.source.revision)}" if asked.source.revision else ""
     options = [f"dtype=torch.{dtype or asked.dtype}", f"device_map={asked.device_map}", revision, option]
     names = ", ".join(sorted({"AutoModelForCausalLM", "AutoTokenizer", *filter(None, [imports])}))
     lines = [
@@ -284,7 +279,7 @@ def _loading(
         first,
         f"from transformers import {names}",
         "",
-        f"model_id = {_quoted(asked.source.name)}",
+        f"model_id = {quoted(asked.source.name)}",
         before,
         "model = AutoModelForCausalLM.from_pretrained(",
         *(f"    {each}," for each in ("model_id", *options) if each),
@@ -296,26 +291,13 @@ def _loading(
     return "\n".join(line for at, line in enumerate(lines) if line or at == 3)
 
 
-def _quoted(text: str) -> str:
-    """The text as Python writes it, what cannot be printed escaped; in the quotes that are usual in code."""
-    told = repr(text)
-    return told if '"' in told else f'"{told[1:-1]}"'
-
-
 def _quantize(asked: _Asked) -> str:
     """The command that writes it, with the place and the calibration text that were measured."""
     settings = asked.quality.settings
-    placement, read = settings.placement, settings.calibration
-    words = ["quantlab", "quantize", "--model", asked.typed]
-    words += ["--precision", asked.chosen.name, "--out", asked.out, "--device", placement.device]
-    words += ["--compute-dtype", asked.dtype]
-    if read.file is not None:
-        words += ["--calibration", codec.last_name(str(read.file)) if asked.private else str(read.file)]
-    if read.samples != Calibration.samples:
-        words += ["--calibration-samples", str(read.samples)]
-    if read.length != Calibration.length:
-        words += ["--calibration-length", str(read.length)]
-    return shlex.join(words)
+    words = quantize_words(
+        asked.typed, asked.chosen.name, asked.out, settings.placement, settings.calibration, asked.private
+    )
+    return shlex.join(["quantlab", "quantize", *words])
 
 
 def _llama(quality: Quality, file: str, context: int, folder: str = ".") -> tuple[Block, ...]:

@@ -27,7 +27,7 @@ def html(record: Comparison | Quality, advice: Sequence[str] = ()) -> str:
         comparison=comparison is not None,
         prompt=comparison.prompt if comparison else None,
         facts=_facts(record),
-        answers=[_answer(comparison, run) for run in comparison.runs] if comparison else [],
+        answers=[answer(comparison, run) for run in comparison.runs] if comparison else [],
         failed=[] if comparison else [run for run in record.runs if run.error or run.stopped],
         advice=advice,
         sections=sections(record),
@@ -82,7 +82,7 @@ def _read(quality: Quality) -> list[tuple[str, str]]:
     ]
 
 
-def _answer(comparison: Comparison, run: Run) -> dict[str, Any]:
+def answer(comparison: Comparison, run: Run) -> dict[str, Any]:
     """One run's answer, parted where it leaves the reference's, with the five likeliest tokens of both there."""
     parted = run.first_divergence
     same, other = run.text, ""

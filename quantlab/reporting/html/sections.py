@@ -67,6 +67,11 @@ class Section:
     numeric: tuple[bool, ...]
     folded: bool
 
+    @classmethod
+    def of(cls, title: str, table: Table, figure: str | None = None, folded: bool = False) -> "Section":
+        """A table under a title, its columns of numbers found."""
+        return cls(title, figure, table, numeric(table), folded)
+
 
 def sections(record: Comparison | Quality) -> list[Section]:
     """The charts and tables of a record, those of each precision or task one after the other; no empty table alone."""
@@ -82,10 +87,20 @@ def sections(record: Comparison | Quality) -> list[Section]:
 def _section(chart: Chart, title: str, *arguments: object) -> Section:
     table = chart.table(*arguments) if chart.table else None
     figure = figure_json(chart.figure(*arguments)) if chart.figure else None
-    return Section(title, figure, table, _numeric(table) if table else (), chart.folded)
+    if table is None:
+        return Section(title, figure, None, (), chart.folded)
+    return Section.of(title, table, figure, chart.folded)
 
 
-def _numeric(table: Table) -> tuple[bool, ...]:
+def tabled(chart: Chart, record: Comparison | Quality) -> Section | None:
+    """The chart's table alone, where it has one of the whole record with anything in it."""
+    if chart.table is None or chart.each is not None:
+        return None
+    table = chart.table(record)
+    return Section.of(chart.title, table) if table.rows else None
+
+
+def numeric(table: Table) -> tuple[bool, ...]:
     """Which columns hold numbers: they are set to the right. A cell without a figure is a dash."""
     columns = zip(*table.rows, strict=True) if table.rows else [()] * len(table.columns)
     return tuple(any(map(_is_number, cells)) and all(map(_is_number, cells)) for cells in columns)

@@ -3,12 +3,11 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from quantlab.records import units
 from quantlab.records.claims import FAILS, HOLDS, UNTESTED, Claims, ClaimVerdict, Figure
+from quantlab.reporting.html.claims import rules
 from quantlab.reporting.templates import Pieces
 from quantlab.teach.claims import CLAIMS
 from quantlab.teach.claims.recorded import recorded
-from quantlab.teach.claims.rules import holds_where
 
 _HTML = Pieces("ui/claims/fragments.html")
 _SIGNS = {HOLDS: "✓", FAILS: "✗", UNTESTED: "–", "": "·"}
@@ -58,7 +57,7 @@ def claims(found: Mapping[int, ClaimVerdict]) -> str:
                 claim.number,
                 claim.text,
                 claim.tested_by,
-                holds_where().get(claim.number, ""),
+                rules().get(claim.number, ""),
                 outcome or "not tested yet",
                 _KEYS[outcome],
                 _SIGNS[outcome],
@@ -88,12 +87,4 @@ def progress(done: int, total: int, what: str) -> str:
 
 
 def _figure(figure: Figure) -> Mapping[str, str]:
-    return {"name": figure.name, "value": _value(figure), "source": "measured" if figure.measured else "configuration"}
-
-
-def _value(figure: Figure) -> str:
-    if isinstance(figure.value, str):
-        return figure.value
-    if figure.unit == "bytes":
-        return units.exact_bytes(int(figure.value))
-    return f"{units.number(figure.value)} {figure.unit}".strip()
+    return {"name": figure.name, "value": figure.text, "source": "measured" if figure.measured else "configuration"}

@@ -73,6 +73,19 @@ class Handlers(RunHandlers):
 
         return export
 
+    def code(self, comparison: Comparison | None, ticked: list[str] | None) -> Updates:
+        """The comparison as a program, to copy and to read."""
+        from quantlab.reporting.code import as_asked, code
+
+        if comparison is None:
+            return {self.parts.code: ""}
+        program = code(comparison, as_asked(comparison, ticked or ()), private=self.app.public)
+        return {
+            self.parts.code: program,
+            self.parts.code_shown: fragments.program(program),
+            self.parts.status: fragments.said("Code copied: the same comparison without quantlab."),
+        }
+
     def example(self, index: int) -> Callable[[str], str]:
         """The handler of one example button."""
 
@@ -141,6 +154,7 @@ class Handlers(RunHandlers):
             self.parts.verdict: fragments.verdict(view),
             self.parts.legend: fragments.legend(view),
             self.parts.tokens: fragments.prompt_tokens(view),
+            self.parts.code_shown: "",
             self.parts.link: share.to_query(choice),
         }
 

@@ -33,6 +33,9 @@ class Parts:
     comparison: gr.State
     formats: tuple[gr.Button, ...]
     copy_result: gr.Button
+    copy_code: gr.Button
+    code: gr.Textbox
+    code_shown: gr.HTML
     file: gr.DownloadButton
     charts: gr.Column
     panels: tuple[Panel, ...]
@@ -42,4 +45,4 @@ class Parts:
         drawn = [component for panel in self.panels for component in panel.listed()]
         head = [self.start, self.stop, self.status, self.problem, self.empty]
         head += [self.verdict, self.tokens, self.legend]
-        return [*head, *self.columns, self.comparison, self.charts, *drawn]
+        return [*head, *self.columns, self.comparison, self.code_shown, self.charts, *drawn]

@@ -72,10 +72,10 @@ def _results(app: AppSettings) -> tuple[Any, ...]:
             gr.HTML("", elem_classes="column", apply_default_css=False)
             for _ in range(app.max_columns)
         )
-    formats, copy, file = _after()
+    formats, copy, file, *code = _after()
     with gr.Column(visible=False, elem_id="charts") as charts:
         made = tuple(_panel(chart) for chart in panels.CHARTS)
-    saving = (gr.State(None), formats, copy, file)
+    saving = (gr.State(None), formats, copy, *code, file)
     return empty, verdict, tokens, legend, columns, *saving, charts, made
 
 
@@ -90,9 +90,12 @@ def _after():
                 gr.Button(it.title, size="sm", min_width=56, scale=0, elem_id=f"result-{it.ending}") for it in FORMATS
             )
             copy = gr.Button("Link", size="sm", min_width=56, scale=0, elem_id="result-link")
+            copy_code = gr.Button("Copy the code", size="sm", min_width=56, scale=0, elem_id="result-code")
+    code = gr.Textbox(visible="hidden", label="code")
+    code_shown = gr.HTML("", elem_id="code-shown", apply_default_css=False)
     file = gr.DownloadButton(visible="hidden", elem_id="result-file", elem_classes="for-scripts")
     measure.click(None, None, None, js=scripts.to_tab("Quality"))
-    return formats, copy, file
+    return formats, copy, file, copy_code, code, code_shown
 
 
 def _panel(chart: panels.Chart) -> Panel:
@@ -124,6 +127,13 @@ def _wire(parts: Parts, copy: gr.Button, handlers: Handlers) -> None:
     wire_stop(parts.stop, handlers, parts.results(), run)
     copied = gr.on([copy.click, parts.copy_result.click], handlers.link, inputs, [parts.link, parts.status], **SMALL)
     copied.then(None, parts.link, js=scripts.COPY_LINK)
+    written = parts.copy_code.click(
+        handlers.code,
+        [parts.comparison, parts.inputs.precisions],
+        [parts.code, parts.code_shown, parts.status],
+        **SMALL,
+    )
+    written.then(None, parts.code, js=scripts.COPY_CODE)
     for index, button in enumerate(parts.formats):
         made = button.click(
             handlers.export(index), parts.comparison, [parts.file, parts.problem, parts.status], **SMALL
