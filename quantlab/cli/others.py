@@ -76,9 +76,12 @@ def precisions(args: argparse.Namespace) -> int:
     from quantlab import models
     from quantlab.cli import render
     from quantlab.runs.estimates import estimates
+    from quantlab.runtime import placement as placements
     from quantlab.settings import app_settings
 
-    render.show_estimates(estimates(models.peek_main(args.model, app_settings()), placement(args)))
+    asked = placement(args)
+    found = estimates(models.peek_main(args.model, app_settings()), asked)
+    render.show_estimates(found, placements.resolve(asked).compute_dtype)
     return 0
 
 

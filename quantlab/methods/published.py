@@ -6,6 +6,7 @@ PICK is one `.gguf` file among several (its name, or the label in it), or the pr
 original weights are to be quantized here.
 """
 
+import os
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -80,7 +81,7 @@ def check_there(published: Published, app: AppSettings) -> None:
         found = source.parse(published.name, app)
     except ModelError as error:
         raise _missing(error, path) from None
-    if found.kind == "hub" and path.suffix.lower() == files.SUFFIX and path.parent.is_dir():
+    if found.kind == "hub" and path.suffix.lower() == files.SUFFIX and os.path.isdir(path.parent):
         raise _missing(ModelError(f"There is no file {published.name!r}."), path)
     if found.kind == "folder" and found.folder is not None and found.gguf is None:
         names = [file.name for file in found.folder.iterdir()]
@@ -93,11 +94,12 @@ def check_there(published: Published, app: AppSettings) -> None:
 
 def _missing(error: ModelError, path: Path) -> BadInput:
     """The same error, with the names beside the first part of the path that does not exist."""
-    path = path.expanduser()
-    gone = next((part for part in (*reversed(path.parents), path) if not part.exists()), None)
+    # os.path takes any text for a path, one that is too long or names no user too: such a one is not there.
+    path = Path(os.path.expanduser(path))
+    gone = next((part for part in (*reversed(path.parents), path) if not os.path.exists(part)), None)
     if gone is None:
         return BadInput(error.what, error.advice)
-    beside = gone.parent.iterdir() if gone.parent.is_dir() else ()
+    beside = gone.parent.iterdir() if os.path.isdir(gone.parent) else ()
     names = [it.name for it in beside if it.is_dir() or it.suffix.lower() == files.SUFFIX]
     return BadInput(error.what, f"{_near(gone.name, names)}{_EXPECTED}")
 

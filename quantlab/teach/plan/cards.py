@@ -40,6 +40,8 @@ def card(typed: str | float) -> Card:
     Raises BadInput for a name that none has and a size that is none.
     """
     text = f"{typed}".strip()
+    if not text:
+        raise BadInput("No card was named.", "Pick one, or type a size such as 12GB.")
     for known in (*CARDS, *MEMORIES):
         if _plain(text).removeprefix("nvidia").removeprefix("geforce") == _plain(known.name):
             return known

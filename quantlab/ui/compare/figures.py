@@ -6,6 +6,7 @@ from quantlab.measure import trust
 from quantlab.measure.statistics import mean, median, percentile
 from quantlab.records import Load, Peak, Run, Timing, units
 from quantlab.reporting.advice.words import listed
+from quantlab.runtime.kv_cache import RESERVED_DETAIL
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,11 @@ def remarks(run: Run | None, load: Load | None, greedy: bool = False) -> tuple[s
         repacked = f"while they run they take {units.size(load.running_bytes)}"
         why = repacked if load.running_bytes < load.stored_bytes else "not all of them lay in this memory at one time"
         found.append(f"Its peak is below what the weights take when stored: {why}.")
+    if load and run and run.kv_cache_bytes and RESERVED_DETAIL in load.details:
+        found.append(
+            f"Its KV cache of {units.size(run.kv_cache_bytes)} is {load.details[RESERVED_DETAIL]}. That of columns "
+            "which transformers runs grows with the text and holds only what was read and written."
+        )
     if run and greedy and (early := _before_it_parts(run)):
         found.append(
             f"At {early} its likeliest token differs already when it reads the reference’s answer: reading many tokens "
