@@ -51,11 +51,17 @@ def show_history(entries: "Iterable[Entry]", console: Screen | None = None) -> N
         console.print(f"    {escape(printable(', '.join(entry.precisions)))}", highlight=False)
 
 
-def show_estimates(estimates: Iterable[Estimate], compute_dtype: str, console: Screen | None = None) -> None:
-    """What can run here, with its estimated memory, and why the rest cannot."""
+def show_estimates(
+    estimates: Iterable[Estimate], compute_dtype: str, console: Screen | None = None, context: int = 0
+) -> None:
+    """What can run here, with its estimated memory, and why the rest cannot; on a card with what `context` tokens
+    take beside the weights."""
+    estimates = list(estimates)
+    card = next((it for it in estimates if it.card), None)
     console = console or Screen()
-    table = narrow("precisions", "precision", "bits", "memory", "fits")
-    for column in table.columns[1:3]:
+    sizes = ("memory",) if card is None else ("weights", "together")
+    table = narrow("precisions", "precision", "bits", *sizes, "fits")
+    for column in table.columns[1:-1]:
         column.justify = "right"
     table.add_column("what it is")
     for estimate in estimates:
@@ -64,11 +70,14 @@ def show_estimates(estimates: Iterable[Estimate], compute_dtype: str, console: S
             estimate.precision.name,
             units.NONE if estimate.estimated_bytes is None else units.number(estimate.precision.bits),
             units.size(estimate.estimated_bytes),
+            *(() if card is None else (units.size(estimate.needed_bytes),)),
             fits,
         )
         why = f". Not here: it {estimate.unavailable}" if estimate.unavailable else ""
         table.add_row(*(escape(cell) for cell in (*cells, estimate.precision.summary + why)))
     console.print(table)
+    if card is not None:
+        console.print(escape(words.together(card.card, card.free_bytes, context)), highlight=False)
     console.print(words.computed(compute_dtype), highlight=False)
 
 

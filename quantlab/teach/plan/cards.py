@@ -51,7 +51,9 @@ def card(typed: str | float) -> Card:
     size = float(found[1].replace(",", "."))
     nbytes = size * _UNITS[found[2]]
     if not math.isfinite(nbytes) or not 1 <= nbytes <= _MOST:
-        raise BadInput(f"A card cannot have {text[:80]!r} of memory.", "Give a size above zero, such as 12GB.")
+        raise BadInput(
+            f"A card cannot have {text[:80]!r} of memory.", "Give a size above zero and below 1,000 TB, such as 12GB."
+        )
     return Card(f"{size:g} {(found[2] or 'gb').replace('b', 'B').replace('g', 'G').replace('m', 'M')}", int(nbytes))
 
 

@@ -16,6 +16,15 @@ def computed(compute_dtype: str) -> str:
     )
 
 
+def together(card: str, nbytes: int, context: int) -> str:
+    """What "fits" speaks of where rows are held against a card."""
+    size = "" if units.size(nbytes).replace(".0 ", " ") == card else f" ({units.size(nbytes)})"
+    return (
+        f"Fits is for {card}{size}: weights, keys and values of {context:,} tokens, and activations (an estimate) "
+        "together."
+    )
+
+
 def verdict(planned: Planned, fit: Fit) -> str:
     """One sentence: whether a precision that can be had fits a card, and what is left or missing."""
     what, room = (

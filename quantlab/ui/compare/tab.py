@@ -35,13 +35,15 @@ def build(opening: rail.Opening, app: AppSettings, services: Services) -> Handle
     compare, stop, copy, status, problem = said
     chosen = Inputs(left.model, left.precisions, prompt, *settings)
     link = gr.Textbox(visible="hidden", label="link")
-    head = (chosen, left.offered, left.adding, left.dropped, left.about, examples, compare, stop, status, problem)
-    parts = Parts(*head, race_warning, link, *results)
+    rows = (left.offered, left.my_card, left.adding, left.dropped, left.about)
+    parts = Parts(chosen, *rows, examples, compare, stop, status, problem, race_warning, link, *results)
     handlers = Handlers(parts, app, services)
     _wire(parts, copy, handlers)
     described = rail.wire(parts, handlers, chosen.prompt, [*parts.examples, chosen.prompt])
     others = [component for component in chosen.listed() if component not in described]
-    gr.context.Context.root_block.load(handlers.restore, None, [*others, *described], **SMALL)
+    gr.context.Context.root_block.load(
+        handlers.restore, left.my_card.kept, [*others, *described, *left.my_card.listed()], **SMALL
+    )  # fmt: skip
     if saving is not None:
         _wire_saving(saving, chosen, SaveHandlers(saving, app, services))
     return handlers

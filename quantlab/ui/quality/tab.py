@@ -40,6 +40,7 @@ def build(opening: rail.Opening, app: AppSettings, services: Services) -> Qualit
     head = (
         inputs,
         left.offered,
+        left.my_card,
         left.adding,
         left.dropped,
         taken,
