@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
 
-from quantlab.errors import BadInput, ModelError, QuantlabError
+from quantlab.errors import BadInput, ModelError, QuantlabError, shown
 from quantlab.methods import method_of, precision
 from quantlab.methods.stored import STORED as AS_PUBLISHED
 from quantlab.models import SEPARATOR, source
@@ -82,7 +82,7 @@ def check_there(published: Published, app: AppSettings) -> None:
     except ModelError as error:
         raise _missing(error, path) from None
     if found.kind == "hub" and path.suffix.lower() == files.SUFFIX and os.path.isdir(path.parent):
-        raise _missing(ModelError(f"There is no file {published.name!r}."), path)
+        raise _missing(ModelError(f"There is no file {shown(published.name)}."), path)
     if found.kind == "folder" and found.folder is not None and found.gguf is None:
         names = [file.name for file in found.folder.iterdir()]
         try:

@@ -37,6 +37,7 @@ def wire(asking: Handlers, measuring: QualityHandlers, quality_tab: gr.Tab) -> N
         asking.card,
         [here.my_card.card, here.my_card.context, wanted.model, wanted.compute_dtype, there.offered],
         [there.offered, wanted.precisions, there.my_card.kept, *there.my_card.listed()],
+        trigger_mode="always_last",
         **SMALL,
     )
     given.then(None, None, None, js=scripts.to_tab("Compare")).then(None, None, None, js=scripts.CHOSEN)

@@ -16,9 +16,7 @@ def on_card(offered: Sequence[Estimate], card: Card, plan: Plan | None) -> tuple
     """
     there = {} if plan is None else {it.precision: it.total_bytes for it in plan.precisions if not it.refused}
     return tuple(
-        replace(
-            each, free_bytes=card.nbytes, crowded="", card=card.name, needed_bytes=there.get(each.precision.name)
-        )  # fmt: skip
+        replace(each, free_bytes=card.nbytes, crowded="", card=card.name, needed_bytes=there.get(each.precision.name))
         for each in offered
     )
 

@@ -42,11 +42,11 @@ def build(before_ids: str = "") -> MyCard:
     """Make it inside the current column."""
     with gr.Row(elem_id=f"{before_ids}my-card", elem_classes="my-card"):
         card = gr.Textbox(
-            label="My card has", info="GB, or a card's name. Empty: this machine.", placeholder="12 or RTX 3060",
+            label="My card has", placeholder="GB or name; empty: this machine",
             max_lines=1, max_length=LONGEST, min_width=120, scale=3, elem_id=f"{before_ids}card-size",
         )  # fmt: skip
         context = gr.Number(
-            Asked.context, label="Context, tokens", info="Prompt and answer together.", precision=0, min_width=110,
+            Asked.context, label="Context, tokens", precision=0, min_width=110,
             scale=2, elem_id=f"{before_ids}card-context",
         )  # fmt: skip
     said = gr.HTML("", elem_id=f"{before_ids}card-said", elem_classes="card-said", apply_default_css=False)

@@ -11,6 +11,7 @@ import gradio as gr
 from quantlab.errors import BadInput, QuantlabError
 from quantlab.records import Estimate, Placement
 from quantlab.settings import AppSettings
+from quantlab.ui import scripts
 from quantlab.ui.common import adding, card, fragments, models, opening, picker, precision_list
 from quantlab.ui.common.adding import Adding
 from quantlab.ui.common.card import MyCard
@@ -82,8 +83,8 @@ def build(start: Opening, app: AppSettings, *, before_ids: str = "", random_weig
         fragments.about_model(*models.about(start.model, start.known)), elem_id=f"{before_ids}about",
         apply_default_css=False,
     )  # fmt: skip
-    picks = picker.picker(found, ticked, app.max_columns, elem_id=f"{before_ids}precisions")
     my_card = card.build(before_ids)
+    picks = picker.picker(found, ticked, app.max_columns, elem_id=f"{before_ids}precisions")
     added, dropped = adding.build(app, before_ids), opening.build(app, before_ids)
     return Rail(chosen, about, picks, my_card, added, dropped, gr.State(found), found, tuple(ticked))
 
@@ -103,7 +104,7 @@ def comparing(found: PrecisionList, before_ids: str = "") -> tuple[gr.Dropdown, 
 
 
 class RailHandlers(TabHandlers):
-    """Of a tab with a rail: its `parts` have `about`, `offered`, `adding`, `my_card`, `problem` and the rail's `inputs`."""
+    """Of a tab with a rail: its `parts` have `about`, `offered`, `adding`, `my_card`, `problem` and the `inputs`."""
 
     def estimate(
         self, model: str, compute_dtype: str, ticked: list[str], before: PrecisionList, asked: Any = None
@@ -222,10 +223,11 @@ def wire(parts: Any, handlers: RailHandlers, asked: gr.components.Component, sui
     held = parts.my_card
     gr.on(
         card.changes(held), handlers.card, [held.card, held.context, inputs.model, inputs.compute_dtype, parts.offered],
-        [parts.offered, inputs.precisions, held.kept, *held.listed()], **_QUICK,
+        [parts.offered, inputs.precisions, held.kept, *held.listed()], **_QUICK, trigger_mode="always_last",
     )  # fmt: skip
-    gr.on(
+    told = gr.on(
         [adds.add.click, adds.spec.submit], handlers.add, [adds.spec, inputs.model, *before],
         [*listed, adds.spec, adds.said], **_QUICK,
     )  # fmt: skip
+    told.then(None, None, None, js=scripts.in_sight(adds.said.elem_id))
     return filled
