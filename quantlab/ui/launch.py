@@ -24,6 +24,7 @@ from quantlab.ui.theme import theme
 if TYPE_CHECKING:
     from quantlab.checkpoints.export import Saved
     from quantlab.records.claims import Claims
+    from quantlab.records.pitfalls import Pitfall
 
 log = logging.getLogger(__name__)
 
@@ -103,6 +104,7 @@ def real_services(app: AppSettings) -> Services:
         resume=recorded.resume,
         claims=_claims,
         inside=InsideJobs(app),
+        diagnose=_diagnose,
     )
 
 
@@ -147,6 +149,12 @@ def _claims(
     from quantlab.teach.claims.measuring import claims
 
     return claims(model, only, stop=stop)
+
+
+def _diagnose(model: str | None, device: str, app: AppSettings) -> "tuple[Pitfall, ...]":
+    from quantlab.teach.pitfalls import diagnose
+
+    return diagnose(model, device, app)
 
 
 def _no_tasks() -> str:

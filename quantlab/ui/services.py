@@ -20,6 +20,7 @@ from quantlab.records import (
 from quantlab.records.claims import Claims
 from quantlab.records.events import Event, Events, QualityEvent, QualityEvents
 from quantlab.records.inside import Inside, InsideRequest, Outliers
+from quantlab.records.pitfalls import Pitfall
 from quantlab.settings import AppSettings
 from quantlab.teach.plan import planning
 from quantlab.teach.plan.asked import Asked
@@ -105,6 +106,11 @@ def nothing_claimed(
     raise BadInput("No claims can be tested on this page.")
 
 
+def nothing_diagnosed(model: str | None, device: str, app: AppSettings) -> tuple[Pitfall, ...]:
+    """`Services.diagnose` of a page that looks at no machine."""
+    raise BadInput("No machine can be looked at on this page.")
+
+
 class NothingInside:
     """`Services.inside` of a page that has no models of its own."""
 
@@ -126,7 +132,8 @@ class Services:
     published would take, under the name of its column; `no_tasks()` says why no task can be measured here, empty
     where they can; `history()` is where runs are kept, None where they are not; `plan` and `which_fit` look at a
     model's description alone; `inside` lays a weight matrix open, `claims` tests what is said of
-    quantization. All raise QuantlabError for what a user can mend."""
+    quantization, `diagnose(model name, device, settings)` looks for pitfalls. All raise QuantlabError for what a
+    user can mend."""
 
     compare: Compare
     estimates: Callable[[str, Placement], tuple[Estimate, ...]]
@@ -142,3 +149,4 @@ class Services:
     which_fit: WhichFit = planning.suited
     inside: LookInside = field(default_factory=NothingInside)
     claims: TestClaims = nothing_claimed
+    diagnose: Callable[[str | None, str, AppSettings], tuple[Pitfall, ...]] = nothing_diagnosed

@@ -14,6 +14,7 @@ from quantlab.settings import AppSettings
 from quantlab.teach.plan import card_rows, planning, words
 from quantlab.teach.plan.asked import Asked
 from quantlab.teach.plan.cards import card as card_of
+from quantlab.ui.common.explained import info
 from quantlab.ui.common.precision_list import PrecisionList, Room, Row
 from quantlab.ui.common.problem import Problem
 from quantlab.ui.services import Services
@@ -42,11 +43,11 @@ def build(before_ids: str = "") -> MyCard:
     """Make it inside the current column."""
     with gr.Row(elem_id=f"{before_ids}my-card", elem_classes="my-card"):
         card = gr.Textbox(
-            label="My card has", placeholder="GB or name; empty: this machine",
+            label="My card has", info=info("card"), placeholder="empty: this machine",
             max_lines=1, max_length=LONGEST, min_width=120, scale=3, elem_id=f"{before_ids}card-size",
         )  # fmt: skip
         context = gr.Number(
-            Asked.context, label="Context, tokens", precision=0, min_width=110,
+            Asked.context, label="Context, tokens", info=info("context"), precision=0, min_width=110,
             scale=2, elem_id=f"{before_ids}card-context",
         )  # fmt: skip
     said = gr.HTML("", elem_id=f"{before_ids}card-said", elem_classes="card-said", apply_default_css=False)

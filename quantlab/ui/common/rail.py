@@ -15,6 +15,7 @@ from quantlab.ui import scripts
 from quantlab.ui.common import adding, card, fragments, models, opening, picker, precision_list
 from quantlab.ui.common.adding import Adding
 from quantlab.ui.common.card import MyCard
+from quantlab.ui.common.explained import info
 from quantlab.ui.common.precision_list import PrecisionList, Room
 from quantlab.ui.common.problem import Problem
 from quantlab.ui.common.runner import problem_of
@@ -94,11 +95,11 @@ def comparing(found: PrecisionList, before_ids: str = "") -> tuple[gr.Dropdown, 
     with gr.Row():
         reference = gr.Dropdown(
             [choices.MOST_PRECISE, *found.names], value=choices.MOST_PRECISE, label="Reference", min_width=130,
-            elem_id=f"{before_ids}reference",
+            info=info("reference"), elem_id=f"{before_ids}reference",
         )  # fmt: skip
         dtype = gr.Dropdown(
             list(choices.COMPUTE_DTYPES), value=choices.COMPUTE_DTYPES[0], label="Compute dtype", min_width=130,
-            elem_id=f"{before_ids}dtype",
+            info=info("compute_dtype"), elem_id=f"{before_ids}dtype",
         )  # fmt: skip
     return reference, dtype
 
