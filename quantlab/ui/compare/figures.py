@@ -283,7 +283,8 @@ def _layers(load: Load) -> str:
 def _peak_term(peak: Peak) -> str:
     parts = (("reserved", peak.reserved), ("whole process", peak.process))
     more = [f"{name} {units.size(value)}" for name, value in parts if value is not None]
-    return "; ".join(["most memory in use while the prompt ran", *more])
+    by_growth = ["by how this process grew, which hangs on what ran before: the same weights can show another peak"]
+    return "; ".join(["most memory in use while the prompt ran", *(by_growth if peak.estimate else []), *more])
 
 
 def _bytes(name: str, count: int | None, term: str, anchor: str) -> Figure:
