@@ -66,13 +66,15 @@ def checkpoint(spec: str) -> str:
     Raises BadInput for one that does not exist, before anything heavy is imported.
     """
     from quantlab.methods import published
+    from quantlab.runtime.kv_cache import MARK, split
     from quantlab.settings import app_settings
 
-    found = published.read(spec)
-    if not published.is_published(spec):
-        found = published.read(f"./{spec}")
+    base, kv_cache = split(spec)
+    found = published.read(base)
+    if not published.is_published(base):
+        found = published.read(f"./{base}")
     published.check_there(found, app_settings())
-    return found.spec
+    return f"{found.spec}{MARK}{kv_cache}" if kv_cache else found.spec
 
 
 def add_calibration(verb: argparse.ArgumentParser) -> None:

@@ -59,6 +59,11 @@ def is_published(name: str) -> bool:
 def read(spec: str) -> Published:
     """Raises BadInput where a part is empty, and for an address that is no model's page on the Hub."""
     name, separator, pick = (part.strip() for part in spec.strip().partition(SEPARATOR))
+    if MARK in spec:
+        raise BadInput(
+            f"{shown(spec)} has more than one {MARK} option, or one that stands in the middle.",
+            f"Put one at the end: {shown(spec.replace(MARK, ' ').split()[0])[1:-1]}{MARK}int8.",
+        )
     if not name or (separator and not pick):
         raise BadInput(f"{spec!r} names no checkpoint.", _EXPECTED)
     if page := _HUB_PAGE.fullmatch(name):
@@ -112,29 +117,27 @@ def _near(name: str, names: Iterable[str]) -> str:
 def whole(spec: str, app: AppSettings) -> str:
     """The same spec with a local path made absolute, so that it leads there from any folder; all else as it is."""
     try:
-        published = read(spec)
+        base, kv_cache = split(spec)
+        published = read(base)
         found = source.parse(published.name, app)
     except QuantlabError:
         return spec
     if app.public or found.kind != "folder":
         return spec
     path = str(Path(published.name).expanduser().absolute())
-    return f"{path}{SEPARATOR}{published.pick}" if published.pick else path
+    path = f"{path}{SEPARATOR}{published.pick}" if published.pick else path
+    return f"{path}{MARK}{kv_cache}" if kv_cache else path
 
 
 def label(spec: str) -> str:
-    """The name of a checkpoint's column. Raises BadInput as `read` does."""
-    return read(spec).label
-
-
-def _label(spec: str) -> str:
+    """The name of a checkpoint's column, with the type of its cache. Raises BadInput as `read` does."""
     base, kv_cache = split(spec)
-    return label(base) + (f"{MARK}{kv_cache}" if kv_cache else "")
+    return read(base).label + (f"{MARK}{kv_cache}" if kv_cache else "")
 
 
 def labels(names: Iterable[str]) -> dict[str, str]:
     """The column's name for each chosen precision or checkpoint; two alike fall back to what was typed."""
-    short = {name: _label(name) if is_published(name) else name for name in names}
+    short = {name: label(name) if is_published(name) else name for name in names}
     taken = list(short.values())
     return {name: short_name if taken.count(short_name) == 1 else name for name, short_name in short.items()}
 

@@ -3,10 +3,13 @@
 import pytest
 
 from quantlab import cli
+from quantlab.cli.arguments import checkpoint
 from quantlab.errors import BadInput
 from quantlab.methods import precision, variant_of
+from quantlab.methods.published import label, whole
 from quantlab.records import Calibration, Model, ResolvedPlacement
 from quantlab.runtime.kv_cache import MARK
+from quantlab.settings import AppSettings
 
 STRANGE = {
     "300 characters": "a" * 300,
@@ -123,3 +126,18 @@ def test_inside_takes_nothing_for_no_option(arguments, capsys):
 def test_inside_has_no_keys_and_values(option, capsys):
     assert cli.main(["inside", option, "nf4+kv-int8"]) == cli.REFUSED
     assert "Write nf4: its weights are the same" in capsys.readouterr().err
+
+
+def test_a_published_folder_may_have_another_cache(tmp_path, monkeypatch):
+    (tmp_path / "mine").mkdir()
+    assert checkpoint(f"{tmp_path}/mine+kv-int8") == f"{tmp_path}/mine+kv-int8"
+    assert checkpoint("mine+kv-int8") == "./mine+kv-int8"
+    with pytest.raises(BadInput, match="more than one"):
+        checkpoint("./mine+kv-int8+kv-int4")
+
+
+def test_a_folder_with_another_cache_is_kept_whole_in_the_history(tmp_path, monkeypatch):
+    (tmp_path / "mine").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert whole("./mine+kv-int8", AppSettings(public=False)) == f"{tmp_path}/mine+kv-int8"
+    assert label("./mine+kv-int8") == "mine+kv-int8"
