@@ -1,4 +1,4 @@
-"""The pitfalls at the foot of Compare."""
+"""The pitfalls at the foot of the rail."""
 
 from dataclasses import replace
 from html import unescape

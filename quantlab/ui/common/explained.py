@@ -19,7 +19,7 @@ _SENTENCES = {
     "seed": ("The same seed draws the same random numbers for every column, and again tomorrow.", "set_sample"),
     "raw": ("The model goes on with your words, where a chat would answer them.", "set_prompt"),
     "race": ("All columns at once: pretty to look at, but their times disturb each other.", "time"),
-    "samples": ("How many pieces of text a method may look at while it quantizes.", "set_calibration"),
+    "samples": ("Pieces of text that are read.", "set_calibration"),
     "length": ("Tokens in each of these pieces.", "set_calibration"),
     "kernel": ("The code that multiplies packed weights; auto takes the fastest that fits.", "set_kernel"),
     "fresh": ("The same greedy comparison gives the same words: this measures its times anew.", "answers"),

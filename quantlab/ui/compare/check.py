@@ -1,4 +1,4 @@
-"""At the foot of Compare: the usual pitfalls, looked for on this machine and in the chosen model."""
+"""At the foot of the rail of Compare: the usual pitfalls, looked for on this machine and in the chosen model."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass

@@ -29,10 +29,10 @@ def build(opening: rail.Opening, app: AppSettings, services: Services) -> Handle
             left = rail.build(opening, app)
             settings, race_warning = inputs.settings_inputs(start, left.found, app)
             saving = None if app.public else save.build()
+            checking = None if app.public else check.build()
         with gr.Column(min_width=280, elem_id="stage"):
             prompt, examples, *said = _ask(start, tuple(label for label, _ in examples_of))
             results = _results(app)
-            checking = None if app.public else check.build()
     compare, stop, copy, status, problem = said
     chosen = Inputs(left.model, left.precisions, prompt, *settings)
     link = gr.Textbox(visible="hidden", label="link")
