@@ -7,6 +7,9 @@ the log.
 import difflib
 from collections.abc import Iterable
 
+#: Characters of what was typed that an error repeats.
+LONGEST_SHOWN = 100
+
 
 class QuantlabError(Exception):
     """A message fit for a user's eyes. `advice` says what to do about it."""
@@ -71,6 +74,12 @@ def is_exit(error: BaseException) -> bool:
 def unknown(kind: str, name: str, valid: Iterable[str]) -> BadInput:
     """The error for a name that is none of `valid`: the near ones first, then all of them."""
     names = list(valid)
-    near = difflib.get_close_matches(name, names, n=1) or [each for each in names if each.lower() == name.lower()]
-    hint = f"Did you mean {near[0]}? " if near else ""
-    return BadInput(f"Unknown {kind} {name!r}.", f"{hint}Choose from: {', '.join(names)}.")
+    small = {each.lower(): each for each in names}
+    near = difflib.get_close_matches(name, names, n=1) or difflib.get_close_matches(name.lower(), small, n=1)
+    hint = f"Did you mean {small.get(near[0].lower(), near[0])}? " if near else ""
+    return BadInput(f"Unknown {kind} {shown(name)}.", f"{hint}Choose from: {', '.join(names)}.")
+
+
+def shown(typed: str) -> str:
+    """What was typed, in quotes, cut where it is longer than a sentence can bear."""
+    return repr(typed) if len(typed) <= LONGEST_SHOWN else f"{typed[:LONGEST_SHOWN]!r}..."

@@ -4,6 +4,7 @@ from quantlab import methods
 from quantlab.errors import ModelError, unknown
 from quantlab.methods.published import label, read
 from quantlab.records import Estimate, Placement, Precision
+from quantlab.runtime.kv_cache import split
 
 WEIGHTS = 2_000_000
 FREE = 2_000_000_000
@@ -101,7 +102,7 @@ def fake_precision(model: str, name: str, placement: Placement) -> Estimate:
 
 def fake_published(spec: str, placement: Placement) -> Estimate:
     """A checkpoint as `Services.estimate_published` tells it. Raises ModelError for names with "nothing" in them."""
-    read(spec)
+    read(split(spec)[0])
     if "nothing" in spec:
         raise ModelError(f"There is no folder {spec!r}.", "Check its name; a Hub id has the form owner/name.")
     blocked = _NO_GPTQ if spec.endswith("-awq") else None

@@ -1,5 +1,6 @@
 """One model at one precision, written to a folder as an ordinary checkpoint that other programs load."""
 
+import os
 import shutil
 import threading
 import time
@@ -107,11 +108,12 @@ def _write(variant: Variant, folder: Path, progress: Progress) -> tuple[float, b
 def _free_folder(out: str | Path) -> Path:
     if not str(out).strip():
         raise BadInput("No folder was named.", "Say where to write the checkpoint.")
-    folder = Path(out).expanduser().absolute()
+    folder = Path(os.path.expanduser(out)).absolute()
     try:
         taken = any(folder.iterdir()) if folder.is_dir() else folder.exists()
-    except OSError as error:
-        raise BadInput(f"{folder} cannot be used ({error.strerror}).", "Name another folder.") from error
+    except (OSError, ValueError) as error:  # ValueError: a name with a null byte
+        why = getattr(error, "strerror", error)
+        raise BadInput(f"{folder} cannot be used ({why}).", "Name another folder.") from error
     if taken:
         raise BadInput(f"{folder} exists and is not empty.", "Name a new folder: nothing is written over.")
     return folder

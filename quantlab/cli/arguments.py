@@ -66,13 +66,15 @@ def checkpoint(spec: str) -> str:
     Raises BadInput for one that does not exist, before anything heavy is imported.
     """
     from quantlab.methods import published
+    from quantlab.runtime.kv_cache import MARK, split
     from quantlab.settings import app_settings
 
-    found = published.read(spec)
-    if not published.is_published(spec):
-        found = published.read(f"./{spec}")
+    base, kv_cache = split(spec)
+    found = published.read(base)
+    if not published.is_published(base):
+        found = published.read(f"./{base}")
     published.check_there(found, app_settings())
-    return found.spec
+    return f"{found.spec}{MARK}{kv_cache}" if kv_cache else found.spec
 
 
 def add_calibration(verb: argparse.ArgumentParser) -> None:
@@ -105,6 +107,8 @@ def placement(args: argparse.Namespace) -> Placement:
 
 def check_writable(file: Path) -> None:
     """Raises BadInput before a long run whose result could not be kept."""
+    if "\0" in str(file):
+        raise BadInput(f"{file} cannot be written: no name has a null character.", "Name another file.")
     try:
         if not file.parent.is_dir():
             raise BadInput(f"There is no folder for {file}.", "Create it, or name another file.")
@@ -117,8 +121,8 @@ def check_writable(file: Path) -> None:
 def write(path: Path, text: str) -> None:
     try:
         path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise BadInput(f"Cannot write {path}: {error.strerror}.", "Name another file.") from error
+    except (OSError, ValueError) as error:
+        raise BadInput(f"Cannot write {path}: {getattr(error, 'strerror', error)}.", "Name another file.") from error
 
 
 _UNITS = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}

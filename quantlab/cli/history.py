@@ -184,8 +184,9 @@ def _import(args: argparse.Namespace, history: "History") -> int:
     try:
         with open(args.file, "rb") as opened:
             content = opened.read(LONGEST + 1)
-    except OSError as error:
-        raise BadInput(f"{args.file} cannot be read: {error.strerror}.", "Name a file that was exported.") from error
+    except (OSError, ValueError) as error:  # ValueError: a name with a null byte
+        why = getattr(error, "strerror", error)
+        raise BadInput(f"{args.file} cannot be read: {why}.", "Name a file that was exported.") from error
     entry = history.entry(history.keep(read_json(content)))
     print(entry.id)
     about = f"{entry.kind} of {entry.model} ({', '.join(entry.precisions)}), measured {entry.started:%Y-%m-%d %H:%M %Z}"

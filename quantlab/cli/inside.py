@@ -17,16 +17,16 @@ def add(verbs: arguments.Verbs) -> None:
     asked = InsideRequest()
     inside = verbs.add_parser("inside", help="how a method turns the numbers of a weight matrix into few levels")
     inside.add_argument("--model", default=asked.model, help=arguments.MODEL)
-    inside.add_argument("--layer", default="", help="a linear layer by its name (default: the first)")
+    inside.add_argument("--layer", help="a linear layer by its name (default: the first)")
     inside.add_argument("--layers", action="store_true", help="list the model's linear layers, and nothing else")
     inside.add_argument("--precision", help=f"a method's grid (default {asked.precision})")
     inside.add_argument("--bits", type=int, help="plain integers of so many bits instead, 2 to 8")
     inside.add_argument("--block-size", help="numbers that share a scale, 16 to 4096; or row, or tensor")
     inside.add_argument("--zero-point", action="store_true", help="plain integers with a zero point")
-    inside.add_argument("--beside", default="", help="a second grid, set beside the first")
+    inside.add_argument("--beside", help="a second grid, set beside the first")
     inside.add_argument("--block", type=int, default=asked.block, help="which stretch of numbers, from 0")
     inside.add_argument("--numbers", type=int, default=asked.shown, help="how many are looked at together")
-    inside.add_argument("--values", default="", help="numbers to take instead of a model's: -0.4251,0.1872,-0.0031")
+    inside.add_argument("--values", help="numbers to take instead of a model's: -0.4251,0.1872,-0.0031")
     inside.add_argument("--outliers", action="store_true", help="read a text, and show what outlier channels cost")
     inside.add_argument("--sigma", type=float, help="the spread of the channels to compute the losses at")
     inside.add_argument("--json", metavar="FILE", help="write it as JSON to a file, or - for standard output")
@@ -65,6 +65,9 @@ def run(args: argparse.Namespace) -> int:
 
 def _asked(args: argparse.Namespace) -> InsideRequest:
     """Raises BadInput for a precision beside the options of plain integers."""
+    for name in ("model", "layer", "precision", "beside", "values"):
+        if (typed := getattr(args, name)) is not None and not typed.strip():
+            raise BadInput(f"--{name} was given nothing.", "Say what it shall be, or leave it out.")
     precision = args.precision
     if args.bits is not None or args.block_size is not None or args.zero_point:
         if precision is not None:
@@ -77,10 +80,10 @@ def _asked(args: argparse.Namespace) -> InsideRequest:
         precision = plain_name(BITS if args.bits is None else args.bits, args.block_size or BLOCK, args.zero_point)
     return InsideRequest(
         args.model,
-        args.layer,
+        args.layer or "",
         precision or InsideRequest.precision,
-        args.beside,
+        args.beside or "",
         args.block,
         args.numbers,
-        args.values,
+        args.values or "",
     )

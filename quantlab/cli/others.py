@@ -3,6 +3,7 @@
 import argparse
 import threading
 from contextlib import closing
+from dataclasses import replace
 
 from quantlab.cli.arguments import MODEL, Verbs, add_calibration, add_placement, calibration, listed, placement
 from quantlab.errors import unknown
@@ -13,6 +14,8 @@ def add(verbs: Verbs) -> None:
     _add_cache(verbs)
     offered = verbs.add_parser("precisions", help="list what can run here, its memory, and why the rest cannot")
     offered.add_argument("--model", default="demo")
+    offered.add_argument("--card", help='what fits there instead of here: a name ("RTX 3060") or a size (12, 12GB)')
+    offered.add_argument("--context", type=int, default=4_096, help="with --card: tokens of prompt and answer together")
     add_placement(offered)
     verbs.add_parser("models", help="list the models that need no download")
     verbs.add_parser("serve", help="open the page (settings: QUANTLAB_* and PORT in the environment)")
@@ -76,9 +79,26 @@ def precisions(args: argparse.Namespace) -> int:
     from quantlab import models
     from quantlab.cli import render
     from quantlab.runs.estimates import estimates
+    from quantlab.runtime import placement as placements
     from quantlab.settings import app_settings
 
-    render.show_estimates(estimates(models.peek_main(args.model, app_settings()), placement(args)))
+    asked, app = placement(args), app_settings()
+    if args.card is None:
+        found = estimates(models.peek_main(args.model, app), asked)
+        render.show_estimates(found, placements.resolve(asked).compute_dtype)
+        return 0
+
+    from quantlab.teach.plan import card_rows, planning
+    from quantlab.teach.plan.asked import Asked
+    from quantlab.teach.plan.cards import card
+
+    dtype = args.compute_dtype or card_rows.COMPUTE_DTYPE
+    there, wanted = card(args.card), planning.check(Asked(context=args.context, compute_dtype=dtype))
+    found = estimates(models.peek_main(args.model, app), replace(asked, compute_dtype=dtype))
+    plan = planning.planned(args.model, replace(wanted, precisions=card_rows.planned_names(found)), (there,), app)
+    render.show_estimates(card_rows.on_card(found, there, plan), dtype, context=args.context)
+    for note in plan.notes:
+        print(note)
     return 0
 
 

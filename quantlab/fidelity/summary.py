@@ -10,6 +10,8 @@ from quantlab.records import Fidelity, Quality, QualityRun, TaskScore, units
 ROUNDINGS: Mapping[str, str] = {"fp32": "bf16", "bf16": "fp32", "fp16": "fp32"}
 #: A divergence below this many nats is drawn as zero: log-probabilities in float32 are no finer.
 NOTHING = 1e-9
+#: Said of such a run in place of its layers' errors.
+SAME_LAYERS = "its weights are the reference's, so no layer makes an error of its own"
 # More digits behind the point are written as a power of ten.
 _DIGITS = 9
 
@@ -50,6 +52,12 @@ def why_absent(quality: Quality, run: QualityRun) -> str:
 def floor_kld(quality: Quality) -> float | None:
     """The noise floor's mean KLD in nats, None where there is no floor."""
     return None if quality.noise_floor is None else quality.noise_floor.kld.mean
+
+
+def same_layers(run: QualityRun) -> bool:
+    """Whether its layers were looked into and give what the reference's do: its weights are the reference's, and what
+    parts it from that lies elsewhere, as keys and values at fewer bits do."""
+    return bool(run.layers) and all(it.own == 0 == it.relative for it in run.layers)
 
 
 def within_floor(quality: Quality, kld: float) -> bool:

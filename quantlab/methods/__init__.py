@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from functools import cache
 
-from quantlab.errors import BadInput, unknown
+from quantlab.errors import BadInput, shown, unknown
 from quantlab.methods.awq import AWQ
 from quantlab.methods.base import Method
 from quantlab.methods.bitsandbytes import BITSANDBYTES
@@ -18,7 +18,7 @@ from quantlab.methods.rtn import RTN
 from quantlab.methods.stored import STORED
 from quantlab.methods.torchao import TORCHAO
 from quantlab.records import Calibration, Model, Precision, ResolvedPlacement, Variant
-from quantlab.runtime.kv_cache import MARK, split
+from quantlab.runtime.kv_cache import HQQ_BITS, MARK, split
 
 #: Those that come with quantlab, in the order in which they are listed. Those of other packages follow.
 OWN: tuple[Method, ...] = (DENSE, BITSANDBYTES, RTN, GPTQ, AWQ, GGUF, HQQ, TORCHAO, STORED, DEQUANTIZED)
@@ -39,10 +39,31 @@ def precision(name: str) -> Precision:
     Raises BadInput with the valid names.
     """
     base, kv_cache = split(name)
-    found = next(filter(None, (method.parse(base) for method in METHODS.values())), None)
+    found = _parsed(base)
     if found is None:
-        raise unknown("precision", base, PRECISIONS)
+        raise _no_precision(name)
     return at_kv_cache(found, kv_cache)
+
+
+def _parsed(base: str) -> Precision | None:
+    return next(filter(None, (method.parse(base) for method in METHODS.values())), None)
+
+
+def _no_precision(name: str) -> BadInput:
+    """What is wrong with a name that is no precision's, with or without `+kv-TYPE`."""
+    base, kv_cache = split(name)
+    small, small_cache = split(name.strip().lower())
+    if MARK in base:
+        return BadInput(
+            f"{shown(name)} has more than one {MARK} option.", "Only one goes behind a precision: keys and values "
+            "are kept in one type.",
+        )  # fmt: skip
+    if kv_cache is not None and not base.strip():
+        return BadInput(f"{shown(name)} names no precision.", f"Put one in front of it: nf4{name.strip()[:40]}.")
+    if name != small and (found := _parsed(small)) is not None and small_cache in (None, *method_of(found).kv_caches):
+        meant = found.name + (f"{MARK}{small_cache}" if small_cache else "")
+        return BadInput(f"Unknown precision {shown(name)}.", f"Did you mean {meant}? Names are of small letters.")
+    return unknown("precision", base, PRECISIONS)
 
 
 def at_kv_cache(chosen: Precision, kv_cache: str | None) -> Precision:
@@ -55,12 +76,21 @@ def at_kv_cache(chosen: Precision, kv_cache: str | None) -> Precision:
         others = ", ".join(f"{MARK}{it}" for it in can)
         raise BadInput(said, f"Choose from: {others}." if can else f"Leave {MARK}{kv_cache} out.")
     name = chosen.name if split(chosen.name)[1] else f"{chosen.name}{MARK}{kv_cache}"
-    return replace(chosen, name=name, kv_cache=kv_cache)
+    return replace(chosen, name=name, kv_cache=kv_cache, summary=chosen.summary + _kept_in(kv_cache))
+
+
+def _kept_in(kv_cache: str) -> str:
+    """The end of a precision's summary that says how keys and values are kept."""
+    bits = HQQ_BITS.get(kv_cache)
+    return f"; keys and values in {f'{bits} bits' if bits else kv_cache}"
 
 
 def without_kv_cache(chosen: Precision) -> Precision:
     """The precision that its weights have: what is loaded, whatever its sessions keep."""
-    return chosen if chosen.kv_cache is None else replace(chosen, name=split(chosen.name)[0], kv_cache=None)
+    if chosen.kv_cache is None:
+        return chosen
+    summary = chosen.summary.removesuffix(_kept_in(chosen.kv_cache))
+    return replace(chosen, name=split(chosen.name)[0], kv_cache=None, summary=summary)
 
 
 def precisions(names: list[str] | tuple[str, ...], also: int = 0) -> tuple[Precision, ...]:

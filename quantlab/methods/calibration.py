@@ -1,6 +1,7 @@
 """The text that GPTQ and AWQ read while they quantize, and the windows of tokens that it is cut into."""
 
 import hashlib
+import os
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -32,7 +33,7 @@ def calibration(file: Path | str | None = None, samples: int = 128, length: int 
         raise BadInput(f"Samples of {length} tokens are too short.", f"Give at least {MIN_LENGTH}; 2048 are usual.")
     if file is None or not str(file).strip():
         return Calibration(None, "", samples, length)
-    path = Path(file).expanduser().absolute()
+    path = Path(os.path.expanduser(file)).absolute()
     content = _content(path)
     return Calibration(path, hashlib.sha256(content).hexdigest(), samples, length)
 

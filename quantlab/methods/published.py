@@ -6,13 +6,14 @@ PICK is one `.gguf` file among several (its name, or the label in it), or the pr
 original weights are to be quantized here.
 """
 
+import os
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
 
-from quantlab.errors import BadInput, ModelError, QuantlabError
+from quantlab.errors import BadInput, ModelError, QuantlabError, shown
 from quantlab.methods import method_of, precision
 from quantlab.methods.stored import STORED as AS_PUBLISHED
 from quantlab.models import SEPARATOR, source
@@ -58,6 +59,11 @@ def is_published(name: str) -> bool:
 def read(spec: str) -> Published:
     """Raises BadInput where a part is empty, and for an address that is no model's page on the Hub."""
     name, separator, pick = (part.strip() for part in spec.strip().partition(SEPARATOR))
+    if MARK in spec:
+        raise BadInput(
+            f"{shown(spec)} has more than one {MARK} option, or one that stands in the middle.",
+            f"Put one at the end: {shown(spec.replace(MARK, ' ').split()[0])[1:-1]}{MARK}int8.",
+        )
     if not name or (separator and not pick):
         raise BadInput(f"{spec!r} names no checkpoint.", _EXPECTED)
     if page := _HUB_PAGE.fullmatch(name):
@@ -80,8 +86,8 @@ def check_there(published: Published, app: AppSettings) -> None:
         found = source.parse(published.name, app)
     except ModelError as error:
         raise _missing(error, path) from None
-    if found.kind == "hub" and path.suffix.lower() == files.SUFFIX and path.parent.is_dir():
-        raise _missing(ModelError(f"There is no file {published.name!r}."), path)
+    if found.kind == "hub" and path.suffix.lower() == files.SUFFIX and os.path.isdir(path.parent):
+        raise _missing(ModelError(f"There is no file {shown(published.name)}."), path)
     if found.kind == "folder" and found.folder is not None and found.gguf is None:
         names = [file.name for file in found.folder.iterdir()]
         try:
@@ -93,11 +99,12 @@ def check_there(published: Published, app: AppSettings) -> None:
 
 def _missing(error: ModelError, path: Path) -> BadInput:
     """The same error, with the names beside the first part of the path that does not exist."""
-    path = path.expanduser()
-    gone = next((part for part in (*reversed(path.parents), path) if not part.exists()), None)
+    # os.path takes any text for a path, one that is too long or names no user too: such a one is not there.
+    path = Path(os.path.expanduser(path))
+    gone = next((part for part in (*reversed(path.parents), path) if not os.path.exists(part)), None)
     if gone is None:
         return BadInput(error.what, error.advice)
-    beside = gone.parent.iterdir() if gone.parent.is_dir() else ()
+    beside = gone.parent.iterdir() if os.path.isdir(gone.parent) else ()
     names = [it.name for it in beside if it.is_dir() or it.suffix.lower() == files.SUFFIX]
     return BadInput(error.what, f"{_near(gone.name, names)}{_EXPECTED}")
 
@@ -110,29 +117,27 @@ def _near(name: str, names: Iterable[str]) -> str:
 def whole(spec: str, app: AppSettings) -> str:
     """The same spec with a local path made absolute, so that it leads there from any folder; all else as it is."""
     try:
-        published = read(spec)
+        base, kv_cache = split(spec)
+        published = read(base)
         found = source.parse(published.name, app)
     except QuantlabError:
         return spec
     if app.public or found.kind != "folder":
         return spec
     path = str(Path(published.name).expanduser().absolute())
-    return f"{path}{SEPARATOR}{published.pick}" if published.pick else path
+    path = f"{path}{SEPARATOR}{published.pick}" if published.pick else path
+    return f"{path}{MARK}{kv_cache}" if kv_cache else path
 
 
 def label(spec: str) -> str:
-    """The name of a checkpoint's column. Raises BadInput as `read` does."""
-    return read(spec).label
-
-
-def _label(spec: str) -> str:
+    """The name of a checkpoint's column, with the type of its cache. Raises BadInput as `read` does."""
     base, kv_cache = split(spec)
-    return label(base) + (f"{MARK}{kv_cache}" if kv_cache else "")
+    return read(base).label + (f"{MARK}{kv_cache}" if kv_cache else "")
 
 
 def labels(names: Iterable[str]) -> dict[str, str]:
     """The column's name for each chosen precision or checkpoint; two alike fall back to what was typed."""
-    short = {name: _label(name) if is_published(name) else name for name in names}
+    short = {name: label(name) if is_published(name) else name for name in names}
     taken = list(short.values())
     return {name: short_name if taken.count(short_name) == 1 else name for name, short_name in short.items()}
 

@@ -10,7 +10,7 @@ import torch
 
 from quantlab.errors import ModelError
 from quantlab.methods.weights import Kind, Layout, Weight
-from quantlab.models.configuration import cause, configuration
+from quantlab.models.configuration import cause, configuration, unknown_value
 from quantlab.models.quiet import hush
 
 if TYPE_CHECKING:
@@ -55,6 +55,10 @@ def network(values: Mapping[str, Any], name: str, dtype: str | None = None) -> t
         with torch.device("meta"):
             return made._from_config(config, dtype=getattr(torch, dtype) if dtype else None)
     except Exception as error:  # its own code reads the file's values and may fail at any of them
+        if (said := unknown_value(error, values)) is not None:
+            raise ModelError(
+                f"{said} of {name}.", "Mend that value, or install a transformers that knows it."
+            ) from error
         raise ModelError(
             f"transformers cannot build {name} from its config.json: {cause(error)}.",
             "Its settings do not fit together, or need another version of transformers.",

@@ -72,10 +72,12 @@ def resolve_main(name: str, app: AppSettings, progress: Progress = silent) -> Mo
 
     def look(got: hub.Downloaded) -> None:
         """Refused before its weights are fetched, if it must be."""
+        _check_picked(base, pick, got.gguf is not None)
         if got.gguf is not None:
             described.described(got.gguf, got.commit, name, app, progress)
 
     found = _found(base, app, progress, pick, look)
+    _check_picked(base, pick, found.gguf is not None)
     if found.gguf is None:
         return identified(found)
     return identified(described.described(found.gguf, found.revision, name, app, progress))
@@ -88,7 +90,19 @@ def _picked(name: str, app: AppSettings) -> tuple[str, str | None]:
         return name, None
     if not pick.strip():
         raise BadInput(f"{name!r} names no file.", f"Behind {SEPARATOR} goes the name of a .gguf file, or q4_k_m.")
-    return base.strip(), pick.strip()
+    base, pick = base.strip(), pick.strip()
+    if source.parse(base, app).kind in ("demo", "package", "shape"):
+        _check_picked(base, pick, False)  # before it is made or fetched
+    return base, pick
+
+
+def _check_picked(base: str, pick: str | None, is_gguf: bool) -> None:
+    """Raises BadInput where a file was picked of a model that is none: the pick would change nothing."""
+    if pick is not None and not is_gguf:
+        raise BadInput(
+            f"{base} is no GGUF file and holds none to pick, so {SEPARATOR}{pick[:80]} names nothing.",
+            f"Name the model alone, {base}, and choose its precisions beside it.",
+        )
 
 
 def _found(
@@ -106,6 +120,8 @@ def _found(
         if gguf is None:
             folders.check(found.folder, found.name)
         else:
+            if found.gguf is not None and pick is not None:
+                files.check_pick(gguf, pick, found.name)
             files.check(gguf, found.name)
     return Model(found.name, found.kind, found.folder, gguf=gguf)
 
@@ -130,9 +146,11 @@ def peek_main(name: str, app: AppSettings) -> Checkpoint:
         with TemporaryDirectory(prefix="quantlab-") as work:
             got = hub.outlined(found.name, found.revision, pick, Path(work))
             if got is None or got.gguf is None:
-                return peek(base, app, pick)
+                _check_picked(base, pick, False)
+                return peek(base, app)
             return checkpoint(described.described(got.gguf, got.commit, name, app))
     known = peek(base, app, pick)
+    _check_picked(base, pick, known.stored_as == files.STORED_AS)
     return checkpoint(resolve_main(name, app)) if known.stored_as == files.STORED_AS else known
 
 

@@ -62,6 +62,29 @@ def without_code(values: Any) -> Any:
     return [without_code(value) for value in values] if isinstance(values, list) else values
 
 
+def unknown_value(error: BaseException, values: Mapping[str, Any]) -> str | None:
+    """That a value of config.json is none that transformers has, where that is what an error says: it looks names up,
+    and says no more than the name that it missed. None for all other errors."""
+    if not isinstance(error, KeyError) or len(error.args) != 1 or not isinstance(error.args[0], str):
+        return None
+    missed = error.args[0]
+    key = _key_of(missed, values)
+    if key is None:
+        return None
+    what = "activation function" if "act" in key.split("_") or "activation" in key else key
+    return f"Unknown {what} {missed[:80]!r} in config.json" + ("" if what == key else f" ({key})")
+
+
+def _key_of(value: str, values: Mapping[str, Any]) -> str | None:
+    """The setting that has this value, also in a part of the configuration."""
+    for key, each in values.items():
+        if each == value:
+            return key
+        if isinstance(each, Mapping) and (found := _key_of(value, each)) is not None:
+            return found
+    return None
+
+
 def cause(error: BaseException) -> str:
     """What an error of a library says, in one line: the innermost message, with the kind of error where it says little.
 

@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from quantlab.errors import BadInput, ModelError, QuantlabError, unknown
+from quantlab.errors import BadInput, ModelError, QuantlabError, shown, unknown
 from quantlab.models import ollama, shapes
 from quantlab.models.gguf import files
 from quantlab.models.gguf.header import read_header
@@ -157,7 +157,8 @@ def _folder(name: str) -> Source | None:
         is_file = path.is_file()
     except (OSError, RuntimeError, ValueError) as error:
         raise ModelError(
-            f"The folder {name[:200]!r} cannot be read ({error}).", "Check its name and its rights."
+            f"The folder {shown(name)} cannot be read ({getattr(error, 'strerror', None) or error}).",
+            "Check its name and its rights.",
         ) from None
     if is_file and path.suffix.lower() == files.SUFFIX:
         # Links are not followed: in the Hub's cache the file that they lead to has another name.
@@ -169,7 +170,7 @@ def _folder(name: str) -> Source | None:
         )
     if _PATH.match(name.partition("@")[0]):
         what = "file" if path.suffix.lower() == files.SUFFIX else "folder"
-        raise ModelError(f"There is no {what} {name!r}.", "Check its name; a Hub id has the form owner/name.")
+        raise ModelError(f"There is no {what} {shown(name)}.", "Check its name; a Hub id has the form owner/name.")
     return None
 
 

@@ -178,7 +178,8 @@ class Estimate:
 
     `estimated_bytes` is the planner's `stored_bytes`; `fits` compares it with `free_bytes`, those of all devices that
     it would lie on together. `crowded` names one that a device map gives more than it has room for; then it does not
-    fit. `group` is the method's title.
+    fit. `group` is the method's title. Held against a `card` by name, `free_bytes` are all of its memory, and
+    `needed_bytes` the weights with keys, values and activations at some context, None where they are not known.
     """
 
     precision: Precision
@@ -187,9 +188,13 @@ class Estimate:
     free_bytes: int
     group: str = ""
     crowded: str = ""
+    needed_bytes: int | None = None
+    card: str = ""
 
     @property
     def fits(self) -> bool | None:
+        if self.card:
+            return None if self.needed_bytes is None else self.needed_bytes <= self.free_bytes
         return None if self.estimated_bytes is None else self.estimated_bytes <= self.free_bytes and not self.crowded
 
 

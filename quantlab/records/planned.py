@@ -116,6 +116,8 @@ FINETUNE_PARTS = ("weights", "adapters", "gradients", "optimizer", "activations"
 class Plan:
     """What a model would take at several precisions with so many tokens in so many sequences.
 
+    `compute_dtype` is that of what a method leaves un-quantized.
+
     `weights` counts its parameters, `model_context` is the length it was made for, None where that is not told.
     """
 
@@ -127,6 +129,7 @@ class Plan:
     precisions: tuple[Planned, ...]
     finetuned: Finetuned | None = None
     notes: tuple[str, ...] = ()
+    compute_dtype: str = ""
 
     def precision(self, name: str) -> Planned:
         """Raises KeyError where it was not planned."""

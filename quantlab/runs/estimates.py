@@ -52,8 +52,11 @@ def _estimate_or_why(chosen: Precision, checkpoint: Checkpoint, placement: Resol
 def estimate(chosen: Precision, checkpoint: Checkpoint, placement: ResolvedPlacement) -> Estimate:
     """One precision as `estimates` gives it."""
     method = method_of(chosen)
-    reason = method.unavailable(placement.device) or method.refuses(chosen, checkpoint, placement.device)
-    planned = None if checkpoint.stored_as and reason else method.estimate(chosen, placement, checkpoint)
+    refused = method.refuses(chosen, checkpoint, placement.device)
+    reason = method.unavailable(placement.device) or refused
+    # What a model cannot have has no size; what only this machine lacks could be had elsewhere.
+    nothing = (refused and method.refuses(chosen, checkpoint, "cuda")) or (checkpoint.stored_as and reason)
+    planned = None if nothing else method.estimate(chosen, placement, checkpoint)
     rooms = {device: budget(device) for device in _devices(chosen, placement, checkpoint)}
     needed = () if planned is None or len(rooms) == 1 else _needed(chosen, placement, checkpoint, planned)
     crowded = next((it.devices[0] for it in needed if len(it.devices) == 1 and it.nbytes > rooms[it.devices[0]]), "")

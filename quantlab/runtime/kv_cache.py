@@ -24,6 +24,8 @@ GROUP = 64
 RESIDUAL = 32
 #: Where `Facts.details` tells how many there really are.
 GROUP_DETAIL = "KV group size"
+#: Where they tell that room is reserved at once, which is not what the tokens so far take.
+RESERVED_DETAIL = "KV room"
 #: Types of llama.cpp's cache, with its number of each and the bytes of a block of so many values (ggml-common.h).
 GGML: Mapping[str, tuple[int, int, int]] = {
     "f32": (0, 4, 1),

@@ -8,6 +8,12 @@ from quantlab.errors import BadInput, unknown
 from quantlab.records import DeviceMap, Placement, ResolvedPlacement
 from quantlab.runtime import hardware
 
+#: Kernels of gptqmodel for GPTQ and AWQ, of which a machine has some; `gptq_` or `awq_` may go in front of a name.
+KERNELS = (
+    "auto", "torch", "torch_aten", "torch_fused", "torch_int8", "triton", "exllama_v2", "marlin", "machete",
+    "swordfish", "bitblas", "w4afp8", "w4a_nvfp4", "gemm", "gemm_triton", "gemv", "gemv_fast",
+)  # fmt: skip
+_KERNEL = re.compile(rf"(gptq_|awq_)?({'|'.join(KERNELS)})(_awq)?")
 #: Types in which products of de-quantized weights can be computed.
 COMPUTE_DTYPES = ("float32", "bfloat16", "float16")
 _INTEGER_ADVICE = (
@@ -32,6 +38,8 @@ def resolve(placement: Placement) -> ResolvedPlacement:
             raise unknown("device in the device map", wanted, ("cpu", "disk", "cuda:0"))
     for wanted in (device, *mapped):
         _must_exist(wanted)
+    if placement.kernel is not None and not _KERNEL.fullmatch(placement.kernel):
+        raise unknown("kernel", placement.kernel, KERNELS)
     # Two names of one device would be two variants in the cache.
     device = canonical(device)
     dtype = compute_dtype(placement.compute_dtype, device)

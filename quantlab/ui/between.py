@@ -3,6 +3,7 @@
 import gradio as gr
 
 from quantlab.ui import scripts
+from quantlab.ui.common import card
 from quantlab.ui.common.tab import SMALL
 from quantlab.ui.compare.handlers import Handlers
 from quantlab.ui.quality.handlers import QualityHandlers
@@ -17,7 +18,7 @@ def wire(asking: Handlers, measuring: QualityHandlers, quality_tab: gr.Tab) -> N
         measuring.take_over,
         [*chosen, own.source, here.taken],
         [own.model, own.precisions, own.source, own.tasks, own.reference, own.compute_dtype, here.offered, here.taken,
-         here.about],
+         here.about, *here.my_card.listed()],
         **SMALL,
     )  # fmt: skip
     taken.then(None, None, None, js=scripts.CHOSEN)
@@ -27,7 +28,16 @@ def wire(asking: Handlers, measuring: QualityHandlers, quality_tab: gr.Tab) -> N
         asking.ask,
         [*chosen, wanted.prompt],
         [wanted.model, wanted.precisions, wanted.compute_dtype, wanted.prompt, wanted.reference, there.offered,
-         there.about, *there.examples],
+         there.about, *there.my_card.listed(), *there.examples],
         **SMALL,
     )  # fmt: skip
+    # A card that is named on one tab is the other's: Quality takes it over when it is opened.
+    gr.on(
+        card.changes(here.my_card),
+        asking.card,
+        [here.my_card.card, here.my_card.context, wanted.model, wanted.compute_dtype, there.offered],
+        [there.offered, wanted.precisions, there.my_card.kept, *there.my_card.listed()],
+        trigger_mode="always_last",
+        **SMALL,
+    )
     given.then(None, None, None, js=scripts.to_tab("Compare")).then(None, None, None, js=scripts.CHOSEN)

@@ -26,6 +26,7 @@ from quantlab.ui.theme import theme
 if TYPE_CHECKING:
     from quantlab.checkpoints.export import Saved
     from quantlab.records.claims import Claims
+    from quantlab.records.pitfalls import Pitfall
     from quantlab.teach.quiz.questions import Question
 
 log = logging.getLogger(__name__)
@@ -110,6 +111,7 @@ def real_services(app: AppSettings) -> Services:
         make_question=lambda comparison: _make_question(comparison, app),
         classroom=ClassJobs(app),
         unkept=zero.on_lent_gpu(recorded.unkept, app),
+        diagnose=_diagnose,
     )
 
 
@@ -160,6 +162,12 @@ def _make_question(comparison: Comparison, app: AppSettings) -> "Question":
     if app.public or app.quiz_folder is None:
         return nothing_made(comparison)
     return own.make(app.quiz_folder, comparison)
+
+
+def _diagnose(model: str | None, device: str, app: AppSettings) -> "tuple[Pitfall, ...]":
+    from quantlab.teach.pitfalls import diagnose
+
+    return diagnose(model, device, app)
 
 
 def _no_tasks() -> str:

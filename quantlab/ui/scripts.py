@@ -9,6 +9,14 @@ def to_tab(title: str) -> str:
     )
 
 
+def in_sight(elem_id: str) -> str:
+    """Scrolls as little as it takes to have an element, and what stands right behind it, in view."""
+    return (
+        f"() => setTimeout(() => {{ const it = document.getElementById('{elem_id}');"
+        " it?.nextElementSibling?.scrollIntoView({block: 'nearest'}); it?.scrollIntoView({block: 'nearest'}); }, 60)"
+    )
+
+
 #: A screen of so many pixels or fewer shows one thing under the other, as style.css does.
 NARROW = 900
 #: How often a class's board is renewed, in milliseconds.

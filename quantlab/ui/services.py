@@ -21,6 +21,7 @@ from quantlab.records import (
 from quantlab.records.claims import Claims
 from quantlab.records.events import Event, Events, QualityEvent, QualityEvents
 from quantlab.records.inside import Inside, InsideRequest, Outliers
+from quantlab.records.pitfalls import Pitfall
 from quantlab.settings import AppSettings
 from quantlab.teach.classroom import Classroom
 from quantlab.teach.lessons import observing
@@ -135,6 +136,11 @@ def nothing_claimed(
     raise BadInput("No claims can be tested on this page.")
 
 
+def nothing_diagnosed(model: str | None, device: str, app: AppSettings) -> tuple[Pitfall, ...]:
+    """`Services.diagnose` of a page that looks at no machine."""
+    raise BadInput("No machine can be looked at on this page.")
+
+
 class NothingInside:
     """`Services.inside` of a page that has no models of its own."""
 
@@ -156,7 +162,7 @@ class Services:
     published would take, under the name of its column; `no_tasks()` says why no task can be measured here, empty
     where they can; `history()` is where runs are kept, None where they are not; `plan` and `which_fit` look at a
     model's description alone; `inside` lays a weight matrix open, `claims` tests what is said of
-    quantization, `lessons` has what the lessons show, and `unkept` is a `compare` that no history keeps, None where
+    quantization, `diagnose(model name, device, settings)` looks for pitfalls; `lessons` has what the lessons show, and `unkept` is a `compare` that no history keeps, None where
     `compare` is one; `quiz()` gives the questions of the quiz, `make_question` adds a comparison's, `classroom()` the
     classes whose votes are counted, None where there are none. All raise QuantlabError for what a user can mend."""
 
@@ -179,3 +185,4 @@ class Services:
     classroom: Callable[[], Classroom | None] = no_classes
     lessons: TeachLessons = observing
     unkept: Compare | None = None
+    diagnose: Callable[[str | None, str, AppSettings], tuple[Pitfall, ...]] = nothing_diagnosed

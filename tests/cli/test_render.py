@@ -291,10 +291,12 @@ def test_offers_say_what_fits_and_why_not():
         Estimate(replace(chosen, name="fp4"), None, None, 8_000_000_000),
     ]
     console = Console(file=StringIO(), width=140)
-    render.show_estimates(offers, console)
+    render.show_estimates(offers, "bfloat16", console)
     rows = {line.split()[0]: line for line in console.file.getvalue().splitlines() if "4-bit normal" in line}
     assert "yes" in rows["nf4"] and "4.00 GB" in rows["nf4"]
     assert " no " in rows["fp32"] and "?" in rows["fp4"]
+    assert "4.50" in rows["nf4"] and "4.50" not in rows["int8"]
+    assert "counts in bfloat16, the compute type" in " ".join(console.file.getvalue().split())
     assert " no " in rows["int8"] and "Not here: it needs the package [bitsandbytes]" in rows["int8"]
 
 
@@ -331,3 +333,14 @@ def test_what_was_in_memory_has_no_time_of_loading():
     held = replace(other, load=replace(other.load, load_s=3.56e-5, load_origin="memory"))
     text = shown(replace(comparison, runs=(reference, held)))
     assert "in memory" in text and "35.6" not in text
+
+
+def test_layers_of_the_references_own_weights_have_no_error_to_tell():
+    console = Console(file=StringIO(), width=80)
+    example = quality()
+    none = tuple(replace(it, own=0.0, relative=0.0) for it in example.run("nf4").layers)
+    runs = tuple(replace(run, layers=none) if run.precision == "nf4" else run for run in example.runs)
+    render.show_quality(replace(example, runs=runs), 0.05, console=console)
+    told = " ".join(console.file.getvalue().split())
+    assert "nf4: its weights are the reference's, so no layer makes an error" in told
+    assert "nf4: the largest error of its own" not in told

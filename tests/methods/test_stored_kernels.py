@@ -6,6 +6,7 @@ import torch
 from quantlab import models
 from quantlab.errors import BadInput, Unavailable
 from quantlab.records import Model, Placement
+from quantlab.runtime.placement import resolve
 from tests.methods.test_stored import PROMPT, greedy, loading
 
 
@@ -65,3 +66,15 @@ def test_a_kernel_that_cannot_be_is_told(published):
         load("awq", "awq_exllama_v2")
     with pytest.raises(BadInput, match="no kernels to choose from"):
         load("nf4", "marlin")
+
+
+@pytest.mark.parametrize("method", ["gptq", "awq"])
+def test_every_kernel_of_gptqmodel_can_be_asked_for(method):
+    """A name that is refused before anything loads must be none of the library's."""
+    from gptqmodel.quantization import METHOD
+    from gptqmodel.utils.importer import BACKEND_TO_METHOD_FORMAT_MAPPING
+
+    every = {it.value for kernels in BACKEND_TO_METHOD_FORMAT_MAPPING[METHOD(method)].values() for it in kernels}
+    assert every
+    for name in every - {"bitsandbytes"}:
+        assert resolve(Placement("cpu", kernel=name)).kernel == name

@@ -94,3 +94,27 @@ def test_a_kind_that_transformers_does_not_know_is_one_sentence():
     with pytest.raises(ModelError, match=r"does not know the kind of mine \(model_type 'frobnicator'\)") as refused:
         configuration({"model_type": "frobnicator"}, "mine")
     assert len(str(refused.value)) < 250
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"hidden_act": "swigloo"}, "Unknown activation function 'swigloo' in config.json (hidden_act) of it."),
+        ({"hidden_act": "Silu"}, "Unknown activation function 'Silu' in config.json (hidden_act) of it."),
+        ({"rope_parameters": {"rope_type": "spiral", "rope_theta": 1e4}}, "Unknown rope_type 'spiral' in config.json"),
+    ],
+)
+def test_a_value_that_transformers_does_not_know_is_named_with_its_setting(values, said):
+    from quantlab.methods.skeleton import network
+
+    small = {"model_type": "llama", "hidden_size": 64, "num_attention_heads": 4, "num_hidden_layers": 1, **values}
+    with pytest.raises(ModelError) as caught:
+        network(small, "it")
+    assert said in str(caught.value) and "KeyError" not in str(caught.value)
+
+
+def test_another_key_that_is_missed_is_no_value_of_the_file():
+    from quantlab.models.configuration import unknown_value
+
+    assert unknown_value(KeyError("layers"), {"hidden_act": "silu"}) is None
+    assert unknown_value(ValueError("silu"), {"hidden_act": "silu"}) is None

@@ -18,6 +18,7 @@ TRUSTED = {
     "reporting/html/report.html": {"section.figure", "definitions", "library"},
     "reporting/html/style.html": {"chart_css"},
     "ui/common/fragments.html": {"body"},
+    "ui/lessons/fragments.html": {"body", "question", "answer"},
 }
 
 

@@ -4,6 +4,7 @@ import os
 
 import pytest
 
+import quantlab
 from quantlab import models
 from quantlab.checkpoints.load import load_variant
 from quantlab.errors import BadInput
@@ -137,3 +138,22 @@ def test_a_variant_split_over_cpu_and_disk_holds_what_was_planned(tmp_path):
     with tight.lease(variant):
         assert estimates.estimated_bytes(variant) > need.nbytes + 10, "all of it would not fit"
     assert cache.drop_unused() == tight.drop_unused() == 1
+
+
+def test_what_a_model_cannot_have_has_no_size(demo):
+    found = {one.precision.name: one for one in estimates.estimates(demo, Placement("cpu"))}
+    assert found["stored"].estimated_bytes is None and "quantized already" in found["stored"].unavailable
+    # What only this machine lacks has one.
+    assert found["ao-int4"].estimated_bytes and "NVIDIA" in found["ao-int4"].unavailable
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_estimate_and_plan_agree_at_the_same_compute_type(dtype):
+    shape = "shape:Mistral-7B-v0.3"
+    here = estimates.estimates(models.peek(shape, AppSettings(public=False)), Placement("cpu", dtype))
+    planned = quantlab.plan(shape, ["int8", "nf4", "rtn-4", "q4_k_m", "bf16"], compute_dtype=dtype)
+    sizes = {one.precision.name: one.estimated_bytes for one in here}
+    assert planned.compute_dtype == dtype
+    assert {it.precision: it.stored_bytes for it in planned.precisions} == {
+        it.precision: sizes[it.precision] for it in planned.precisions
+    }

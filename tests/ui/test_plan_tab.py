@@ -93,7 +93,7 @@ def test_in_public_the_tab_is_there_and_takes_no_names_of_its_own():
         ({"precisions": ()}, "No precision was chosen"),
         ({"precisions": ("fp32",) * 7}, "7 precisions are more"),
         ({"precisions": ("nf5",)}, "Unknown precision 'nf5'"),
-        ({"context": None}, "context cannot be None"),
+        ({"context": None}, "context was left empty"),
         ({"context": 1.5}, "context cannot be 1.5"),
         ({"batch": "all"}, "batch cannot be 'all'"),
         ({"kv": "x"}, "Unknown type of the KV cache"),

@@ -12,6 +12,7 @@ from quantlab.reporting import advice
 from quantlab.reporting.charts import difference
 from quantlab.reporting.html import html as report
 from quantlab.runs.generate import _repacking_note
+from quantlab.runtime.kv_cache import RESERVED_DETAIL
 from quantlab.settings import AppSettings
 from quantlab.ui.compare import figures
 from quantlab.ui.page import build_page
@@ -131,3 +132,11 @@ def test_an_interval_that_looks_sure_and_is_not_says_why():
     found = advice.advise(record, 0.1)
     said = next(pair.sentence for pair in found.pairs if {pair.closer, pair.farther} == {"nf4", "nf4-dq"})
     assert "cannot be told apart" in said and "of so few only a difference above 12.7 times its error counts" in said
+
+
+def test_a_cache_that_is_reserved_says_why_it_is_larger():
+    run = replace(example_run("nf4", "fp32", 20), kv_cache_bytes=1_500_000)
+    kept = {RESERVED_DETAIL: "reserved at once, for a multiple of 256 tokens"}
+    said = told(replace(run, load=replace(run.load, details=kept)))
+    assert "Its KV cache of 1.50 MB is reserved at once, for a multiple of 256 tokens." in said
+    assert "KV cache" not in told(run)

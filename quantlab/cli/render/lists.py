@@ -8,6 +8,7 @@ from rich.markup import escape
 from quantlab.cli.render.screen import Screen
 from quantlab.cli.render.tables import narrow, printable
 from quantlab.records import Estimate, units
+from quantlab.teach.plan import words
 
 if TYPE_CHECKING:
     from quantlab.checkpoints.export import Saved
@@ -50,23 +51,34 @@ def show_history(entries: "Iterable[Entry]", console: Screen | None = None) -> N
         console.print(f"    {escape(printable(', '.join(entry.precisions)))}", highlight=False)
 
 
-def show_estimates(estimates: Iterable[Estimate], console: Screen | None = None) -> None:
-    """What can run here, with its estimated memory, and why the rest cannot."""
-    table = narrow("precisions", "precision", "bits", "memory", "fits")
-    for column in table.columns[1:3]:
+def show_estimates(
+    estimates: Iterable[Estimate], compute_dtype: str, console: Screen | None = None, context: int = 0
+) -> None:
+    """What can run here, with its estimated memory, and why the rest cannot; on a card with what `context` tokens
+    take beside the weights."""
+    estimates = list(estimates)
+    card = next((it for it in estimates if it.card), None)
+    console = console or Screen()
+    sizes = ("memory",) if card is None else ("weights", "together")
+    table = narrow("precisions", "precision", "bits", *sizes, "fits")
+    for column in table.columns[1:-1]:
         column.justify = "right"
     table.add_column("what it is")
     for estimate in estimates:
         fits = "no" if estimate.unavailable else {True: "yes", False: "no", None: "?"}[estimate.fits]
         cells = (
             estimate.precision.name,
-            units.number(estimate.precision.bits),
+            units.NONE if estimate.estimated_bytes is None else units.number(estimate.precision.bits),
             units.size(estimate.estimated_bytes),
+            *(() if card is None else (units.size(estimate.needed_bytes),)),
             fits,
         )
         why = f". Not here: it {estimate.unavailable}" if estimate.unavailable else ""
         table.add_row(*(escape(cell) for cell in (*cells, estimate.precision.summary + why)))
-    (console or Screen()).print(table)
+    console.print(table)
+    if card is not None:
+        console.print(escape(words.together(card.card, card.free_bytes, context)), highlight=False)
+    console.print(words.computed(compute_dtype), highlight=False)
 
 
 def show_models(choices: "Iterable[Choice]", console: Screen | None = None) -> None:

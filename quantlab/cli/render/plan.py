@@ -31,6 +31,8 @@ def show_plan(plan: Plan, console: Screen | None = None) -> None:
         _finetuned(plan, console)
     for note in plan.notes:
         console.print(escape(note), highlight=False)
+    if there and plan.compute_dtype:
+        console.print(words.computed(plan.compute_dtype), highlight=False)
 
 
 def _memory(there: Sequence[Planned], console: Screen) -> None:

@@ -9,7 +9,7 @@ from quantlab.cli.render.progress import Line, ended, interrupt_sets, show_commo
 from quantlab.cli.render.screen import Screen
 from quantlab.cli.render.tables import NAME_WIDTH, broken, caution, narrow, printable
 from quantlab.errors import Stopped
-from quantlab.fidelity.summary import accuracy, why_absent, with_error
+from quantlab.fidelity.summary import SAME_LAYERS, accuracy, same_layers, why_absent, with_error
 from quantlab.measure import trust
 from quantlab.records import Quality, QualityRun, events, units
 from quantlab.reporting.advice import advise
@@ -85,7 +85,9 @@ def show_quality(quality: Quality, bound: float, memory: int | None = None, cons
             console.print(f"{escape(run.precision)}: {escape(why_absent(quality, run))}", style="dim")
         if run.fidelity is not None and run.fidelity.nonfinite:
             console.print(f"[yellow]{escape(run.precision)}: {run.fidelity.nonfinite:,} logits were no numbers[/]")
-        if run.layers and not run.error:
+        if same_layers(run) and run.precision != quality.reference:
+            console.print(f"{escape(run.precision)}: {SAME_LAYERS}", style="dim")
+        elif run.layers and not run.error:
             worst = max(run.layers, key=lambda error: error.own)
             console.print(
                 f"{escape(run.precision)}: the largest error of its own, {units.percent(worst.own)}, is in layer "

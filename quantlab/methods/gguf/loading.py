@@ -7,7 +7,11 @@ from quantlab.methods.gguf import storage as contents
 from quantlab.methods.gguf.header import read_header
 from quantlab.methods.gguf.session import LlamaModel
 from quantlab.records import Model, Progress, ResolvedPlacement
+from quantlab.runtime.kv_cache import RESERVED_DETAIL
 from quantlab.runtime.session import Facts
+
+#: llama.cpp fills up what it makes room for (`llama-kv-cache.cpp`); a session of 100 tokens takes that of 256.
+_RESERVED = "reserved at once, for a multiple of 256 tokens"
 
 
 def load_file(file: Path, model: Model, placement: ResolvedPlacement, progress: Progress) -> LlamaModel:
@@ -24,6 +28,6 @@ def load_file(file: Path, model: Model, placement: ResolvedPlacement, progress: 
         kernel=library.kernel(placement.device),
         device_map={"": placement.device},
         notes=tuple(notes),
-        details=contents.details(file, header),
+        details={**contents.details(file, header), RESERVED_DETAIL: _RESERVED},
     )
     return LlamaModel(file, header, placement, facts, progress)

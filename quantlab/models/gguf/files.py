@@ -79,6 +79,12 @@ def choose(names: Sequence[str], pick: str | None, model: str) -> str:
     raise ModelError(f"{pick!r} fits several GGUF files of {model!r}: {', '.join(found)}.", "Give the whole name.")
 
 
+def check_pick(file: Path, pick: str, model: str) -> None:
+    """Raises ModelError where one file was named and another one, or a precision, is picked of it."""
+    if not _matching([file.name], pick):
+        raise ModelError(f"{model!r} is one GGUF file and no {pick[:80]!r}.", "Leave out what stands behind ::.")
+
+
 def _matching(files: list[str], pick: str) -> list[str]:
     wanted = pick.lower()
     for exact in (str.lower, lambda name: name.lower().rpartition("/")[2]):

@@ -74,7 +74,7 @@ def download(
 ) -> Downloaded:
     """Fetch what is missing of a model; of several GGUF files only the one that `pick` chooses.
 
-    `look` is given a GGUF model as `outlined` gives it before the weights are fetched, and may refuse it.
+    `look` is given the model before its weights are fetched, a GGUF model as `outlined` gives it, and may refuse it.
 
     `progress` is told bytes; what it raises (`Stopped`) ends the download within moments. Files that are whole by then
     stay, and a later call fetches the others. Raises ModelError for all that can go wrong on the way.
@@ -87,6 +87,8 @@ def download(
                 with TemporaryDirectory(prefix="quantlab-") as work:
                     place = _outlined(snapshot, gguf, Path(work), progress)
                     look(Downloaded(place.parent, snapshot.commit, place))
+            elif not gguf:
+                look(Downloaded(snapshot.folder, snapshot.commit))
             weights = gguf or _weights(snapshot, listing, progress)
             _fetch(snapshot, weights, progress, f"Downloading {repo}")
     if gguf:

@@ -5,6 +5,7 @@ from typing import Literal, get_args
 
 import plotly.graph_objects as go
 
+from quantlab.fidelity.summary import SAME_LAYERS, same_layers
 from quantlab.records import LayerError, Quality, units
 from quantlab.reporting.charts import shades, style
 from quantlab.reporting.charts.table import Table, reason
@@ -36,6 +37,8 @@ def figure(quality: Quality, precision: str, value: Figure = "own") -> go.Figure
         return style.empty(
             run.error or f"{precision} has no figures by layer. They are had for variants that torch runs."
         )
+    if same_layers(run):
+        return style.empty(f"{precision}: {SAME_LAYERS}. Keys and values at fewer bits are not seen here.")
     modules = list(dict.fromkeys(it.module for it in run.layers))
     layers = sorted({it.layer for it in run.layers})
     found = {(it.module, it.layer): it for it in run.layers}
@@ -95,5 +98,7 @@ def table(quality: Quality, precision: str) -> Table:
         (str(it.layer), it.module, units.percent(it.own), units.percent(it.relative), f"{it.cosine:.6f}")
         for it in run.layers
     )
+    if same_layers(run):
+        return Table(COLUMNS, (), f"{precision}: {SAME_LAYERS}.")
     about = f"Error of {precision}'s modules against {quality.reference}'s, over one window of the text."
     return Table(COLUMNS, rows, about if rows else f"{about} {reason(run, 'No figures by layer.')}")

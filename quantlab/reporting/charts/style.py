@@ -70,6 +70,7 @@ _SCALE = {
     "hqq-1": ("#ba69ff", "triangle-nw", "◤"),
     "stored": ("#777275", "asterisk-open", "✱"),
 }
+_TICKED = ("fp32", "bf16", "int8", "nf4", "nf4-dq", "fp4")
 # The places by which other names are put among these, from many bits to few.
 _COLOURS = tuple(_SCALE[name][0] for name in (
     "fp32", "fp16", "bf16", "int8", "int8-plain", "rtn-8", "nf4", "nf4-dq", "fp4", "fp4-dq", "rtn-4", "rtn-3", "rtn-2",
@@ -80,6 +81,12 @@ _OTHER_SYMBOLS = (
 )  # fmt: skip
 # Where a name tells its bits. In others a number may be anything: billions of weights, a version.
 _BITS = re.compile(r"(?:i?q|[a-z]{0,2}fp|b?f|(?:ao-)?(?:u?int|float)|(?:rtn|gptq|awq|hqq|quanto)-)(\d{1,2})(?!\d)")
+#: With keys and values in a type of their own: behind any name. Such columns stand beside the same one without it and
+#: beside those ticked by default, so that they have colours apart from these, and from each other, by 0.048 and more in
+#: Oklab for each kind of sight; searched as those above.
+_KV = re.compile(r"(.+)\+kv-([^+]+)", re.DOTALL)
+_KV_COLOURS = ("#b334d1", "#db2e92", "#b383ab", "#a365ba", "#e558dd", "#837096", "#df0756")
+_KV_TYPES = ("int8", "int4", "int2", "q8_0", "q4_0", "f16", "q5_0", "q5_1", "q4_1", "f32")
 _DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
 # log2 of the bits against the place on the scale, for precisions without a place of their own.
 _ANCHORS = ((1.0, 12.0), (math.log2(3), 11.0), (2.0, 8.5), (3.0, 4.0), (4.0, 1.5), (5.0, 0.0))
@@ -98,19 +105,37 @@ class Look:
 def look(precision: str) -> Look:
     """How a precision looks, by its name alone, so that it is the same in every chart, column and table.
 
-    A name without a place of its own gets one by the bits that it tells (gptq-4-g32), and else, as a published
+    With keys and values in a type of their own (nf4+kv-int8) the base and the type give it. Another name without a
+    place of its own gets one by the bits that it tells (gptq-4-g32), and else, as a published
     checkpoint's, by a hash.
     """
     if precision in _SCALE:
         colour, symbol, glyph = _SCALE[precision]
         return Look(colour, symbol, glyph, _DASHES[list(_SCALE).index(precision) % len(_DASHES)])
-    digest = hashlib.sha256(precision.encode("utf-8", "surrogatepass")).digest()
+    if (kept := _KV.fullmatch(precision)) is not None:
+        return _with_cache(kept[1], kept[2])
+    digest = _digest(precision)
     fraction = digest[0] / 256
     number = _BITS.match(precision)
     # The hash moves names of equal bits apart, by at most a step and a half.
     place = _place(max(1, int(number[1]))) + 3 * (fraction - 0.5) if number else fraction * (len(_COLOURS) - 1)
     symbol, glyph = _OTHER_SYMBOLS[digest[1] % len(_OTHER_SYMBOLS)]
     return Look(_between(place), symbol, glyph, _DASHES[digest[2] % len(_DASHES)])
+
+
+def _digest(name: str) -> bytes:
+    return hashlib.sha256(name.encode("utf-8", "surrogatepass")).digest()
+
+
+def _with_cache(base: str, kind: str) -> Look:
+    """How a precision looks whose keys and values are kept in `kind`. Those ticked by default come first, so that no
+    two of them meet in one colour at the same type."""
+    order = list(dict.fromkeys((*_TICKED, *_SCALE)))
+    first = order.index(base) if base in order else _digest(base)[0]
+    second = _KV_TYPES.index(kind) if kind in _KV_TYPES else _digest(kind)[0]
+    symbol, glyph = _OTHER_SYMBOLS[(first + 3 * second) % len(_OTHER_SYMBOLS)]
+    colour = _KV_COLOURS[(first + 3 * second) % len(_KV_COLOURS)]
+    return Look(colour, symbol, glyph, _DASHES[(first + second) % len(_DASHES)])
 
 
 def colour(precision: str) -> str:

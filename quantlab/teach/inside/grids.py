@@ -10,6 +10,7 @@ from quantlab.methods import METHODS, method_of
 from quantlab.methods import precision as precision_named
 from quantlab.methods.rounded import Matrix, Rounded
 from quantlab.records import Precision
+from quantlab.runtime.kv_cache import split
 
 BITS = (2, 8)
 BLOCKS = (16, 4_096)
@@ -48,6 +49,12 @@ def chosen(name: str) -> Chosen:
             if name.startswith(tuple(METHODS)):
                 raise  # a known name with an impossible option says what is wrong with it
             raise unknown("precision", name, names()) from None
+    if found.kv_cache is not None:
+        base = split(name)[0]
+        raise BadInput(
+            f"{name} asks for another type of keys and values, and a weight matrix holds none.",
+            f"Write {base}: its weights are the same.",
+        )
     method = method_of(found)
     if not method.grids():
         raise BadInput(

@@ -40,6 +40,8 @@ def card(typed: str | float) -> Card:
     Raises BadInput for a name that none has and a size that is none.
     """
     text = f"{typed}".strip()
+    if not text:
+        raise BadInput("No card was named.", "Pick one, or type a size such as 12GB.")
     for known in (*CARDS, *MEMORIES):
         if _plain(text).removeprefix("nvidia").removeprefix("geforce") == _plain(known.name):
             return known
@@ -49,7 +51,9 @@ def card(typed: str | float) -> Card:
     size = float(found[1].replace(",", "."))
     nbytes = size * _UNITS[found[2]]
     if not math.isfinite(nbytes) or not 1 <= nbytes <= _MOST:
-        raise BadInput(f"A card cannot have {text[:80]!r} of memory.", "Give a size above zero, such as 12GB.")
+        raise BadInput(
+            f"A card cannot have {text[:80]!r} of memory.", "Give a size above zero and below 1,000 TB, such as 12GB."
+        )
     return Card(f"{size:g} {(found[2] or 'gb').replace('b', 'B').replace('g', 'G').replace('m', 'M')}", int(nbytes))
 
 

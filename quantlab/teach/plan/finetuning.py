@@ -13,6 +13,7 @@ from quantlab.methods.weights import Weight
 from quantlab.records import Card, Finetuned, Fit, ResolvedPlacement
 from quantlab.teach.plan.asked import Asked
 from quantlab.teach.plan.network import Network
+from quantlab.teach.plan.numbers import wrong_number
 from quantlab.teach.plan.subject import Subject
 
 #: The precision of the weights below: Hu et al. 2021 (arXiv:2106.09685) on 16 bits, Dettmers et al. 2023
@@ -60,7 +61,7 @@ def finetuned(found: Subject, asked: Asked, cards: Sequence[Card]) -> Finetuned:
 def _adapter_parameters(weights: Sequence[Weight], rank: int, targets: Sequence[str]) -> int:
     """Two matrices a layer, `[rank, inputs]` and `[outputs, rank]` (Hu et al. 2021, 4.1)."""
     if not isinstance(rank, int) or isinstance(rank, bool) or not 1 <= rank <= _MOST_RANK:
-        raise BadInput(f"The rank of an adapter cannot be {rank!r}.", f"Give a whole number from 1 to {_MOST_RANK:,}.")
+        raise BadInput(wrong_number("The rank of an adapter", rank), f"Give a whole number from 1 to {_MOST_RANK:,}.")
     shapes = [(_layer(it.name), it.shape) for it in weights if it.kind == "linear"]
     there = sorted({name for name, _ in shapes})
     if not targets:

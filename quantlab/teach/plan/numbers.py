@@ -16,6 +16,11 @@ _WORDS = {
 }  # fmt: skip
 
 
+def wrong_number(what: str, value: object) -> str:
+    """That `what` cannot be so; a box that was emptied gives None."""
+    return f"{what} was left empty." if value is None else f"{what} cannot be {value!r}."
+
+
 def checked(numbers: ModelNumbers) -> ModelNumbers:
     """Raises BadInput for what is no number of a model, and for heads that do not divide."""
     for field in fields(numbers):
@@ -26,7 +31,7 @@ def checked(numbers: ModelNumbers) -> ModelNumbers:
         if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= most:
             word = _WORDS[field.name]
             raise BadInput(
-                f"{word[:1].upper()}{word[1:]} cannot be {value!r}.", f"Give a whole number from 1 to {most:,}."
+                wrong_number(f"{word[:1].upper()}{word[1:]}", value), f"Give a whole number from 1 to {most:,}."
             )
     if numbers.head_dim is None and numbers.hidden_size % numbers.heads:
         raise BadInput(

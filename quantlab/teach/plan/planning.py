@@ -13,6 +13,7 @@ from quantlab.settings import AppSettings
 from quantlab.teach.plan.asked import Asked
 from quantlab.teach.plan.finetuning import finetuned
 from quantlab.teach.plan.memory import Demand, kv_type, most
+from quantlab.teach.plan.numbers import wrong_number
 from quantlab.teach.plan.subject import Subject, subject
 
 #: Where no context limits it, the search for the longest ends here; and that for the largest batch.
@@ -34,6 +35,7 @@ def planned(model: str | ModelNumbers, asked: Asked, cards: Sequence[Card], app:
         made,
         trained,
         tuple(_notes(found, asked)),
+        asked.compute_dtype,
     )
 
 
@@ -134,7 +136,7 @@ def check(asked: Asked) -> Asked:
     """Raises BadInput for a context, a batch, a type or a precision that cannot be."""
     for what, value, largest in (("context", asked.context, 10**9), ("batch", asked.batch, 10**6)):
         if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= largest:
-            raise BadInput(f"The {what} cannot be {value!r}.", f"Give a whole number from 1 to {largest:,}.")
+            raise BadInput(wrong_number(f"The {what}", value), f"Give a whole number from 1 to {largest:,}.")
     if asked.piece is not None and (not isinstance(asked.piece, int) or asked.piece < 1):
         raise BadInput(f"A prompt cannot be read {asked.piece!r} tokens at once.", "Give a whole number above zero.")
     kv_type(asked.kv, "float16")

@@ -8,6 +8,23 @@ from quantlab.records.planned import Finetuned
 CONTEXT_BYTES = 400 * 10**6
 
 
+def computed(compute_dtype: str) -> str:
+    """Which type the bytes of weights hang on beside the precision's own."""
+    return (
+        f"What a method leaves un-quantized (embeddings, norms) counts in {compute_dtype}, the compute type; "
+        "--compute-dtype changes it. fp32, fp16, bf16 and GGUF have their own."
+    )
+
+
+def together(card: str, nbytes: int, context: int) -> str:
+    """What "fits" speaks of where rows are held against a card."""
+    size = "" if units.size(nbytes).replace(".0 ", " ") == card else f" ({units.size(nbytes)})"
+    return (
+        f"Fits is for {card}{size}: weights, keys and values of {context:,} tokens, and activations (an estimate) "
+        "together."
+    )
+
+
 def verdict(planned: Planned, fit: Fit) -> str:
     """One sentence: whether a precision that can be had fits a card, and what is left or missing."""
     what, room = (

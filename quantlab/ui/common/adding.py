@@ -18,6 +18,10 @@ class Adding:
 
 def build(app: AppSettings, before_ids: str = "") -> Adding:
     """The control; `before_ids` goes before the ids of its elements."""
+    # Above the box: the foot of the rail is the foot of the window, and what lies below it is not seen.
+    said = gr.HTML(
+        "", elem_id=f"{before_ids}added", elem_classes="add-said", visible=not app.public, apply_default_css=False
+    )
     with gr.Row(elem_id=f"{before_ids}add", elem_classes="add", visible=not app.public):
         spec = gr.Textbox(
             label="Add a precision or a published checkpoint",
@@ -31,7 +35,4 @@ def build(app: AppSettings, before_ids: str = "") -> Adding:
             elem_id=f"{before_ids}add-spec",
         )
         add = gr.Button("Add", elem_id=f"{before_ids}add-button", scale=1, min_width=64)
-    said = gr.HTML(
-        "", elem_id=f"{before_ids}added", elem_classes="add-said", visible=not app.public, apply_default_css=False
-    )
     return Adding(spec, add, said)

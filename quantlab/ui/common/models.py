@@ -7,7 +7,9 @@ from quantlab.records import Model
 from quantlab.ui.compare.share import HUB_ID
 
 KINDS = {
-    "demo": "Bundled with the app and trained for it: small, and it knows one invented world.",
+    "demo": "It was trained for this app on Veld, an invented island of 1,000 people with their towns, crafts, pets "
+    "and foods. It tells stories of them, answers questions about them and adds up small numbers, and knows nothing of "
+    "the real world.",
     "folder": "A folder on this machine, with safetensors weights and a tokenizer.",
     "package": "From the Hugging Face Hub or, without it, from a Python package on this machine.",
     "hub": "From the Hugging Face Hub, downloaded once. Add @revision for a certain version.",

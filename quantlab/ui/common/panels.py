@@ -121,7 +121,10 @@ def _compared(comparison: Comparison) -> bool:
 
 CHARTS = (
     Chart(
-        "memory", "Memory", "What the weights take, part by part, and the most memory in use.", ("by part",),
+        "memory", "Memory",
+        "What the weights take, part by part, and the most memory in use. On a processor the latter is an estimate: "
+        "two runs of the same weights can show two peaks.",
+        ("by part",),
         _draw_memory, _tabulate_memory, lambda comparison: any(run.load for run in comparison.runs),
     ),
     Chart(

@@ -7,6 +7,7 @@ import gradio as gr
 
 from quantlab.records import Estimate, units
 from quantlab.reporting.templates import Pieces
+from quantlab.ui.common import card
 from quantlab.ui.common.precision_list import Group, PrecisionList, Row, arranged
 from quantlab.ui.compare.form import DEFAULT_TICKS
 
@@ -99,13 +100,15 @@ def rows(offered: PrecisionList) -> str:
     if not offered.rows:
         return _HTML.nothing()
     first, groups = arranged(offered)
-    free = units.size(offered.rows[0].estimate.free_bytes)
-    return _HTML.picks(free, [_pick(row) for row in first], [_fold(group) for group in groups])
+    one = offered.rows[0].estimate
+    room = f"{one.card} has {units.size(one.free_bytes)}" if one.card else f"free here: {units.size(one.free_bytes)}"
+    return _HTML.picks(room, [_pick(row) for row in first], [_fold(group) for group in groups])
 
 
 @dataclass(frozen=True)
 class Pick:
-    """One tick. `told`: the row says why it is `blocked`. `crowded`: what room there is, where it does not fit."""
+    """One tick. `told`: the row says why it is `blocked`. `crowded`: what room there is, where it does not fit;
+    `unsure`: why it is not known whether it does."""
 
     name: str
     value: str
@@ -117,6 +120,7 @@ class Pick:
     size: str = ""
     exact: str = ""
     crowded: str = ""
+    unsure: str = ""
 
 
 @dataclass(frozen=True)
@@ -164,6 +168,12 @@ def _memory(estimate: Estimate) -> dict[str, str]:
     if estimate.unavailable is not None or estimate.estimated_bytes is None:
         return {}
     size = {"size": units.size(estimate.estimated_bytes), "exact": units.exact_bytes(estimate.estimated_bytes)}
+    if estimate.card:
+        about = card.sums(estimate)
+        size |= {"exact": f"{size['exact']}; {about}"}
+        if estimate.fits is None:
+            return size | {"unsure": about}
+        return size if estimate.fits else size | {"crowded": about}
     if estimate.fits:
         return size
     where = f"no room on {estimate.crowded}; all devices together have " if estimate.crowded else "free: "

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from quantlab.errors import QuantlabError
 from quantlab.methods import PRECISIONS, method_of, precision
 from quantlab.methods.published import SEPARATOR, STORED, is_published, labels, read
-from quantlab.records import Estimate, Placement, Precision
+from quantlab.records import Card, Estimate, Placement, Precision
 from quantlab.runtime.kv_cache import MARK, split
 from quantlab.settings import AppSettings
 from quantlab.ui.common.problem import Problem
@@ -42,17 +42,26 @@ class Group:
 
 
 @dataclass(frozen=True)
+class Room:
+    """What rows are held against in place of this machine: a card, with keys and values of so many tokens."""
+
+    card: Card
+    context: int
+
+
+@dataclass(frozen=True)
 class PrecisionList:
     """`own` are the model's precisions, `added` what the visitor put beside them, also when another model is chosen.
 
     `missed` are the visitor's ticks that this model cannot take: they come back with one that can. `stand_in` is what
-    was ticked in their place where none of them could be.
+    was ticked in their place where none of them could be. `room` None: whether they fit speaks of this machine.
     """
 
     own: tuple[Estimate, ...] = ()
     added: tuple[Row, ...] = ()
     missed: tuple[str, ...] = ()
     stand_in: str = ""
+    room: Room | None = None
 
     @property
     def rows(self) -> tuple[Row, ...]:

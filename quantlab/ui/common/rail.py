@@ -3,7 +3,7 @@
 from abc import abstractmethod
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import gradio as gr
@@ -11,9 +11,12 @@ import gradio as gr
 from quantlab.errors import BadInput, QuantlabError
 from quantlab.records import Estimate, Placement
 from quantlab.settings import AppSettings
-from quantlab.ui.common import adding, fragments, models, opening, picker, precision_list
+from quantlab.ui import scripts
+from quantlab.ui.common import adding, card, fragments, models, opening, picker, precision_list
 from quantlab.ui.common.adding import Adding
-from quantlab.ui.common.precision_list import PrecisionList
+from quantlab.ui.common.card import MyCard
+from quantlab.ui.common.explained import info
+from quantlab.ui.common.precision_list import PrecisionList, Room
 from quantlab.ui.common.problem import Problem
 from quantlab.ui.common.runner import problem_of
 from quantlab.ui.common.tab import TabHandlers
@@ -53,6 +56,7 @@ class Rail:
     model: gr.Dropdown
     about: gr.HTML
     precisions: picker.PrecisionPicker
+    my_card: MyCard
     adding: Adding
     dropped: gr.File
     offered: gr.State
@@ -80,9 +84,10 @@ def build(start: Opening, app: AppSettings, *, before_ids: str = "", random_weig
         fragments.about_model(*models.about(start.model, start.known)), elem_id=f"{before_ids}about",
         apply_default_css=False,
     )  # fmt: skip
+    my_card = card.build(before_ids)
     picks = picker.picker(found, ticked, app.max_columns, elem_id=f"{before_ids}precisions")
     added, dropped = adding.build(app, before_ids), opening.build(app, before_ids)
-    return Rail(chosen, about, picks, added, dropped, gr.State(found), found, tuple(ticked))
+    return Rail(chosen, about, picks, my_card, added, dropped, gr.State(found), found, tuple(ticked))
 
 
 def comparing(found: PrecisionList, before_ids: str = "") -> tuple[gr.Dropdown, gr.Dropdown]:
@@ -90,17 +95,17 @@ def comparing(found: PrecisionList, before_ids: str = "") -> tuple[gr.Dropdown, 
     with gr.Row():
         reference = gr.Dropdown(
             [choices.MOST_PRECISE, *found.names], value=choices.MOST_PRECISE, label="Reference", min_width=130,
-            elem_id=f"{before_ids}reference",
+            info=info("reference"), elem_id=f"{before_ids}reference",
         )  # fmt: skip
         dtype = gr.Dropdown(
             list(choices.COMPUTE_DTYPES), value=choices.COMPUTE_DTYPES[0], label="Compute dtype", min_width=130,
-            elem_id=f"{before_ids}dtype",
+            info=info("compute_dtype"), elem_id=f"{before_ids}dtype",
         )  # fmt: skip
     return reference, dtype
 
 
 class RailHandlers(TabHandlers):
-    """Of a tab with a rail: its `parts` have `about`, `offered`, `adding`, `problem` and the rail's `inputs`."""
+    """Of a tab with a rail: its `parts` have `about`, `offered`, `adding`, `my_card`, `problem` and the `inputs`."""
 
     def estimate(
         self, model: str, compute_dtype: str, ticked: list[str], before: PrecisionList, asked: Any = None
@@ -110,7 +115,7 @@ class RailHandlers(TabHandlers):
         `asked`, given with another model, is what the tab suits to it.
         """
         name = str(model or "").strip()
-        found, problem = self._listed_for(name, self._where(compute_dtype), before.specs)
+        found, problem = self._listed_for(name, self._where(compute_dtype), before.specs, before.room)
         wishes = precision_list.wishes(before, ticked) or choices.DEFAULT_TICKS
         updates = self._chosen(name, found, precision_list.with_the_file(found, before, wishes))
         return updates | {self.parts.problem: fragments.problem(problem)} | self._suited(name, asked)
@@ -126,18 +131,40 @@ class RailHandlers(TabHandlers):
             if not spec:
                 raise BadInput("Nothing was typed.", "Type a precision, a folder, a .gguf file or a Hugging Face id.")
             choices.check_published((spec,), self.app)
-            where, name = self._where(compute_dtype), str(model or "").strip()
+            where, name = card.placed(self._where(compute_dtype), before.room), str(model or "").strip()
             row = precision_list.look_at(spec, name, where, self.services)
             if not row.added and row.value not in before.names:
                 raise BadInput(f"{spec} could be a precision's name.", f"Write ./{spec} for the folder.")
         except Exception as error:
             return {control.said: fragments.added(problem_of(error, "a checkpoint could not be added", _OUR_FAULT))}
         found, limit = before.with_added(row) if row.added else before, self.app.max_columns
+        found = card.held(found, name, where, self.app, self.services) if row.added else found
         kept = precision_list.ticks(found, ticked, limit) if ticked else []
         full = len(kept) >= limit
         ticks = kept if full else precision_list.ticks(found, [*kept, row.value], limit)
         said = fragments.added_row(row, full=full and row.value not in kept)
         return self._rows(found, ticks) | {control.spec: "", control.said: said}
+
+    def card(self, typed: str, context: Any, model: str, compute_dtype: str, before: PrecisionList) -> Updates:
+        """Hold the list against the card that was typed, or again against this machine."""
+        parts = self.parts.my_card
+        try:
+            room = card.room(typed, context)
+        except QuantlabError as error:
+            return {parts.said: card.wrong(Problem(error.what, error.advice))}
+        if room == before.room:
+            return {parts.said: card.said(before, self._where(compute_dtype))}
+        name = str(model or "").strip()
+        found, _ = self._listed_for(name, self._where(compute_dtype), before.specs, room)
+        found = replace(found, missed=before.missed, stand_in=before.stand_in)
+        shown = {self.parts.offered: found, self.parts.inputs.precisions: gr.update(rows=picker.rows(found))}
+        kept = str(typed or "").strip()
+        return shown | self._card_shown(found, compute_dtype, kept) | {parts.kept: [kept, context]}
+
+    def _card_shown(self, found: PrecisionList, compute_dtype: str, typed: str) -> Updates:
+        parts, room = self.parts.my_card, found.room
+        context = {} if room is None else {parts.context: room.context}
+        return {parts.card: typed, parts.said: card.said(found, self._where(compute_dtype))} | context
 
     @abstractmethod
     def _suited(self, model: str, asked: Any) -> Updates:
@@ -146,10 +173,14 @@ class RailHandlers(TabHandlers):
     def _where(self, compute_dtype: str) -> Placement:
         return choices.placement(Choice(compute_dtype=compute_dtype), self.app)
 
-    def _listed_for(self, model: str, where: Placement, specs: Sequence[str]) -> tuple[PrecisionList, Problem | None]:
+    def _listed_for(
+        self, model: str, where: Placement, specs: Sequence[str], room: Room | None = None
+    ) -> tuple[PrecisionList, Problem | None]:
         """The estimates for a model and for `specs`, which were added, and what was wrong with the model."""
+        where = card.placed(where, room)
         added = precision_list.look_again(specs, model, where, self.services)
-        return precision_list.of_model(model, where, self.app, self.services, added)
+        found, problem = precision_list.of_model(model, where, self.app, self.services, added)
+        return card.held(replace(found, room=room), model, where, self.app, self.services), problem
 
     def _nothing_to_tick(self, asked: Any) -> Problem | None:
         """Why nothing is ticked in a choice, where that is as its model cannot be read."""
@@ -190,8 +221,14 @@ def wire(parts: Any, handlers: RailHandlers, asked: gr.components.Component, sui
     inputs.model.input(handlers.estimate, [inputs.model, *before, asked], filled, **_QUICK)
     inputs.compute_dtype.input(handlers.estimate, [inputs.model, *before], filled, **_QUICK)
     parts.dropped.upload(handlers.open, [parts.dropped, *before, asked], [inputs.model, *filled], **_QUICK)
+    held = parts.my_card
     gr.on(
+        card.changes(held), handlers.card, [held.card, held.context, inputs.model, inputs.compute_dtype, parts.offered],
+        [parts.offered, inputs.precisions, held.kept, *held.listed()], **_QUICK, trigger_mode="always_last",
+    )  # fmt: skip
+    told = gr.on(
         [adds.add.click, adds.spec.submit], handlers.add, [adds.spec, inputs.model, *before],
         [*listed, adds.spec, adds.said], **_QUICK,
     )  # fmt: skip
+    told.then(None, None, None, js=scripts.in_sight(adds.said.elem_id))
     return filled

@@ -6,6 +6,7 @@ from quantlab.measure import trust
 from quantlab.measure.statistics import mean, median, percentile
 from quantlab.records import Load, Peak, Run, Timing, units
 from quantlab.reporting.advice.words import listed
+from quantlab.runtime.kv_cache import RESERVED_DETAIL
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,11 @@ def remarks(run: Run | None, load: Load | None, greedy: bool = False) -> tuple[s
         repacked = f"while they run they take {units.size(load.running_bytes)}"
         why = repacked if load.running_bytes < load.stored_bytes else "not all of them lay in this memory at one time"
         found.append(f"Its peak is below what the weights take when stored: {why}.")
+    if load and run and run.kv_cache_bytes and RESERVED_DETAIL in load.details:
+        found.append(
+            f"Its KV cache of {units.size(run.kv_cache_bytes)} is {load.details[RESERVED_DETAIL]}. That of columns "
+            "which transformers runs grows with the text and holds only what was read and written."
+        )
     if run and greedy and (early := _before_it_parts(run)):
         found.append(
             f"At {early} its likeliest token differs already when it reads the reference’s answer: reading many tokens "
@@ -277,7 +283,8 @@ def _layers(load: Load) -> str:
 def _peak_term(peak: Peak) -> str:
     parts = (("reserved", peak.reserved), ("whole process", peak.process))
     more = [f"{name} {units.size(value)}" for name, value in parts if value is not None]
-    return "; ".join(["most memory in use while the prompt ran", *more])
+    by_growth = ["by how this process grew, which hangs on what ran before: the same weights can show another peak"]
+    return "; ".join(["most memory in use while the prompt ran", *(by_growth if peak.estimate else []), *more])
 
 
 def _bytes(name: str, count: int | None, term: str, anchor: str) -> Figure:

@@ -13,7 +13,7 @@ import gradio as gr
 from quantlab.errors import QuantlabError
 from quantlab.records import Comparison
 from quantlab.settings import AppSettings
-from quantlab.ui.common import exports, fragments, models, panels, picker, precision_list, runner
+from quantlab.ui.common import card, exports, fragments, models, panels, picker, precision_list, runner
 from quantlab.ui.common.precision_list import PrecisionList
 from quantlab.ui.common.problem import Problem
 from quantlab.ui.common.running import RunHandlers
@@ -101,13 +101,18 @@ class Handlers(RunHandlers):
         """What was measured is asked: the model and its ticks of the tab for quality are chosen here."""
         name, inputs = str(model or "").strip(), self.parts.inputs
         own = models.prompt_for(name, prompt, self.services.choices())
-        return self._chosen(name, offered, ticked) | {
-            inputs.model: name,
-            inputs.compute_dtype: dtype,
-            inputs.prompt: own,
-        }
+        held = self._card_shown(offered, dtype, offered.room.card.name if offered.room else "")
+        return (
+            self._chosen(name, offered, ticked)
+            | held
+            | {
+                inputs.model: name,
+                inputs.compute_dtype: dtype,
+                inputs.prompt: own,
+            }
+        )
 
-    def restore(self, request: gr.Request) -> Updates:
+    def restore(self, request: gr.Request, kept: Any = None) -> Updates:
         """The choice that the page's address holds; the default where it holds none.
 
         What can run is looked up anew: a package may have come since the page was built.
@@ -115,20 +120,26 @@ class Handlers(RunHandlers):
         known = self.services.choices()
         first = models.start_model(known)
         default = Choice(first, prompt=models.examples(first, known)[0][1])
+        typed, context, room = card.remembered(kept)
+        held = self.parts.my_card
         query = dict(request.query_params)
         if not set(query) & set(choices.FIELDS):
-            found, problem = self._listed_for(default.model, choices.placement(default, self.app), ())
+            found, problem = self._listed_for(default.model, choices.placement(default, self.app), (), room)
             # The ticks stay as they are: by now the visitor may have changed them.
             return {
                 self.parts.offered: found,
                 self.parts.inputs.precisions: gr.update(rows=picker.rows(found)),
                 self.parts.problem: fragments.problem(problem),
+                held.card: typed,
+                held.context: context,
+                held.said: card.said(found, choices.placement(default, self.app)),
             }
         choice = share.from_query(query, default, self.app)
         added = tuple(filter(precision_list.is_added, choice.precisions))
-        found, problem = self._listed_for(choice.model, choices.placement(choice, self.app), added)
+        found, problem = self._listed_for(choice.model, choices.placement(choice, self.app), added, room)
         updates = dict(zip(self.parts.inputs.listed(), astuple(choice), strict=True))
         updates |= self._chosen(choice.model, found, choice.precisions)
+        updates |= self._card_shown(found, choice.compute_dtype, typed) | {held.context: context}
         reference = choice.reference if choice.reference in found.names else choices.MOST_PRECISE
         updates[self.parts.inputs.reference] = gr.update(choices=[choices.MOST_PRECISE, *found.names], value=reference)
         problem = problem or _not_taken(query.get("model"), choice) or _dropped(query.get("precisions"), found)

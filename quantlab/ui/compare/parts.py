@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import gradio as gr
 
 from quantlab.ui.common.adding import Adding
+from quantlab.ui.common.card import MyCard
 from quantlab.ui.common.panel import Panel
 from quantlab.ui.compare.inputs import Inputs
 
@@ -15,6 +16,7 @@ class Parts:
 
     inputs: Inputs
     offered: gr.State
+    my_card: MyCard
     adding: Adding
     dropped: gr.File
     about: gr.HTML

@@ -11,7 +11,7 @@ from quantlab.ui.common import fragments, models, panels, rail
 from quantlab.ui.common.exports import FORMATS
 from quantlab.ui.common.panel import Panel
 from quantlab.ui.common.tab import DEVICE_QUEUE, SMALL, wire_stop
-from quantlab.ui.compare import inputs, save
+from quantlab.ui.compare import check, inputs, save
 from quantlab.ui.compare.form import Choice
 from quantlab.ui.compare.handlers import Handlers
 from quantlab.ui.compare.inputs import Inputs
@@ -29,19 +29,24 @@ def build(opening: rail.Opening, app: AppSettings, services: Services) -> Handle
             left = rail.build(opening, app)
             settings, race_warning = inputs.settings_inputs(start, left.found, app)
             saving = None if app.public else save.build()
+            checking = None if app.public else check.build()
         with gr.Column(min_width=280, elem_id="stage"):
             prompt, examples, *said = _ask(start, tuple(label for label, _ in examples_of))
             results = _results(app)
     compare, stop, copy, status, problem = said
     chosen = Inputs(left.model, left.precisions, prompt, *settings)
     link = gr.Textbox(visible="hidden", label="link")
-    head = (chosen, left.offered, left.adding, left.dropped, left.about, examples, compare, stop, status, problem)
-    parts = Parts(*head, race_warning, link, *results)
+    rows = (left.offered, left.my_card, left.adding, left.dropped, left.about)
+    parts = Parts(chosen, *rows, examples, compare, stop, status, problem, race_warning, link, *results)
     handlers = Handlers(parts, app, services)
     _wire(parts, copy, handlers)
     described = rail.wire(parts, handlers, chosen.prompt, [*parts.examples, chosen.prompt])
     others = [component for component in chosen.listed() if component not in described]
-    gr.context.Context.root_block.load(handlers.restore, None, [*others, *described], **SMALL)
+    gr.context.Context.root_block.load(
+        handlers.restore, left.my_card.kept, [*others, *described, *left.my_card.listed()], **SMALL
+    )  # fmt: skip
+    if checking is not None:
+        check.wire(checking, chosen.model, app, services)
     if saving is not None:
         _wire_saving(saving, chosen, SaveHandlers(saving, app, services))
     return handlers

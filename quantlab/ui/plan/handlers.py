@@ -47,7 +47,7 @@ class PlanHandlers:
             return shown | emptied | {parts.problem: fragments.problem(found), parts.chart: gr.update(visible=False)}
 
     def _results(self, choice: PlanChoice) -> Updates:
-        parts, model, asked, card = self.parts, form.model(choice), form.asked(choice), card_of(choice.card)
+        parts, model, asked, card = self.parts, form.model(choice), form.asked(choice), card_of(choice.card or "")
         whole, wrong = self._planned(choice, (card, *CARDS, *MEMORIES))
         here, everywhere = view.against(whole, 0, 1), view.against(whole, 1)
         others = (*bundled(), *([model] if isinstance(model, str) and model not in bundled() else []))
@@ -76,7 +76,7 @@ class PlanHandlers:
         """Fine-tuning alone, where only that was changed."""
         try:
             choice = PlanChoice(*values)
-            plan, wrong = self._planned(choice, (card_of(choice.card),))
+            plan, wrong = self._planned(choice, (card_of(choice.card or ""),))
             return {self.parts.trained: fragments.problem(wrong) if wrong else view.trained(plan)}
         except Exception as error:
             return {self.parts.trained: fragments.problem(problem_of(error, "a plan could not be made", _OUR_FAULT))}

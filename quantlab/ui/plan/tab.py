@@ -87,8 +87,10 @@ def _asked(start: PlanChoice) -> tuple[Any, ...]:
             start.batch, label="Batch", info="Sequences at once", precision=0, min_width=110,
             elem_id="plan-batch",
         )  # fmt: skip
+    # First what Enter in an emptied box chooses: no card, and not the first of them without a word.
+    cards = [("Choose a card, or type a size", ""), *(it.name for it in (*CARDS, *MEMORIES))]
     card = gr.Dropdown(
-        [it.name for it in (*CARDS, *MEMORIES)], value=start.card, label="Card or memory", allow_custom_value=True,
+        cards, value=start.card, label="Card or memory", allow_custom_value=True,
         info="Or type a size: 12 GB, 11.5 GiB", elem_id="plan-card",
     )  # fmt: skip
     with gr.Accordion("Keys, values and types", open=False, elem_id="plan-types"):

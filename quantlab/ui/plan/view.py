@@ -35,7 +35,7 @@ def verdicts(plan: Plan) -> str:
         fit = planned.fits[0]
         kind = "plan-fits" if fit.fits else "plan-not"
         lines.append((kind, _SIGNS[kind], words.verdict(planned, fit)))
-    return _HTML.verdicts(head, lines, plan.notes)
+    return _HTML.verdicts(head, lines, plan.notes, plan.compute_dtype)
 
 
 def _millions(weights: int) -> str:

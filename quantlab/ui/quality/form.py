@@ -10,6 +10,7 @@ from quantlab.fidelity import tasks, texts
 from quantlab.methods.published import labels
 from quantlab.records import QualitySettings, Text
 from quantlab.settings import AppSettings
+from quantlab.ui.common.precision_list import Room
 from quantlab.ui.compare import form as choices
 
 PASTE, FILE = "paste", "file"
@@ -52,12 +53,13 @@ class QualityChoice:
 
 @dataclass(frozen=True)
 class Taken:
-    """What was last taken over from the tab for prompts: model, ticks, added checkpoints and compute type."""
+    """What was last taken over from the tab for prompts: model, ticks, added checkpoints, compute type and card."""
 
     model: str
     precisions: tuple[str, ...]
     added: tuple[str, ...]
     compute_dtype: str
+    room: Room | None = None
 
 
 FIELDS = tuple(field.name for field in fields(QualityChoice))

@@ -11,8 +11,6 @@ from quantlab.ui.quality.view import QualityView, Step
 
 _HTML = Pieces("ui/quality/fragments.html")
 EMPTY = _HTML.empty()
-BOUND_HELP = "Mean KLD in nats. 0.05 is about 5 % more perplexity, on text like the reference’s own."
-MEMORY_HELP = "For the weights, in MB = 10⁶ bytes. 0 is no limit."
 _STAGES = {
     "loading": "loading",
     "speed": "measuring its speed",

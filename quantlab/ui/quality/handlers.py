@@ -66,13 +66,14 @@ class QualityHandlers(RunHandlers):
     ) -> Updates:
         """What is chosen on the tab for prompts is chosen here too, once: what is changed here then stays."""
         name = str(model or "").strip()
-        now = Taken(name, tuple(ticked), offered.specs, dtype)
+        now = Taken(name, tuple(ticked), offered.specs, dtype, offered.room)
         known = self.services.choices()
         if now == taken or not name or models.kind_of(name, known) == "shape":
             return {self.parts.taken: gr.skip()}
         inputs = self.parts.inputs
         own = {self.parts.taken: now, inputs.model: name, inputs.compute_dtype: dtype}
-        return self._shown(name, offered, list(ticked)) | self._suited(name, source) | own
+        held = self._card_shown(offered, dtype, offered.room.card.name if offered.room else "")
+        return self._shown(name, offered, list(ticked)) | self._suited(name, source) | held | own
 
     def advise(self, quality: Quality | None, bound: float | None, megabytes: float | None) -> str:
         """The recommendation for a bound and a memory limit, from figures that are there."""

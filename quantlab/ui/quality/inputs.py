@@ -8,6 +8,7 @@ import gradio as gr
 from quantlab.fidelity import tasks, texts
 from quantlab.settings import AppSettings
 from quantlab.ui.common import picker
+from quantlab.ui.common.explained import info
 from quantlab.ui.common.tab import InputFields
 from quantlab.ui.quality import form as choices
 from quantlab.ui.quality import fragments as quality_fragments
@@ -47,7 +48,7 @@ def text_inputs(start: QualityChoice, app: AppSettings) -> tuple[Any, Any, Any, 
         )  # fmt: skip
         windows = gr.Slider(
             1, choices.most_windows(app), start.windows, step=1, label="Windows of up to 512 tokens",
-            info="More windows give smaller errors but take longer. Short texts are read to their end.",
+            info=info("windows"),
             elem_id="quality-windows", scale=3, min_width=250,
         )  # fmt: skip
     most = f"at most {PUBLIC_TEXT_BYTES / 1e3:.0f} kB" if app.public else f"at most {texts.MAX_BYTES / 1e6:.0f} MB"
@@ -86,17 +87,17 @@ def task_inputs(start: QualityChoice, app: AppSettings, services: Services) -> t
         more = gr.Textbox(
             label="Other tasks of lm-evaluation-harness", max_lines=1, max_length=500, visible=not app.public,
             interactive=not why_not, placeholder="hellaswag, arc_easy", elem_id="quality-more-tasks",
-            info="Their questions are downloaded from the Hugging Face Hub.", scale=3, min_width=250,
+            info=info("more_tasks"), scale=3, min_width=250,
         )  # fmt: skip
     gr.HTML(quality_fragments.describe_tasks(tasks.task_names()), elem_id="quality-tasks-told", apply_default_css=False)
     with gr.Row(elem_classes="quality-pair"):
         floor = gr.Checkbox(
             start.noise_floor, label="Read the noise floor: what is mere rounding?", elem_id="quality-noise-floor",
-            info="Reads the reference in a second rounding too, which may have to be loaded for it.",
+            info=info("noise_floor"),
             scale=5, min_width=300,
         )  # fmt: skip
         layers = gr.Checkbox(
             start.layers, label="Look into the layers: where does the error arise?", elem_id="quality-layers",
-            scale=3, min_width=250,
+            info=info("layers"), scale=3, min_width=250,
         )  # fmt: skip
     return ticks, more, layers, floor

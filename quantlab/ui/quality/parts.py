@@ -6,6 +6,7 @@ from typing import Any
 import gradio as gr
 
 from quantlab.ui.common.adding import Adding
+from quantlab.ui.common.card import MyCard
 from quantlab.ui.common.panel import Panel
 from quantlab.ui.quality.inputs import QualityInputs
 
@@ -16,6 +17,7 @@ class QualityParts:
 
     inputs: QualityInputs
     offered: gr.State
+    my_card: MyCard
     adding: Adding
     dropped: gr.File
     taken: gr.State

@@ -9,6 +9,7 @@ from quantlab.reporting.advice import KLD_BOUND
 from quantlab.settings import AppSettings
 from quantlab.ui import scripts
 from quantlab.ui.common import panels, rail
+from quantlab.ui.common.explained import exactly, info
 from quantlab.ui.common.fragments import said
 from quantlab.ui.common.panel import Panel
 from quantlab.ui.common.tab import DEVICE_QUEUE, SMALL, wire_stop
@@ -30,6 +31,7 @@ def build(opening: rail.Opening, app: AppSettings, services: Services) -> Qualit
             left = rail.build(opening, app, before_ids="quality-", random_weights=False)
             with gr.Accordion("Settings", open=False, elem_id="quality-settings"):
                 comparing = rail.comparing(left.found, "quality-")
+                gr.HTML(exactly("reference", "compute_dtype"), apply_default_css=False)
         with gr.Column(min_width=280, elem_id="quality-stage"):
             reading, answering, *said = _ask(start, app, services)
             results = _results()
@@ -40,6 +42,7 @@ def build(opening: rail.Opening, app: AppSettings, services: Services) -> Qualit
     head = (
         inputs,
         left.offered,
+        left.my_card,
         left.adding,
         left.dropped,
         taken,
@@ -62,6 +65,7 @@ def _ask(start: QualityChoice, app: AppSettings, services: Services) -> tuple[An
     with gr.Column(elem_id="quality-ask", elem_classes="choose-card"):
         reading = quality_inputs.text_inputs(start, app)
         answering = quality_inputs.task_inputs(start, app, services)
+        gr.HTML(exactly("windows", "noise_floor", "layers", "more_tasks"), apply_default_css=False)
     with gr.Row(elem_id="quality-actions", elem_classes="actions"):
         measure = gr.Button("Measure", variant="primary", elem_id="measure", scale=0, min_width=150)
         stop = gr.Button("Stop", elem_id="quality-stop", interactive=False, scale=0, min_width=70)
@@ -79,10 +83,11 @@ def _results() -> tuple[Any, ...]:
         gr.HTML("<h3>Which one to take</h3>", apply_default_css=False)
         with gr.Row(elem_id="quality-limits"):
             bound = gr.Number(
-                KLD_BOUND, label="Largest distance (KLD bound)", info=html.BOUND_HELP, step=0.01,
+                KLD_BOUND, label="Largest distance (KLD bound)", info=info("bound"), step=0.01,
                 elem_id="quality-bound",
             )  # fmt: skip
-            memory = gr.Number(0, label="Memory limit, MB", info=html.MEMORY_HELP, elem_id="quality-memory")
+            memory = gr.Number(0, label="Memory limit, MB", info=info("memory"), elem_id="quality-memory")
+        gr.HTML(exactly("bound", "memory"), apply_default_css=False)
         advice = gr.HTML("", elem_id="quality-advice", apply_default_css=False)
         ask = gr.Button("Ask these", size="sm", min_width=100, scale=0, elem_id="ask-these")
     with gr.Column(visible=False, elem_id="quality-charts") as charts:

@@ -8,11 +8,12 @@ from functools import partial
 
 import pytest
 
+from quantlab.fidelity.summary import SAME_LAYERS
 from quantlab.records import Quality, units
 from quantlab.reporting.charts import confidence, flips, kld_spread, layers, quality_map
 from quantlab.reporting.text import escaped
 from tests.examples import ERRORS
-from tests.quality_examples import MODULES, TASKS, fidelity, quality
+from tests.quality_examples import MODULES, TASKS, fidelity, layer_errors, quality
 from tests.reporting.charts.test_figures import HOSTILE, SAFE_TYPES, strings
 
 FIGURES = (
@@ -309,3 +310,13 @@ def test_layers_that_are_not_there(example: Quality):
         layers.figure(example, "nf4", "cosine")
     with pytest.raises(KeyError):
         layers.figure(example, "nf5")
+
+
+def test_of_the_references_own_weights_no_layer_has_an_error():
+    none = tuple(replace(it, own=0.0, relative=0.0) for it in layer_errors("nf4"))
+    record = quality(("fp32", "nf4"), errors={}, runs={"nf4": {"layers": none}})
+    said = layers.figure(record, "nf4").layout.annotations[0].text.replace("<br>", " ")
+    assert "its weights are the reference's" in said.replace("&#x27;", "'").replace("&#39;", "'")
+    assert layers.table(record, "nf4").rows == () and SAME_LAYERS in layers.table(record, "nf4").caption
+    some = replace(record, runs=(record.runs[0], replace(record.runs[1], layers=(*none[1:], *layer_errors("nf4")[:1]))))
+    assert layers.table(some, "nf4").rows

@@ -158,3 +158,21 @@ from quantlab.reporting.charts import difference_table, style
 print('plotly' in sys.modules)"""
     done = subprocess.run([sys.executable, "-c", ask], cwd=ROOT, capture_output=True, text=True)
     assert done.stdout == "False\n", done.stderr
+
+
+@pytest.mark.parametrize("sight", SIGHT)
+@pytest.mark.parametrize("kind", ["int8", "int4", "int2", "q8_0", "q4_0"])
+def test_a_column_with_another_cache_has_a_colour_of_its_own(kind: str, sight: str):
+    """Beside all that is ticked by default, and beside the same cache behind each of these."""
+    assert nearest((*TICKED_TOGETHER, *(f"{name}+kv-{kind}" for name in TICKED_TOGETHER)), sight) >= 0.045
+
+
+@pytest.mark.parametrize("name", TICKED_TOGETHER)
+def test_the_types_of_a_cache_part_too(name: str):
+    looks = [style.look(name), *(style.look(f"{name}+kv-{kind}") for kind in ("int8", "int4", "int2"))]
+    assert len({look.colour for look in looks}) == len({look.glyph for look in looks}) == 4
+
+
+def test_every_colour_of_a_cache_shows_on_light_and_dark():
+    for found in style._KV_COLOURS:
+        assert min(style.contrast(found, background) for background in BACKGROUNDS) >= 3

@@ -152,7 +152,7 @@ def test_a_context_beyond_the_models_is_planned_and_told():
         ({"card": "inf GB"}, "cannot have 'inf GB' of memory"),
         ({"card": "-8GB"}, "cannot have '-8GB' of memory"),
         ({"card": "a big one"}, "Unknown card 'a big one'"),
-        ({"card": ""}, "Unknown card ''"),
+        ({"card": ""}, "No card was named"),
         ({"finetune": "half"}, "Unknown kind of fine-tuning 'half'"),
         ({"finetune": "lora", "rank": 0}, "rank of an adapter cannot be 0"),
         ({"finetune": "lora", "targets": ["attn"]}, "Unknown layer 'attn'"),
@@ -174,7 +174,7 @@ def test_what_cannot_be_asked_is_told(more, what):
         ({"layers": 10**9}, "Layers cannot be 1000000000"),
         ({"vocabulary": "many"}, "Vocabulary cannot be 'many'"),
         ({"hidden_size": 1.5}, "Hidden size cannot be 1.5"),
-        ({"intermediate_size": None}, "MLP size cannot be None"),
+        ({"intermediate_size": None}, "MLP size was left empty"),
     ],
 )
 def test_numbers_that_are_none_are_told(more, what):
