@@ -5,7 +5,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from quantlab.cli import claims, compare, doctor, history, inside, others, plan, quality
+from quantlab.cli import claims, compare, doctor, finetune, history, inside, others, plan, quality
 from quantlab.cli.compare import REFUSED, SOME_FAILED
 from quantlab.errors import QuantlabError, Stopped
 
@@ -20,7 +20,7 @@ def parser() -> argparse.ArgumentParser:
         prog="quantlab", description="One language model at several precisions, side by side."
     )
     verbs = top.add_subparsers(dest="verb", required=True)
-    for module in (compare, quality, plan, inside, claims, doctor, history, others):
+    for module in (compare, quality, plan, inside, claims, doctor, finetune, history, others):
         module.add(verbs)
     return top
 
@@ -31,6 +31,7 @@ VERBS = {
     "plan": plan.run,
     "claims": claims.run,
     "doctor": doctor.run,
+    "finetune": finetune.run,
     "inside": inside.run,
     "history": history.run,
     "quantize": others.quantize_verb,

@@ -58,7 +58,9 @@ def _content(path: Path) -> str:
             )
         return path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise BadInput(f"{path.name} is no text in UTF-8: byte {error.start:,} cannot be read.", "Save it so.") from None
+        raise BadInput(
+            f"{path.name} is no text in UTF-8: byte {error.start:,} cannot be read.", "Save it so."
+        ) from None
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or error
         raise BadInput(f"{str(path)[:200]!r} cannot be read: {why}.", "Give the path of a JSONL or CSV file.") from None

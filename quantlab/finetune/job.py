@@ -94,7 +94,12 @@ def check(asked: FinetuneSettings) -> None:
         ("warmup", 0.0, 1.0), ("held_out", 0.0, 0.9),
     ):  # fmt: skip
         value = getattr(asked, name)
-        if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value) or not low <= value <= high:
+        if (
+            isinstance(value, bool)
+            or not isinstance(value, int | float)
+            or not isfinite(value)
+            or not low <= value <= high
+        ):
             said = name.replace("_", " ")
             raise BadInput(f"The {said} cannot be {value!r}.", f"Give a number from {low:g} to {high:g}.")
     if not asked.targets or not all(isinstance(it, str) and it for it in asked.targets):
@@ -210,11 +215,16 @@ def _followed(
 
 def _keep_last(folder: Path) -> None:
     """The adapter of the last checkpoint, where peft looks for it. The checkpoint stays, so that it can go on."""
-    kept = sorted((folder / CHECKPOINTS).glob("checkpoint-*"), key=lambda it: int(it.name.rpartition("-")[2]))
+    kept = [it for it in checkpoints(folder) if (it / "trainer_state.json").is_file()]
     if not kept:
         raise Stopped
     for name in (WEIGHTS, CONFIG):
-        shutil.copyfile(kept[-1] / name, folder / name)
+        shutil.copyfile(kept[0] / name, folder / name)
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    """Those of a training in `folder`, the newest first."""
+    return sorted((folder / CHECKPOINTS).glob("checkpoint-*"), key=lambda it: -int(it.name.rpartition("-")[2]))
 
 
 class _Told:
@@ -222,6 +232,7 @@ class _Told:
 
     def __init__(self, path: Path, asked: FinetuneSettings) -> None:
         self._path, self._asked = path, asked
+        #: Of a training that goes on, what was told before is told again from the beginning.
         self._read = 0
         self._tokens = 0
         self._last: TrainingStep | None = None

@@ -11,15 +11,16 @@ import os
 import shutil
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import psutil
 import torch
 
 from quantlab.errors import BadInput, ModelError
 from quantlab.finetune import data
+from quantlab.finetune.job import CHECKPOINTS, EVENTS, checkpoints
 from quantlab.finetune.tokens import TokenRow, token_rows
 from quantlab.methods import method_of, precision
 from quantlab.models.quiet import import_transformers
@@ -30,7 +31,6 @@ from quantlab.records.finetuning import FinetuneSettings
 if TYPE_CHECKING:
     from peft import PeftModel
 
-EVENTS, CHECKPOINTS, ADAPTER = "events.jsonl", "checkpoints", "adapter_model.safetensors"
 #: What PEFT and torch ignore in labels.
 _IGNORED = -100
 #: So many checkpoints and measurements of the held-out rows there are in a training.
@@ -69,8 +69,11 @@ def train(
     trainer = _trainer(network, learnt, held_out, asked, Path(folder), events, progress, tokenizer.pad_token_id or 0)
     resumed = _last_checkpoint(Path(folder))
     if resumed is None:
+        events.rewind(0)
         events.tell("started", told)
         trainer.first_look()
+    else:
+        events.rewind(int(resumed.rpartition("-")[2]))
     trainer.train(resume_from_checkpoint=resumed)
     network.save_pretrained(folder)
     shutil.rmtree(Path(folder, CHECKPOINTS), ignore_errors=True)
@@ -86,9 +89,7 @@ def _parted(rows: Sequence[TokenRow], asked: FinetuneSettings) -> tuple[list[Tok
     return [rows[at] for at in sorted(order[count:])], [rows[at] for at in sorted(order[:count])]
 
 
-def _base(
-    source: Model, asked: FinetuneSettings, placement: ResolvedPlacement, progress: Progress
-) -> torch.nn.Module:
+def _base(source: Model, asked: FinetuneSettings, placement: ResolvedPlacement, progress: Progress) -> torch.nn.Module:
     chosen = precision(asked.precision)
     method = method_of(chosen)
     method.prepare()
@@ -103,9 +104,7 @@ def _adapted(network: torch.nn.Module, asked: FinetuneSettings, name: str) -> "P
     there = sorted({key.rpartition(".")[2] for key, it in network.named_modules() if _is_linear(it)} - {"lm_head"})
     every = asked.targets == ("all-linear",)
     if unknown := [target for target in asked.targets if target not in there and not every]:
-        raise BadInput(
-            f"{name} has no layers called {unknown[0]!r}.", f"Choose from: {', '.join(there)}, all-linear."
-        )
+        raise BadInput(f"{name} has no layers called {unknown[0]!r}.", f"Choose from: {', '.join(there)}, all-linear.")
     config = LoraConfig(
         r=asked.rank, lora_alpha=asked.alpha, lora_dropout=asked.dropout, bias="none", task_type="CAUSAL_LM",
         target_modules="all-linear" if every else list(asked.targets),
@@ -127,10 +126,15 @@ def _parameters(network: torch.nn.Module) -> tuple[int, int]:
 
 
 def _last_checkpoint(folder: Path) -> str | None:
-    from transformers.trainer_utils import get_last_checkpoint
-
-    kept = folder / CHECKPOINTS
-    return get_last_checkpoint(str(kept)) if kept.is_dir() else None
+    """The last one that is whole. One that was being written when the process ended goes."""
+    for kept in checkpoints(folder):
+        try:
+            # The Trainer writes it last.
+            json.loads((kept / "trainer_state.json").read_text("utf-8"))
+            return str(kept)
+        except (OSError, ValueError):
+            shutil.rmtree(kept, ignore_errors=True)
+    return None
 
 
 class _Events:
@@ -138,6 +142,12 @@ class _Events:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+
+    def rewind(self, step: int) -> None:
+        """Forget what came after a step: it is done again. Step 0 forgets all."""
+        lines = self._path.read_text("utf-8").splitlines() if step and self._path.is_file() else []
+        kept = [line for line in lines if line.endswith("}") and json.loads(line).get("step", 0) <= step]
+        self._path.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
 
     def tell(self, kind: str, told: dict[str, Any]) -> None:
         with self._path.open("a", encoding="utf-8") as file:
@@ -194,11 +204,7 @@ def _trainer(
         def on_log(self, _arguments: Any, state: Any, _control: Any, logs: Any = None, **_kept: Any) -> None:
             logs = logs or {}
             if "loss" in logs:
-                if not math.isfinite(float(logs["loss"])) or not math.isfinite(float(logs.get("grad_norm", 0.0))):
-                    raise ModelError(
-                        f"The loss of step {state.global_step} is no number: the training ran away.",
-                        f"Lower the learning rate (it is {asked.learning_rate:g}); the last good checkpoint is kept.",
-                    )
+                check_finite(state.global_step, float(logs["loss"]), logs.get("grad_norm"), asked.learning_rate)
                 events.tell(
                     "step",
                     {
@@ -212,11 +218,13 @@ def _trainer(
                 events.tell("held_out", {"step": state.global_step, "loss": float(logs["eval_loss"])})
 
     class Told(Trainer):
-        batch_tokens = 0
+        batch_tokens = gradient_bytes = 0
 
         def training_step(self, model: Any, inputs: dict[str, torch.Tensor], *rest: Any, **kept: Any) -> torch.Tensor:
             self.batch_tokens = int(inputs["attention_mask"].sum())
-            return super().training_step(model, inputs, *rest, **kept)
+            loss = super().training_step(model, inputs, *rest, **kept)
+            self.gradient_bytes = sum(it.grad.nbytes for it in model.parameters() if it.grad is not None)
+            return loss
 
         def first_look(self) -> None:
             """The held-out loss before anything is learnt."""
@@ -230,6 +238,15 @@ def _trainer(
     return trainer
 
 
+def check_finite(step: int, loss: float, gradient: float | None, learning_rate: float) -> None:
+    """Raises ModelError where a training has run away: nothing is learnt from numbers that are none."""
+    if not math.isfinite(loss) or (gradient is not None and not math.isfinite(float(gradient))):
+        raise ModelError(
+            f"The loss of step {step} is no number: the training ran away.",
+            f"Lower the learning rate (it is {learning_rate:g}); the last good checkpoint is kept.",
+        )
+
+
 def _memory(network: torch.nn.Module, trainer: Any) -> dict[str, int]:
     """Bytes by part, from the tensors that are there: all but what is trained is the base."""
     trained = [it for it in network.parameters() if it.requires_grad]
@@ -237,10 +254,5 @@ def _memory(network: torch.nn.Module, trainer: Any) -> dict[str, int]:
     every = sum(it.nbytes for it in (*network.parameters(), *network.buffers()))
     states = trainer.optimizer.state.values() if trainer.optimizer is not None else ()
     optimizer = sum(it.nbytes for state in states for it in state.values() if isinstance(it, torch.Tensor))
-    gradients = sum(it.grad.nbytes for it in trained if it.grad is not None)
-    return {"base": every - adapters, "adapters": adapters, "gradients": gradients, "optimizer": optimizer}
-
-
-def settings_data(settings: FinetuneSettings) -> dict[str, Any]:
-    """As the arguments of `train`."""
-    return asdict(settings)
+    told = {"base": every - adapters, "adapters": adapters, "gradients": trainer.gradient_bytes, "optimizer": optimizer}
+    return told | {"resident": psutil.Process().memory_info().rss}

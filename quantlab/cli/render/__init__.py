@@ -2,6 +2,7 @@
 
 from quantlab.cli.render.claims import show_claims
 from quantlab.cli.render.comparison import follow, show
+from quantlab.cli.render.finetuning import follow_training, show_trained
 from quantlab.cli.render.inside import show_inside
 from quantlab.cli.render.lists import show_estimates, show_history, show_kept, show_models, show_saved
 from quantlab.cli.render.pitfalls import show_pitfalls
@@ -13,6 +14,7 @@ __all__ = [
     "follow",
     "follow_quality",
     "follow_steps",
+    "follow_training",
     "show",
     "show_claims",
     "show_estimates",
@@ -26,4 +28,5 @@ __all__ = [
     "show_quality",
     "show_saved",
     "show_suited",
+    "show_trained",
 ]
