@@ -8,6 +8,8 @@ from quantlab.cli.arguments import MODEL, Verbs, add_placement, placement
 from quantlab.records.finetuning import FinetuneSettings
 
 _DEFAULT = FinetuneSettings()
+_ROWS = "JSONL with text, prompt and completion, or messages; or CSV with two columns"
+_OUT = "where the adapter goes; a training that was broken off there goes on"
 _HELP = {
     "rank": "of the adapters' two matrices",
     "alpha": "what an adapter adds is multiplied by alpha / rank",

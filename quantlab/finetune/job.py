@@ -185,7 +185,7 @@ def _begun(folder: Path, found: Model, file: Path, asked: FinetuneSettings) -> N
 def _read(kept: Path) -> dict[str, Any]:
     try:
         found = json.loads(kept.read_text("utf-8"))
-    except ValueError:
+    except (OSError, ValueError):
         found = None
     return found if isinstance(found, dict) else {}
 
@@ -196,6 +196,7 @@ def _followed(
     arguments = {
         "model": {"name": found.name, "kind": found.kind, "folder": str(found.folder)},
         "file": str(file), "folder": str(folder), "settings": asdict(asked), "placement": asdict(where),
+        "resumed": _resumed(folder),
     }  # fmt: skip
 
     def job(progress: Progress) -> None:
@@ -215,11 +216,30 @@ def _followed(
 
 def _keep_last(folder: Path) -> None:
     """The adapter of the last checkpoint, where peft looks for it. The checkpoint stays, so that it can go on."""
-    kept = [it for it in checkpoints(folder) if (it / "trainer_state.json").is_file()]
+    kept = [it for it in checkpoints(folder) if _whole(it)]
     if not kept:
         raise Stopped
     for name in (WEIGHTS, CONFIG):
         shutil.copyfile(kept[0] / name, folder / name)
+
+
+def _resumed(folder: Path) -> str | None:
+    """The checkpoint to go on from; what was told after it is forgotten, for it is done again."""
+    found = next(filter(_whole, checkpoints(folder)), None)
+    step = int(found.name.rpartition("-")[2]) if found else 0
+    for kept in checkpoints(folder):
+        if kept != found:
+            shutil.rmtree(kept)
+    told = folder / EVENTS
+    lines = told.read_text("utf-8").splitlines() if step and told.is_file() else []
+    before = [line for line in lines if line.endswith("}") and json.loads(line).get("step", 0) <= step]
+    told.write_text("".join(f"{line}\n" for line in before), encoding="utf-8")
+    return str(found) if found else None
+
+
+def _whole(checkpoint: Path) -> bool:
+    """The Trainer writes that file last; one that was being written when the process ended is not read."""
+    return bool(_read(checkpoint / "trainer_state.json"))
 
 
 def checkpoints(folder: Path) -> list[Path]:

@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 import torch
+from torch.nn.functional import cross_entropy
 
 from quantlab.errors import BadInput, ModelError
 from quantlab.finetune import data
-from quantlab.finetune.job import CHECKPOINTS, EVENTS, checkpoints
+from quantlab.finetune.job import CHECKPOINTS, EVENTS
 from quantlab.finetune.tokens import TokenRow, token_rows
 from quantlab.methods import method_of, precision
 from quantlab.models.quiet import import_transformers
@@ -44,8 +45,9 @@ def train(
     folder: str,
     settings: dict[str, Any],
     placement: dict[str, Any],
+    resumed: str | None,
 ) -> None:
-    """Train on `file` and write the adapter into `folder`. Raises BadInput, ModelError or OutOfMemory."""
+    """Train on `file` and write the adapter into `folder`, from the checkpoint `resumed` on if there is one. Raises BadInput, ModelError or OutOfMemory."""
     torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1))
     asked = FinetuneSettings(**{**settings, "targets": tuple(settings["targets"])})
     source = Model(model["name"], model["kind"], Path(model["folder"]))
@@ -67,13 +69,9 @@ def train(
         "trainable": trainable, "parameters": parameters,
     }  # fmt: skip
     trainer = _trainer(network, learnt, held_out, asked, Path(folder), events, progress, tokenizer.pad_token_id or 0)
-    resumed = _last_checkpoint(Path(folder))
     if resumed is None:
-        events.rewind(0)
         events.tell("started", told)
-        trainer.first_look()
-    else:
-        events.rewind(int(resumed.rpartition("-")[2]))
+        trainer.look(0)
     trainer.train(resume_from_checkpoint=resumed)
     network.save_pretrained(folder)
     shutil.rmtree(Path(folder, CHECKPOINTS), ignore_errors=True)
@@ -125,29 +123,11 @@ def _parameters(network: torch.nn.Module) -> tuple[int, int]:
     return int(trainable), int(every)
 
 
-def _last_checkpoint(folder: Path) -> str | None:
-    """The last one that is whole. One that was being written when the process ended goes."""
-    for kept in checkpoints(folder):
-        try:
-            # The Trainer writes it last.
-            json.loads((kept / "trainer_state.json").read_text("utf-8"))
-            return str(kept)
-        except (OSError, ValueError):
-            shutil.rmtree(kept, ignore_errors=True)
-    return None
-
-
 class _Events:
     """Appends to the file that is followed; each line is whole when it is there."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
-
-    def rewind(self, step: int) -> None:
-        """Forget what came after a step: it is done again. Step 0 forgets all."""
-        lines = self._path.read_text("utf-8").splitlines() if step and self._path.is_file() else []
-        kept = [line for line in lines if line.endswith("}") and json.loads(line).get("step", 0) <= step]
-        self._path.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
 
     def tell(self, kind: str, told: dict[str, Any]) -> None:
         with self._path.open("a", encoding="utf-8") as file:
@@ -186,10 +166,10 @@ def _trainer(
     every = max(1, asked.steps // _PARTS)
     arguments = TrainingArguments(
         output_dir=str(folder / CHECKPOINTS), max_steps=asked.steps, per_device_train_batch_size=asked.batch,
-        per_device_eval_batch_size=asked.batch, learning_rate=asked.learning_rate, lr_scheduler_type="linear",
+        learning_rate=asked.learning_rate, lr_scheduler_type="linear",
         warmup_steps=math.ceil(asked.warmup * asked.steps), seed=asked.seed, data_seed=asked.seed,
         logging_steps=1, logging_nan_inf_filter=False, save_steps=every, save_total_limit=1, report_to=[],
-        eval_strategy="steps" if held_out else "no", eval_steps=every, remove_unused_columns=False, disable_tqdm=True,
+        remove_unused_columns=False, disable_tqdm=True,
         use_cpu=next(network.parameters()).device.type == "cpu", dataloader_num_workers=0,
     )  # fmt: skip
 
@@ -210,12 +190,13 @@ def _trainer(
                     {
                         "step": state.global_step, "steps": asked.steps, "loss": float(logs["loss"]),
                         "learning_rate": float(logs["learning_rate"]),
-                        "tokens": trainer.batch_tokens, "seconds": time.perf_counter() - self.begun, "memory": _memory(network, trainer),
+                        "tokens": trainer.batch_tokens, "seconds": time.perf_counter() - self.begun,
+                        "memory": _memory(network, trainer),
                     },
                 )  # fmt: skip
                 progress(state.global_step, asked.steps, "training")
-            if "eval_loss" in logs:
-                events.tell("held_out", {"step": state.global_step, "loss": float(logs["eval_loss"])})
+                if state.global_step % every == 0 or state.global_step == asked.steps:
+                    trainer.look(state.global_step)
 
     class Told(Trainer):
         batch_tokens = gradient_bytes = 0
@@ -226,16 +207,36 @@ def _trainer(
             self.gradient_bytes = sum(it.grad.nbytes for it in model.parameters() if it.grad is not None)
             return loss
 
-        def first_look(self) -> None:
-            """The held-out loss before anything is learnt."""
+        def look(self, step: int) -> None:
+            """The loss of the rows held out, as an event."""
             if held_out:
-                self.evaluate()
+                loss = held_out_loss(network, held_out, asked.batch, pad)
+                events.tell("held_out", {"step": step, "loss": loss})
 
     trainer = Told(
-        network, arguments, data_collator=partial(_collate, pad=pad), train_dataset=learnt, eval_dataset=held_out or None,
+        network, arguments, data_collator=partial(_collate, pad=pad), train_dataset=learnt,
         callbacks=[Telling()],
     )  # fmt: skip
     return trainer
+
+
+def held_out_loss(network: torch.nn.Module, rows: Sequence[TokenRow], batch: int, pad: int) -> float:
+    """The mean over all learnt tokens of the rows, in nats: long rows count for more, as they do in a perplexity."""
+    was_training = network.training
+    network.eval()
+    total, count = 0.0, 0
+    device = next(network.parameters()).device
+    with torch.inference_mode():
+        for at in range(0, len(rows), batch):
+            made = {name: it.to(device) for name, it in _collate(rows[at : at + batch], pad).items()}
+            labels = made.pop("labels")[:, 1:]
+            logits = network(**made).logits[:, :-1].float()
+            total += cross_entropy(
+                logits.flatten(0, 1), labels.flatten(), ignore_index=_IGNORED, reduction="sum"
+            ).item()
+            count += int((labels != _IGNORED).sum())
+    network.train(was_training)
+    return total / count
 
 
 def check_finite(step: int, loss: float, gradient: float | None, learning_rate: float) -> None:

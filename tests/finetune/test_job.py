@@ -120,7 +120,7 @@ def _held_out_loss(folder: Path, file: Path) -> float:
     for at in order[:4]:
         asked = [{"role": "user", "content": rows[at]["prompt"]}]
         prompt = tokenizer.apply_chat_template(asked, add_generation_prompt=True, return_dict=False)
-        answer = tokenizer.encode(rows[at]["completion"], add_special_tokens=False) + [tokenizer.eos_token_id]
+        answer = [*tokenizer.encode(rows[at]["completion"], add_special_tokens=False), tokenizer.eos_token_id]
         with torch.inference_mode():
             logits = network(torch.tensor([prompt + answer])).logits[0].log_softmax(-1)
         losses += [-logits[len(prompt) + i - 1, token].item() for i, token in enumerate(answer)]
@@ -132,7 +132,8 @@ def test_a_killed_training_goes_on_with_the_same_curve(file, tmp_path):
     settings = replace(QUICK, steps=20, dropout=0.1)
     whole = [it for it in finetune("demo", file, tmp_path / "whole", settings) if isinstance(it, TrainingStep)]
     program = (
-        "import sys\nfrom quantlab.finetune.job import finetune\nfrom quantlab.records.finetuning import FinetuneSettings\n"
+        "import sys\nfrom quantlab.finetune.job import finetune\n"
+        "from quantlab.records.finetuning import FinetuneSettings\n"
         f"for event in finetune('demo', sys.argv[1], sys.argv[2], {settings!r}): print(event, flush=True)"
     )
     out = tmp_path / "killed"

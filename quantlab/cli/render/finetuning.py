@@ -36,8 +36,8 @@ def _started(event: TrainingStarted) -> str:
     data, share = event.data, event.trainable / event.parameters
     cut = f", {data.cut} cut" if data.cut else ""
     return (
-        f"{data.rows} rows ({data.trained_tokens:,} of {data.tokens:,} tokens are learnt{cut}), {data.held_out} held out; "
-        f"{event.trainable:,} of {event.parameters:,} parameters are trained ({units.percent(share)})"
+        f"{data.rows} rows ({data.trained_tokens:,} of {data.tokens:,} tokens are learnt{cut}), "
+        f"{data.held_out} held out; {event.trainable:,} of {event.parameters:,} parameters are trained ({units.percent(share)})"
     )
 
 
