@@ -36,7 +36,7 @@ LEVELS = (
     ("runs.estimates",),
     ("reporting.text",),
     ("reporting.charts",),
-    ("runs", "reporting"),
+    ("runs", "reporting", "finetune"),
     ("notebook",),
     ("teach.plan",),
     ("teach",),

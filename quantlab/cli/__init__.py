@@ -5,7 +5,19 @@ import os
 import sys
 from collections.abc import Sequence
 
-from quantlab.cli import claims, classroom, compare, doctor, history, inside, lesson, others, plan, quality
+from quantlab.cli import (
+    claims,
+    classroom,
+    compare,
+    doctor,
+    finetune,
+    history,
+    inside,
+    lesson,
+    others,
+    plan,
+    quality,
+)
 from quantlab.cli.compare import REFUSED, SOME_FAILED
 from quantlab.errors import QuantlabError, Stopped
 
@@ -20,7 +32,7 @@ def parser() -> argparse.ArgumentParser:
         prog="quantlab", description="One language model at several precisions, side by side."
     )
     verbs = top.add_subparsers(dest="verb", required=True)
-    for module in (compare, quality, plan, inside, claims, lesson, doctor, classroom, history, others):
+    for module in (compare, quality, plan, inside, claims, lesson, doctor, classroom, finetune, history, others):
         module.add(verbs)
     return top
 
@@ -32,6 +44,7 @@ VERBS = {
     "claims": claims.run,
     "lesson": lesson.run,
     "doctor": doctor.run,
+    "finetune": finetune.run,
     "inside": inside.run,
     "class": classroom.run,
     "history": history.run,

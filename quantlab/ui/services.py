@@ -161,10 +161,11 @@ class Services:
     with options in its name; `estimate_published(spec, placement)` says what a checkpoint that somebody
     published would take, under the name of its column; `no_tasks()` says why no task can be measured here, empty
     where they can; `history()` is where runs are kept, None where they are not; `plan` and `which_fit` look at a
-    model's description alone; `inside` lays a weight matrix open, `claims` tests what is said of
-    quantization, `diagnose(model name, device, settings)` looks for pitfalls; `lessons` has what the lessons show, and `unkept` is a `compare` that no history keeps, None where
-    `compare` is one; `quiz()` gives the questions of the quiz, `make_question` adds a comparison's, `classroom()` the
-    classes whose votes are counted, None where there are none. All raise QuantlabError for what a user can mend."""
+    model's description alone; `inside` lays a weight matrix open, `claims` tests what is said of quantization,
+    `diagnose(model name, device, settings)` looks for pitfalls; `lessons` has what the lessons show, and `unkept` is
+    a `compare` that no history keeps, None where `compare` is one; `quiz()` gives the questions of the quiz,
+    `make_question` adds a comparison's, `classroom()` the classes whose votes are counted, None where there are none.
+    All raise QuantlabError for what a user can mend."""
 
     compare: Compare
     estimates: Callable[[str, Placement], tuple[Estimate, ...]]

@@ -3,6 +3,7 @@
 from quantlab.cli.render.claims import show_claims
 from quantlab.cli.render.classroom import show_board
 from quantlab.cli.render.comparison import follow, show
+from quantlab.cli.render.finetuning import follow_training, show_trained
 from quantlab.cli.render.inside import show_inside
 from quantlab.cli.render.lessons import show_beginning, show_ending, show_lessons
 from quantlab.cli.render.lists import show_estimates, show_history, show_kept, show_models, show_saved
@@ -15,6 +16,7 @@ __all__ = [
     "follow",
     "follow_quality",
     "follow_steps",
+    "follow_training",
     "show",
     "show_beginning",
     "show_board",
@@ -32,4 +34,5 @@ __all__ = [
     "show_quality",
     "show_saved",
     "show_suited",
+    "show_trained",
 ]

@@ -217,7 +217,7 @@ def test_what_fits_is_what_plain_arithmetic_says():
 def test_a_card_of_ones_own():
     card, suited = choosing.picture(Acted(card="8 GB", context=1_000))
     assert card.nbytes == 8 * 10**9 and len(suited) == 7
-    for typed, what in (("RTX 1", "Unknown card"), ("-3 GB", "cannot have"), ("", "Unknown card")):
+    for typed, what in (("RTX 1", "Unknown card"), ("-3 GB", "cannot have"), ("", "No card was named")):
         with pytest.raises(BadInput, match=what):
             choosing.picture(Acted(card=typed))
 

@@ -1,0 +1,129 @@
+"""Rows to train on, from JSONL or CSV: texts, prompts with their completions, conversations."""
+
+import csv
+import io
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from quantlab.errors import BadInput
+
+#: The largest file that is read, in bytes.
+LONGEST = 50 * 10**6
+ROLES = ("system", "user", "assistant")
+_FORMS = 'Each line is an object such as {"text": ..}, {"prompt": .., "completion": ..} or {"messages": [..]}.'
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One part of a row. `role` is empty for text that no chat template is laid around; `trained`: a loss is taken of
+    it."""
+
+    role: str
+    text: str
+    trained: bool
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of the file, which began at `line`."""
+
+    line: int
+    turns: tuple[Turn, ...]
+
+
+def rows(path: Path) -> tuple[Row, ...]:
+    """All rows of a `.jsonl` or `.csv` file. Raises BadInput naming the file and the line that is not as it must be."""
+    content = _content(path)
+    found = tuple(_csv(content, path.name) if path.suffix.lower() == ".csv" else _jsonl(content, path.name))
+    if len(found) < 2:
+        raise BadInput(
+            f"{path.name} holds {'one row' if found else 'no rows'}.",
+            "At least two are needed: one to train on, one to see whether something was learnt.",
+        )
+    if not any(turn.trained for row in found for turn in row.turns):
+        raise BadInput(f"{path.name} holds nothing that an answer could be learnt from.", _FORMS)
+    return found
+
+
+def _content(path: Path) -> str:
+    try:
+        size = path.stat().st_size
+        if size > LONGEST:
+            raise BadInput(
+                f"{path.name} holds {size / 1e6:,.0f} MB; at most {LONGEST / 1e6:.0f} MB are read.",
+                "Choose a part of it: adapters learn from some thousand rows.",
+            )
+        return path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise BadInput(
+            f"{path.name} is no text in UTF-8: byte {error.start:,} cannot be read.", "Save it so."
+        ) from None
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise BadInput(f"{str(path)[:200]!r} cannot be read: {why}.", "Give the path of a JSONL or CSV file.") from None
+
+
+def _jsonl(content: str, name: str) -> Iterator[Row]:
+    for at, line in enumerate(content.splitlines(), 1):
+        if not line.strip():
+            continue
+        try:
+            data = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise BadInput(f"{name}, line {at} is no JSON: {error}.", _FORMS) from None
+        yield _row(data, at, name)
+
+
+def _csv(content: str, name: str) -> Iterator[Row]:
+    """Two columns: prompt and completion; a first line that says so is left out."""
+    reader = csv.reader(io.StringIO(content), strict=True)
+    try:
+        for cells in reader:
+            if not any(cell.strip() for cell in cells):
+                continue
+            if len(cells) != 2:
+                raise BadInput(
+                    f"{name}, line {reader.line_num} has {len(cells)} columns.", "Two are needed: prompt, completion."
+                )
+            if reader.line_num == 1 and [cell.strip().lower() for cell in cells] == ["prompt", "completion"]:
+                continue
+            yield _row(dict(zip(("prompt", "completion"), cells, strict=True)), reader.line_num, name)
+    except csv.Error as error:
+        raise BadInput(f"{name}, line {reader.line_num} is no CSV: {error}.", "Put quotes around such cells.") from None
+
+
+def _row(data: Any, line: int, name: str) -> Row:
+    keys = set(data) if isinstance(data, Mapping) else set()
+    if keys == {"text"}:
+        return Row(line, (Turn("", _text(data, "text", line, name), True),))
+    if keys == {"prompt", "completion"}:
+        asked, answer = (_text(data, key, line, name) for key in ("prompt", "completion"))
+        return Row(line, (Turn("user", asked, False), Turn("assistant", answer, True)))
+    if keys == {"messages"}:
+        return Row(line, tuple(_turns(data["messages"], line, name)))
+    held = f"holds {', '.join(sorted(map(str, keys)))[:100]}" if keys else "is no object with fields"
+    raise BadInput(f"{name}, line {line} {held}.", _FORMS)
+
+
+def _turns(messages: Any, line: int, name: str) -> Iterator[Turn]:
+    if not isinstance(messages, list) or not messages:
+        raise BadInput(f"{name}, line {line}: messages is no list with something in it.", _FORMS)
+    for message in messages:
+        role = message.get("role") if isinstance(message, Mapping) else None
+        if role not in ROLES:
+            raise BadInput(
+                f"{name}, line {line}: a message has the role {str(role)[:40]!r}.", f"Choose from: {', '.join(ROLES)}."
+            )
+        yield Turn(role, _text(message, "content", line, name), role == "assistant")
+    if role != "assistant":
+        raise BadInput(f"{name}, line {line} ends without an answer.", "The last message must be the assistant's.")
+
+
+def _text(data: Mapping[str, Any], key: str, line: int, name: str) -> str:
+    value = data.get(key)
+    if not isinstance(value, str) or not value.strip():
+        raise BadInput(f"{name}, line {line}: {key} is no text with something in it.", _FORMS)
+    return value

@@ -1,0 +1,97 @@
+"""Fine-tuning: what is asked, each step of it, and what came of it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class FinetuneSettings:
+    """How adapters are trained (LoRA: Hu et al. 2021, arXiv:2106.09685) on a frozen base of `precision`.
+
+    `targets` are names of linear layers, or ("all-linear",). A step reads `batch` rows of at most `context` tokens.
+    The learning rate rises over the first `warmup` of the steps and then falls linearly to zero. `held_out` is the
+    share of the rows that is not trained on. `raw` leaves the chat template out. `rslora` scales by the root of the
+    rank (arXiv:2312.03732), `dora` trains a magnitude beside (arXiv:2402.09353).
+    """
+
+    precision: str = "nf4-dq"
+    rank: int = 16
+    alpha: float = 32.0
+    dropout: float = 0.05
+    targets: tuple[str, ...] = ("q_proj", "v_proj")
+    steps: int = 200
+    batch: int = 4
+    context: int = 256
+    learning_rate: float = 2e-4
+    warmup: float = 0.03
+    held_out: float = 0.1
+    seed: int = 0
+    raw: bool = False
+    rslora: bool = False
+    dora: bool = False
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """What was read of a data file: rows trained on and held out, their tokens, those that a loss is taken of, and how
+    many rows were cut to the context."""
+
+    name: str
+    rows: int
+    held_out: int
+    tokens: int
+    trained_tokens: int
+    cut: int
+
+
+@dataclass(frozen=True)
+class PreviewToken:
+    """One token of a row as it is trained: its text, and whether the model is to learn to write it."""
+
+    text: str
+    trained: bool
+
+
+@dataclass(frozen=True)
+class TrainingStarted:
+    """What is trained: parameters that change, and all of the model."""
+
+    data: TrainingData
+    trainable: int
+    parameters: int
+
+
+@dataclass(frozen=True)
+class TrainingStep:
+    """One step done. `loss` is the mean over the step's tokens in nats, `held_out_loss` over the rows that are not
+    trained on (None: not measured at this step). `seconds` is the time of this step alone, `memory` bytes by part."""
+
+    step: int
+    steps: int
+    loss: float
+    learning_rate: float
+    seconds: float
+    tokens: int
+    held_out_loss: float | None = None
+    memory: Mapping[str, int] | None = None
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What came of it: a folder that peft loads. `stopped`: before all steps; the adapter is that of the last one.
+
+    `bytes` is the size of the adapter's weights on disk."""
+
+    folder: Path
+    base: str
+    precision: str
+    steps: int
+    loss: float | None
+    held_out_before: float | None
+    held_out_after: float | None
+    nbytes: int
+    stopped: bool = False
+
+
+TrainingEvent = TrainingStarted | TrainingStep | Trained
