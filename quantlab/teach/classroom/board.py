@@ -3,7 +3,7 @@
 import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from quantlab.errors import BadInput
 from quantlab.measure.statistics import median
@@ -80,7 +80,7 @@ class Board:
     visitors: int
     votes: tuple[Votes, ...] = ()
     predictions: tuple[Predictions, ...] = ()
-    found: tuple[Found, ...] = field(default=())
+    found: tuple[Found, ...] = ()
     gone: int = 0
 
 
