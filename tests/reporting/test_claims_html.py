@@ -7,7 +7,8 @@ import pytest
 
 from quantlab import cli
 from quantlab.records.claims import FAILS, HOLDS, UNTESTED, Claims, ClaimVerdict, Figure
-from quantlab.reporting.html.claims import claims_html, rules
+from quantlab.reporting.html.claims import claims_html
+from quantlab.reporting.rules import rules
 from quantlab.teach.claims import CLAIMS
 from tests.examples import example_comparison
 from tests.reporting.test_html import HOSTILE, MARK, Page

@@ -12,7 +12,7 @@ from quantlab import cli
 from quantlab.errors import BadInput, Stopped
 from quantlab.records import CpuUse, Quality, QualityRun, TaskScore
 from quantlab.records.claims import FAILS, HOLDS, UNTESTED, Claims, ClaimVerdict
-from quantlab.reporting.html.claims import rules
+from quantlab.reporting.rules import rules
 from quantlab.runtime.background import result
 from quantlab.teach.claims import CLAIMS, exported, judged
 from quantlab.teach.claims.evidence import SEVEN, SEVENTY, Evidence, Trial

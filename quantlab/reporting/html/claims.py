@@ -1,14 +1,10 @@
 """What is claimed of quantization and how it was judged here, as one HTML file that needs nothing else."""
 
-import re
-from collections.abc import Mapping
-from functools import cache
-
 from quantlab.export import codec
 from quantlab.records import units
 from quantlab.records.claims import FAILS, HOLDS, UNTESTED, Claims
+from quantlab.reporting.rules import rules
 from quantlab.reporting.templates import page
-from quantlab.settings import DOCS
 
 _SIGNS = {HOLDS: "✓", FAILS: "✗", UNTESTED: "–"}
 
@@ -50,14 +46,6 @@ def claims_html(found: Claims) -> str:
         rows=rows,
         chart_css="",
     )
-
-
-@cache
-def rules() -> Mapping[int, str]:
-    """The rule of each claim by its number, as docs/claims.md states it: what follows "holds where"."""
-    text = (DOCS / "claims.md").read_text(encoding="utf-8")
-    found = re.findall(r"^\| (\d+) \| [^|]+ \| ([^|]+?) \|$", text, re.MULTILINE)
-    return {int(number): rule.replace("`", "") for number, rule in found}
 
 
 def _is_path(model: str) -> bool:

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from quantlab.records.claims import FAILS, HOLDS, UNTESTED, Claims, ClaimVerdict, Figure
-from quantlab.reporting.html.claims import rules
+from quantlab.reporting.rules import rules
 from quantlab.reporting.templates import Pieces
 from quantlab.teach.claims import CLAIMS
 from quantlab.teach.claims.recorded import recorded
