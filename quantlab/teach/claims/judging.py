@@ -32,7 +32,10 @@ def decided(holds: bool, why: str, *figures: Figure) -> Judgement:
 
 
 def untested(why: str, *figures: Figure) -> Judgement:
-    return Judgement(UNTESTED, f"{why[:1].upper()}{why[1:].rstrip('.')}.", figures)
+    first = why.split(" ", 1)[0]
+    # A precision's name stays as it is written, and each has a digit.
+    begun = why if any(it.isdigit() for it in first) else f"{why[:1].upper()}{why[1:]}"
+    return Judgement(UNTESTED, f"{begun.rstrip('.')}.", figures)
 
 
 def stored(run: QualityRun) -> int:
