@@ -11,7 +11,7 @@ from quantlab.runtime import hardware
 #: Kernels of gptqmodel for GPTQ and AWQ, of which a machine has some; `gptq_` or `awq_` may go in front of a name.
 KERNELS = (
     "auto", "torch", "torch_aten", "torch_fused", "torch_int8", "triton", "exllama_v2", "marlin", "machete",
-    "swordfish", "bitblas", "w4afp8", "w4a_nvfp4", "gemm", "gemm_triton", "gemv", "gemv_fast",
+    "swordfish", "bitblas", "w4afp8", "w4a_nvfp4", "gemm", "gemm_triton", "gemv", "gemv_fast", "mlx",
 )  # fmt: skip
 _KERNEL = re.compile(rf"(gptq_|awq_)?({'|'.join(KERNELS)})(_awq)?")
 #: Types in which products of de-quantized weights can be computed.

@@ -14,7 +14,6 @@ import pytest
 from quantlab.errors import BadInput, ModelError
 from quantlab.finetune import job
 from quantlab.finetune.job import check, finetune
-from quantlab.finetune.training import check_finite
 from quantlab.models.source import DEMO_FOLDER
 from quantlab.records.finetuning import FinetuneSettings, Trained, TrainingStarted, TrainingStep
 
@@ -176,6 +175,8 @@ def test_stop_keeps_what_was_learnt_and_other_settings_do_not_go_on(file, tmp_pa
 
 
 def test_a_training_that_runs_away_is_ended():
+    from quantlab.finetune.telling import check_finite
+
     check_finite(1, 2.0, 0.5, 1e-3)
     check_finite(1, 2.0, None, 1e-3)
     for loss, gradient in ((float("nan"), 1.0), (float("inf"), 1.0), (2.0, float("nan"))):

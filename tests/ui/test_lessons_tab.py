@@ -375,7 +375,7 @@ def test_predictions_come_to_the_board_of_the_class(tmp_path):
     (numbers,), (votes,) = board.predictions, board.votes
     assert (numbers.question, numbers.values) == ("lesson-2/bucket", (-2.0, 3.0))
     assert numbers.asked.truth == observing.observe(2, Acted()).truth.value and (votes.question, votes.total) == (
-        "lesson-4/first",
+        "lesson-4/breaks",
         1,
     )
     assert "Lesson 2" in quiz_fragments.board(board)
