@@ -31,7 +31,7 @@ OLD = (
 
 
 def test_no_old_word_is_left_where_a_user_reads():
-    files = [*ROOT.glob("quantlab/**/*.py"), *ROOT.glob("assets/*.html")]
+    files = [*ROOT.glob("quantlab/**/*.py"), *ROOT.glob("quantlab/**/*.html"), *ROOT.glob("assets/lessons/*.md")]
     said = re.compile("|".join(map(re.escape, OLD)))
     comments = re.compile(r'^\s*(#|""").*$', re.MULTILINE)
     found = [(file.name, said.findall(comments.sub("", file.read_text("utf-8")))) for file in files]
