@@ -5,6 +5,7 @@ import threading
 from dataclasses import fields
 
 from quantlab.cli.arguments import MODEL, Verbs, add_placement, placement
+from quantlab.errors import Stopped
 from quantlab.records.finetuning import FinetuneSettings
 
 _DEFAULT = FinetuneSettings()
@@ -62,7 +63,9 @@ def run(args: argparse.Namespace) -> int:
     targets = tuple(word.strip() for word in args.targets.split(",") if word.strip())
     settings = FinetuneSettings(**told | {"targets": targets})
     stop = threading.Event()
-    render.show_trained(
-        render.follow_training(finetune(args.model, args.data, args.out, settings, placement(args), stop=stop), stop)
-    )
+    steps = finetune(args.model, args.data, args.out, settings, placement(args), stop=stop)
+    trained = render.follow_training(steps, stop)
+    render.show_trained(trained)
+    if trained.stopped:
+        raise Stopped
     return 0

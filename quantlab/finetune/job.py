@@ -15,7 +15,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from quantlab import models
-from quantlab.errors import BadInput, Stopped, Unavailable
+from quantlab.errors import BadInput, QuantlabError, Stopped, Unavailable
 from quantlab.finetune import data
 from quantlab.methods import method_of, precision
 from quantlab.records import Model, Placement, Progress, ResolvedPlacement
@@ -37,7 +37,7 @@ BASES = ("fp32", "bf16", "fp16", "int8", "int8-plain", "nf4", "nf4-dq", "fp4", "
 ASKED, EVENTS, CHECKPOINTS = "quantlab.json", "events.jsonl", "checkpoints"
 WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
 _TASK = "quantlab.finetune.training:train"
-_MOST = {"rank": 1_024, "steps": 100_000, "batch": 1_024, "context": 131_072}
+_MOST = {"rank": 1_024, "alpha": 65_536, "steps": 100_000, "batch": 1_024, "context": 131_072}
 
 
 def unavailable() -> str | None:
@@ -80,6 +80,7 @@ def finetune(
 
 def check(asked: FinetuneSettings) -> None:
     """Raises BadInput for settings that nothing could be trained with."""
+    precision(asked.precision)
     if asked.precision not in BASES:
         raise BadInput(
             f"{asked.precision} cannot be trained on: no gradient comes through its weights.",
@@ -90,7 +91,7 @@ def check(asked: FinetuneSettings) -> None:
         if type(value) is not int or not 1 <= value <= most:
             raise BadInput(f"The {name} cannot be {value!r}.", f"Give a whole number from 1 to {most:,}.")
     for name, low, high in (
-        ("alpha", 1e-6, 1e6), ("learning_rate", 1e-9, 10.0), ("dropout", 0.0, 0.9),
+        ("learning_rate", 1e-9, 10.0), ("dropout", 0.0, 0.9),
         ("warmup", 0.0, 1.0), ("held_out", 0.0, 0.9),
     ):  # fmt: skip
         value = getattr(asked, name)
@@ -100,7 +101,7 @@ def check(asked: FinetuneSettings) -> None:
             or not isfinite(value)
             or not low <= value <= high
         ):
-            said = name.replace("_", " ")
+            said = "share held out" if name == "held_out" else name.replace("_", " ")
             raise BadInput(f"The {said} cannot be {value!r}.", f"Give a number from {low:g} to {high:g}.")
     if not asked.targets or not all(isinstance(it, str) and it for it in asked.targets):
         raise BadInput("No layers were named for the adapters.", "Name some, such as q_proj,v_proj, or all-linear.")
@@ -177,9 +178,9 @@ def _begun(folder: Path, found: Model, file: Path, asked: FinetuneSettings) -> N
     before = _read(kept)
     if (folder / WEIGHTS).is_file() and not (folder / CHECKPOINTS).is_dir():
         raise BadInput(f"The folder {folder.name} holds a training that is finished.", advice)
-    for key, what in (("identity", "model"), ("digest", "data file"), ("settings", "settings")):
+    for key, what in (("identity", "another model"), ("digest", "another data file"), ("settings", "other settings")):
         if before.get(key) != told[key]:
-            raise BadInput(f"The folder {folder.name} holds a training with another {what}.", advice)
+            raise BadInput(f"The folder {folder.name} holds a training with {what}.", advice)
 
 
 def _read(kept: Path) -> dict[str, Any]:
@@ -203,30 +204,36 @@ def _followed(
         worker.run(_TASK, arguments, progress, doing="training")
 
     told = _Told(folder / EVENTS, asked)
-    stopped = False
+    kept_step = None
     try:
         for _ in in_background(job, stop):
             yield from told.new()
     except Stopped:
-        stopped = True
-        _keep_last(folder)
+        kept_step = _keep_last(folder)
+    except QuantlabError:
+        if not told.begun:  # so that the same folder can be named once what was wrong is mended
+            for name in (ASKED, EVENTS):
+                (folder / name).unlink(missing_ok=True)
+        raise
     yield from told.new()
-    yield told.trained(folder, found, stopped)
+    yield told.trained(folder, found, kept_step)
 
 
-def _keep_last(folder: Path) -> None:
-    """The adapter of the last checkpoint, where peft looks for it. The checkpoint stays, so that it can go on."""
+def _keep_last(folder: Path) -> int:
+    """Put the adapter of the last checkpoint where peft looks for it, and give its step. The checkpoint stays, so that
+    the training can go on."""
     kept = [it for it in checkpoints(folder) if _whole(it)]
     if not kept:
         raise Stopped
     for name in (WEIGHTS, CONFIG):
         shutil.copyfile(kept[0] / name, folder / name)
+    return _step(kept[0])
 
 
 def _resumed(folder: Path) -> str | None:
     """The checkpoint to go on from; what was told after it is forgotten, for it is done again."""
     found = next(filter(_whole, checkpoints(folder)), None)
-    step = int(found.name.rpartition("-")[2]) if found else 0
+    step = _step(found) if found else 0
     for kept in checkpoints(folder):
         if kept != found:
             shutil.rmtree(kept)
@@ -244,7 +251,11 @@ def _whole(checkpoint: Path) -> bool:
 
 def checkpoints(folder: Path) -> list[Path]:
     """Those of a training in `folder`, the newest first."""
-    return sorted((folder / CHECKPOINTS).glob("checkpoint-*"), key=lambda it: -int(it.name.rpartition("-")[2]))
+    return sorted((folder / CHECKPOINTS).glob("checkpoint-*"), key=lambda it: -_step(it))
+
+
+def _step(checkpoint: Path) -> int:
+    return int(checkpoint.name.rpartition("-")[2])
 
 
 class _Told:
@@ -255,8 +266,13 @@ class _Told:
         #: Of a training that goes on, what was told before is told again from the beginning.
         self._read = 0
         self._tokens = 0
-        self._last: TrainingStep | None = None
-        self._held_out: list[float] = []
+        self._steps: dict[int, TrainingStep] = {}
+        self._held_out: dict[int, float] = {}
+
+    @property
+    def begun(self) -> bool:
+        """Whether a step was done, or the rows were looked at."""
+        return bool(self._steps or self._held_out)
 
     def new(self) -> Iterator[TrainingEvent]:
         if not self._path.is_file():
@@ -275,16 +291,18 @@ class _Told:
         if kind == "started":
             return TrainingStarted(TrainingData(**told["data"]), told["trainable"], told["parameters"])
         if kind == "step":
-            self._last = TrainingStep(**told)
-            return self._last
-        self._held_out.append(told["loss"])
-        if self._last is None:
-            return None
-        return replace(self._last, held_out_loss=told["loss"])
+            step = self._steps[told["step"]] = TrainingStep(**told)
+            return step
+        self._held_out[told["step"]] = told["loss"]
+        done = self._steps.get(told["step"])
+        return None if done is None else replace(done, held_out_loss=told["loss"])
 
-    def trained(self, folder: Path, found: Model, stopped: bool) -> Trained:
-        held = self._held_out
-        last = self._last
+    def trained(self, folder: Path, found: Model, kept_step: int | None) -> Trained:
+        """What came of it: after `kept_step`, where the training was stopped, for that is what the folder holds."""
+        stopped = kept_step is not None
+        until = max(self._steps, default=0) if kept_step is None else kept_step
+        last = self._steps.get(until)
+        held = [loss for step, loss in sorted(self._held_out.items()) if step <= until]
         return Trained(
             folder, found.name, self._asked.precision, last.step if last else 0, last.loss if last else None,
             held[0] if held else None, held[-1] if len(held) > 1 else None, (folder / WEIGHTS).stat().st_size, stopped,

@@ -74,7 +74,9 @@ def train(
     trainer = TellingTrainer(network, arguments, task, events.tell, progress)
     if resumed is None:
         events.tell("started", told)
-        trainer.look(0)
+    # Also where the training goes on: for the first pass without a gradient bitsandbytes may pack its weights anew on a
+    # CPU, and then computes otherwise, so that the curve would be another one.
+    trainer.look(0, told=resumed is None)
     trainer.train(resume_from_checkpoint=resumed)
     network.save_pretrained(folder)
     shutil.rmtree(Path(folder, CHECKPOINTS), ignore_errors=True)

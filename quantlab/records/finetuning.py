@@ -17,7 +17,7 @@ class FinetuneSettings:
 
     precision: str = "nf4-dq"
     rank: int = 16
-    alpha: float = 32.0
+    alpha: int = 32
     dropout: float = 0.05
     targets: tuple[str, ...] = ("q_proj", "v_proj")
     steps: int = 200

@@ -255,6 +255,19 @@ def test_the_first_answer_is_judged_over_several_loads(shares, outcome):
     assert len(found.figures) == (7 if len(shares) == 5 else 0)
 
 
+def test_first_answers_on_a_busy_machine_decide_nothing():
+    busy = CpuUse(wall_s=1.5, own_s=1.4, others_s=1.4, cores=2, threads=2, load=8.0)
+    found = warmed(2.0, 1.9, 2.1, 2.0, 1.5)
+    disturbed = tuple(replace(run, cpu=busy) for run in found.first[:3]) + found.first[3:]
+    told = verdict(9, Evidence(first=disturbed))
+    assert told.outcome == UNTESTED and "busy" in told.why and len(told.figures) == 7
+    assert [it.value for it in told.figures[2:]] == pytest.approx([2.0, 1.9, 2.1, 2.0, 1.5])  # in their order
+    assert (
+        verdict(9, Evidence(first=tuple(replace(run, cpu=busy) for run in found.first[:2]) + found.first[2:])).outcome
+        == HOLDS
+    )
+
+
 def test_a_load_that_was_none_has_no_time():
     held = measured()
     runs = tuple(

@@ -296,14 +296,14 @@ def test_the_board_shows_how_far_predictions_are_off_and_escapes_what_it_shows()
             gone=2,
         )
     )
-    assert "How many &lt;b&gt;bits&lt;/b&gt;? · 3 predictions, the middle one 4.50 bits; measured 4.50 bits" in shown
+    assert "How many &lt;b&gt;bits&lt;/b&gt;? · 3 predictions, the middle one 4.50 bits; it is 4.50 bits" in shown
     rows = dict(re.findall(r'<th scope="row">([^<]+)</th><td class="num">(\d+)</td>', shown))
     assert {name: count for name, count in rows.items() if count != "0"} == {
         "more than 50 % too low": "1",
         "within 10 %": "1",
         "more than 100 % too high": "1",
     }
-    assert "the middle one 1.50 MB; measured -" in shown and "2 answers are to questions" in shown
+    assert "the middle one 1.50 MB; it is -" in shown and "2 answers are to questions" in shown
 
 
 def test_a_prompt_and_an_answer_are_shown_as_text():

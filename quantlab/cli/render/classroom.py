@@ -11,7 +11,7 @@ from quantlab.teach.classroom.board import Board
 def show_board(board: Board, console: Screen | None = None) -> None:
     """What a class answered: by precision, by question, and how far predictions are off."""
     console = console or Screen()
-    console.print(f"Class {board.code}: {board.visitors} visitors", highlight=False)
+    console.print(f"Class {board.code}: {board.visitors} visitor{'' if board.visitors == 1 else 's'}", highlight=False)
     for found in board.found:
         console.print(escape(printable(found.sentence)), highlight=False)
     if board.votes:
@@ -26,7 +26,7 @@ def show_board(board: Board, console: Screen | None = None) -> None:
     for made in board.predictions:
         truth = made.asked.truth
         shown = units.number(truth) if isinstance(truth, int | float) else units.NONE
-        title = f"{made.asked.title}: measured {shown} {made.asked.unit}, middle prediction {units.number(made.median)}"
+        title = f"{made.asked.title}: it is {shown} {made.asked.unit}, middle prediction {units.number(made.median)}"
         table = narrow(escape(printable(title)), "predictions", "off by")
         for name, count in made.bins:
             table.add_row(str(count), name)

@@ -51,7 +51,11 @@ def _step(event: TrainingStep) -> str:
 def show_trained(found: Trained, console: Screen | None = None) -> None:
     """Where the adapter is, and what was learnt by the rows that were held out."""
     console = console or Screen()
-    how = f"stopped after {found.steps} steps; the last checkpoint is kept" if found.stopped else f"{found.steps} steps"
+    how = (
+        f"stopped; this is the adapter after step {found.steps}, the last that was kept"
+        if found.stopped
+        else f"{found.steps} steps"
+    )
     console.print(escape(printable(f"{found.folder}: {units.size(found.nbytes)}, {how}.")), highlight=False)
     if found.held_out_before is not None and found.held_out_after is not None:
         console.print(

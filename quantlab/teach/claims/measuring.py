@@ -45,7 +45,7 @@ _TODAY = (
 )
 _COMPUTING = """\
 settings = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_compute_dtype=torch.{dtype})
-model = AutoModelForCausalLM.from_pretrained(folder, quantization_config=settings)
+model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, quantization_config=settings)
 logits = model(torch.tensor([ids])).logits"""
 Found = Generator[tuple[int, int, str], None, "Claims"]
 

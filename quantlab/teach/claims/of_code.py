@@ -22,7 +22,7 @@ def buckets(found: Evidence) -> Judgement:
     return decided(
         codes == PRINTED,
         f"By the largest magnitude (0.4251 / 127) they become {told}. Only a scale between {low:.5f} and {high:.5f} "
-        "gives all of -15, 6 and 0, and no rule gives such a scale.",
+        "gives all of -15, 6 and 0, and none of the usual rules gives such a scale.",
         *(Figure(f"code of {value}", code, "") for value, code in zip(NUMBERS, codes, strict=True)),
     )  # fmt: skip
 
@@ -66,5 +66,5 @@ def device_map(found: Evidence) -> Judgement:
 
 
 def merging(found: Evidence) -> Judgement:
-    """Row 24 needs a trained adapter."""
-    return untested(found.missing.get("adapter", "no adapter was trained here"))
+    """Row 24 needs an adapter that is merged, and the weights quantized again."""
+    return untested(found.missing.get("adapter", "quantlab trains adapters, and does not merge them yet"))

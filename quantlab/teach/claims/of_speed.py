@@ -11,6 +11,8 @@ from quantlab.teach.claims.judging import Judgement, decided, speed_doubt, speed
 _SLOWER = 1.1
 #: So many loads are needed, of whose ratios the smallest and the largest are left out.
 FIRST_LOADS = 5
+#: So many of them may have been disturbed.
+_DISTURBED_LOADS = 2
 #: Ways to quantize whose speed on a processor is asked about.
 QUANTIZED = ("int8", "nf4", "gptq-4", "q4_k_m")
 
@@ -61,14 +63,16 @@ def first_answer(found: Evidence) -> Judgement:
         failed = next((run.error for run in found.first if run.error), "too few first answers were timed")
         return untested(found.missing.get("first", failed))
     first, later = map(median, zip(*map(_passes, runs), strict=True))
-    ratios = sorted(ours / theirs for ours, theirs in map(_passes, runs))
+    loads = [ours / theirs for ours, theirs in map(_passes, runs)]
     figures = (
         Figure("first pass", first or 0.0, "s"),
         Figure("later pass", later or 0.0, "s"),
-        *(Figure(f"load {at}: first beside later", ratio, "x") for at, ratio in enumerate(ratios, 1)),
+        *(Figure(f"load {at}: first beside later", ratio, "x") for at, ratio in enumerate(loads, 1)),
     )
+    if len(doubts := list(filter(None, map(trust.doubt, runs)))) > _DISTURBED_LOADS:
+        return untested(f"{runs[0].precision}: {doubts[0]}", *figures)
     said = f"{runs[0].precision}, loaded {len(runs)} times: {units.seconds(first)} then {units.seconds(later)}"
-    inner = ratios[1:-1]
+    inner = sorted(loads)[1:-1]
     if inner[0] <= _SLOWER < inner[-1]:
         return untested(
             f"{said}, but from load to load between {units.ratio(inner[0])} and {units.ratio(inner[-1])}", *figures
