@@ -54,12 +54,11 @@ class TellingTrainer(Trainer):
         self.gradient_bytes = sum(it.grad.nbytes for it in model.parameters() if it.grad is not None)
         return loss
 
-    def look(self, step: int, told: bool = True) -> None:
-        """The loss of the rows held out, as an event where it is to be `told`."""
+    def look(self, step: int) -> None:
+        """The loss of the rows held out, as an event."""
         if self.task.held_out:
             loss = held_out_loss(self.model, self.task.held_out, self.task.asked.batch, self.task.pad)
-            if told:
-                self.tell("held_out", {"step": step, "loss": loss})
+            self.tell("held_out", {"step": step, "loss": loss})
 
     def memory(self) -> dict[str, int]:
         """Bytes by part, from the tensors that are there: all but what is trained is the base."""

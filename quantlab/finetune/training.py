@@ -74,9 +74,7 @@ def train(
     trainer = TellingTrainer(network, arguments, task, events.tell, progress)
     if resumed is None:
         events.tell("started", told)
-    # Also where the training goes on: for the first pass without a gradient bitsandbytes may pack its weights anew on a
-    # CPU, and then computes otherwise, so that the curve would be another one.
-    trainer.look(0, told=resumed is None)
+        trainer.look(0)
     trainer.train(resume_from_checkpoint=resumed)
     network.save_pretrained(folder)
     shutil.rmtree(Path(folder, CHECKPOINTS), ignore_errors=True)
@@ -97,6 +95,11 @@ def _base(source: Model, asked: FinetuneSettings, placement: ResolvedPlacement, 
     method = method_of(chosen)
     method.prepare()
     loaded = method.load(source, chosen, placement, lambda done, total, what: progress(0, asked.steps, what))
+    for module in loaded.network.modules():
+        # bitsandbytes 0.50 packs 4-bit weights for a fused kernel of some CPUs when it reads without a gradient, and
+        # unpacks them when they are saved, their scales quantized anew: the base would drift with each checkpoint.
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
     return loaded.network
 
 

@@ -189,3 +189,28 @@ def test_a_training_that_runs_away_is_ended():
         with pytest.raises(ModelError, match="step 3 is no number: the training ran away") as told:
             check_finite(3, loss, gradient, 1e-3)
         assert "it is 0.001" in told.value.advice
+
+
+@pytest.mark.slow
+def test_the_base_does_not_drift_with_each_checkpoint(file, tmp_path):
+    """Read without a gradient and saved, again and again: what is multiplied stays the same."""
+    import torch
+
+    from quantlab.finetune.training import _base
+    from quantlab.models import resolve
+    from quantlab.records import ResolvedPlacement
+    from quantlab.settings import app_settings
+
+    settings = replace(QUICK, precision="nf4-dq")
+    network = _base(resolve("demo", app_settings()), settings, ResolvedPlacement("cpu", "float32"), lambda *_: None)
+    ids = torch.arange(5, 25)[None]
+
+    def trained() -> torch.Tensor:
+        return network.train()(ids).logits.detach().clone()
+
+    before = trained()
+    for _ in range(3):
+        with torch.inference_mode():
+            network.eval()(ids)
+        network.state_dict()
+    assert torch.equal(trained(), before)
