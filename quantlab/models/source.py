@@ -19,7 +19,8 @@ DEMO, SMOLLM2 = "demo", "smollm2"
 DEMO_FOLDER = ASSETS / "demo-model"
 #: Between the name of a source and the one of its files that is meant.
 SEPARATOR = "::"
-_HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?", re.ASCII)
+#: The Hub names nothing longer (as huggingface_hub checks it).
+_HUB_ID = re.compile(r"([\w.-]{1,96}/)?[\w.-]{1,96}", re.ASCII)
 _REVISION = re.compile(r"\w[\w./-]*", re.ASCII)
 COMMIT = re.compile(r"[0-9a-f]{40}")
 #: The demo's tokenizer.json takes 0.15 MB.

@@ -68,6 +68,7 @@ def test_a_kernel_that_cannot_be_is_told(published):
         load("nf4", "marlin")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["gptq", "awq"])
 def test_every_kernel_of_gptqmodel_can_be_asked_for(method):
     """A name that is refused before anything loads must be none of the library's."""
