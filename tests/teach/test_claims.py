@@ -17,7 +17,7 @@ from quantlab.runtime.background import result
 from quantlab.teach.claims import CLAIMS, exported, judged
 from quantlab.teach.claims.evidence import SEVEN, SEVENTY, Evidence, Trial
 from quantlab.teach.claims.measuring import COLUMNS, claims
-from quantlab.teach.claims.recorded import recorded
+from quantlab.teach.claims.recorded import FOLDER, recorded
 from tests.examples import QUIET, example_comparison
 from tests.quality_examples import fidelity, quality, quality_run
 
@@ -375,5 +375,6 @@ def test_every_claim_has_its_rule_in_words():
 
 
 def test_what_is_recorded_here_can_be_read():
+    assert len(recorded()) == len(list(FOLDER.glob("*.json")))  # each that is there, and none is left out in silence
     for found in recorded():
         assert {it.number for it in found.verdicts} == set(range(1, 26)) and found.machine.cpu
