@@ -95,12 +95,15 @@ def _base(source: Model, asked: FinetuneSettings, placement: ResolvedPlacement, 
     method = method_of(chosen)
     method.prepare()
     loaded = method.load(source, chosen, placement, lambda done, total, what: progress(0, asked.steps, what))
-    for module in loaded.network.modules():
+    network = loaded.network
+    if network is None:
+        raise RuntimeError(f"{asked.precision} has no network of torch's")
+    for module in network.modules():
         # bitsandbytes 0.50 packs 4-bit weights for a fused kernel of some CPUs when it reads without a gradient, and
         # unpacks them when they are saved, their scales quantized anew: the base would drift with each checkpoint.
         if hasattr(module, "support_avx512bf16_for_cpu"):
             module.support_avx512bf16_for_cpu = False
-    return loaded.network
+    return network
 
 
 def _adapted(network: torch.nn.Module, asked: FinetuneSettings, name: str) -> "PeftModel":
