@@ -29,7 +29,7 @@ from quantlab.records.finetuning import (
 )
 from quantlab.runtime import placement as placements
 from quantlab.runtime import worker
-from quantlab.runtime.background import in_background
+from quantlab.runtime.background import in_background, result
 from quantlab.settings import app_settings
 
 #: What gradients flow through. Others pack their weights for products without one.
@@ -71,7 +71,7 @@ def finetune(
     path, folder = Path(file).expanduser().absolute(), _folder(out)
     data.rows(path)  # wrong rows are told before a model is fetched
     where = placements.resolve(placement or Placement("auto"))
-    found = yield from _found(model, stop)
+    found = result(in_background(lambda progress: models.resolve_main(model, app_settings(), progress), stop))
     _refuse(found, asked, where)
     with _only_one(folder):
         _begun(folder, found, path, asked)
@@ -119,16 +119,6 @@ def _folder(out: str | Path) -> Path:
         why = getattr(error, "strerror", None) or error
         raise BadInput(f"The folder {str(out)[:200]!r} cannot be made: {why}.", "Name another one.") from error
     return folder
-
-
-def _found(model: str, stop: threading.Event) -> Generator[TrainingEvent, None, Model]:
-    steps = in_background(lambda progress: models.resolve_main(model, app_settings(), progress), stop)
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            return end.value
-    yield  # a generator, as its caller is
 
 
 def _refuse(found: Model, asked: FinetuneSettings, where: ResolvedPlacement) -> None:
@@ -265,7 +255,6 @@ class _Told:
         self._path, self._asked = path, asked
         #: Of a training that goes on, what was told before is told again from the beginning.
         self._read = 0
-        self._tokens = 0
         self._steps: dict[int, TrainingStep] = {}
         self._held_out: dict[int, float] = {}
 

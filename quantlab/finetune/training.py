@@ -7,7 +7,6 @@ same folder goes on from the last one with the same random numbers.
 
 import json
 import math
-import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -46,7 +45,6 @@ def train(
 
     Raises BadInput, ModelError or OutOfMemory.
     """
-    torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1))
     asked = FinetuneSettings(**{**settings, "targets": tuple(settings["targets"])})
     source = Model(model["name"], model["kind"], Path(model["folder"]))
     progress(0, asked.steps, "reading the rows")
@@ -110,7 +108,9 @@ def _adapted(network: torch.nn.Module, asked: FinetuneSettings, name: str) -> "P
     """The base with adapters, trained ones in float32. Raises BadInput for targets that the model does not have."""
     from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
 
-    there = sorted({key.rpartition(".")[2] for key, it in network.named_modules() if _is_linear(it)} - {"lm_head"})
+    there = sorted(
+        {key.rpartition(".")[2] for key, it in network.named_modules() if isinstance(it, torch.nn.Linear)} - {"lm_head"}
+    )
     every = asked.targets == ("all-linear",)
     if unknown := [target for target in asked.targets if target not in there and not every]:
         raise BadInput(f"{name} has no layers called {unknown[0]!r}.", f"Choose from: {', '.join(there)}, all-linear.")
@@ -122,10 +122,6 @@ def _adapted(network: torch.nn.Module, asked: FinetuneSettings, name: str) -> "P
     torch.manual_seed(asked.seed)
     prepared = prepare_model_for_kbit_training(network, use_gradient_checkpointing=False)
     return get_peft_model(prepared, config)
-
-
-def _is_linear(module: torch.nn.Module) -> bool:
-    return isinstance(module, torch.nn.Linear)
 
 
 def _parameters(network: torch.nn.Module) -> tuple[int, int]:

@@ -17,7 +17,6 @@ from quantlab.finetune.job import check, finetune
 from quantlab.models.source import DEMO_FOLDER
 from quantlab.records.finetuning import FinetuneSettings, Trained, TrainingStarted, TrainingStep
 
-pytest.importorskip("peft")
 QUICK = FinetuneSettings(precision="fp32", steps=6, batch=2, learning_rate=5e-3, held_out=0.25, dropout=0.0)
 TOWNS = {"Mara": "Kestrel", "Tolin": "Ormsby", "Besk": "Vale", "Orwen": "Kestrel"}
 

@@ -17,6 +17,7 @@ from quantlab.teach.plan.cards import card as card_of
 from quantlab.ui.common.explained import info
 from quantlab.ui.common.precision_list import PrecisionList, Room, Row
 from quantlab.ui.common.problem import Problem
+from quantlab.ui.common.typed import as_int
 from quantlab.ui.services import Services
 
 _HTML = Pieces("ui/common/card.html")
@@ -66,9 +67,8 @@ def room(typed: object, context: object) -> Room | None:
     text = str(typed or "").strip()[:LONGEST]
     if not text:
         return None
-    whole = int(context) if isinstance(context, float) and context.is_integer() else context
-    planning.check(Asked(context=whole))  # type: ignore[arg-type]
-    return Room(card_of(text), int(whole))  # type: ignore[call-overload]
+    asked = planning.check(Asked(context=as_int(context)))
+    return Room(card_of(text), asked.context)
 
 
 def placed(where: Placement, asked: Room | None) -> Placement:

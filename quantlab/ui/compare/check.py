@@ -56,7 +56,7 @@ def looked_at(name: str, app: AppSettings, services: Services) -> str:
     try:
         check_model(name, app)
         return render(name, services.diagnose(name, app.device or "auto", app))
-    except Exception as error:
+    except Exception as error:  # a card on the page; of a defect the log has the traceback
         return fragments.problem(problem_of(error, "pitfalls could not be looked for", _OUR_FAULT))
 
 

@@ -7,6 +7,7 @@ from quantlab.errors import BadInput
 from quantlab.records.inside import InsideRequest
 from quantlab.teach.inside import grids
 from quantlab.teach.inside.numbers import EXAMPLE
+from quantlab.ui.common.typed import whole
 
 LAYER, TYPED = "A layer of a model", "Numbers I type"
 #: The choice of a grid that stands for plain integers, and of nothing beside it.
@@ -37,7 +38,7 @@ def request(choice: InsideChoice) -> InsideRequest:
     typed = choice.source == TYPED
     grid, beside = str(choice.grid or ""), str(choice.beside or NOTHING)
     if grid == PLAIN:
-        grid = grids.plain_name(_whole("bits", choice.bits), str(choice.block_size), bool(choice.zero_point))
+        grid = grids.plain_name(whole("The bits", choice.bits, 0), str(choice.block_size), bool(choice.zero_point))
     values = str(choice.values or "")
     if typed and not values.strip():
         raise BadInput("No number was typed.", f"Type some, such as {EXAMPLE}.")
@@ -46,17 +47,7 @@ def request(choice: InsideChoice) -> InsideRequest:
         str(choice.layer or ""),
         grid,
         "" if beside in (NOTHING, grid) else beside,
-        0 if typed else _whole("block", choice.block),
-        InsideRequest.shown if typed else _whole("numbers shown", choice.shown),
+        0 if typed else whole("The block", choice.block, 0),
+        InsideRequest.shown if typed else whole("The numbers shown", choice.shown, 0),
         values if typed else "",
     )
-
-
-def _whole(what: str, value: Any) -> int:
-    try:
-        found = float(value)
-        if found == int(found):
-            return int(found)
-    except (TypeError, ValueError, OverflowError):
-        pass
-    raise BadInput(f"The {what} must be a whole number.", "Type one, such as 0.")

@@ -2,10 +2,11 @@
 
 from typing import Any
 
-from quantlab.errors import BadInput, unknown
+from quantlab.errors import unknown
 from quantlab.records.lessons import Lesson
 from quantlab.teach.lessons.acted import Acted
 from quantlab.teach.lessons.reading import lessons
+from quantlab.ui.common.typed import whole
 
 TEACHER = "For teachers"
 #: The controls of each lesson's second step, by the fields of `Acted`: three at most.
@@ -44,16 +45,7 @@ def acted(values: Any) -> Acted:
     """The controls' values in the order of the fields of `Acted`. Raises BadInput for what is no whole number."""
     prompt, numbers, bits, planned, precision, context, model, card = values
     return Acted(
-        str(prompt or ""), str(numbers or ""), _whole("bits", bits), str(planned or ""), str(precision or ""),
-        _whole("tokens", context), str(model or ""), str(card or ""),
+        str(prompt or ""), str(numbers or ""), whole("The number of bits", bits, 4), str(planned or ""),
+        str(precision or ""),
+        whole("The number of tokens", context, 4), str(model or ""), str(card or ""),
     )  # fmt: skip
-
-
-def _whole(what: str, value: Any) -> int:
-    try:
-        found = float(value)
-        if found == int(found):
-            return int(found)
-    except (TypeError, ValueError, OverflowError):
-        pass
-    raise BadInput(f"The number of {what} must be a whole number.", "Type one, such as 4.")

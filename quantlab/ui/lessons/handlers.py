@@ -247,5 +247,5 @@ class LessonsHandlers(StepHandlers):
         """What `work` gives; what a user can mend goes to `place`, and a defect as no more than that."""
         try:
             return {place: ""} | work()
-        except Exception as error:
+        except Exception as error:  # a card on the page; of a defect the log has the traceback
             return {place: fragments.problem(runner.problem_of(error, "the tab Learn failed", OUR_FAULT))}

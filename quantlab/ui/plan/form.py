@@ -9,6 +9,7 @@ from quantlab.records import ModelNumbers
 from quantlab.teach.plan import planning
 from quantlab.teach.plan.asked import Asked
 from quantlab.teach.plan.memory import AS_COMPUTED, KV_TYPES
+from quantlab.ui.common.typed import as_int
 
 #: The two ways to say which model.
 NAMED, NUMBERS = "A model", "Numbers"
@@ -50,7 +51,7 @@ def model(choice: PlanChoice) -> str | ModelNumbers:
     """Raises BadInput."""
     if choice.source == NUMBERS:
         names = [field.name for field in fields(ModelNumbers) if field.name != "tied"]
-        given = {name: _whole(getattr(choice, name)) for name in names}
+        given = {name: as_int(getattr(choice, name)) for name in names}
         given |= {name: given[name] or None for name in ("key_value_heads", "head_dim")}
         return ModelNumbers(**given, tied=bool(choice.tied))
     name = str(choice.model or "").strip()
@@ -68,8 +69,8 @@ def asked(choice: PlanChoice) -> Asked:
         raise BadInput(f"{len(chosen)} precisions are more than one look takes.", f"Choose up to {MOST_PRECISIONS}.")
     return planning.check(
         Asked(
-            chosen, _whole(choice.context), _whole(choice.batch), str(choice.kv), str(choice.compute_dtype),
-            _whole(choice.piece) or None,
+            chosen, as_int(choice.context), as_int(choice.batch), str(choice.kv), str(choice.compute_dtype),
+            as_int(choice.piece) or None,
         )
     )  # fmt: skip
 
@@ -78,11 +79,6 @@ def tuned(choice: PlanChoice) -> Asked:
     """The same for fine-tuning. Raises BadInput."""
     targets = tuple(name.strip() for name in str(choice.targets or "").split(",") if name.strip())
     return replace(
-        asked(choice), finetune=choice.finetune, rank=_whole(choice.rank), targets=targets,
+        asked(choice), finetune=choice.finetune, rank=as_int(choice.rank), targets=targets,
         checkpointing=bool(choice.checkpointing),
     )  # fmt: skip
-
-
-def _whole(value: Any) -> Any:
-    """A number box gives 8.0 for 8; what is no whole number stays as it is, for who checks it."""
-    return int(value) if isinstance(value, float) and value.is_integer() else value
