@@ -111,6 +111,9 @@ class BitsAndBytes(TransformersMethod[BitsAndBytesPrecision]):
         from quantlab.methods import bitsandbytes_grid as grid
 
         quiet_bitsandbytes()
+        # As a whole, and first: of a package that another thread is still importing, its modules can be had already
+        # while its kernels for this device are not registered yet.
+        import_module("bitsandbytes")
         parts = _parts(precision, *matrix.shape)
         if precision.quant_type == "int8":
             return grid.int8(matrix, precision.threshold, parts)

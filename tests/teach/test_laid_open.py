@@ -227,3 +227,15 @@ def test_a_kept_checkpoint_of_gptq_is_what_is_loaded(demo):
         assert torch.allclose(found.values, expected, rtol=2e-2, atol=1e-2), "up to the rounding of its kernel"
     loaded.close()
     assert store().found(variant(demo, "gptq-8-g128", calibration=LITTLE)) is None
+
+
+def test_the_library_is_there_as_a_whole_before_it_is_called(monkeypatch):
+    """While the page starts, another thread imports it too."""
+    from quantlab.methods import bitsandbytes_grid, method_of, precision
+    from quantlab.methods.rounded import Matrix
+
+    waited = []
+    monkeypatch.setattr("quantlab.methods.bitsandbytes.import_module", waited.append)
+    monkeypatch.setattr(bitsandbytes_grid, "four_bit", lambda *_: list(waited))
+    chosen = precision("nf4")
+    assert method_of(chosen).rounded(chosen, Matrix(torch.ones(1, 64))) == ["bitsandbytes"]
