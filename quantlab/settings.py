@@ -51,6 +51,9 @@ class AppSettings(BaseSettings):
     cache_bytes: int = Field(
         default=20 * 10**9, ge=0, description="the most that quantized checkpoints may take on disk"
     )
+    adapters_folder: Path = Field(
+        default_factory=lambda: _data_file("adapters"), description="where adapters are kept that have a name alone"
+    )
     history_file: Path | None = Field(
         default_factory=lambda: _data_file("history.sqlite"), description="empty: nothing is kept"
     )

@@ -6,7 +6,8 @@ from functools import cache
 from quantlab import models
 from quantlab.checkpoints.store import CachedCheckpoint, CheckpointStore
 from quantlab.errors import ModelError, Unavailable
-from quantlab.methods import method_of
+from quantlab.methods import adapters, method_of, without_adapter
+from quantlab.methods.adapted import attach
 from quantlab.methods.dequantized import DEQUANTIZED
 from quantlab.methods.dequantized import PRECISION as DEQUANTIZED_PRECISION
 from quantlab.methods.gguf import NAME as GGUF_NAME
@@ -75,9 +76,14 @@ def _load(variant: Variant, model: Model, origin: LoadOrigin, progress: Progress
     """Load `model`, and hold what is there against what was promised. Raises ModelError where it cannot be measured."""
     method = method_of(variant.precision)
     loaded = method.load(model, variant.precision, variant.placement, progress)
+    adapter = variant.precision.adapter
     try:
+        notes: tuple[str, ...] = ()
+        if adapter is not None:
+            attach(loaded, adapter)
+            notes = adapters.notes(adapter, variant.model, without_adapter(variant.precision).name)
         stored = loaded.storage()
-        notes = promised(loaded, stored, method, variant, model)
+        notes += promised(loaded, stored, method, variant, model)
     except BaseException:
         loaded.close()
         raise

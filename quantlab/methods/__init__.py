@@ -5,6 +5,7 @@ from dataclasses import replace
 from functools import cache
 
 from quantlab.errors import BadInput, shown, unknown
+from quantlab.methods import adapters
 from quantlab.methods.awq import AWQ
 from quantlab.methods.base import Method
 from quantlab.methods.bitsandbytes import BITSANDBYTES
@@ -17,7 +18,7 @@ from quantlab.methods.plugins import Table, installed
 from quantlab.methods.rtn import RTN
 from quantlab.methods.stored import STORED
 from quantlab.methods.torchao import TORCHAO
-from quantlab.records import Calibration, Model, Precision, ResolvedPlacement, Variant
+from quantlab.records import Calibration, Checkpoint, Model, Precision, ResolvedPlacement, Variant
 from quantlab.runtime.kv_cache import HQQ_BITS, MARK, split
 
 #: Those that come with quantlab, in the order in which they are listed. Those of other packages follow.
@@ -39,10 +40,54 @@ def precision(name: str) -> Precision:
     Raises BadInput with the valid names.
     """
     base, kv_cache = split(name)
-    found = _parsed(base)
+    weights, adapter = split_adapter(base)
+    found = _parsed(weights)
     if found is None:
         raise _no_precision(name)
-    return at_kv_cache(found, kv_cache)
+    return at_kv_cache(found if adapter is None else with_adapter(found, adapter), kv_cache)
+
+
+def split_adapter(name: str) -> tuple[str, str | None]:
+    """A name without `+kv-TYPE` as that of its weights, and of the adapter beside them where one is named.
+
+    Only what stands behind a precision's name is an adapter: a folder of a published checkpoint may have a + in its
+    own.
+    """
+    weights, plus, adapter = name.partition(adapters.PLUS)
+    try:
+        return (weights, adapter) if plus and _parsed(weights) is not None else (name, None)
+    except BadInput:  # an option with an impossible value
+        return name, None
+
+
+def with_adapter(chosen: Precision, typed: str) -> Precision:
+    """The same weights with an adapter beside them, by its name or folder. Raises BadInput."""
+    if not method_of(chosen).takes_adapters:
+        can = ", ".join(it.name for it in PRECISIONS.values() if method_of(it).takes_adapters)
+        raise BadInput(f"No adapter can lie beside {chosen.name}.", f"Choose from: {can}.")
+    found = adapters.found(typed)
+    name = f"{chosen.name}{adapters.PLUS}{found.name}"
+    return replace(chosen, name=name, adapter=found, summary=f"{chosen.summary}; with the adapter {found.name}")
+
+
+def without_adapter(chosen: Precision) -> Precision:
+    """The precision of its weights alone."""
+    if chosen.adapter is None:
+        return chosen
+    summary = chosen.summary.replace(f"; with the adapter {chosen.adapter.name}", "")
+    return replace(chosen, name=split_adapter(chosen.name)[0], adapter=None, summary=summary)
+
+
+def refusal(chosen: Precision, checkpoint: Checkpoint, device: str) -> str | None:
+    """Why this model cannot be had at this precision here, in words that go on from "it ..."; None where it can.
+
+    Imports nothing heavy, unless the model is of an uncommon kind and an adapter is to lie beside its weights.
+    """
+    method = method_of(chosen)
+    reason = method.unavailable(device) or method.refuses(chosen, checkpoint, device)
+    if reason is None and chosen.adapter is not None:
+        reason = adapters.unavailable() or adapters.refusal(chosen.adapter, checkpoint)
+    return reason
 
 
 def _parsed(base: str) -> Precision | None:
@@ -123,7 +168,12 @@ def most_precise(chosen: tuple[Precision, ...]) -> Precision:
     """The one with the most bits; among equals the one whose numbers reach farther, then the one named first.
 
     float16 has digits that bfloat16 lacks, but a model that leaves its range gives no numbers at all. Keys and values
-    in fewer bits come last.
+    in fewer bits come last, and with an adapter it is another model.
     """
     order = {name: -place for place, name in enumerate(PRECISIONS)}
-    return max(chosen, key=lambda p: (p.bits, p.kv_cache is None, p.exponent_bits, order.get(p.name, -len(order))))
+
+    def rank(it: Precision) -> tuple[float, ...]:
+        plain = (it.adapter is None, it.kv_cache is None)
+        return (it.bits, *plain, it.exponent_bits, order.get(it.name, -len(order)))
+
+    return max(chosen, key=rank)

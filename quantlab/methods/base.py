@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Generic
 
 from quantlab.errors import Unavailable
+from quantlab.methods import adapters
 from quantlab.methods.layout import layout
 from quantlab.methods.rounded import Matrix, Rounded
 from quantlab.methods.weights import Layout, Weight
@@ -39,6 +40,8 @@ class Method(Generic[P]):
     reads_gguf: bool = False
     #: The types in which its sessions can keep keys and values (`+kv-TYPE` behind the name), the most bits first.
     kv_caches: tuple[str, ...] = ()
+    #: Whether an adapter can lie beside its weights (`+NAME` behind the name).
+    takes_adapters: bool = False
     #: Whether its codes hang on more than the matrix itself: then a checkpoint holds others than `rounded` gives.
     reads_more: bool = False
     #: Where its weights come from when nothing is kept: quantized by the load itself, or read as they lie on disk.
@@ -114,6 +117,8 @@ class Method(Generic[P]):
             overhead = 0 if quantized is None else self._overhead(precision, weight, quantized)
             parts[part_of(weight.name)] += total - overhead
             parts["quantization"] += overhead
+        for module, nbytes in adapters.nbytes(precision.adapter).items() if precision.adapter else ():
+            parts[part_of(module)] += nbytes
         return parts
 
     def _overhead(self, precision: P, weight: Weight, nbytes: int) -> int:

@@ -59,6 +59,7 @@ class BitsAndBytes(TransformersMethod[BitsAndBytesPrecision]):
     name = "bitsandbytes"
     title = "bitsandbytes"
     packages = ("transformers", "bitsandbytes")
+    takes_adapters = True
     precisions = (
         BitsAndBytesPrecision(
             "int8", name, 8, "8-bit integers, outlier columns in 16 bits (LLM.int8)", "int8", threshold=6.0

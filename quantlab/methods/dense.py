@@ -25,6 +25,7 @@ class Dense(TransformersMethod[DensePrecision]):
 
     name = "dense"
     title = "Floating point"
+    takes_adapters = True
     quantizes = False
     precisions = (
         DensePrecision("fp32", name, 32, "32-bit floating point, full precision", "float32"),

@@ -14,7 +14,7 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from quantlab.errors import BadInput, ModelError, QuantlabError, shown
-from quantlab.methods import method_of, precision
+from quantlab.methods import adapters, method_of, precision, split_adapter
 from quantlab.methods.stored import STORED as AS_PUBLISHED
 from quantlab.models import SEPARATOR, source
 from quantlab.models.gguf import files
@@ -53,7 +53,9 @@ class Published:
 
 def is_published(name: str) -> bool:
     """Whether a name among precisions is meant as a checkpoint: a path, a Hub id, or anything with a pick."""
-    return source.is_gguf(name) or bool(_PATHLIKE.match(name))
+    if source.is_gguf(name):
+        return True
+    return bool(_PATHLIKE.match(name)) and split_adapter(split(name)[0])[1] is None
 
 
 def read(spec: str) -> Published:
@@ -116,8 +118,11 @@ def _near(name: str, names: Iterable[str]) -> str:
 
 def whole(spec: str, app: AppSettings) -> str:
     """The same spec with a local path made absolute, so that it leads there from any folder; all else as it is."""
+    base, kv_cache = split(spec)
+    weights, adapter = split_adapter(base)
+    if adapter is not None:
+        return spec if app.public else _joined(weights, _absolute(adapter), kv_cache)
     try:
-        base, kv_cache = split(spec)
         published = read(base)
         found = source.parse(published.name, app)
     except QuantlabError:
@@ -129,15 +134,29 @@ def whole(spec: str, app: AppSettings) -> str:
     return f"{path}{MARK}{kv_cache}" if kv_cache else path
 
 
+def _absolute(adapter: str) -> str:
+    """The folder of an adapter from anywhere; a name alone as it is."""
+    return str(Path(adapter).expanduser().absolute()) if os.path.isdir(os.path.expanduser(adapter)) else adapter
+
+
+def _joined(weights: str, adapter: str, kv_cache: str | None) -> str:
+    return f"{weights}{adapters.PLUS}{adapter}" + (f"{MARK}{kv_cache}" if kv_cache else "")
+
+
 def label(spec: str) -> str:
-    """The name of a checkpoint's column, with the type of its cache. Raises BadInput as `read` does."""
+    """The name of a column, with its adapter's and the type of its cache. Raises BadInput as `read` does."""
     base, kv_cache = split(spec)
+    weights, adapter = split_adapter(base)
+    if adapter is not None:
+        return _joined(weights, adapters.label(adapter), kv_cache)
+    if not is_published(base):
+        return spec
     return read(base).label + (f"{MARK}{kv_cache}" if kv_cache else "")
 
 
 def labels(names: Iterable[str]) -> dict[str, str]:
     """The column's name for each chosen precision or checkpoint; two alike fall back to what was typed."""
-    short = {name: label(name) if is_published(name) else name for name in names}
+    short = {name: label(name) for name in names}
     taken = list(short.values())
     return {name: short_name if taken.count(short_name) == 1 else name for name, short_name in short.items()}
 

@@ -24,6 +24,8 @@ _TRANSPOSED = frozenset({"Llama4TextExperts"})
 #: is cast to the type of packed codes is lost.
 _WEIGHT_READ = re.compile(r"self\.(\w+)\.(?:weight|bias)\b(?!\.(?:device|shape|size)\b)")
 _PLAIN = ("Parameter", "Tensor")
+#: The names of the matrices and vectors that peft lays beside a layer.
+IN_ADAPTER = re.compile(r"\.lora_(A|B|magnitude_vector)\b")
 hush()
 
 
@@ -227,7 +229,8 @@ def _dtype_plan(model: torch.nn.Module, dtype: torch.dtype) -> Callable[[str], b
 
 def still_wide(model: torch.nn.Module) -> dict[str, int]:
     """Linear layers and stacks of experts of a loaded model in plain floating point, and how many weights each."""
-    names = [name for name, _, _ in linear_layers(model)]
+    # An adapter's matrices are no weights of the model.
+    names = [name for name, _, _ in linear_layers(model) if not IN_ADAPTER.search(name)]
     found = {name: model.get_submodule(name) for name in names}
     weights = {n: m.weight for n, m in found.items() if not hasattr(m, "quantization_scheme")}
     weights |= {f"{name}.{key}": module._parameters[key] for name, module, key, _ in expert_stacks(model)}

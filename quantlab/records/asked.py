@@ -68,12 +68,24 @@ class Model:
 
 
 @dataclass(frozen=True)
+class Adapter:
+    """Matrices trained beside frozen weights (LoRA), in a folder as peft writes it.
+
+    `identity` is a digest of the state of its files.
+    """
+
+    name: str
+    folder: Path
+    identity: str
+
+
+@dataclass(frozen=True)
 class Precision:
     """One setting of a method: what a user ticks. Methods derive their own with the options they need.
 
     `bits` are those stored for one weight of a quantized layer, scales and zero points included; they order the
     precisions and choose the reference. `kv_cache` is the type of keys and values where that is not the one in which
-    the model computes (`runtime.kv_cache`).
+    the model computes (`runtime.kv_cache`). `adapter` lies beside its weights, where one does (`methods.adapters`).
     """
 
     name: str
@@ -81,6 +93,7 @@ class Precision:
     bits: float
     summary: str
     kv_cache: str | None = field(default=None, kw_only=True)
+    adapter: Adapter | None = field(default=None, kw_only=True)
 
     @property
     def exponent_bits(self) -> int:

@@ -5,9 +5,9 @@ from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from quantlab import models
+from quantlab import methods, models
 from quantlab.errors import BadInput, ModelError, QuantlabError, Stopped
-from quantlab.methods import METHODS, at_kv_cache, method_of, most_precise, precision, variant_of
+from quantlab.methods import METHODS, at_kv_cache, most_precise, precision, variant_of
 from quantlab.methods.gguf.trying import tokens
 from quantlab.methods.published import STORED, as_stored, check_there, is_published, label, precision_of, read
 from quantlab.models.architecture import vocabulary_size
@@ -76,6 +76,8 @@ class Plan:
     def identity(self, entrant: Entrant) -> str:
         """A digest of all files that a column's figures follow from: its own, the reference's, the tokenizer's."""
         files = dict.fromkeys((entrant.model.identity, self.reference.model.identity, self.model.identity))
+        adapters = (it.precision.adapter for it in (entrant, self.reference))
+        files |= {adapter.identity: None for adapter in adapters if adapter}
         return self.model.identity if len(files) == 1 else models.digest(list(files))[:32]
 
     def variant(self, entrant: Entrant) -> Variant:
@@ -92,7 +94,9 @@ def enter(model: Model, name: str, asked: str, app: AppSettings, progress: Progr
     if not is_published(asked):
         chosen = precision(asked)
         of = models.identified(models.file_model(model)) if asked == STORED and model.origin is not None else model
-        return Entrant(at_kv_cache(_as_stored(of, chosen) if asked == STORED else chosen, kv_cache), of)
+        chosen = at_kv_cache(_as_stored(of, chosen) if asked == STORED else chosen, kv_cache)
+        # Two adapters may have one name, in two folders.
+        return Entrant(replace(chosen, name=name) if chosen.adapter else chosen, of)
     published = read(asked)
     check_there(published, app)
     try:
@@ -112,8 +116,7 @@ def _as_stored(model: Model, chosen: Precision) -> Precision:
 
 def refusal(entrant: Entrant, device: str) -> str | None:
     """Why a column cannot run on the device, in words that go on from "it ..."; None where it can."""
-    method = method_of(entrant.precision)
-    return method.unavailable(device) or method.refuses(entrant.precision, models.checkpoint(entrant.model), device)
+    return methods.refusal(entrant.precision, models.checkpoint(entrant.model), device)
 
 
 def plan(
@@ -196,7 +199,7 @@ def _check_read_alike(model: Model, prompt_input: PromptInput, stop: threading.E
 def _reference(entrants: tuple[Entrant, ...], wanted: str | None, device: str) -> Entrant:
     """The one asked for, by its column's name or as it was typed; else the most precise one that can run."""
     if wanted is not None:
-        name = label(wanted) if is_published(wanted) else wanted
+        name = label(wanted)
         found = next((entrant for entrant in entrants if entrant.name in (name, wanted)), None)
         if found is None:
             raise BadInput(

@@ -11,6 +11,7 @@ from typing import Any, Generic, Literal
 
 from quantlab.errors import QuantlabError
 from quantlab.methods import precision as precision_of
+from quantlab.methods import split_adapter
 from quantlab.methods.bitsandbytes import BitsAndBytesPrecision
 from quantlab.methods.dense import DensePrecision
 from quantlab.methods.gguf import NAME
@@ -20,7 +21,14 @@ from quantlab.records import OLLAMA, Precision, Quality, QualityRun
 from quantlab.records.asked import P
 from quantlab.reporting.advice import Advice
 from quantlab.reporting.advice.sources import Source, of_ollama, source, typed_name
-from quantlab.reporting.advice.written import compute_dtype, device_map, quantize_words, quoted
+from quantlab.reporting.advice.written import (
+    ADAPTER_IMPORT,
+    compute_dtype,
+    device_map,
+    quantize_words,
+    quoted,
+    with_adapter,
+)
 from quantlab.runtime.kv_cache import GROUP, GROUP_DETAIL, HQQ_BITS, RESIDUAL, split
 
 #: Tokens of context where the model's own are not known, and the most that is asked for: the KV cache grows with them.
@@ -84,8 +92,20 @@ def recipe(quality: Quality, name: str, context: int | None = None, private: boo
     """
     run, tokens = quality.run(name), min(context or CONTEXT, MOST_CONTEXT)
     weights, kv_cache = split(name)
+    weights, adapter = split_adapter(weights)
     found = _of_weights(quality, run, weights, tokens, private)
+    found = found if adapter is None else _beside(found, name, adapter, private)
     return found if kv_cache is None else _at_kv_cache(found, run, kv_cache)
+
+
+def _beside(found: Recipe, name: str, adapter: str, private: bool) -> Recipe:
+    """The same with an adapter beside the weights."""
+    first, after = "from transformers import", "tokenizer = "
+    blocks = []
+    for block in found.blocks:
+        code = block.code.replace(first, f"{ADAPTER_IMPORT}\n{first}", 1)
+        blocks.append(replace(block, code=code.replace(after, f"{with_adapter(adapter, private)}\n{after}", 1)))
+    return Recipe(name, f"{found.said.rstrip('.')}. peft lays the adapter beside them.", tuple(blocks))
 
 
 def _of_weights(quality: Quality, run: QualityRun, name: str, tokens: int, private: bool) -> Recipe:

@@ -1,6 +1,8 @@
 """Values as code writes them, and the command that makes a checkpoint: for recipes and for scripts."""
 
+from quantlab.errors import QuantlabError
 from quantlab.export import codec
+from quantlab.methods import adapters
 from quantlab.records import Calibration, Placement
 
 
@@ -40,3 +42,15 @@ def quantize_words(
     if read.length != Calibration.length:
         words += ["--calibration-length", str(read.length)]
     return words
+
+
+ADAPTER_IMPORT = "from peft import PeftModel"
+
+
+def with_adapter(typed: str, private: bool = False) -> str:
+    """The line that lays an adapter, by its name or folder, beside the weights of `model`."""
+    try:
+        folder = f"./{adapters.label(typed)}" if private else str(adapters.found(typed).folder)
+    except QuantlabError:  # it lies elsewhere by now
+        folder = f"./{adapters.label(typed)}"
+    return f"model = PeftModel.from_pretrained(model, {quoted(folder)})"

@@ -7,18 +7,19 @@ checkpoints.
 
 import itertools
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from quantlab.errors import BadInput, QuantlabError
 from quantlab.methods import precision as precision_of
-from quantlab.methods import published
+from quantlab.methods import published, split_adapter
 from quantlab.models.shapes import FOLDER as SHAPES
 from quantlab.models.shapes import PREFIX
 from quantlab.models.smollm2 import COMMIT, REPO
 from quantlab.models.source import DEMO, DEMO_FOLDER, SMOLLM2
 from quantlab.records import Comparison, Precision, Run
 from quantlab.reporting.advice.sources import Source, source, typed_name
-from quantlab.reporting.advice.written import quantize_words, quoted
+from quantlab.reporting.advice.written import ADAPTER_IMPORT, quantize_words, quoted, with_adapter
 from quantlab.reporting.code import columns, parts
 from quantlab.reporting.code.columns import Asked, Column
 from quantlab.runtime.kv_cache import GROUP, GROUP_DETAIL, HQQ_BITS, RESIDUAL, split
@@ -73,7 +74,13 @@ class _Script:
             self._bodies.append(f"# {name} did not run in the comparison.")
             return
         base, kv_cache = split(typed)
-        made = self._column(run, base)
+        weights, adapter = split_adapter(base)
+        made = self._column(run, weights)
+        if made is not None and adapter is not None:
+            made = replace(
+                made, load=f"{made.load}\n{with_adapter(adapter, self._private)}",
+                imports=(*made.imports, ADAPTER_IMPORT), packages=(*made.packages, "peft"),
+            )  # fmt: skip
         if made is None:
             self._bodies.append(f"# {name}: how other programs run it is not known.")
             return

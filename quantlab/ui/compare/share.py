@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 from urllib.parse import urlencode
 
+from quantlab.methods import split_adapter
 from quantlab.methods.calibration import MIN_LENGTH
 from quantlab.methods.published import SEPARATOR, is_published, labels
 from quantlab.runtime.kv_cache import split
@@ -109,9 +110,11 @@ def _model(text: str, app: AppSettings) -> str | None:
 
 def _link_precision(name: str) -> bool:
     """Whether a precision, or a published checkpoint, means the same on another machine and can stand in a link."""
+    base, kv_cache = split(name)
+    if split_adapter(base)[1] is not None:
+        return False  # it lies on this machine
     if not is_published(name):
         return bool(PRECISION_NAME.fullmatch(name))
-    base, kv_cache = split(name)
     source, separator, pick = base.partition(SEPARATOR)
     picked = not separator or bool(_PICK.fullmatch(pick) and ".." not in pick)
     typed = kv_cache is None or bool(PRECISION_NAME.fullmatch(kv_cache))
