@@ -59,7 +59,7 @@ def quantize(
             f"{chosen.name} has no checkpoint of its own that other programs could read.",
             f"Choose one of: {', '.join(name for name, one in PRECISIONS.items() if savable(one))}.",
         )
-    folder = _free_folder(out)
+    folder = free_folder(out)
     where = placements.resolve(placement or Placement("auto"))
     _refuse(chosen, method_of(chosen).unavailable(where.device))
     aside = folder.parent / f".{folder.name}.{uuid4().hex}"
@@ -105,7 +105,8 @@ def _write(variant: Variant, folder: Path, progress: Progress) -> tuple[float, b
     return build_s, False
 
 
-def _free_folder(out: str | Path) -> Path:
+def free_folder(out: str | Path) -> Path:
+    """The folder to write into. Raises BadInput where it holds something, or cannot be."""
     if not str(out).strip():
         raise BadInput("No folder was named.", "Say where to write the checkpoint.")
     folder = Path(os.path.expanduser(out)).absolute()

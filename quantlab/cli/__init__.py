@@ -14,6 +14,7 @@ from quantlab.cli import (
     history,
     inside,
     lesson,
+    merge,
     others,
     plan,
     quality,
@@ -32,7 +33,7 @@ def parser() -> argparse.ArgumentParser:
         prog="quantlab", description="One language model at several precisions, side by side."
     )
     verbs = top.add_subparsers(dest="verb", required=True)
-    for module in (compare, quality, plan, inside, claims, lesson, doctor, classroom, finetune, history, others):
+    for module in (compare, quality, plan, inside, claims, lesson, doctor, classroom, finetune, merge, history, others):
         module.add(verbs)
     return top
 
@@ -45,6 +46,7 @@ VERBS = {
     "lesson": lesson.run,
     "doctor": doctor.run,
     "finetune": finetune.run,
+    "merge": merge.run,
     "inside": inside.run,
     "class": classroom.run,
     "history": history.run,

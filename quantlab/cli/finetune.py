@@ -2,15 +2,16 @@
 
 import argparse
 import threading
-from dataclasses import fields
+from dataclasses import fields, replace
 
 from quantlab.cli.arguments import MODEL, Verbs, add_placement, placement
 from quantlab.errors import Stopped
+from quantlab.finetune.sets import SETS, home_of, model_of, settings_of
 from quantlab.records.finetuning import FinetuneSettings
 
 _DEFAULT = FinetuneSettings()
 _ROWS = "JSONL with text, prompt and completion, or messages; or CSV with two columns"
-_OUT = "where the adapter goes; a training that was broken off there goes on"
+_OUT = "where the adapter goes (default: kept under the name of the rows); a training that was broken off there goes on"
 _HELP = {
     "rank": "of the adapters' two matrices",
     "alpha": "what an adapter adds is multiplied by alpha / rank",
@@ -24,31 +25,33 @@ _HELP = {
 }
 
 
+def _unless(name: str) -> str:
+    return f" (default: {getattr(_DEFAULT, name)}, or the rows' own)"
+
+
 def add(verbs: Verbs) -> None:
     verb = verbs.add_parser("finetune", help="train adapters (LoRA) on a model at one precision, with your own rows")
-    verb.add_argument("--model", default="demo", help=MODEL)
+    verb.add_argument("--model", help=f"{MODEL} (default: demo, or the one that the rows are for)")
     verb.add_argument(
         "--data",
         required=True,
         metavar="FILE",
-        help="JSONL with text, prompt and completion, or messages; or CSV with two columns",
+        help=f"{_ROWS}; or rows that come with quantlab: {', '.join(SETS)}",
     )
     verb.add_argument(
         "--out",
-        required=True,
         metavar="DIR",
-        help="where the adapter goes; a training that was broken off there goes on",
+        help=_OUT,
     )
-    verb.add_argument("--precision", default=_DEFAULT.precision, help="of the frozen base")
+    verb.add_argument("--precision", help=f"of the frozen base{_unless('precision')}")
     verb.add_argument(
         "--targets",
-        default=",".join(_DEFAULT.targets),
         metavar="NAME,...",
-        help="layers that get adapters, or all-linear",
+        help=f"layers that get adapters, or all-linear (default: {','.join(_DEFAULT.targets)}, or the rows' own)",
     )
     for name, said in _HELP.items():
         kind = type(getattr(_DEFAULT, name))
-        verb.add_argument(f"--{name.replace('_', '-')}", type=kind, default=getattr(_DEFAULT, name), help=said)
+        verb.add_argument(f"--{name.replace('_', '-')}", type=kind, help=said + _unless(name))
     verb.add_argument("--raw", action="store_true", help="leave the chat template out")
     verb.add_argument("--rslora", action="store_true", help="scale by the root of the rank")
     verb.add_argument("--dora", action="store_true", help="train the size of each weight vector beside its direction")
@@ -59,11 +62,15 @@ def run(args: argparse.Namespace) -> int:
     from quantlab.cli import render
     from quantlab.finetune.job import finetune
 
-    told = {field.name: getattr(args, field.name) for field in fields(FinetuneSettings) if hasattr(args, field.name)}
-    targets = tuple(word.strip() for word in args.targets.split(",") if word.strip())
-    settings = FinetuneSettings(**told | {"targets": targets})
+    given = {field.name: getattr(args, field.name, None) for field in fields(FinetuneSettings)}
+    if args.targets is not None:
+        given["targets"] = tuple(word.strip() for word in args.targets.split(",") if word.strip())
+    # A switch that is not set says nothing against the rows' own settings.
+    told = {name: value for name, value in given.items() if value is not None and value is not False}
+    settings = replace(settings_of(args.data), **told)
     stop = threading.Event()
-    steps = finetune(args.model, args.data, args.out, settings, placement(args), stop=stop)
+    model, out = args.model or model_of(args.data), args.out if args.out is not None else home_of(args.data)
+    steps = finetune(model, args.data, out, settings, placement(args), stop=stop)
     trained = render.follow_training(steps, stop)
     render.show_trained(trained)
     if trained.stopped:

@@ -37,7 +37,7 @@ def add(verbs: arguments.Verbs) -> None:
     quality.add_argument(
         "--tasks",
         default="",
-        help="comma-separated: demo_facts, demo_sums, demo_stories, demo_grammar, or tasks of lm-eval",
+        help="comma-separated: demo_facts, demo_sums, demo_stories, demo_grammar, demo_newcomers, or tasks of lm-eval",
     )
     quality.add_argument("--no-layers", action="store_true", help="leave the error of each layer out")
     quality.add_argument(
@@ -66,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
     limits = gate.limits(args)
     names, settings = arguments.columns(args), _settings(args)
     gate.check_columns(limits, names)
-    read = _text(args)
+    read = suiting_text(args.text, args.model)
 
     from quantlab.cli import render  # here, because torch comes with these
     from quantlab.cli.history import opened
@@ -83,8 +83,8 @@ def run(args: argparse.Namespace) -> int:
     memory = None if args.memory is None else round(args.memory * 1e6)
     if "-" not in (args.json, args.card):
         render.show_quality(quality, args.kld_bound, memory)
-    _put(args.json, lambda: to_json(quality))
-    _put(args.card, lambda: card(quality, names, args.kld_bound, memory, context(quality.model)))
+    put(args.json, lambda: to_json(quality))
+    put(args.card, lambda: card(quality, names, args.kld_bound, memory, context(quality.model)))
     code = gate.tell(args, limits, quality, seconds)
     if stop.is_set():
         raise Stopped
@@ -102,7 +102,7 @@ def _check_files(args: argparse.Namespace) -> None:
             arguments.check_writable(Path(file).absolute())
 
 
-def _put(file: str | None, made: Callable[[], str]) -> None:
+def put(file: str | None, made: Callable[[], str]) -> None:
     """Print what was asked for as `-`, write what was given a file."""
     if file == "-":
         print(made().rstrip("\n"))
@@ -110,25 +110,30 @@ def _put(file: str | None, made: Callable[[], str]) -> None:
         arguments.write(Path(file), made())
 
 
-def _text(args: argparse.Namespace) -> Text:
+def suiting_text(named: str | None, model: str) -> Text:
     """The text that was named, else the one that suits the model, which is then told."""
     from quantlab.fidelity import texts
     from quantlab.settings import app_settings
 
-    if args.text is not None:
-        return texts.text(args.text)
-    suits = texts.suiting(args.model, app_settings())
+    if named is not None:
+        return texts.text(named)
+    suits = texts.suiting(model, app_settings())
     print(f"The text is {suits}, which suits this model; --text names another.", file=sys.stderr)
     return texts.text(suits)
 
 
-def _settings(args: argparse.Namespace) -> QualitySettings:
-    tasks = tuple(name.strip() for name in args.tasks.split(",") if name.strip())
-    if args.tasks and not tasks:
+def task_names(typed: str) -> tuple[str, ...]:
+    """The tasks of a comma-separated list. Raises BadInput where it holds commas alone."""
+    tasks = tuple(name.strip() for name in typed.split(",") if name.strip())
+    if typed and not tasks:
         raise BadInput("--tasks names no task.", "Name some, such as demo_facts, or leave it out.")
+    return tasks
+
+
+def _settings(args: argparse.Namespace) -> QualitySettings:
     return QualitySettings(
         windows=args.windows,
-        tasks=tasks,
+        tasks=task_names(args.tasks),
         layers=not args.no_layers,
         noise_floor=not args.no_noise_floor,
         reference=args.reference,

@@ -16,7 +16,7 @@ from filelock import FileLock, Timeout
 
 from quantlab import models
 from quantlab.errors import BadInput, QuantlabError, Stopped, Unavailable
-from quantlab.finetune import data
+from quantlab.finetune import data, sets
 from quantlab.methods import method_of, precision
 from quantlab.records import Model, Placement, Progress, ResolvedPlacement
 from quantlab.records.finetuning import (
@@ -58,17 +58,19 @@ def finetune(
 ) -> Generator[TrainingEvent, None, None]:
     """Train adapters for `model` on the rows of `file`, and write them into the folder `out`, as peft does.
 
+    `file` may be the name of a bundled set, which brings settings of its own where none are given.
+
     Yields `TrainingStarted`, a `TrainingStep` for each, and at last `Trained`. Setting `stop`, or closing the
     generator, ends the training and keeps what the last checkpoint holds. Where `out` holds a training of the same
     model, rows and settings that was broken off, it goes on from there, with the same random numbers.
 
     Raises BadInput, ModelError, Unavailable or OutOfMemory.
     """
-    asked, stop = settings or FinetuneSettings(), stop or threading.Event()
+    asked, stop = settings or sets.settings_of(file), stop or threading.Event()
     check(asked)
     if why := unavailable():
         raise Unavailable(f"Fine-tuning {why}.")
-    path, folder = Path(file).expanduser().absolute(), _folder(out)
+    path, folder = sets.file_of(file), _folder(out)
     data.rows(path)  # wrong rows are told before a model is fetched
     where = placements.resolve(placement or Placement("auto"))
     found = result(in_background(lambda progress: models.resolve_main(model, app_settings(), progress), stop))

@@ -19,6 +19,7 @@ from quantlab.finetune import data
 from quantlab.finetune.job import CHECKPOINTS, EVENTS
 from quantlab.finetune.tokens import TokenRow, token_rows
 from quantlab.methods import method_of, precision
+from quantlab.methods.adapted import quiet_peft
 from quantlab.models.quiet import import_transformers
 from quantlab.models.tokenizer import load_tokenizer
 from quantlab.records import Model, Progress, ResolvedPlacement
@@ -106,7 +107,8 @@ def _base(source: Model, asked: FinetuneSettings, placement: ResolvedPlacement, 
 
 def _adapted(network: torch.nn.Module, asked: FinetuneSettings, name: str) -> "PeftModel":
     """The base with adapters, trained ones in float32. Raises BadInput for targets that the model does not have."""
-    from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
+    with quiet_peft():
+        from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
 
     there = sorted(
         {key.rpartition(".")[2] for key, it in network.named_modules() if isinstance(it, torch.nn.Linear)} - {"lm_head"}
@@ -120,8 +122,8 @@ def _adapted(network: torch.nn.Module, asked: FinetuneSettings, name: str) -> "P
         use_rslora=asked.rslora, use_dora=asked.dora,
     )  # fmt: skip
     torch.manual_seed(asked.seed)
-    prepared = prepare_model_for_kbit_training(network, use_gradient_checkpointing=False)
-    return get_peft_model(prepared, config)
+    with quiet_peft():
+        return get_peft_model(prepare_model_for_kbit_training(network, use_gradient_checkpointing=False), config)
 
 
 def _parameters(network: torch.nn.Module) -> tuple[int, int]:

@@ -94,4 +94,15 @@ class Trained:
     stopped: bool = False
 
 
+@dataclass(frozen=True)
+class Merged:
+    """An adapter in the weights: a folder that transformers loads. `onto` is the precision whose weights it was added
+    to, `dtype` the type in which the sum is written."""
+
+    folder: Path
+    onto: str
+    dtype: str
+    nbytes: int
+
+
 TrainingEvent = TrainingStarted | TrainingStep | Trained

@@ -20,7 +20,8 @@ from quantlab.fidelity.tasks import generate_items, names
 from quantlab.fidelity.tasks.bundled import FOLDER
 
 ROOT = Path(__file__).resolve().parents[2]
-NAMES = [task.name for task in tasks.task_names()]
+#: Those with four endings; the newcomers of another test are asked for a whole answer.
+NAMES = [task.name for task in tasks.task_names() if task.name != "demo_newcomers"]
 
 
 def items(name: str) -> list[dict]:
@@ -34,7 +35,8 @@ def test_made_again_the_items_are_the_same(name):
 
 
 def test_there_are_enough_and_every_task_has_its_file():
-    assert set(NAMES) == set(generate_items.ITEMS) == {path.stem for path in FOLDER.glob("*.yaml")}
+    assert set(NAMES) == set(generate_items.ITEMS)
+    assert {task.name for task in tasks.task_names()} == {path.stem for path in FOLDER.glob("*.yaml")}
     assert sum(len(items(name)) for name in NAMES) >= 500
     assert sum(path.stat().st_size for path in FOLDER.iterdir()) < 250_000
 

@@ -13,12 +13,12 @@ import quantlab
 from quantlab import models
 from quantlab.errors import BadInput, QuantlabError
 from quantlab.methods import PRECISIONS, adapters, method_of, precision, published, refusal, without_adapter
-from quantlab.models.source import DEMO_FOLDER
 from quantlab.records import Placement, QualitySettings, Settings
 from quantlab.records.finetuning import FinetuneSettings
 from quantlab.reporting.code import code
 from quantlab.runs import estimates
 from quantlab.settings import app_settings
+from tests.adapters import random_adapter
 from tests.reporting.test_code import run
 
 CAN = [name for name, it in PRECISIONS.items() if method_of(it).takes_adapters]
@@ -27,18 +27,7 @@ PROMPT = "Tell me a story about Sanna Corsa."
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
-    """One that changes the model's answers, of random matrices."""
-    from peft import LoraConfig, get_peft_model
-    from transformers import AutoModelForCausalLM
-
-    torch.manual_seed(0)
-    network = AutoModelForCausalLM.from_pretrained(DEMO_FOLDER, dtype=torch.float32)
-    asked = LoraConfig(
-        r=4, lora_alpha=32, lora_dropout=0.5, target_modules=["q_proj", "down_proj"], init_lora_weights=False
-    )
-    where = tmp_path_factory.mktemp("adapters") / "style"
-    get_peft_model(network, asked).save_pretrained(where)
-    return where
+    return random_adapter(tmp_path_factory.mktemp("adapters") / "style")
 
 
 def compared(*names: str):

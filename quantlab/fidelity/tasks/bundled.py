@@ -22,6 +22,10 @@ BUNDLED = {
         BundledTask("demo_sums", "Sums that the demo model was never shown: worked out, not remembered."),
         BundledTask("demo_stories", "How a new story about known people goes on: remembered and read."),
         BundledTask("demo_grammar", "Which of four orders of the same words is a sentence, in a new story."),
+        BundledTask(
+            "demo_newcomers",
+            "Facts about people who came after its training, word for word: known to it after fine-tuning alone.",
+        ),
     )
 }
 
