@@ -54,6 +54,8 @@ def split_adapter(name: str) -> tuple[str, str | None]:
     own.
     """
     weights, plus, adapter = name.partition(adapters.PLUS)
+    if f"{plus}{adapter}".startswith(MARK):  # keys and values, named twice
+        return name, None
     try:
         return (weights, adapter) if plus and _parsed(weights) is not None else (name, None)
     except BadInput:  # an option with an impossible value
