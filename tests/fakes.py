@@ -31,9 +31,10 @@ from quantlab.records import (
 )
 from quantlab.records.claims import Claims
 from quantlab.records.events import Done, Event, Finished, Loaded, Loading, Started, TimingAgain, Token
+from quantlab.records.finetuning import PreviewToken, Trained, TrainingData, TrainingStarted, TrainingStep
 from quantlab.teach.claims import CLAIMS, judged
 from quantlab.teach.claims.evidence import Evidence, Trial
-from quantlab.ui.services import Quantize, Services, TestClaims
+from quantlab.ui.services import Finetune, Quantize, Services, TestClaims
 from tests.event_grammar import checked
 from tests.examples import QUIET
 from tests.fake_estimates import (
@@ -95,6 +96,36 @@ def fake_claims(script: "Script") -> TestClaims:
     return claims
 
 
+def fake_finetune(script: "Script") -> Finetune:
+    """A `Services.finetune` at the script's pace: a loss that falls, the rows held out read at each third step."""
+
+    def finetune(model, data, folder, asked, stop):
+        if (folder / "adapter_model.safetensors").exists() or folder.name == "taken":
+            raise BadInput(f"The folder {folder.name} holds a training that is finished.", "Name another one.")
+        if stop.wait(script.load_s):
+            raise Stopped
+        yield TrainingStarted(TrainingData(Path(data).name, 20, 2, 400, 200, 0), 196_608, 2_400_000)
+        memory = {"base": 1_800_000, "adapters": 786_432, "gradients": 786_432, "optimizer": 1_572_864}
+        loss, done = 3.0, 0
+        for step in range(1, asked.steps + 1):
+            if stop.wait(script.gap_s):
+                break
+            loss, done = loss * 0.9, step
+            taken = memory | {"activations": 40_000_000}
+            told = TrainingStep(step, asked.steps, loss, asked.learning_rate, 0.1, 120, None, taken)
+            yield told
+            if step % 3 == 0:
+                yield replace(told, held_out_loss=loss * 1.1)
+        yield Trained(folder, model, asked.precision, done, loss, 3.3, loss * 1.1, 786_432, done < asked.steps)
+
+    return finetune
+
+
+def fake_preview(model, data, asked):
+    """`Services.preview_rows`: one row, whose answer is learnt."""
+    return ((PreviewToken("Where?<b>", False), PreviewToken(" There", True), PreviewToken(".", True)),)
+
+
 def fake_quantize(script: "Script") -> Quantize:
     """A `Services.quantize` at the script's pace that writes nothing."""
 
@@ -134,6 +165,8 @@ def services(script: Script | None = None) -> Services:
         measure,
         lambda: script.no_tasks,
         claims=fake_claims(script),
+        finetune=fake_finetune(script),
+        preview_rows=fake_preview,
     )
 
 

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import psutil
 import torch
 from torch.nn.functional import cross_entropy
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
 from quantlab.errors import ModelError
 from quantlab.finetune.tokens import TokenRow
+from quantlab.measure.memory import PeakMemory
 from quantlab.records import Progress
 from quantlab.records.finetuning import FinetuneSettings
 
@@ -45,12 +45,15 @@ class TellingTrainer(Trainer):
             network, arguments, data_collator=partial(collate, pad=task.pad), train_dataset=list(task.learnt)
         )
         self.task, self.tell, self.told = task, tell, progress
-        self.batch_tokens = self.gradient_bytes = 0
+        self.batch_tokens = self.gradient_bytes = self.peak_bytes = 0
         self.add_callback(_Telling(self))
 
     def training_step(self, model: Any, inputs: dict[str, torch.Tensor], *rest: Any, **kept: Any) -> torch.Tensor:
         self.batch_tokens = int(inputs["attention_mask"].sum())
-        loss = super().training_step(model, inputs, *rest, **kept)
+        device, held = str(next(model.parameters()).device), sum(self._parts().values())
+        with PeakMemory(device if ":" in device or device == "cpu" else f"{device}:0", held) as peak:
+            loss = super().training_step(model, inputs, *rest, **kept)
+            self.peak_bytes = peak.result().bytes or 0
         self.gradient_bytes = sum(it.grad.nbytes for it in model.parameters() if it.grad is not None)
         return loss
 
@@ -61,15 +64,19 @@ class TellingTrainer(Trainer):
             self.tell("held_out", {"step": step, "loss": loss})
 
     def memory(self) -> dict[str, int]:
-        """Bytes by part, from the tensors that are there: all but what is trained is the base."""
+        """Bytes by part. What is there is counted tensor by tensor, all but what is trained being the base;
+        `activations` are what the last step took on top of it at its peak."""
+        counted = self._parts() | {"gradients": self.gradient_bytes}
+        return counted | {"activations": max(0, self.peak_bytes - sum(counted.values()))}
+
+    def _parts(self) -> dict[str, int]:
         network = self.model
         trained = sum(it.nbytes for it in network.parameters() if it.requires_grad)
         every = sum(it.nbytes for it in (*network.parameters(), *network.buffers()))
         states = self.optimizer.state.values() if self.optimizer is not None else ()
         optimizer = sum(it.nbytes for state in states for it in state.values() if isinstance(it, torch.Tensor))
         return {
-            "base": every - trained, "adapters": trained, "gradients": self.gradient_bytes, "optimizer": optimizer,
-            "resident": psutil.Process().memory_info().rss,
+            "base": every - trained, "adapters": trained, "gradients": 0, "optimizer": optimizer,
         }  # fmt: skip
 
 

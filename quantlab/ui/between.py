@@ -6,7 +6,22 @@ from quantlab.ui import scripts
 from quantlab.ui.common import card
 from quantlab.ui.common.tab import SMALL
 from quantlab.ui.compare.handlers import Handlers
+from quantlab.ui.finetune.parts import FinetuneParts
 from quantlab.ui.quality.handlers import QualityHandlers
+
+
+def wire_trained(tuned: FinetuneParts, asking: Handlers) -> None:
+    """A button under a training that has ended sets the adapter beside its base in Compare."""
+    there, wanted = asking.parts, asking.parts.inputs
+    model, ticked, offered, dtype, prompt = tuned.led
+    given = tuned.compare.click(
+        asking.ask,
+        [model, ticked, offered, dtype, prompt],
+        [wanted.model, wanted.precisions, wanted.compute_dtype, wanted.prompt, wanted.reference, there.offered,
+         there.about, *there.my_card.listed(), *there.examples],
+        **SMALL,
+    )  # fmt: skip
+    given.then(None, None, None, js=scripts.to_tab("Compare")).then(None, None, None, js=scripts.CHOSEN)
 
 
 def wire(asking: Handlers, measuring: QualityHandlers, quality_tab: gr.Tab) -> None:

@@ -5,6 +5,7 @@ import socket
 import sys
 import threading
 from collections.abc import Generator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
@@ -12,6 +13,7 @@ from starlette.middleware import Middleware
 
 from quantlab.errors import QuantlabError
 from quantlab.records import Comparison, Estimate, Placement, Settings
+from quantlab.records.finetuning import FinetuneSettings, TrainingEvent
 from quantlab.settings import ASSETS, AppSettings
 from quantlab.teach.quiz import own, questions
 from quantlab.ui import scripts, zero
@@ -25,6 +27,7 @@ from quantlab.ui.theme import theme
 
 if TYPE_CHECKING:
     from quantlab.checkpoints.export import Saved
+    from quantlab.finetune.preview import Preview
     from quantlab.records.claims import Claims
     from quantlab.records.pitfalls import Pitfall
     from quantlab.teach.quiz.questions import Question
@@ -112,7 +115,23 @@ def real_services(app: AppSettings) -> Services:
         classroom=ClassJobs(app),
         unkept=zero.on_lent_gpu(recorded.unkept, app),
         diagnose=_diagnose,
+        finetune=_finetune,
+        preview_rows=_preview_rows,
     )
+
+
+def _finetune(
+    model: str, data: str, folder: Path, asked: FinetuneSettings, stop: threading.Event
+) -> Generator[TrainingEvent, None, None]:
+    from quantlab.finetune.job import finetune
+
+    return finetune(model, data, folder, asked, stop=stop)
+
+
+def _preview_rows(model: str, data: str, asked: FinetuneSettings) -> "Preview":
+    from quantlab.finetune.preview import preview
+
+    return preview(model, data, asked)
 
 
 def _open_history(services: Services) -> None:

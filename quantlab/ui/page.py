@@ -7,6 +7,7 @@ from quantlab.ui import between
 from quantlab.ui.claims import tab as claims
 from quantlab.ui.common import fragments, rail
 from quantlab.ui.compare import tab as compare
+from quantlab.ui.finetune import tab as finetune
 from quantlab.ui.history import tab as history
 from quantlab.ui.inside import tab as inside
 from quantlab.ui.lessons import tab as learn
@@ -41,8 +42,11 @@ def build_page(app: AppSettings, services: Services) -> gr.Blocks:
                 learn.build(kept, app, services)
             with gr.Tab("Quiz"):
                 quiz.build(kept, asking.parts.comparison, app, services)
+            with gr.Tab("Fine-tune"):
+                tuned = finetune.build(start, app, services)
             with gr.Tab("History"):
                 history.build(app, services)
         between.wire(asking, measuring, quality_tab)
+        between.wire_trained(tuned, asking)
         gr.HTML(fragments.definitions(), elem_id="definitions", apply_default_css=False)
     return page

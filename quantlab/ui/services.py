@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from threading import Event as StopEvent
 from typing import TYPE_CHECKING, Protocol
 
@@ -20,6 +21,7 @@ from quantlab.records import (
 )
 from quantlab.records.claims import Claims
 from quantlab.records.events import Event, Events, QualityEvent, QualityEvents
+from quantlab.records.finetuning import FinetuneSettings, TrainingEvent
 from quantlab.records.inside import Inside, InsideRequest, Outliers
 from quantlab.records.pitfalls import Pitfall
 from quantlab.settings import AppSettings
@@ -33,6 +35,7 @@ from quantlab.teach.quiz.questions import Question, bundled
 
 if TYPE_CHECKING:
     from quantlab.checkpoints.export import Saved
+    from quantlab.finetune.preview import Preview
     from quantlab.history import History
 
 
@@ -72,6 +75,14 @@ class TestClaims(Protocol):
     def __call__(
         self, model: str, only: tuple[int, ...], stop: StopEvent
     ) -> Generator[tuple[int, int, str], None, Claims]: ...
+
+
+class Finetune(Protocol):
+    """Adapters trained for a model on rows, into a folder; see `quantlab.finetune.job.finetune`."""
+
+    def __call__(
+        self, model: str, data: str, folder: Path, asked: FinetuneSettings, stop: StopEvent
+    ) -> Generator[TrainingEvent, None, None]: ...
 
 
 class TeachLessons(Protocol):
@@ -136,6 +147,19 @@ def nothing_claimed(
     raise BadInput("No claims can be tested on this page.")
 
 
+def nothing_trained(
+    model: str, data: str, folder: Path, asked: FinetuneSettings, stop: StopEvent
+) -> Generator[TrainingEvent, None, None]:
+    """`Services.finetune` of a page that trains nothing."""
+    yield from ()
+    raise BadInput("No model can be fine-tuned on this page.")
+
+
+def no_rows(model: str, data: str, asked: FinetuneSettings) -> "Preview":
+    """`Services.preview_rows` of such a page."""
+    raise BadInput("No rows can be shown on this page.")
+
+
 def nothing_diagnosed(model: str | None, device: str, app: AppSettings) -> tuple[Pitfall, ...]:
     """`Services.diagnose` of a page that looks at no machine."""
     raise BadInput("No machine can be looked at on this page.")
@@ -165,6 +189,7 @@ class Services:
     `diagnose(model name, device, settings)` looks for pitfalls; `lessons` has what the lessons show, and `unkept` is
     a `compare` that no history keeps, None where `compare` is one; `quiz()` gives the questions of the quiz,
     `make_question` adds a comparison's, `classroom()` the classes whose votes are counted, None where there are none.
+    `finetune` trains adapters, `preview_rows(model name, data, settings)` shows how rows are read for it.
     All raise QuantlabError for what a user can mend."""
 
     compare: Compare
@@ -186,4 +211,6 @@ class Services:
     classroom: Callable[[], Classroom | None] = no_classes
     lessons: TeachLessons = observing
     unkept: Compare | None = None
+    finetune: Finetune = nothing_trained
+    preview_rows: "Callable[[str, str, FinetuneSettings], Preview]" = no_rows
     diagnose: Callable[[str | None, str, AppSettings], tuple[Pitfall, ...]] = nothing_diagnosed

@@ -1,0 +1,106 @@
+"""What is chosen on the tab, and the limits that it is held to on the server."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from quantlab.errors import BadInput, shown, unknown
+from quantlab.finetune.job import BASES, check
+from quantlab.finetune.sets import SETS
+from quantlab.methods import adapters
+from quantlab.records.finetuning import FinetuneSettings
+from quantlab.settings import AppSettings
+from quantlab.ui.common.typed import as_int
+from quantlab.ui.compare.form import check_model
+
+OWN = "my own file"
+NAME = re.compile(r"(?!kv-)[A-Za-z0-9][A-Za-z0-9._-]{0,39}", re.ASCII)
+#: The most that a visitor of a public page may ask for.
+PUBLIC_MOST = {"steps": 300, "rank": 32, "batch": 16, "context": 256}
+_START = SETS["newcomers"]
+_TARGETS = ",".join(_START.settings.targets)
+
+
+@dataclass(frozen=True)
+class FinetuneChoice:
+    """Field for field what the tab shows, in the order of its components."""
+
+    data: Any = _START.name
+    file: Any = None
+    model: Any = _START.model
+    precision: Any = _START.settings.precision
+    name: Any = _START.name
+    steps: Any = _START.settings.steps
+    batch: Any = _START.settings.batch
+    learning_rate: Any = _START.settings.learning_rate
+    rank: Any = _START.settings.rank
+    alpha: Any = _START.settings.alpha
+    dropout: Any = _START.settings.dropout
+    targets: Any = _TARGETS
+    context: Any = _START.settings.context
+    held_out: Any = _START.settings.held_out
+    seed: Any = _START.settings.seed
+    raw: Any = False
+    rslora: Any = False
+    dora: Any = False
+
+
+def data_of(choice: FinetuneChoice, app: AppSettings) -> str:
+    """The bundled set's name, or the file's path. Raises BadInput."""
+    data = str(choice.data)
+    if data in SETS:
+        return data
+    if data != OWN:
+        raise unknown("data", data, (*SETS, OWN))
+    if app.public:
+        raise BadInput("This public page takes no files of visitors.", f"Choose from: {', '.join(SETS)}.")
+    if not choice.file:
+        raise BadInput("No file was uploaded.", "Upload a JSONL or CSV file, or choose rows that come with quantlab.")
+    return str(choice.file)
+
+
+def settings(choice: FinetuneChoice, app: AppSettings) -> FinetuneSettings:
+    """What is asked, checked. Raises BadInput."""
+    targets = tuple(word.strip() for word in str(choice.targets or "").split(",") if word.strip())
+    given = {name: as_int(getattr(choice, name)) for name in _TYPED}
+    switches = {name: bool(getattr(choice, name)) for name in ("raw", "rslora", "dora")}
+    precision = str(choice.precision)
+    if precision not in BASES:
+        raise unknown("base", precision[:100], BASES)
+    asked = FinetuneSettings(precision, targets=targets, warmup=FinetuneSettings.warmup, **given, **switches)
+    check(asked)
+    for name, most in PUBLIC_MOST.items() if app.public else ():
+        if getattr(asked, name) > most:
+            raise BadInput(f"Here the {name} is at most {most}.", "Ask for less.")
+    return asked
+
+
+_TYPED = (
+    "steps", "batch", "learning_rate", "rank", "alpha", "dropout", "context", "held_out", "seed",
+)  # fmt: skip
+
+
+def model_of(choice: FinetuneChoice, app: AppSettings) -> str:
+    name = str(choice.model or "").strip()
+    check_model(name, app)
+    return name
+
+
+def folder_of(choice: FinetuneChoice, app: AppSettings) -> Path:
+    """Where the adapter goes. Raises BadInput for a name that could lead elsewhere."""
+    name = str(choice.name or "").strip()
+    if not NAME.fullmatch(name) or ".." in name:
+        raise BadInput(
+            f"An adapter cannot be called {shown(name)}.",
+            "Use letters, digits, - and _; 40 at most.",
+        )
+    return adapters.home(app) / name
+
+
+def free_name(wanted: str, app: AppSettings) -> str:
+    """The name, with a number behind it where an adapter has it."""
+    home, number, name = adapters.home(app), 2, wanted
+    while (home / name).exists() and number < 1_000:
+        name, number = f"{wanted}-{number}", number + 1
+    return name

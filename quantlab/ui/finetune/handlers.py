@@ -1,0 +1,186 @@
+"""What the events of the tab do."""
+
+import time
+from collections.abc import Generator, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Event as StopEvent
+from typing import Any
+
+import gradio as gr
+
+from quantlab.errors import QuantlabError
+from quantlab.finetune.sets import SETS
+from quantlab.methods.adapters import PLUS
+from quantlab.records import Finetuned, Placement
+from quantlab.records.finetuning import FinetuneSettings, Trained, TrainingEvent, TrainingStarted, TrainingStep
+from quantlab.teach.plan.asked import Asked
+from quantlab.ui.common import fragments, panels, precision_list
+from quantlab.ui.common.runner import problem_of
+from quantlab.ui.common.steps import StepHandlers, Updates
+from quantlab.ui.common.stream import Patience
+from quantlab.ui.finetune import form, view
+from quantlab.ui.finetune.form import FinetuneChoice
+from quantlab.ui.finetune.parts import FinetuneParts
+from quantlab.ui.finetune.view import Watched
+
+#: Charts are drawn anew no more often than this, in seconds.
+_DRAWN_S = 1.0
+#: Beside what is measured, what other ways would take.
+_WAYS = ("qlora", "lora", "full")
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What is trained, once it was checked."""
+
+    model: str
+    asked: FinetuneSettings
+    folder: Path
+    prompts: tuple[str, ...]
+
+
+class FinetuneHandlers(StepHandlers):
+    """Bound to one page's tab."""
+
+    parts: FinetuneParts
+    stopped = "Stopped before the first checkpoint: nothing is kept."
+    lost = "Stopped."
+    failed = "a model could not be fine-tuned"
+
+    def chosen(self, data: str) -> Updates:
+        """The settings at which the chosen rows are learnt; of one's own file the usual ones."""
+        inputs, known = self.parts.inputs, SETS.get(str(data))
+        told: FinetuneSettings = known.settings if known else FinetuneSettings()
+        updates: Updates = {
+            self.parts.about: view.about(str(data)), inputs.file: gr.update(visible=known is None),
+            inputs.name: form.free_name(known.name if known else "mine", self.app),
+            inputs.targets: ",".join(told.targets), self.parts.preview: "",
+        }  # fmt: skip
+        names = ("precision", "steps", "batch", "learning_rate", "rank", "alpha", "dropout", "context", "held_out")
+        updates |= {getattr(inputs, name): getattr(told, name) for name in names}
+        return updates | ({inputs.model: known.model} if known else {})
+
+    def look(self, *values: Any) -> Updates:
+        """The first rows, as the model would read them."""
+        try:
+            choice = FinetuneChoice(*values)
+            data, model = form.data_of(choice, self.app), form.model_of(choice, self.app)
+            rows = self.services.preview_rows(model, data, form.settings(choice, self.app))
+            return {self.parts.preview: view.preview(rows)}
+        except Exception as error:
+            return {self.parts.preview: fragments.problem(problem_of(error, "rows could not be shown"))}
+
+    def run(self, request: gr.Request, *values: Any) -> Iterator[Updates]:
+        """Train; yield what changed."""
+        choice = FinetuneChoice(*values)
+        # Filled by `prepare`, before the first event is awaited.
+        job: list[_Job] = []
+
+        def prepare() -> Any:
+            asked, model = form.settings(choice, self.app), form.model_of(choice, self.app)
+            folder, data = form.folder_of(choice, self.app), form.data_of(choice, self.app)
+            job.append(_Job(model, asked, folder, SETS[data].prompts if data in SETS else ()))
+            return lambda stop: self._trained(model, data, folder, asked, stop)
+
+        for update in self.follow(request, prepare):
+            if isinstance(seen := update.get(_SEEN), Watched):
+                yield self._watched(seen, update[_DRAW], job[0])
+            else:
+                yield update
+
+    def _trained(
+        self, model: str, data: str, folder: Path, asked: FinetuneSettings, stop: StopEvent
+    ) -> Generator[TrainingEvent, None, None]:
+        yield from self.services.finetune(model, data, folder, asked, stop)
+
+    def _steps(self, stream: Iterator[list[Any]], patience: Patience) -> Iterator[Updates]:
+        """All that was seen, at the pace of the events."""
+        left, drawn, seen = False, 0.0, Watched()
+        for batch in stream:
+            if left:
+                continue
+            if left := patience.lost():
+                yield self._shown(fragments.said(self.lost))
+                continue
+            events = [it for it in batch if isinstance(it, TrainingStarted | TrainingStep | Trained)]
+            for event in events:
+                seen = seen.with_event(event)
+            if events:
+                draw = time.monotonic() - drawn >= _DRAWN_S or seen.trained is not None
+                drawn = time.monotonic() if draw else drawn
+                yield {_SEEN: seen, _DRAW: draw}
+
+    def _watched(self, seen: Watched, draw: bool, job: "_Job") -> Updates:
+        parts, running = self.parts, seen.trained is None
+        updates = self._shown(view.status(seen) if running else "", running=running)
+        if draw and seen.steps:
+            updates |= self._charts(seen, job.model, job.asked)
+        if seen.trained is not None:
+            base, name = job.asked.precision, job.folder.name
+            column = f"{base}{PLUS}{name}"
+            updates |= {parts.result: view.result(seen, column, job.prompts)}
+            if not seen.trained.stopped:  # one that was stopped goes on under its own name
+                updates |= {parts.inputs.name: form.free_name(name.rstrip("-0123456789") or name, self.app)}
+            updates |= self._leading(job.model, base, column, job.prompts)
+        return updates
+
+    def _charts(self, seen: Watched, model: str, asked: FinetuneSettings) -> Updates:
+        from quantlab.reporting.charts import training  # plotly comes with it
+
+        parts = self.parts
+        taken = view.memory(seen, self._planned(model, asked, seen))
+        return {
+            parts.charts: gr.update(visible=True),
+            parts.losses: training.losses(seen.steps),
+            parts.loss_table: panels.twins((training.loss_table(seen.steps),)),
+            parts.memory: training.memory(taken),
+            parts.memory_table: panels.twins((training.memory_table(taken),)),
+        }
+
+    def _planned(self, model: str, asked: FinetuneSettings, seen: Watched) -> Mapping[str, Finetuned]:
+        """What other ways to train the same rows would take, as the plan computes it; without any where it cannot."""
+        found, longest = {}, max((step.tokens for step in seen.done), default=asked.context)
+        context = max(1, -(-longest // asked.batch))
+        for kind in _WAYS:
+            wanted = Asked(
+                ("bf16",), context, asked.batch, finetune=kind, rank=asked.rank, targets=asked.targets,
+                checkpointing=False,
+            )  # fmt: skip
+            try:
+                plan = self.services.plan(model, wanted, (), self.app)
+            except QuantlabError:
+                continue
+            if plan.finetuned is not None:
+                found[kind] = plan.finetuned
+        return found
+
+    def _leading(self, model: str, base: str, column: str, prompts: tuple[str, ...]) -> Updates:
+        """What Compare needs to set the adapter beside its base."""
+        placement = Placement(self.app.device or "auto")
+        try:
+            row = precision_list.look_at(column, model, placement, self.services)
+            offered, _ = precision_list.of_model(model, placement, self.app, self.services, (row,))
+        except QuantlabError:  # it was removed meanwhile
+            return {}
+        values = (model, [base, column], offered, "default", prompts[0] if prompts else "")
+        return dict(zip(self.parts.led, values, strict=True)) | {self.parts.compare: gr.update(visible=True)}
+
+    def _progress(self, done: int, total: int, what: str) -> str:
+        return view.waiting(what)
+
+    def _result(self, result: Any) -> Updates:
+        return {}
+
+    def _shown(self, status: str, *, running: bool = False) -> Updates:
+        parts = self.parts
+        begun: Updates = {parts.result: "", parts.compare: gr.update(visible=False)} if running else {}
+        return begun | {
+            parts.start: gr.update(interactive=not running),
+            parts.stop: gr.update(interactive=running),
+            parts.status: status,
+        }
+
+
+#: Keys of what `_steps` hands to `run`, which is no component yet.
+_SEEN, _DRAW = "seen", "draw"

@@ -1,0 +1,60 @@
+"""The components of the tab, for those who fill them."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+
+from quantlab.ui.common.tab import InputFields
+
+
+@dataclass(frozen=True)
+class FinetuneInputs(InputFields):
+    """The inputs, in the order of `FinetuneChoice`'s fields."""
+
+    data: gr.Dropdown
+    file: gr.File
+    model: gr.Dropdown
+    precision: gr.Dropdown
+    name: gr.Textbox
+    steps: gr.Number
+    batch: gr.Number
+    learning_rate: gr.Number
+    rank: gr.Number
+    alpha: gr.Number
+    dropout: gr.Number
+    targets: gr.Textbox
+    context: gr.Number
+    held_out: gr.Number
+    seed: gr.Number
+    raw: gr.Checkbox
+    rslora: gr.Checkbox
+    dora: gr.Checkbox
+
+
+@dataclass(frozen=True)
+class FinetuneParts:
+    """Every component that a handler fills. `led` are the model, the ticks, their list, the compute type and the prompt
+    that lead to Compare when a training has ended."""
+
+    inputs: FinetuneInputs
+    about: gr.HTML
+    start: gr.Button
+    stop: gr.Button
+    look: gr.Button
+    status: gr.HTML
+    preview: gr.HTML
+    losses: gr.Plot
+    loss_table: gr.HTML
+    memory: gr.Plot
+    memory_table: gr.HTML
+    charts: gr.Column
+    result: gr.HTML
+    compare: gr.Button
+    led: tuple[gr.State, ...]
+
+    def shown(self) -> list[Any]:
+        return [
+            *(self.start, self.stop, self.status, self.losses, self.loss_table, self.memory, self.memory_table),
+            *(self.charts, self.result, self.compare, self.inputs.name, *self.led),
+        ]

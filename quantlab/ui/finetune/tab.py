@@ -1,0 +1,140 @@
+"""The tab "Fine-tune": rows and settings on the left, the training on the right. What it does is in handlers.py."""
+
+from typing import Any
+
+import gradio as gr
+
+from quantlab.finetune.job import BASES
+from quantlab.finetune.sets import SETS
+from quantlab.settings import AppSettings
+from quantlab.ui.common import panels, rail
+from quantlab.ui.common.panels import Named
+from quantlab.ui.common.precision_list import PrecisionList
+from quantlab.ui.common.tab import DEVICE_QUEUE, SMALL, wire_stop
+from quantlab.ui.finetune import form, view
+from quantlab.ui.finetune.form import FinetuneChoice
+from quantlab.ui.finetune.handlers import FinetuneHandlers
+from quantlab.ui.finetune.parts import FinetuneInputs, FinetuneParts
+from quantlab.ui.services import Services
+
+LOSS = Named("loss", "Loss", "How surprised the model is by what it should write, in nats a token: lower is better.")
+MEMORY = Named(
+    "training-memory",
+    "Memory",
+    "What this training takes by part, measured; below, what other ways to train the same rows would take, computed.",
+)
+
+
+def build(opening: rail.Opening, app: AppSettings, services: Services) -> FinetuneParts:
+    """Make the tab inside the current Blocks, wired."""
+    allowed = not app.public or app.public_finetune
+    start = FinetuneChoice()
+    gr.HTML(view.intro(app.public, allowed), elem_id="finetune-intro", apply_default_css=False)
+    with gr.Row(elem_id="finetune-bench"):
+        with gr.Column(min_width=280, elem_id="finetune-asked", elem_classes="choose-card"):
+            inputs, about = _inputs(start, app, opening)
+        with gr.Column(min_width=280, elem_id="finetune-stage"):
+            parts = _stage(inputs, about, allowed)
+    _wire(parts, FinetuneHandlers(parts, app, services), allowed)
+    return parts
+
+
+def _inputs(start: FinetuneChoice, app: AppSettings, opening: rail.Opening) -> tuple[FinetuneInputs, gr.HTML]:
+    known = [name for name, kind, _ in opening.known if kind != "shape"]
+    data = gr.Dropdown(
+        list(SETS) if app.public else [*SETS, form.OWN],
+        value=start.data,
+        label="Rows to learn",
+        elem_id="finetune-data",
+    )
+    about = gr.HTML(view.about(start.data), elem_id="finetune-about", apply_default_css=False)
+    file = gr.File(
+        label="JSONL or CSV", file_types=[".jsonl", ".csv"], visible=False, elem_id="finetune-file", height=110
+    )
+    model = gr.Dropdown(
+        known, value=start.model, label="Model", allow_custom_value=not app.public, elem_id="finetune-model"
+    )
+    precision = gr.Dropdown(
+        list(BASES), value=start.precision, label="Precision of the frozen base", elem_id="finetune-precision",
+        info="No gradient comes through other methods’ weights.",
+    )  # fmt: skip
+    name = gr.Textbox(
+        form.free_name(start.name, app), label="Name of the adapter", max_lines=1, elem_id="finetune-name"
+    )
+    with gr.Row():
+        steps = _number(start, "steps", "Steps")
+        batch = _number(start, "batch", "Rows a step")
+    with gr.Accordion("Settings", open=False, elem_id="finetune-settings"):
+        with gr.Row():
+            rate = _number(start, "learning_rate", "Learning rate", precision=None)
+            rank = _number(start, "rank", "Rank")
+        with gr.Row():
+            alpha = _number(start, "alpha", "Alpha")
+            dropout = _number(start, "dropout", "Dropout", precision=None)
+        targets = gr.Textbox(
+            start.targets, label="Layers with adapters", info="By name, or all-linear", max_lines=1,
+            elem_id="finetune-targets",
+        )  # fmt: skip
+        with gr.Row():
+            context = _number(start, "context", "Tokens of a row")
+            held_out = _number(start, "held_out", "Share held out", precision=None)
+        seed = _number(start, "seed", "Seed")
+        raw = gr.Checkbox(start.raw, label="Leave the chat template out", elem_id="finetune-raw")
+        rslora = gr.Checkbox(start.rslora, label="rsLoRA: scale by the root of the rank", elem_id="finetune-rslora")
+        dora = gr.Checkbox(start.dora, label="DoRA: train sizes beside directions", elem_id="finetune-dora")
+    return FinetuneInputs(
+        data, file, model, precision, name, steps, batch, rate, rank, alpha, dropout, targets, context, held_out, seed,
+        raw, rslora, dora,
+    ), about  # fmt: skip
+
+
+def _number(start: FinetuneChoice, name: str, label: str, precision: int | None = 0) -> gr.Number:
+    return gr.Number(getattr(start, name), label=label, precision=precision, min_width=110, elem_id=f"finetune-{name}")
+
+
+def _stage(inputs: FinetuneInputs, about: gr.HTML, allowed: bool) -> FinetuneParts:
+    with gr.Row(elem_id="finetune-actions", elem_classes="actions"):
+        train = gr.Button(
+            "Train", variant="primary", elem_id="finetune-start", scale=0, min_width=110, interactive=allowed
+        )
+        stop = gr.Button("Stop", elem_id="finetune-stop", interactive=False, scale=0, min_width=70)
+        look = gr.Button("Show the first rows", elem_id="finetune-look", scale=0, min_width=210)
+    status = gr.HTML("", elem_id="finetune-status", apply_default_css=False)
+    result = gr.HTML("", elem_id="finetune-result", apply_default_css=False)
+    compare = gr.Button("Ask it beside its base", visible=False, elem_id="finetune-compare", scale=0)
+    preview = gr.HTML("", elem_id="finetune-preview", apply_default_css=False)
+    with gr.Column(visible=False, elem_id="finetune-charts") as charts:
+        losses, loss_table = _panel(LOSS)
+        memory, memory_table = _panel(MEMORY)
+    led = (gr.State(""), gr.State([]), gr.State(PrecisionList()), gr.State("default"), gr.State(""))
+    return FinetuneParts(
+        inputs, about, train, stop, look, status, preview, losses, loss_table, memory, memory_table, charts, result,
+        compare, led,
+    )  # fmt: skip
+
+
+def _panel(named: Named) -> tuple[gr.Plot, gr.HTML]:
+    with gr.Column(elem_id=f"panel-{named.key}", min_width=280):
+        gr.HTML(panels.head(named), apply_default_css=False)
+        plot = gr.Plot(label=named.title, show_label=False, container=False, elem_classes="as-chart")
+        twin = gr.HTML("", elem_classes="as-table", apply_default_css=False)
+    return plot, twin
+
+
+def _wire(parts: FinetuneParts, handlers: FinetuneHandlers, allowed: bool) -> None:
+    inputs = parts.inputs
+    changed: list[Any] = [parts.about, inputs.file, inputs.name, inputs.targets, parts.preview, inputs.model]
+    changed += [inputs.precision, inputs.steps, inputs.batch, inputs.learning_rate, inputs.rank, inputs.alpha]
+    inputs.data.input(
+        handlers.chosen, [inputs.data], [*changed, inputs.dropout, inputs.context, inputs.held_out], **SMALL
+    )
+    parts.look.click(handlers.look, inputs.listed(), [parts.preview], **SMALL)
+    if not allowed:
+        return
+    shown = parts.shown()
+    begun = parts.start.click(handlers.begin, None, shown, **SMALL)
+    run = begun.then(
+        handlers.run, inputs.listed(), shown, show_progress="hidden", api_visibility="private", **DEVICE_QUEUE
+    )
+    wire_stop(parts.stop, handlers, shown, run)
+    gr.context.Context.root_block.unload(handlers.leave)
