@@ -174,6 +174,7 @@ def test_the_teachers_page(opened):
     page = opened()
     page.locator("#lesson-chosen label").last.click()
     expect(page.locator("#lesson-teacher")).to_contain_text("45 minutes")
+    expect(page.locator("#lesson-teacher")).to_contain_text("beyond 500 classes or 50.0 MB")
     expect(page.locator("#lesson-go")).to_be_hidden()
     assert grave(page) == []
     choose(page, 1)

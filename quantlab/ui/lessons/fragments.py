@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from functools import cache
 
-from quantlab.records import Comparison
+from quantlab.records import Comparison, units
 from quantlab.records.lessons import Lesson, Question, Truth, Verdict
 from quantlab.reporting.templates import Pieces
 from quantlab.teach.lessons import judging, reading
@@ -32,9 +32,10 @@ def reflect(lesson: Lesson, facts: Mapping[str, str]) -> str:
 
 
 @cache
-def teacher() -> str:
-    """The page for whoever teaches the lessons."""
-    return _HTML.text(_rendered((reading.FOLDER / reading.TEACHER).read_text("utf-8")))
+def teacher(classes: int, nbytes: int) -> str:
+    """The page for whoever teaches the lessons. Of classes so many, and so many bytes, are kept."""
+    facts = {"classes": f"{classes:,}", "size": units.size(nbytes)}
+    return text((reading.FOLDER / reading.TEACHER).read_text("utf-8"), facts)
 
 
 def verdict(question: Question, found: Verdict, truth: Truth, before: Sequence[float | str]) -> str:

@@ -12,7 +12,7 @@ import gradio as gr
 from quantlab.errors import BadInput, QuantlabError, Stopped
 from quantlab.records import Comparison, ComparisonRequest
 from quantlab.records.events import Done, Finished
-from quantlab.records.lessons import STEPS, Lesson
+from quantlab.records.lessons import STEPS, Lesson, Question
 from quantlab.teach.lessons import judging, reading
 from quantlab.teach.lessons.acted import Acted
 from quantlab.teach.lessons.observing import Observed
@@ -74,7 +74,7 @@ class LessonsHandlers(StepHandlers):
             question = lesson.question
             made = predicted(question, choice if question.kind == "choice" else number)
             every = {**tried, made.question: (*tried.get(made.question, ()), made.value)}
-            told = fragments.problem(self._given(made, kept))
+            told = fragments.problem(self._given(question, made, kept))
             return {
                 self.parts.steps: gr.Walkthrough(selected=ACT),
                 self.parts.tried: every,
@@ -83,13 +83,15 @@ class LessonsHandlers(StepHandlers):
 
         return self._told(self.parts.predict.problem, taken)
 
-    def _given(self, made: Predicted, kept: Any) -> Problem | None:
+    def _given(self, question: Question, made: Predicted, kept: Any) -> Problem | None:
         """Hand a prediction to the class; why it does not count there, None where it does. The lesson goes on."""
         try:
-            answering.give(self.services, browser.read(kept, ()), made.question, made.value)
+            counted = answering.give(self.services, browser.read(kept, ()), made.question, made.value)
         except QuantlabError as error:
             return answering.problem_of(error, self.app)
-        return None
+        if counted == made.value:
+            return None
+        return Problem(f"Your class counts your first prediction, {judging.shown(question, counted)}.", "Go on here.")
 
     def show(self, name: str, tried: Tried, *values: Any) -> Updates:
         """What is computed at once, or was recorded, and on to the third step."""
@@ -181,7 +183,7 @@ class LessonsHandlers(StepHandlers):
         lesson, parts = form.chosen(name), self.parts
         shown = {parts.opened: name, parts.teacher: gr.update(value="", visible=False)}
         if lesson is None:
-            page = gr.update(value=html.teacher(), visible=True)
+            page = gr.update(value=html.teacher(self.app.class_codes, self.app.classroom_bytes), visible=True)
             return {parts.opened: name, parts.teacher: page, parts.head: "", parts.steps: gr.Walkthrough(visible=False)}
         facts, question = self.services.lessons.given(lesson.number), lesson.question
         asked, number = reading.asked(question, facts), question.kind == "number"

@@ -42,11 +42,12 @@ class QuizHandlers:
         return self._shown(found, questions, problem) | {self.parts.code: found.code}
 
     def join(self, code: str, kept: Any) -> Updates:
-        """Join the class of a code, or leave it with an empty one."""
+        """Join the class of a code, or leave the one that was joined with an empty one."""
         questions = self.services.quiz()
         found = browser.read(kept, questions)
-        if not str(code or "").strip():
-            return self._shown(replace(found, code=""), questions)
+        if found.code and not str(code or "").strip():
+            left = Problem(f"You have left class {found.code}.", "Your votes there stay counted.")
+            return self._shown(replace(found, code=""), questions, left)
         try:
             joined = answering.classroom(self.services).found(code)
         except QuantlabError as error:
@@ -67,14 +68,17 @@ class QuizHandlers:
         try:
             question = by_key(questions, found.at)
             if question.key in found.votes:
-                return self._shown(found, questions, answering.AGAIN)
+                return self._shown(found, questions, _earlier(question, found, found.votes[question.key]))
             if not letter:
                 raise BadInput("Nothing is chosen.", "Choose one of the answers, then vote.")
             precision = question.chosen(str(letter), found.visitor)
-            new = answering.give(self.services, found, question.key, precision)
+            counted = answering.give(self.services, found, question.key, precision)
         except QuantlabError as error:
             return self._shown(found, questions, answering.problem_of(error, self.app))
-        return self._shown(found.voted(question, precision), questions, None if new else answering.AGAIN)
+        # What counts is shown, which need not be what was chosen here.
+        counted = str(counted) if counted in question.options else precision
+        told = None if counted == precision else _earlier(question, found, counted)
+        return self._shown(found.voted(question, counted), questions, told)
 
     def turn(self, by: int) -> Callable[[Any], Updates]:
         """The handler that goes so many questions on."""
@@ -141,3 +145,12 @@ class QuizHandlers:
 
     def _board_problem(self, error: QuantlabError) -> Updates:
         return {self.parts.board_problem: fragments.problem(answering.problem_of(error, self.app))}
+
+
+def _earlier(question: Question, kept: Kept, counted: str) -> Problem:
+    """What a visitor is told whose second answer to a question does not count."""
+    letter = LETTERS[question.order(kept.visitor).index(counted)]
+    return Problem(
+        f"You have answered this question already: your vote for {letter} counts, and is shown.",
+        "It was given in another window, or before you started over." if question.key not in kept.votes else "",
+    )
