@@ -18,9 +18,10 @@ from typing import Any
 from quantlab.errors import is_panic
 from quantlab.records import Progress, silent
 
-#: transformers imports torchao where it is installed, and that says which of its kernels do not fit here. bitsandbytes
-#: tells at its import that it has no package `kernels`, and on a CPU of every product that its inputs are cast.
-_CHATTY = ("torchao", "torch.utils._pytree", "bitsandbytes")
+#: Loggers of libraries that tell what is no fault. transformers imports torchao where it is installed, and that says
+#: which of its kernels do not fit here. bitsandbytes tells at its import that it has no package `kernels`, and on a CPU
+#: of every product that its inputs are cast.
+CHATTY = ("torchao", "torch.utils._pytree", "bitsandbytes")
 
 _importing = threading.Lock()
 _mine = threading.local()
@@ -88,7 +89,7 @@ def hush() -> None:
     transformers and bitsandbytes fetch compiled code from a hub where a package `kernels` is installed, and a
     config.json can ask for some. Code from elsewhere is never run here, so that package is out of their reach.
     """
-    for name in _CHATTY:
+    for name in CHATTY:
         logging.getLogger(name).setLevel(logging.ERROR)
     os.environ["USE_HUB_KERNELS"] = "NO"
     modules: dict[str, Any] = sys.modules  # None keeps from an import, which their type does not know
