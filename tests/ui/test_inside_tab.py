@@ -65,7 +65,7 @@ def test_plain_integers_show_their_sliders_and_typed_numbers_their_box():
     found = seen("look", replace(CHOICE, source=TYPED, grid=PLAIN, bits=8, block_size="row"))
     shown = [found[name]["visible"] for name in ("of_model", "inputs.values", "of_integers")]
     assert shown == [False, True, True]
-    assert '<td class="num">-127</td>' in found["values"] and "typed numbers: 1 x 3" in found["told"]
+    assert '<td class="num">−127</td>' in found["values"] and "typed numbers: 1 x 3" in found["told"]
 
 
 @pytest.mark.parametrize(

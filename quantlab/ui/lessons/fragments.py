@@ -44,7 +44,7 @@ def verdict(question: Question, found: Verdict, truth: Truth, before: Sequence[f
     shown = [("You", judging.shown(question, found.prediction)), (_found(truth), judging.shown(question, found.truth))]
     if found.off is not None:
         way = "+" if found.off > 0 else "−" if found.off < 0 else ""
-        shown.append(("Off by", f"{way}{judging.shown(question, abs(found.off))}"))
+        shown.append(("Off by", f"{way}{judging.apart(question, float(found.prediction), float(found.truth))}"))
     first = f"Your first prediction was {judging.shown(question, before[0])}." if before else ""
     return _HTML.verdict(sign, word, found.outcome, shown, found.words, truth.source, first)
 
@@ -57,6 +57,11 @@ def _found(truth: Truth) -> str:
 def missing(why: str) -> str:
     """That there is no recorded result, and what to do instead."""
     return _HTML.missing(why)
+
+
+def told(words: str) -> str:
+    """What was seen of the learner's own choice; nothing where there are no words."""
+    return _HTML.told(words)
 
 
 def answers(found: Comparison) -> str:

@@ -15,7 +15,7 @@ from quantlab.records.events import Done, Finished
 from quantlab.records.lessons import STEPS, Lesson, Question
 from quantlab.teach.lessons import judging, reading
 from quantlab.teach.lessons.acted import Acted
-from quantlab.teach.lessons.observing import Observed
+from quantlab.teach.lessons.observing import SHOW, Observed
 from quantlab.ui.common import fragments, panels, runner
 from quantlab.ui.common.problem import Problem
 from quantlab.ui.common.steps import StepHandlers, Updates, Work
@@ -38,7 +38,7 @@ class LessonsHandlers(StepHandlers):
     """Bound to one page's tab."""
 
     parts: LessonsParts
-    stopped = "Stopped. The recorded result is still there: press Show."
+    stopped = f"Stopped. The recorded result is still there: press “{form.SHOW_RECORDED}”."
     lost = "Stopped."
     failed = "a lesson's run failed"
 
@@ -74,7 +74,7 @@ class LessonsHandlers(StepHandlers):
             question = lesson.question
             made = predicted(question, choice if question.kind == "choice" else number)
             every = {**tried, made.question: (*tried.get(made.question, ()), made.value)}
-            told = fragments.problem(self._given(question, made, kept))
+            told = self._given(question, made, kept)
             return {
                 self.parts.steps: gr.Walkthrough(selected=ACT),
                 self.parts.tried: every,
@@ -83,15 +83,15 @@ class LessonsHandlers(StepHandlers):
 
         return self._told(self.parts.predict.problem, taken)
 
-    def _given(self, question: Question, made: Predicted, kept: Any) -> Problem | None:
-        """Hand a prediction to the class; why it does not count there, None where it does. The lesson goes on."""
+    def _given(self, question: Question, made: Predicted, kept: Any) -> str:
+        """Hand a prediction to the class; why it does not count there, empty where it does. The lesson goes on."""
         try:
             counted = answering.give(self.services, browser.read(kept, ()), made.question, made.value)
         except QuantlabError as error:
-            return answering.problem_of(error, self.app)
+            return fragments.problem(answering.problem_of(error, self.app))
         if counted == made.value:
-            return None
-        return Problem(f"Your class counts your first prediction, {judging.shown(question, counted)}.", "Go on here.")
+            return ""
+        return fragments.said(f"Your class counts your first prediction, {judging.shown(question, counted)}.")
 
     def show(self, name: str, tried: Tried, *values: Any) -> Updates:
         """What is computed at once, or was recorded, and on to the third step."""
@@ -212,7 +212,7 @@ class LessonsHandlers(StepHandlers):
             shown[getattr(act.inputs, field.name)] = gr.update(visible=field.name in own, value=value)
         live = self.services.lessons.runs(number)
         return shown | {
-            act.show: gr.update(value="Show the recorded result" if live else "Show"),
+            act.show: gr.update(value=form.SHOW_RECORDED if live else SHOW),
             act.start: gr.update(visible=live, interactive=True),
             act.stop: gr.update(visible=False),
             act.status: "",

@@ -152,6 +152,6 @@ def _prediction_row(made: Predictions) -> _PredictionRow:
     unit, truth, total = made.asked.unit, made.asked.truth, len(made.values)
     shown = units.number(truth) if isinstance(truth, int | float) else units.NONE
     bins = tuple((name, count, f"{count / total:.4f}") for name, count in made.bins)
-    return _PredictionRow(
-        made.asked.title, total, f"{shown} {unit}".strip(), f"{units.number(made.median)} {unit}".strip(), bins
-    )
+    middle = units.number(made.median)
+    truth_said, middle_said = (units.minus(f"{it} {unit}".strip()) for it in (shown, middle))
+    return _PredictionRow(made.asked.title, total, truth_said, middle_said, bins)
