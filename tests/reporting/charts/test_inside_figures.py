@@ -46,7 +46,7 @@ def test_the_twins_hold_levels_counts_and_bins():
     first, second, histogram = inside.table(FOUND)
     assert first.rows == (("−0.5", "−1", "1"), ("0", "0", "1"), ("0.5", "1", "2"))
     assert second.rows == (("−0.6", "0", "1"), ("0.4", "3", "2"), ("0.7", "9", "1"))
-    assert histogram.rows == (("below", "1"), ("-0.6 to 0", "3"), ("0 to 0.7", "4"), ("above", "0"))
+    assert histogram.rows == (("below", "1"), ("−0.6 to 0", "3"), ("0 to 0.7", "4"), ("above", "0"))
 
 
 def test_the_table_of_values_has_both_grids():
