@@ -70,7 +70,7 @@ class Bound:
     def _shown(self, digits: int) -> tuple[str, str]:
         if self.unit == "bytes":
             return f"{units.number(self.value / 1e9, digits)} GB", f"{units.number(self.limit / 1e9, digits)} GB"
-        value = units.number(self.value, digits)
+        value = f"{self.value:,}" if isinstance(self.value, int) else units.number(self.value, digits)
         # One that a rule names is written as there.
         named = 0.01 <= abs(self.limit) < 1_000 and float(f"{self.limit:.3g}") == self.limit
         limit = f"{self.limit:g}" if named else units.number(self.limit, digits)
