@@ -13,6 +13,8 @@ from quantlab.teach.inside.grids import Chosen
 
 #: How many numbers may be looked at together.
 SHOWN = (1, 4_096)
+#: Matrices of more numbers are not quantized by every method at each look.
+LARGE = 1_000_000
 
 
 def look(request: InsideRequest, app: AppSettings, others: bool = True) -> Inside:
@@ -107,6 +109,11 @@ def _others(matrix: Matrix, model: Model | None, part: slice) -> tuple[GridFigur
 
     def figures(name: str) -> GridFigures:
         chosen = grids.chosen(name)
+        slow = chosen.precision is not None and method_of(chosen.precision).rounds_slowly
+        if slow and matrix.weight.numel() > LARGE:
+            return GridFigures(
+                name, chosen.summary, refused=f"{name} takes long for a matrix so large: choose it above"
+            )
         try:
             return _grid(chosen, matrix, model, part).figures
         except QuantlabError as error:
