@@ -123,12 +123,22 @@ def test_a_code_that_does_not_exist_is_told_and_the_quiz_goes_on(opened):
     page = opened()
     type_code(page, "#quiz-code", "777777")
     page.click("#quiz-join")
-    expect(page.locator("#quiz-problem")).to_contain_text("There is no class 777777.")
-    expect(page.locator("#quiz-joined")).to_contain_text("No class")
+    expect(page.locator("#quiz-joined")).to_contain_text("There is no class 777777.")
+    expect(page.locator("#quiz-joined")).to_contain_text("No class: your votes stay")
     page.click("#quiz-vote")
     expect(page.locator("#quiz-problem")).to_contain_text("Nothing is chosen.")
     vote(page, "B")
     expect(page.locator("#quiz-problem .fault")).to_have_count(0)
+    expect(page.locator("#quiz-joined .fault")).to_have_count(0)
+
+
+def test_what_is_wrong_with_a_code_is_told_where_it_was_typed(opened):
+    page = opened(width=400)
+    page.click("#quiz-join")
+    fault = page.locator("#quiz-joined .fault")
+    expect(fault).to_contain_text("No class code was typed.")
+    box, height = fault.bounding_box(), page.viewport_size["height"]
+    assert box["y"] + box["height"] < height and not page.evaluate(WIDE), "in sight without scrolling"
 
 
 def test_on_a_phone_in_the_dark_nothing_scrolls_sideways(opened):
@@ -278,10 +288,10 @@ def test_a_second_window_shows_the_vote_that_counts(opened):
 def test_join_without_a_code_says_what_to_type_and_leaves_a_class_that_was_joined(app, room):
     tab = handlers(app, room)
     told = tab.join(" ", as_browser("visitor-1", ""))
-    assert "No class code was typed" in told["problem"] and "6 letters and digits" in told["problem"]
+    assert "No class code was typed" in told["joined"] and "6 letters and digits" in told["joined"]
     code = room.open()
     left = tab.join("", as_browser("visitor-1", code))
-    assert f"You have left class {code}" in left["problem"] and left["kept"]["code"] == ""
+    assert f"You have left class {code}" in left["joined"] and left["kept"]["code"] == ""
 
 
 def test_weights_that_came_rounded_are_said_to_be_where_the_question_is_asked():
@@ -299,7 +309,7 @@ def test_weights_that_came_rounded_are_said_to_be_where_the_question_is_asked():
 
 def test_a_class_that_is_gone_is_left(app, room):
     updates = handlers(app, room).show(as_browser("visitor-1", "777777"))
-    assert "There is no class 777777" in updates["problem"] and updates["kept"]["code"] == updates["code"] == ""
+    assert "There is no class 777777" in updates["joined"] and updates["kept"]["code"] == updates["code"] == ""
 
 
 @pytest.mark.parametrize("public", [True, False])

@@ -105,9 +105,9 @@ def score(kept: Kept, questions: Sequence[Question]) -> str:
     return _HTML.score(right, len(voted), units.number(sum(1 / len(it.options) for it in voted), 2))
 
 
-def joined(code: str) -> str:
-    """Whether votes go to a class."""
-    return _HTML.joined(code)
+def joined(code: str, problem: str = "") -> str:
+    """Whether votes go to a class, and what is wrong with its code."""
+    return _HTML.joined(code, problem)
 
 
 def no_questions() -> str:

@@ -31,15 +31,15 @@ class QuizHandlers:
     def show(self, kept: Any) -> Updates:
         """The question where the visitor was, and the class, if it is still there."""
         questions = self.services.quiz()
-        found, problem = browser.read(kept, questions), None
+        found, of_class = browser.read(kept, questions), None
         if found.code:
             try:
                 answering.classroom(self.services).found(found.code)
             except BadInput as error:
-                found, problem = replace(found, code=""), Problem(error.what, error.advice)
+                found, of_class = replace(found, code=""), Problem(error.what, error.advice)
             except QuantlabError as error:
-                problem = answering.problem_of(error, self.app)
-        return self._shown(found, questions, problem) | {self.parts.code: found.code}
+                of_class = answering.problem_of(error, self.app)
+        return self._shown(found, questions, of_class=of_class) | {self.parts.code: found.code}
 
     def join(self, code: str, kept: Any) -> Updates:
         """Join the class of a code, or leave the one that was joined with an empty one."""
@@ -47,11 +47,12 @@ class QuizHandlers:
         found = browser.read(kept, questions)
         if found.code and not str(code or "").strip():
             left = Problem(f"You have left class {found.code}.", "Your votes there stay counted.")
-            return self._shown(replace(found, code=""), questions, left)
+            return self._shown(replace(found, code=""), questions, of_class=left)
         try:
             joined = answering.classroom(self.services).found(code)
         except QuantlabError as error:
-            return self._shown(replace(found, code=""), questions, answering.problem_of(error, self.app))
+            why = answering.problem_of(error, self.app)
+            return self._shown(replace(found, code=""), questions, of_class=why)
         if joined != found.code:  # a new class begins at the beginning, also where another one sat at this computer
             found = replace(found.anew(questions), code=joined)
         return self._shown(found, questions) | {self.parts.code: joined}
@@ -124,11 +125,18 @@ class QuizHandlers:
         shown = self._shown(replace(found, at=made.key, votes=votes), questions)
         return shown | {self.parts.made: fragments.said(f"Made, with {made.quantized} to find. It is shown above.")}
 
-    def _shown(self, kept: Kept, questions: Sequence[Question], problem: Problem | None = None) -> Updates:
+    def _shown(
+        self,
+        kept: Kept,
+        questions: Sequence[Question],
+        problem: Problem | None = None,
+        of_class: Problem | None = None,
+    ) -> Updates:
+        """`of_class` is told beside the code, where it was typed: on a phone the rest lies far below."""
         parts = self.parts
         shown: Updates = {
             parts.kept: kept.data(),
-            parts.joined: html.joined(kept.code),
+            parts.joined: html.joined(kept.code, fragments.problem(of_class)),
             parts.problem: fragments.problem(problem),
             parts.score: html.score(kept, questions),
         }
