@@ -2,11 +2,14 @@
 
 import re
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from quantlab.errors import BadInput
 from quantlab.methods.gptq import group_size
 from quantlab.methods.gptq.architectures import AWQ_ARCHITECTURES
 from quantlab.methods.gptq.shared import GROUP_SIZE, CalibratedMethod
+from quantlab.methods.rounded import Matrix, Rounded
 from quantlab.records import Precision
 
 BITS = 4
@@ -51,12 +54,35 @@ class Awq(CalibratedMethod[AwqPrecision]):
         return {"bits": BITS, "group_size": precision.group_size, "sym": False}
 
     def weight_bytes(self, precision: AwqPrecision, rows: int, columns: int) -> int:
-        """Codes, and for each group and row a scale of 16 bits and a zero point of 4."""
-        groups = columns // precision.group_size
-        return rows * (columns + groups) * BITS // 8 + 2 * rows * groups
+        return sum(_parts(precision, rows, columns).values())
 
     def code_bytes(self, precision: AwqPrecision, rows: int, columns: int) -> int:
-        return rows * columns * BITS // 8
+        return _parts(precision, rows, columns)["codes"]
+
+    def grids(self) -> tuple[AwqPrecision, ...]:
+        return self.precisions
+
+    def rounded(self, precision: AwqPrecision, matrix: Matrix) -> Rounded:
+        from quantlab.methods.gptq.grid import plain
+
+        if (columns := matrix.shape[1]) % precision.group_size:
+            raise BadInput(
+                f"Rows of {columns:,} numbers do not divide into groups of {precision.group_size}.",
+                "Choose another method.",
+            )
+        return plain(matrix, BITS, precision.group_size, False, _parts(precision, *matrix.shape))
+
+    def kept_rounded(self, precision: AwqPrecision, folder: Path, matrix: Matrix) -> Rounded | None:
+        from quantlab.methods.awq_grid import kept
+
+        return kept(matrix, BITS, folder, _parts(precision, *matrix.shape))
+
+
+def _parts(precision: AwqPrecision, rows: int, columns: int) -> dict[str, int]:
+    """Bytes of one weight by what they hold: codes, and for each group and row a scale of 16 bits and a zero point of
+    4."""
+    groups = columns // precision.group_size
+    return {"codes": rows * columns * BITS // 8, "scales": 2 * rows * groups, "zero points": rows * groups * BITS // 8}
 
 
 AWQ = Awq()

@@ -44,6 +44,8 @@ class Method(Generic[P]):
     takes_adapters: bool = False
     #: Whether its codes hang on more than the matrix itself: then a checkpoint holds others than `rounded` gives.
     reads_more: bool = False
+    #: Whether `rounded` takes seconds for a large matrix: then it is asked for what was chosen, and not for all.
+    rounds_slowly: bool = False
     #: Where its weights come from when nothing is kept: quantized by the load itself, or read as they lie on disk.
     origin: LoadOrigin = "built"
 

@@ -1,6 +1,5 @@
 """bitsandbytes: 8-bit with outlier decomposition (LLM.int8) and 4-bit data types (QLoRA), on CUDA and CPU."""
 
-import logging
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING
 from quantlab.methods.base import missing_package
 from quantlab.methods.rounded import Matrix, Rounded
 from quantlab.methods.transformers_method import TransformersMethod
+from quantlab.models.quiet import hush
 from quantlab.records import Model, Precision, Progress, ResolvedPlacement, Variant
 from quantlab.runtime.session import LoadedModel
 
@@ -79,7 +79,7 @@ class BitsAndBytes(TransformersMethod[BitsAndBytesPrecision]):
         return None
 
     def prepare(self) -> None:
-        quiet_bitsandbytes()
+        hush()
         super().prepare()
         import_module("bitsandbytes")
 
@@ -95,7 +95,7 @@ class BitsAndBytes(TransformersMethod[BitsAndBytesPrecision]):
         from quantlab.methods import transformers_loading as loading
         from quantlab.methods.skeleton import kept_wide, read_directly
 
-        quiet_bitsandbytes()
+        hush()
         # Naming modules replaces the library's own list, so its usual exceptions have to be named too.
         skeleton = loading.skeleton(model)
         kept = list(kept_wide(skeleton)) if read_directly(skeleton) else []
@@ -111,7 +111,7 @@ class BitsAndBytes(TransformersMethod[BitsAndBytesPrecision]):
     def rounded(self, precision: BitsAndBytesPrecision, matrix: Matrix) -> Rounded:
         from quantlab.methods import bitsandbytes_grid as grid
 
-        quiet_bitsandbytes()
+        hush()
         # As a whole, and first: of a package that another thread is still importing, its modules can be had already
         # while its kernels for this device are not registered yet.
         import_module("bitsandbytes")
@@ -145,6 +145,7 @@ def _quantization_config(
 
 def what_runs(quant_type: str, placement: ResolvedPlacement) -> tuple[str, str]:
     """The type that products are really computed in, and the kernel, as bitsandbytes chooses them."""
+    hush()
     from bitsandbytes.functional import has_avx512bf16
 
     on_cpu = placement.device == "cpu"
@@ -181,11 +182,6 @@ def _in_order() -> type:
         return Linear4bit.forward(self, x.contiguous())
 
     return type("Linear4bit", (Linear4bit,), {"forward": forward})
-
-
-def quiet_bitsandbytes() -> None:
-    """Keep it from the terminal: on CPU it repeats a cast warning for every product, and a note about `kernels`."""
-    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
 
 
 BITSANDBYTES = BitsAndBytes()

@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from quantlab.errors import BadInput
 from quantlab.methods.base import missing_package
+from quantlab.methods.rounded import Matrix, Rounded
 from quantlab.methods.transformers_method import TransformersMethod
 from quantlab.methods.weights import DTYPE_BYTES
 from quantlab.models.quiet import NO_OUTPUT, NO_WARNINGS
@@ -44,6 +46,7 @@ class Hqq(TransformersMethod[HqqPrecision]):
 
     name = "hqq"
     title = "HQQ"
+    rounds_slowly = True
     packages = ("hqq",)
     precisions = tuple(_precision(bits) for bits in (4, 3, 2, 1))
 
@@ -71,6 +74,23 @@ class Hqq(TransformersMethod[HqqPrecision]):
         quantized = sum(rows * columns for rows, columns in layers if _fits(rows, columns, precision.weight_bits))
         scales = 2 * DTYPE_BYTES[self.dtype(precision, placement)] * quantized // GROUP_SIZE
         return {**super().parts(precision, placement, checkpoint), "quantization": scales}
+
+    def grids(self) -> tuple[HqqPrecision, ...]:
+        return self.precisions
+
+    def rounded(self, precision: HqqPrecision, matrix: Matrix) -> Rounded:
+        bits, (rows, columns) = precision.weight_bits, matrix.shape
+        codes = self.weight_bytes(precision, rows, columns)
+        if codes is None:
+            raise BadInput(
+                f"A matrix of {rows:,} x {columns:,} does not pack into groups of {GROUP_SIZE}.",
+                "Choose another method.",
+            )
+        with _quiet():
+            from quantlab.methods.hqq_grid import grid
+
+            beside = 4 * (rows * columns // GROUP_SIZE)  # each, in float32
+            return grid(matrix, bits, GROUP_SIZE, {"codes": codes, "scales": beside, "zero points": beside})
 
     def load(
         self, model: Model, precision: HqqPrecision, placement: ResolvedPlacement, progress: Progress

@@ -13,12 +13,12 @@ from quantlab import models
 from quantlab.errors import BadInput, ModelError, Unavailable, unknown
 from quantlab.methods import transformers_loading as loading
 from quantlab.methods.base import missing_package
-from quantlab.methods.bitsandbytes import quiet_bitsandbytes, suit_the_kernel
+from quantlab.methods.bitsandbytes import suit_the_kernel
 from quantlab.methods.gptq.checking import check_published
 from quantlab.methods.quantized_facts import details, what_runs
 from quantlab.models.folder import DTYPE_BITS
 from quantlab.models.layouts import named_by, quantization
-from quantlab.models.quiet import NO_BARS, NO_OUTPUT, NO_WARNINGS
+from quantlab.models.quiet import NO_BARS, NO_OUTPUT, NO_WARNINGS, hush
 from quantlab.models.tokenizer import load_tokenizer
 from quantlab.records import Model, Progress, ResolvedPlacement
 from quantlab.runtime.session import Storage
@@ -69,7 +69,7 @@ class QuantizedModel(TorchModel):
 
 def prepare() -> None:
     """Import what loading takes: transformers, and gptqmodel where it is installed."""
-    quiet_bitsandbytes()  # gptqmodel imports it too
+    hush()  # gptqmodel imports it too
     loading.prepare()
     if not missing_package("gptqmodel"):
         _import_gptqmodel()
@@ -95,7 +95,7 @@ def load_quantized(
     tensors = models.tensors(model)
     if method == "gptq" and model.folder is not None:
         check_published(model.folder, tensors, settings, model.name)
-    quiet_bitsandbytes()
+    hush()
     with _silence(method):
         chosen = _with_kernel(settings, method, placement)
         try:

@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING
 
 from quantlab.errors import BadInput
 from quantlab.methods.base import already_quantized, missing_package
+from quantlab.methods.rounded import Matrix, Rounded
 from quantlab.methods.transformers_method import TransformersMethod
+from quantlab.models.quiet import hush
 from quantlab.records import Checkpoint, Model, Precision, Progress, ResolvedPlacement, Variant
 from quantlab.runtime.session import LoadedModel
 
 if TYPE_CHECKING:
+    from torchao.core.config import AOBaseConfig
     from transformers import TorchAoConfig
 
 GROUP_SIZE, GROUP_SIZES = 64, (32, 64, 128, 256)
@@ -74,13 +77,8 @@ class TorchAo(TransformersMethod[TorchAoPrecision]):
         return None
 
     def weight_bytes(self, precision: TorchAoPrecision, rows: int, columns: int) -> int | None:
-        if precision.kind == "int8":
-            return rows * columns + (4 + 1) * rows  # a scale, and a zero point that is always zero
-        if precision.kind == "float8":
-            return rows * columns + 4 * rows
-        if columns % precision.group_size:
-            return None
-        return _padded(rows, columns) // 2 + _padded(rows, columns) // precision.group_size * 4
+        parts = _parts(precision, rows, columns)
+        return None if parts is None else sum(parts.values())
 
     def code_bytes(self, precision: TorchAoPrecision, rows: int, columns: int) -> int:
         return _padded(rows, columns) // 2 if precision.kind == "int4" else rows * columns
@@ -102,8 +100,40 @@ class TorchAo(TransformersMethod[TorchAoPrecision]):
         kernel = {"int8": "Int8Tensor", "float8": "Float8Tensor", "int4": "Int4TilePackedTo4dTensor (tinygemm)"}
         return loading.finish(network, placement, dtype, f"torchao {kernel[precision.kind]}")
 
+    def grids(self) -> tuple[TorchAoPrecision, ...]:
+        return self.precisions
+
+    def rounded(self, precision: TorchAoPrecision, matrix: Matrix) -> Rounded:
+        hush()
+        from quantlab.methods import torchao_grid as grid
+
+        rows, columns = matrix.shape
+        parts = _parts(precision, rows, columns)
+        if parts is None:
+            raise BadInput(
+                f"Rows of {columns:,} numbers do not divide into groups of {precision.group_size}.",
+                "Choose another method.",
+            )
+        if precision.kind == "int4":
+            return grid.int4(matrix, precision.group_size, parts)
+        make = grid.int8 if precision.kind == "int8" else grid.float8
+        return make(matrix, _config(precision), parts)
+
     def build(self, variant: Variant[TorchAoPrecision], folder: Path, progress: Progress) -> None:
         self.save(variant, folder, progress)
+
+
+def _parts(precision: TorchAoPrecision, rows: int, columns: int) -> dict[str, int] | None:
+    """Bytes of one weight by what they hold; None where it stays as it is."""
+    if precision.kind == "int8":
+        return {"codes": rows * columns, "scales": 4 * rows, "zero points": rows}
+    if precision.kind == "float8":
+        return {"codes": rows * columns, "scales": 4 * rows}
+    if columns % precision.group_size:
+        return None
+    padded = _padded(rows, columns)
+    each = 2 * padded // precision.group_size
+    return {"codes": padded // 2, "scales": each, "zero points": each}
 
 
 def _padded(rows: int, columns: int) -> int:
@@ -113,20 +143,24 @@ def _padded(rows: int, columns: int) -> int:
 
 def _quantization_config(precision: TorchAoPrecision, kept: list[str] | None) -> "TorchAoConfig":
     """`kept` names modules that stay as they are; None is the library's own choice."""
-    from torchao.quantization import Float8WeightOnlyConfig, Int4WeightOnlyConfig, Int8WeightOnlyConfig
     from transformers import TorchAoConfig
+
+    return TorchAoConfig(_config(precision), modules_to_not_convert=kept)
+
+
+def _config(precision: TorchAoPrecision) -> "AOBaseConfig":
+    """The precision as torchao names it."""
+    from torchao.quantization import Float8WeightOnlyConfig, Int4WeightOnlyConfig, Int8WeightOnlyConfig
 
     # Its settings for torch's compiler hold for the whole process; nothing is compiled here.
     if precision.kind == "int8":
-        made = Int8WeightOnlyConfig(set_inductor_config=False)
-    elif precision.kind == "float8":
-        made = Float8WeightOnlyConfig(set_inductor_config=False)
-    else:
-        # The other packings need a package of their own.
-        made = Int4WeightOnlyConfig(
-            group_size=precision.group_size, set_inductor_config=False, int4_packing_format="tile_packed_to_4d"
-        )
-    return TorchAoConfig(made, modules_to_not_convert=kept)
+        return Int8WeightOnlyConfig(set_inductor_config=False)
+    if precision.kind == "float8":
+        return Float8WeightOnlyConfig(set_inductor_config=False)
+    # The other packings need a package of their own.
+    return Int4WeightOnlyConfig(
+        group_size=precision.group_size, set_inductor_config=False, int4_packing_format="tile_packed_to_4d"
+    )
 
 
 TORCHAO = TorchAo()

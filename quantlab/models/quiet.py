@@ -18,8 +18,10 @@ from typing import Any
 from quantlab.errors import is_panic
 from quantlab.records import Progress, silent
 
-#: transformers imports torchao where it is installed, and that says which of its kernels do not fit here.
-_CHATTY = ("torchao", "torch.utils._pytree")
+#: Loggers of libraries that tell what is no fault. transformers imports torchao where it is installed, and that says
+#: which of its kernels do not fit here. bitsandbytes tells at its import that it has no package `kernels`, and on a CPU
+#: of every product that its inputs are cast.
+CHATTY = ("torchao", "torch.utils._pytree", "bitsandbytes")
 
 _importing = threading.Lock()
 _mine = threading.local()
@@ -82,12 +84,12 @@ def _bar(_factory: object, args: tuple[Any, ...], kwargs: dict[str, Any]) -> _Ba
 
 
 def hush() -> None:
-    """Before transformers is imported for the first time: quiet, and without kernels from a hub.
+    """Before transformers or bitsandbytes is imported for the first time: quiet, and without kernels from a hub.
 
     transformers and bitsandbytes fetch compiled code from a hub where a package `kernels` is installed, and a
     config.json can ask for some. Code from elsewhere is never run here, so that package is out of their reach.
     """
-    for name in _CHATTY:
+    for name in CHATTY:
         logging.getLogger(name).setLevel(logging.ERROR)
     os.environ["USE_HUB_KERNELS"] = "NO"
     modules: dict[str, Any] = sys.modules  # None keeps from an import, which their type does not know

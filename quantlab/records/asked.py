@@ -62,6 +62,11 @@ class Model:
         return self.kind == "folder" or (self.kind == "gguf" and not of_store)
 
     @property
+    def came_rounded(self) -> bool:
+        """Whether its weights may have been quantized before they came, so that no variant is quite unquantized."""
+        return self.kind in ("package", "gguf")
+
+    @property
     def caution(self) -> str | None:
         """What is to be known of the weights themselves before their figures are read."""
         return {"package": FOUR_BITS_ONCE, "shape": RANDOM, "gguf": FROM_GGUF}.get(self.kind)

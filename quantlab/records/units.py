@@ -4,8 +4,11 @@ Bytes are shown in MB = 10^6 and GB = 10^9, a few of them in bytes. Nothing here
 """
 
 import math
+import re
 
 NONE = "-"
+_PLAIN = re.compile(r"-?[\d,]+(\.\d+)?")
+_HYPHEN = re.compile(r"(?<![\w)-])-(?=[\d.∞])|(?<=\de)-(?=\d)")
 
 
 def _round(value: float, digits: int = 3) -> float:
@@ -29,6 +32,25 @@ def number(value: float | None, digits: int = 3) -> str:
     if not 1e-5 <= abs(rounded) < 1e13:
         return f"{value:.{digits - 1}e}"
     return f"{rounded:,.{max(0, digits - 1 - math.floor(math.log10(abs(rounded))))}f}"
+
+
+def apart(first: float, second: float) -> str:
+    """By how much two numbers differ, without a sign, as `number` shows them: beside each other the three add up.
+
+    The last digit is that of the coarser one, unless nothing would be left.
+    """
+    shown = [number(it) for it in (first, second)]
+    if not all(_PLAIN.fullmatch(it) for it in shown):
+        return number(abs(first - second))
+    places = sorted(len(it.partition(".")[2]) for it in shown)
+    off = abs(float(shown[0].replace(",", "")) - float(shown[1].replace(",", "")))
+    told = f"{off:,.{places[0]}f}"
+    return told if float(told.replace(",", "")) else f"{off:,.{places[1]}f}"
+
+
+def minus(text: str) -> str:
+    """A text with the sign that charts write before negative numbers; a hyphen within words stays."""
+    return _HYPHEN.sub("−", text)
 
 
 def _with_unit(value: float | None, unit: str) -> str:

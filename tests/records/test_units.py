@@ -1,5 +1,6 @@
 import math
 import re
+from decimal import Decimal
 
 import pytest
 from hypothesis import given
@@ -87,3 +88,28 @@ def test_tokens():
     assert (visible(" the"), visible("\n"), visible("\x00"), visible("")) == ("␣the", "↵", "\\u0000", "(empty)")
     assert escaped("<b>&lt;$x$") == "&lt;b&gt;&amp;lt;&#36;x&#36;"
     assert (shortened("abcdef", 4), shortened("abcd", 4), shortened("abcdef", 5)) == ("a…ef", "abcd", "ab…ef")
+
+
+@given(st.floats(-1e9, 1e9), st.floats(-1e9, 1e9))
+def test_numbers_that_are_shown_beside_each_other_add_up(first: float, second: float):
+    shown = [units.number(it) for it in (first, second)]
+    if any("e" in it for it in shown):
+        return
+    one, other = (Decimal(it.replace(",", "")) for it in shown)
+    off = Decimal(units.apart(first, second).replace(",", ""))
+    step = Decimal(1).scaleb(off.as_tuple().exponent)
+    assert abs(abs(one - other) - off) <= step / 2 and (off == 0) == (one == other)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("-0.4251 / 0.06 = -7.00", "−0.4251 / 0.06 = −7.00"),
+        ("-7 to 7, (-1)", "−7 to 7, (−1)"),
+        ("1.2e-07", "1.2e−07"),
+        ("rtn-4-g64, 2026-11-29, 4-bit, --n -", "rtn-4-g64, 2026-11-29, 4-bit, --n -"),
+        ("-∞", "−∞"),
+    ],
+)
+def test_the_sign_of_negative_numbers_is_the_one_of_charts(text: str, shown: str):
+    assert units.minus(text) == shown

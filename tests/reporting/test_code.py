@@ -1,6 +1,7 @@
 """A comparison as a program: it runs, gives the very tokens of the comparison, and no text gets out of its quotes."""
 
 import ast
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -12,6 +13,7 @@ import quantlab
 from quantlab.errors import BadInput
 from quantlab.methods import METHODS, PRECISIONS, precision
 from quantlab.models import smollm2
+from quantlab.models.source import DEMO_FOLDER
 from quantlab.records import Calibration, Comparison, Model, Placement, Settings
 from quantlab.reporting.code import code
 from tests.examples import example_comparison, example_run
@@ -112,12 +114,14 @@ def test_a_real_model_by_hand(monkeypatch, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_program_is_started_by_itself(tmp_path):
+def test_a_program_is_started_by_itself_and_leaves_the_terminal_to_its_answers(tmp_path):
     program = tmp_path / "by_hand.py"
-    comparison = compared(["fp32"])
+    comparison = compared(["fp32", "int8", "nf4"], "bfloat16")
     program.write_text(code(comparison), encoding="utf-8")
     done = subprocess.run([sys.executable, program], cwd=tmp_path, capture_output=True, text=True, check=True)
-    assert comparison.run("fp32").text.strip() in done.stdout
+    assert all(run.text.strip() in done.stdout for run in comparison.runs)
+    bars = [line for line in re.split("[\n\r]+", done.stderr) if line.startswith("Loading weights:")]
+    assert re.split("[\n\r]+", done.stderr.strip()) == bars, "of each load its progress, and nothing else"
 
 
 def hostile(comparison: Comparison) -> Comparison:
@@ -195,7 +199,43 @@ def test_a_folder_that_is_not_known_is_asked_for():
     kept = code(replace(base, model=Model("mine", "folder", None)))
     assert "Where it lies is not kept" in kept and 'model_id = "mine"' in kept
     assert "Where it lies" not in code(replace(base, model=Model("mine", "folder", Path("/home/me/mine"))))
-    assert "assets/demo-model of" in code(base, private=True) and "repository" not in code(base)
+    assert "assets/demo-model of quantlab's repository" in code(base, private=True)
+
+
+@pytest.mark.parametrize("precisions", [("fp32",), ("q8_0",), ("/home/me/published",)])
+@pytest.mark.parametrize(
+    "model",
+    [
+        Model("demo", "demo", DEMO_FOLDER),
+        Model("/home/me/mine", "folder", Path("/home/me/mine")),
+        Model("/home/me/My.gguf", "gguf", Path("/c/d"), None, origin=Path("/home/me/My.gguf")),
+        Model("owner/name", "hub", Path("/cache/x"), "abc123"),
+        Model("shape:Qwen3-0.6B", "shape", None),
+    ],
+)
+def test_a_path_of_this_machine_is_said_to_be_one(model, precisions):
+    base = example_comparison(("fp32",), {}, None)
+    runs = tuple(replace(base.runs[0], precision=name) for name in precisions)
+    for private in (False, True):
+        program = code(replace(base, model=model, runs=runs, prompt="/etc is what?"), private=private)
+        texts = [it.value for it in ast.walk(ast.parse(program)) if isinstance(it, ast.Constant)]
+        places = [it for it in texts if isinstance(it, str) and it.startswith("/") and it != "/etc is what?"]
+        assert ("of the machine on which it was written" in program) == bool(places), places
+    assert "assets/demo-model of quantlab's" in written("fp32")
+
+
+def test_the_versions_that_it_needs_are_named_and_nothing_else_gets_out_of_the_comment():
+    base = example_comparison(("fp32", "nf4"), {}, None)
+    found = {
+        "python": "3.11.7",
+        "torch": "2.13.0+cpu",
+        "bitsandbytes": "0.50.2",
+        "hqq": "0.2",
+        "transformers": "5\nx()",
+    }
+    program = code(replace(base, versions=found))
+    assert "# The comparison ran on: python 3.11.7, torch 2.13.0+cpu, bitsandbytes 0.50.2.\n" in program
+    assert "x()" not in program and "ran on" not in code(replace(base, versions={}))
 
 
 def test_what_failed_and_what_is_not_known_is_said():

@@ -76,7 +76,7 @@ def test_a_speed_is_claimed_only_where_it_bears_the_claim():
 
 def test_few_tokens_get_no_word():
     reference, nf4 = compared(nf4=0.02).runs
-    assert "0.0200 nats apart, of too few tokens" in line(apart(nf4, 0.02, count=15), reference, None)
+    assert "0.0200 nats apart on too few tokens to say more" in line(apart(nf4, 0.02, count=15), reference, None)
     assert interval(apart(nf4, 0.02, count=15))[1] == float("inf")
 
 

@@ -19,3 +19,12 @@ def demo() -> Model:
 def small(tmp_path_factory) -> Model:
     """A Llama of two layers, hidden size 64, in float32."""
     return tiny.write(tmp_path_factory.mktemp("small"), "llama")
+
+
+@pytest.fixture(scope="session")
+def plans():
+    """What the claims about 7B and 70B models rest on."""
+    from quantlab.settings import app_settings
+    from quantlab.teach.claims.measuring import _plans
+
+    return _plans(app_settings())

@@ -73,14 +73,6 @@ def measured(**changed: dict[str, float]) -> Quality:
     return replace(quality(("fp32",), errors={}), runs=runs, noise_floor=fidelity(FLOOR))
 
 
-@pytest.fixture(scope="module")
-def plans():
-    from quantlab.settings import app_settings
-    from quantlab.teach.claims.measuring import _plans
-
-    return _plans(app_settings())
-
-
 def verdict(number: int, found: Evidence) -> ClaimVerdict:
     return judged(next(claim for claim in CLAIMS if claim.number == number), found)
 

@@ -175,6 +175,19 @@ def test_thousands_of_numbers():
     assert all(not each.refused for each in found.others)
 
 
+def test_what_rounds_slowly_is_not_asked_of_a_large_matrix_unless_chosen(monkeypatch):
+    from quantlab.teach.inside import looking
+
+    numbers = "0.5 -0.25 " * 256
+    open_ = {each.name: each.refused for each in look("hqq-2", numbers).others}
+    assert not any(why for name, why in open_.items() if name.startswith(("hqq", "ao-", "awq"))), "all are laid open"
+    monkeypatch.setattr(looking, "LARGE", 100)
+    found = look("hqq-2", numbers)
+    refused = {each.name: each.refused for each in found.others}
+    assert refused["hqq-4"] == "hqq-4 takes long for a matrix so large: choose it above" and not refused["ao-int8"]
+    assert found.grid.figures.name == "hqq-2" and found.grid.figures.levels == 4
+
+
 def test_a_block_size_that_does_not_divide_leaves_a_shorter_block():
     found = look("plain-8-g64", " ".join(str(1 + place) for place in range(100)))
     assert [(scale.start, scale.stop) for scale in found.grid.scales] == [(0, 64), (64, 100)]
@@ -194,7 +207,7 @@ def test_a_block_size_that_does_not_divide_leaves_a_shorter_block():
         (InsideRequest(block=10**9), "Choose 0 to 511"),
         (InsideRequest(shown=0), "The numbers shown cannot be 0"),
         (InsideRequest(precision="nf5"), "Unknown precision 'nf5'. Did you mean nf4"),
-        (InsideRequest(precision="hqq-4"), "The levels of hqq-4 are not laid open here"),
+        (InsideRequest(precision="bf16"), "The levels of bf16 are not laid open here"),
         (InsideRequest(precision="rtn-4-g7"), "the group size cannot be 7"),
         (InsideRequest(precision="plain-9-row"), "cannot have 9 bits"),
         (InsideRequest(precision="plain-4-g8"), "cannot have 8 numbers"),

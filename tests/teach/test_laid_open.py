@@ -1,12 +1,15 @@
 """What is laid open of a method is, bit by bit, what a variant loaded by it holds."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
 from quantlab.methods import METHODS, PRECISIONS, method_of, precision
+from quantlab.methods.gptq import grid
+from quantlab.methods.gptq.packed import factors
 from quantlab.methods.rounded import Matrix, Rounded
 from quantlab.records import silent
 from quantlab.teach.inside import grids
@@ -81,7 +84,10 @@ def test_round_to_nearest(small, original, name):
     loaded.close()
 
 
-@pytest.mark.parametrize("name", ["nf4", "nf4-dq", "fp4-dq", "int8", "rtn-3", "q8_0", "q4_0"])
+@pytest.mark.parametrize(
+    "name",
+    ["nf4", "nf4-dq", "fp4-dq", "int8", "rtn-3", "q8_0", "q4_0", "hqq-4", "hqq-3", "ao-int8", "ao-float8", "ao-int4"],
+)
 def test_some_rows_are_the_same_as_in_the_whole(original, name):
     weight = original[LAYERS[1]]
     part, whole = laid_open(name, weight, ROWS), laid_open(name, weight)
@@ -101,9 +107,86 @@ def test_rows_that_are_no_whole_blocks_share_one_as_bitsandbytes_does_it():
 @pytest.mark.parametrize("name", [name for name in grids.names() if name in PRECISIONS])
 def test_the_parts_are_what_the_method_promises(name):
     weight = torch.randn(64, 256, generator=torch.Generator().manual_seed(0))
-    assert sum(laid_open(name, weight).parts.values()) == method_of(precision(name)).weight_bytes(
-        precision(name), 64, 256
-    )
+    parts = dict(laid_open(name, weight).parts)
+    if name.startswith("hqq"):  # the method counts what hangs on the type of the products apart
+        assert parts.pop("scales") == parts.pop("zero points") == 4 * weight.numel() / 64
+    assert sum(parts.values()) == method_of(precision(name)).weight_bytes(precision(name), 64, 256)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["hqq-4", "hqq-3", "hqq-2", "hqq-1"])
+def test_hqq(small, original, name):
+    loaded = load(small, name)
+    bits = precision(name).weight_bits
+    for layer, weight in original.items():
+        held, found = loaded.module.get_submodule(layer), laid_open(name, weight)
+        assert type(held).__name__ == "HQQLinear"
+        assert torch.equal(found.values, held.dequantize()) and torch.equal(stands_for(found), found.values)
+        assert torch.equal(held(torch.eye(weight.shape[1])).T, found.values), "the layer's own product reads it back"
+        assert found.codes.min() >= 0 and int(found.codes.max()) == 2**bits - 1
+        packed = _hqq_codes(held.W_q, bits)[: weight.numel() // 64]
+        assert torch.equal(found.codes.view(-1, 64), packed)
+    loaded.close()
+
+
+def _hqq_codes(words: torch.Tensor, bits: int) -> torch.Tensor:
+    """Codes as the package packs them: the first rows in the highest bits, 3 bits by tens in 32."""
+    each = 10 if bits == 3 else 8 // bits
+    return torch.cat([(words.long() >> (bits * place)) % 2**bits for place in reversed(range(each))])
+
+
+def test_hqq_fits_a_matrix_once_for_all_its_rows(monkeypatch):
+    from hqq.core import quantize
+
+    fitted = []
+    real = quantize.Quantizer.quantize
+    monkeypatch.setattr(quantize.Quantizer, "quantize", lambda *args, **more: fitted.append(1) or real(*args, **more))
+    weight = torch.randn(64, 128, generator=torch.Generator().manual_seed(5))
+    for row in (0, 7):
+        laid_open("hqq-2", weight, slice(row, row + 1))
+    assert len(fitted) == 1
+    laid_open("hqq-2", weight.clone())
+    assert len(fitted) == 2, "equal numbers are another tensor"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["ao-int8", "ao-float8"])
+def test_torchao_8_bit(small, original, name):
+    loaded = load(small, name)
+    for layer, weight in original.items():
+        held, found = loaded.module.get_submodule(layer).weight, laid_open(name, weight)
+        assert torch.equal(found.values, held.dequantize())
+        assert torch.equal(stands_for(found), found.values)
+        assert torch.equal(found.scale, held.scale.flatten())
+        assert torch.equal(found.table[found.codes - found.first], held.qdata.float())
+    loaded.close()
+
+
+def test_the_levels_of_float8_are_those_of_its_definition():
+    """OCP 8-bit floating point, e4m3: 2^(exponent - 7) * (1 + mantissa / 8), without the 1 where the exponent is 0."""
+    found = laid_open("ao-float8", torch.randn(2, 64, generator=torch.Generator().manual_seed(1)))
+    bits = [divmod(it, 8) for it in range(127)]
+    expected = [2.0 ** max(exponent - 7, -6) * (mantissa / 8 + (exponent > 0)) for exponent, mantissa in bits]
+    assert found.table[found.table >= 0].tolist() == expected and max(expected) == 448
+    assert torch.equal(found.table, -found.table.flip(0)) and len(found.table) == 253
+
+
+def test_torchao_4_bit_is_what_the_kernel_multiplies():
+    """Its tensors lie on NVIDIA GPUs alone; torch has the same kernel for processors, and a product with ones alone in
+    each column reads the weight back."""
+    weight = torch.randn(64, 256, generator=torch.Generator().manual_seed(2))
+    found = laid_open("ao-int4", weight)
+    packed = torch.ops.aten._convert_weight_to_int4pack_for_cpu(found.codes.int(), 2)
+    pairs = torch.stack((found.scale, found.minimum), dim=-1).view(64, 4, 2).transpose(0, 1).contiguous().bfloat16()
+    read = torch.ops.aten._weight_int4pack_mm_for_cpu(torch.eye(256, dtype=torch.bfloat16), packed, 64, pairs)
+    assert torch.equal(read.T.float(), found.values)
+    for row, group in ((0, 0), (63, 3)):
+        numbers = weight[row, group * 64 : group * 64 + 64].bfloat16().double()
+        scale = ((numbers.max() - numbers.min()) / 15).bfloat16()
+        assert float(scale) == float(found.scale[row * 4 + group])
+        codes = ((numbers - numbers.min()) / scale.double()).round().clamp(0, 15)
+        there = found.codes[row, group * 64 : group * 64 + 64]
+        assert (codes - there).abs().max() <= 1 and (codes != there).double().mean() < 0.1
 
 
 # GGUF
@@ -227,6 +310,55 @@ def test_a_kept_checkpoint_of_gptq_is_what_is_loaded(demo):
         assert torch.allclose(found.values, expected, rtol=2e-2, atol=1e-2), "up to the rounding of its kernel"
     loaded.close()
     assert store().found(variant(demo, "gptq-8-g128", calibration=LITTLE)) is None
+
+
+@pytest.mark.slow
+def test_a_kept_checkpoint_of_awq_is_what_is_loaded_in_numbers_of_the_original(demo):
+    from tests.loading import LITTLE
+
+    loaded, whole = load(demo, "awq-4", calibration=LITTLE), weights(demo)
+    folder = store().found(variant(demo, "awq-4", calibration=LITTLE))
+    for layer, original in whole.items():
+        module = loaded.module.get_submodule(layer)
+        matrix = Matrix(original, name=f"{layer}.weight")
+        found = METHODS["awq"].kept_rounded(precision("awq-4"), folder, matrix)
+        stored = grid.kept(matrix, "awq", 4, folder, {})
+        assert torch.equal(found.codes, stored.codes) and torch.equal(stands_for(found), found.values)
+        held = module(torch.eye(module.in_features)).T
+        assert torch.allclose(stored.values, held, rtol=2e-2, atol=1e-2), "up to the rounding of its kernel"
+        factor = stored.values / found.values
+        at = found.values != 0
+        columns, rows = factors(original, stored.values)
+        assert torch.allclose(factor[at], (rows * columns)[at], rtol=1e-5)
+        error, plain = (found.values - original).norm(), (stored.values - original).norm()
+        assert error < 0.2 * original.norm() and error <= plain
+        some = METHODS["awq"].kept_rounded(precision("awq-4"), folder, replace(matrix, rows=ROWS))
+        assert torch.equal(some.values, found.values[ROWS]) and torch.equal(stands_for(some), some.values)
+    loaded.close()
+
+
+def test_the_codes_of_awq_are_read_in_its_own_order(tmp_path):
+    """AutoAWQ packs eight outputs into a word in the order 0 2 4 6 1 3 5 7; the columns' factors are taken back."""
+    from safetensors.torch import save_file
+
+    generator = torch.Generator().manual_seed(3)
+    codes = torch.randint(0, 16, (128, 16), generator=generator)
+    words = torch.zeros(128, 2, dtype=torch.int64)
+    for output in range(16):
+        place = (0, 2, 4, 6, 1, 3, 5, 7).index(output % 8)
+        words[:, output // 8] |= codes[:, output] << (4 * place)
+    words = torch.where(words >= 2**31, words - 2**32, words).int()
+    zeros = torch.full((2, 2), int.from_bytes(b"\x88" * 4, "big") - 2**32, dtype=torch.int64).int()  # 8 for all
+    scales = torch.rand(2, 16, generator=generator).half() + 0.5
+    save_file({"layer.qweight": words, "layer.qzeros": zeros, "layer.scales": scales}, tmp_path / "model.safetensors")
+    settings = {"model_type": "llama", "quantization_config": {"quant_method": "awq", "bits": 4}}
+    (tmp_path / "config.json").write_text(json.dumps(settings))
+    stored = (codes - 8).T * scales.float().repeat_interleave(64, 0).T
+    column = torch.linspace(0.5, 2, 128)
+    matrix = Matrix(stored / column, slice(3, 5), "layer.weight")  # what it was before it was multiplied
+    found = METHODS["awq"].kept_rounded(precision("awq-4-g64"), tmp_path, matrix)
+    assert torch.equal(found.codes, codes.T[3:5]) and found.zero.unique().tolist() == [8.0]
+    assert torch.allclose(found.values, (stored / column)[3:5], rtol=1e-4)
 
 
 def test_the_library_is_there_as_a_whole_before_it_is_called(monkeypatch):

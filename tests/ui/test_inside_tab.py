@@ -65,7 +65,7 @@ def test_plain_integers_show_their_sliders_and_typed_numbers_their_box():
     found = seen("look", replace(CHOICE, source=TYPED, grid=PLAIN, bits=8, block_size="row"))
     shown = [found[name]["visible"] for name in ("of_model", "inputs.values", "of_integers")]
     assert shown == [False, True, True]
-    assert '<td class="num">-127</td>' in found["values"] and "typed numbers: 1 x 3" in found["told"]
+    assert '<td class="num">−127</td>' in found["values"] and "typed numbers: 1 x 3" in found["told"]
 
 
 @pytest.mark.parametrize(
@@ -79,7 +79,7 @@ def test_plain_integers_show_their_sliders_and_typed_numbers_their_box():
         (replace(CHOICE, shown="many"), "The numbers shown must be a whole number."),
         (replace(CHOICE, grid=PLAIN, bits=99), "cannot have 99 bits"),
         (replace(CHOICE, grid=PLAIN, block_size="7"), "A block cannot have 7 numbers here."),
-        (replace(CHOICE, grid="hqq-4"), "not laid open here"),
+        (replace(CHOICE, grid="bf16"), "not laid open here"),
         (replace(CHOICE, grid=None), "Unknown precision"),
         (replace(CHOICE, beside="plain-x"), "names no plain integers"),
         (replace(CHOICE, layer="model.norm"), "no weight of a linear layer"),

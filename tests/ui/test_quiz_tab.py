@@ -4,12 +4,14 @@ import re
 import sqlite3
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from html import unescape
 from types import SimpleNamespace
 
 import pytest
 from gradio_client import Client
 from playwright.sync_api import expect
 
+from quantlab.records.asked import FOUR_BITS_ONCE
 from quantlab.settings import AppSettings
 from quantlab.teach.catalog import catalog
 from quantlab.teach.classroom import Asked, Classroom, Limits, store
@@ -121,12 +123,22 @@ def test_a_code_that_does_not_exist_is_told_and_the_quiz_goes_on(opened):
     page = opened()
     type_code(page, "#quiz-code", "777777")
     page.click("#quiz-join")
-    expect(page.locator("#quiz-problem")).to_contain_text("There is no class 777777.")
-    expect(page.locator("#quiz-joined")).to_contain_text("No class")
+    expect(page.locator("#quiz-joined")).to_contain_text("There is no class 777777.")
+    expect(page.locator("#quiz-joined")).to_contain_text("No class: your votes stay")
     page.click("#quiz-vote")
     expect(page.locator("#quiz-problem")).to_contain_text("Nothing is chosen.")
     vote(page, "B")
     expect(page.locator("#quiz-problem .fault")).to_have_count(0)
+    expect(page.locator("#quiz-joined .fault")).to_have_count(0)
+
+
+def test_what_is_wrong_with_a_code_is_told_where_it_was_typed(opened):
+    page = opened(width=400)
+    page.click("#quiz-join")
+    fault = page.locator("#quiz-joined .fault")
+    expect(fault).to_contain_text("No class code was typed.")
+    box, height = fault.bounding_box(), page.viewport_size["height"]
+    assert box["y"] + box["height"] < height and not page.evaluate(WIDE), "in sight without scrolling"
 
 
 def test_on_a_phone_in_the_dark_nothing_scrolls_sideways(opened):
@@ -160,12 +172,14 @@ def test_thirty_visitors_at_once_are_all_counted_and_none_twice(class_url, app):
         client, visitor = visitor_of(class_url), f"visitor-{number:02}"
         letter = letter_of(visitor, FIRST.quantized if number < 21 else "fp32")
         first = client.predict(letter, as_browser(visitor, code), api_name="/quiz_vote")
-        again = client.predict(letter, as_browser(visitor, code), api_name="/quiz_vote")
+        other = "B" if letter == "A" else "A"
+        again = client.predict(other, as_browser(visitor, code), api_name="/quiz_vote")
         assert "quiz-revealed" in first[3] and first[-1] == ""
-        return again[-1]
+        assert again[3] == first[3] and again[0]["votes"] == first[0]["votes"], "what was counted is shown"
+        return f"your vote for {letter} counts" in again[-1]
 
     with ThreadPoolExecutor(30) as pool:
-        assert all("has your vote already" in told for told in pool.map(visit, range(30)))
+        assert all(pool.map(visit, range(30)))
     board, problem = teacher.predict(code, api_name="/class_board")
     assert problem == "" and "30 visitors" in board and f"fp32 9, {FIRST.quantized} 21" in board
     assert (
@@ -235,15 +249,67 @@ def test_another_class_begins_anew_and_the_same_one_counts_nobody_twice(app, roo
     assert (kept["code"], kept["votes"], kept["at"], kept["visitor"]) == (second, {}, FIRST.key, "visitor-1")
     kept = tab.join(first, tab.vote("B", kept)["kept"])["kept"]
     again = tab.vote("B", kept)
-    assert "has your vote already" in again["problem"] and "quiz-revealed" in again["question"]
+    assert "your vote for A counts" in again["problem"] and "another window, or before" in again["problem"]
+    precision = FIRST.chosen("A", "visitor-1")
+    assert again["kept"]["votes"] == {FIRST.key: precision}, "what was counted is shown, not what was chosen here"
+    assert re.search(rf"<strong>{precision}</strong>[^/]*</span>\s*<span[^>]*>your vote", again["question"])
+    assert f"{int(precision == FIRST.quantized)} of 1 right" in again["score"]
+    twice = tab.vote("B", again["kept"])
+    assert "your vote for A counts" in twice["problem"] and "another window" not in twice["problem"]
     assert [room.board(code).votes[0].total for code in (first, second)] == [1, 1]
     over = tab.restart(again["kept"])
     assert over["kept"]["votes"] == {} and over["kept"]["code"] == first and "quiz-revealed" not in over["question"]
 
 
+def test_teachers_are_told_what_is_kept_and_for_how_long():
+    told = " ".join(html.for_teachers(AppSettings(class_codes=1_234, classroom_bytes=20 * 10**6)).split())
+    assert "hash of a random number" in told and "No names, addresses, times or texts" in told
+    assert "until room is needed: beyond 1,234 classes or 20.0 MB" in told
+
+
+def test_a_second_window_shows_the_vote_that_counts(opened):
+    first, second = (page := opened()), page.context.new_page()
+    page.click("#class-teacher > button")
+    page.click("#class-open")
+    type_code(page, "#quiz-code", page.locator(".board-code b").inner_text())
+    page.click("#quiz-join")
+    expect(page.locator("#quiz-joined")).to_contain_text("Your votes count")
+    second.goto(page.url)
+    open_tab(second, "Quiz")
+    expect(second.locator("#quiz-joined")).to_contain_text("Your votes count")
+    vote(first, "A")
+    vote(second, "B")
+    expect(second.locator("#quiz-problem")).to_contain_text("your vote for A counts")
+    for window in (first, second):
+        expect(window.locator(".quiz-answer", has_text="your vote").locator("h3")).to_have_text("A")
+    assert first.locator("#quiz-score").inner_text() == second.locator("#quiz-score").inner_text()
+
+
+def test_join_without_a_code_says_what_to_type_and_leaves_a_class_that_was_joined(app, room):
+    tab = handlers(app, room)
+    told = tab.join(" ", as_browser("visitor-1", ""))
+    assert "No class code was typed" in told["joined"] and "6 letters and digits" in told["joined"]
+    code = room.open()
+    left = tab.join("", as_browser("visitor-1", code))
+    assert f"You have left class {code}" in left["joined"] and left["kept"]["code"] == ""
+
+
+def test_weights_that_came_rounded_are_said_to_be_where_the_question_is_asked():
+    def shown(of: str, *votes: str) -> str:
+        question = next(it for it in bundled() if it.comparison.model.name == of)
+        kept = browser.Kept("visitor-1", votes=dict.fromkeys((question.key,) if votes else (), question.quantized))
+        return html.question(question, 1, 1, kept)
+
+    for asked in (shown("smollm2"), shown("smollm2", "voted")):
+        assert FOUR_BITS_ONCE in unescape(asked) and asked.index("Q4_1") < asked.index('class="quiz-answers"')
+        assert "rounded once more" in asked
+    assert "as it came" in shown("smollm2", "voted") and "not quantized" not in shown("smollm2", "voted")
+    assert "not quantized" in shown("demo", "voted") and "once more" not in shown("demo")
+
+
 def test_a_class_that_is_gone_is_left(app, room):
     updates = handlers(app, room).show(as_browser("visitor-1", "777777"))
-    assert "There is no class 777777" in updates["problem"] and updates["kept"]["code"] == updates["code"] == ""
+    assert "There is no class 777777" in updates["joined"] and updates["kept"]["code"] == updates["code"] == ""
 
 
 @pytest.mark.parametrize("public", [True, False])

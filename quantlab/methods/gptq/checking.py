@@ -10,7 +10,7 @@ import torch
 from safetensors import safe_open
 
 from quantlab.errors import ModelError
-from quantlab.methods.gptq.packed import format_of, weight_of, wrong_format
+from quantlab.methods.gptq.packed import factors, format_of, weight_of, wrong_format
 from quantlab.models.layouts import EMBEDDINGS, HEADS, packed_bits
 from quantlab.records import TensorInfo
 
@@ -116,22 +116,12 @@ def _distance(layer: str, original: torch.Tensor, theirs: _Tensors, settings: Ma
     if found.shape != original.shape:
         raise _wrong(name, f"{layer} has the sizes {tuple(found.shape)} and not {tuple(original.shape)}")
     if method == "awq":
-        original = _scaled_to(original, found)
+        columns, rows = factors(original, found)
+        original = original * columns * rows
     far = float((found - original).norm() / original.norm().clamp(min=torch.finfo(torch.float32).tiny))
     if not far <= FARTHEST[bits]:
         raise _wrong(name, f"{layer} is {far:.2f} times its own size away from its original")
     return far
-
-
-def _scaled_to(original: torch.Tensor, found: torch.Tensor) -> torch.Tensor:
-    """`original` with the factor a column and a row that brings it nearest to `found`, by least squares in turn.
-
-    AWQ multiplies columns and takes that back in front of the layer: in the norm, or in the rows of the layer before.
-    """
-    for axis in (0, 1, 0, 1):
-        fit = (original * found).sum(axis, keepdim=True) / original.square().sum(axis, keepdim=True).clamp(min=1e-30)
-        original = original * fit
-    return original
 
 
 def _wrong(name: str, what: str) -> ModelError:

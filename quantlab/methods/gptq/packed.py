@@ -48,6 +48,20 @@ def opened(held: Mapping[str, torch.Tensor], method: str, bits: int, stored_form
     return Opened(codes, zeros, scales, group)
 
 
+def factors(original: torch.Tensor, found: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The factors a column `[1, inputs]` and a row `[outputs, 1]` that bring `original` nearest to `found`, by least
+    squares in turn.
+
+    AWQ multiplies columns and takes that back in front of the layer: in the norm, or in the rows of the layer before.
+    """
+    both = [torch.ones(1, original.shape[1]), torch.ones(original.shape[0], 1)]
+    for axis in (0, 1, 0, 1):
+        fit = (original * found).sum(axis, keepdim=True) / original.square().sum(axis, keepdim=True).clamp(min=1e-30)
+        both[axis] *= fit
+        original = original * fit
+    return both[0], both[1]
+
+
 def format_of(settings: Mapping[str, Any]) -> str:
     """GPTQ's `checkpoint_format`, under either of the names in use."""
     return settings.get("checkpoint_format") or settings.get("format") or "gptq"

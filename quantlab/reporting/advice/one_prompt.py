@@ -16,6 +16,7 @@ from quantlab.reporting.advice.words import listed
 SLIGHT = 0.05
 #: And from which an answer is ruined: a perplexity two thirds higher, exp(0.5), as of a much smaller model.
 RUINED = 0.5
+RUINED_GRADE = "ruined"
 _GRADES = {"slight": "slight difference", "plain": "plain difference"}
 #: Neighbouring tokens hang together: their blocks are taken as samples, as for a text of one window.
 _BLOCKS = 8
@@ -37,7 +38,7 @@ def grade(kld: float, floor: float | None = None) -> str:
     """A distance in a word or two: within the noise floor, slight, plain or ruined."""
     if floor is not None and kld <= floor:
         return "within the noise floor"
-    return "slight" if kld <= SLIGHT else "plain" if kld < RUINED else "ruined"
+    return "slight" if kld <= SLIGHT else "plain" if kld < RUINED else RUINED_GRADE
 
 
 def line(run: Run, reference: Run | None, floor: float | None) -> str:
@@ -87,7 +88,7 @@ def _distance(run: Run, floor: float | None) -> str:
     if kld is None:
         return ""
     if trust.few(len(run.differences)):
-        return f"{units.nats(kld)} apart, of too few tokens"
+        return f"{units.nats(kld)} apart on too few tokens to say more"
     graded = grade(kld, floor)
     return f"{_GRADES.get(graded, graded)} ({units.nats(kld)})"
 

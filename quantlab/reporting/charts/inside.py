@@ -53,7 +53,7 @@ def _bars(found: Inside) -> go.Bar:
         x=[(low + high) / 2 for low, high in bins], y=found.histogram.counts, name="numbers of the matrix", yaxis="y",
         width=[high - low for low, high in bins],
         marker={"color": "rgba(128,128,128,0.45)", "line": {"width": 0}},
-        customdata=[[f"{low:.4g} to {high:.4g}"] for low, high in bins],
+        customdata=[[units.minus(f"{low:.4g} to {high:.4g}")] for low, high in bins],
         hovertemplate="%{customdata[0]}: %{y:,} numbers of the matrix<extra></extra>",
     )  # fmt: skip
 
@@ -104,9 +104,13 @@ def moves(found: Inside) -> go.Figure:
     """The first grid's strip alone, for a few numbers: no histogram, and each level's code where there is room."""
     drawn = go.Figure(_strip(found.values, found.grid, "y"))
     levels, codes = found.grid.scales[0].levels, found.grid.scales[0].codes
+    if len(set(levels)) == 1 < len(levels):  # of zeros alone: their codes would stand upon one another
+        levels, said = levels[:1], [f"{codes[0]} to {codes[-1]}"]
+    else:
+        said = [str(code) for code in codes]
     if len(found.grid.scales) == 1 and len(levels) <= MOST_CODES:
         drawn.add_scatter(
-            x=levels, y=[-0.22] * len(levels), mode="text", text=[str(code) for code in codes], hoverinfo="skip",
+            x=levels, y=[-0.22] * len(levels), mode="text", text=list(map(units.minus, said)), hoverinfo="skip",
             showlegend=False, name="codes",
         )  # fmt: skip
     reach = max((abs(it) for it in (*found.values, *levels)), default=1.0) or 1.0
@@ -121,7 +125,7 @@ def moves(found: Inside) -> go.Figure:
 
 
 def _move(place: int, value: float, code: int, kept: float) -> str:
-    return f"number {place}: {value:.5g}<br>code {code}, level {kept:.5g}<br>error {kept - value:.2g}"
+    return units.minus(f"number {place}: {value:.5g}<br>code {code}, level {kept:.5g}<br>error {kept - value:.2g}")
 
 
 def table(found: Inside) -> tuple[Table, ...]:
@@ -140,18 +144,25 @@ def _levels(grid: Grid) -> Table:
             codes.setdefault(level, []).append(code)
     listed = grid.levels if len(grid.levels) <= MOST_ROWS else sorted(counted)
     rows = tuple(
-        (f"{level:.6g}", " or ".join(map(str, dict.fromkeys(codes[level]))), f"{counted.get(level, 0):,}")
+        tuple(map(units.minus, (f"{level:.6g}", _codes(codes[level]), f"{counted.get(level, 0):,}")))
         for level in listed
     )
     about = f"Levels of {grid.name}" + (" that a number became." if len(listed) < len(grid.levels) else ".")
     return Table(("level", "code", "numbers shown that become it"), rows, about)
 
 
+def _codes(codes: list[int]) -> str:
+    """Of zeros alone all levels are one."""
+    found = list(dict.fromkeys(codes))
+    return " or ".join(map(str, found)) if len(found) <= 4 else f"{min(found)} to {max(found)}"
+
+
 def _histogram(found: Inside) -> Table:
     histogram = found.histogram
     edges = itertools.pairwise(histogram.edges)
     rows = [
-        (f"{low:.4g} to {high:.4g}", f"{count:,}") for (low, high), count in zip(edges, histogram.counts, strict=True)
+        (units.minus(f"{low:.4g} to {high:.4g}"), f"{count:,}")
+        for (low, high), count in zip(edges, histogram.counts, strict=True)
     ]
     rows = [("below", f"{histogram.below:,}"), *rows, ("above", f"{histogram.above:,}")]
     return Table(("value", "numbers of the matrix"), tuple(rows), f"Numbers of {found.source}.")
@@ -170,7 +181,7 @@ def values(found: Inside) -> Table:
         for grid in grids:
             code, kept = grid.codes[place], grid.kept[place]
             cells += [str(code), f"{kept:.6g}", f"{kept - value:.2g}"]
-        rows.append(tuple(cells))
+        rows.append(tuple(map(units.minus, cells)))
     left = len(found.values) - len(rows)
     about = f"Row {found.row:,} of {found.source}" + (f"; {left:,} more are not listed." if left else ".")
     return Table((*VALUES[:2], *heads), tuple(rows), about)

@@ -10,6 +10,8 @@ from quantlab.reporting.text import escaped
 
 #: What comes on top of the weights' parts. Light, and hatched: activations are an estimate.
 BESIDE = {"kv": "KV cache", "activations": "activations (estimate)"}
+#: Names in the legend: on a phone two stand in a line, which holds no longer ones (`style.legend_height`).
+_SHORT = PART_NAMES | {"kv": "KV cache", "activations": "activations"}
 _COLOURS = PART_COLOURS | {"kv": "#c9b37e", "activations": "#ece5d3"}
 _PATTERNS = {"quantization": "/", "activations": "\\"}
 _NAMES = PART_NAMES | BESIDE
@@ -60,7 +62,7 @@ def figure(plan: Plan) -> go.Figure:
 def _trace(part: str, there: list[Planned]) -> go.Bar:
     sizes = [_bytes(planned, part) for planned in there]
     return go.Bar(
-        name=_NAMES[part], orientation="h", y=[planned.precision for planned in there], x=sizes,
+        name=_SHORT[part], orientation="h", y=[planned.precision for planned in there], x=sizes,
         marker={"color": _COLOURS[part], "line": {"color": style.GREY, "width": 1},
                 "pattern": {"shape": _PATTERNS.get(part, ""), "size": 6, "fgcolor": style.GREY,
                             "bgcolor": _COLOURS[part]}},

@@ -5,14 +5,17 @@ Same weights, prompt, chat template, choice of tokens, length and end. What a us
 checkpoints.
 """
 
+import ast
 import itertools
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from quantlab.errors import BadInput, QuantlabError
 from quantlab.methods import precision as precision_of
 from quantlab.methods import published, split_adapter
+from quantlab.models.quiet import CHATTY
 from quantlab.models.shapes import FOLDER as SHAPES
 from quantlab.models.shapes import PREFIX
 from quantlab.models.smollm2 import COMMIT, REPO
@@ -151,7 +154,7 @@ class _Script:
         helpers += [parts.MADE] if self._from_file and by_torch else []
         defined = [*([self._transformers()] if by_torch else []), *([self._llama(reader)] if by_llama else [])]
         blocks = [
-            self._needs(by_llama),
+            *([f"import logging\n\n{parts.QUIET.format(names=_LOGGERS)}"] if by_torch else []),
             "\n".join(self._imports(by_torch, by_llama, reader)),
             self._prompt(reader),
             *dict.fromkeys((*helpers, *defined)),
@@ -163,18 +166,22 @@ class _Script:
         for before, block in itertools.pairwise(blocks):
             joined += "\n\n\n" if "def " in (block[:4], before[:4]) else "\n\n"
             joined += block
-        return joined + "\n"
+        return f"{self._needs(joined)}\n\n{joined}\n"
 
-    def _needs(self, by_llama: bool) -> str:
+    def _needs(self, program: str) -> str:
         packages = ["torch", "transformers", "accelerate"] if any(not it.file for it in self._columns) else []
         packages += ["transformers"] if not packages and not self._from_file else []
         more = [package for it in self._columns for package in it.packages]
         more += ["hqq"] if any("QuantizedCache" in body for body in self._bodies) else []
+        needed = [*dict.fromkeys((*packages, *more))]
         lines = [
             f"# A comparison of {quoted(self._comparison.model.name)} by hand." if not self._private
             else "# A comparison by hand.",
-            f"# It needs: pip install {' '.join(dict.fromkeys((*packages, *more)))}",
+            f"# It needs: pip install {' '.join(needed)}",
         ]  # fmt: skip
+        if versions := _versions(self._comparison, needed):
+            lines += [f"# The comparison ran on: {versions}.", parts.SAID_VERSIONS]
+        lines += [parts.SAID_PLACES] if _names_places(program, self._comparison.prompt) else []
         lines += [parts.SAID_SAMPLING] if self._settings.sample else []
         lines += [parts.SAID_RANDOM] if self._comparison.model.meaningless else []
         return "\n".join(lines)
@@ -237,7 +244,7 @@ class _Script:
             ]
         revision = f", revision={quoted(model.revision)}" if model.revision else ""
         asked, remark = self._comparison.model, []
-        if asked.kind == "demo" and self._private:
+        if asked.kind == "demo":
             remark = ["# The folder assets/demo-model of quantlab's repository."]
         elif asked.kind in ("folder", "package") and (self._private or asked.folder is None):
             remark = ["# The folder of the model. Where it lies is not kept: put it in here."]
@@ -285,6 +292,25 @@ class _Script:
 
 
 _MADE_IMPORTS = ("import os", "import subprocess", "import sys")
+_LOGGERS = f"({', '.join(map(quoted, CHATTY))})"
+#: A record may be from elsewhere: what is no version is left out.
+_VERSION = re.compile(r"[\w.+!-]{1,40}", re.ASCII)
+
+
+def _versions(comparison: Comparison, packages: Sequence[str]) -> str:
+    """Which Python and which packages the comparison ran on, of those that the program needs."""
+    found = ((name, comparison.versions.get(name, "")) for name in ("python", *packages))
+    return ", ".join(f"{name} {version}" for name, version in found if _VERSION.fullmatch(version))
+
+
+def _names_places(program: str, prompt: str) -> bool:
+    """Whether a path of this machine stands in it."""
+    texts = (it.value for it in ast.walk(ast.parse(program)) if isinstance(it, ast.Constant))
+    return any(isinstance(it, str) and it != prompt and _is_place(it) for it in texts)
+
+
+def _is_place(text: str) -> bool:
+    return text.startswith("~/") or PurePosixPath(text).is_absolute() or PureWindowsPath(text).is_absolute()
 
 
 def _source(comparison: Comparison, private: bool) -> Source:

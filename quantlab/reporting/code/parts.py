@@ -86,6 +86,14 @@ def round_to_nearest(weight, bits, group_size, symmetric):
     values = (codes - zero).to(weight.dtype) * scale.to(weight.dtype)
     return values.view(rows, -1)[:, :columns]'''
 
+#: `{names}` are loggers, as code.
+QUIET = """\
+# These tell what is no fault, one of them at each product: kept quiet before what follows imports them.
+for logger in {names}:
+    logging.getLogger(logger).setLevel(logging.ERROR)"""
+SAID_VERSIONS = "# Other versions may call things by other names, and may round otherwise."
+SAID_PLACES = """\
+# Paths that it names are of the machine on which it was written: elsewhere put yours in their place."""
 SAID_SAMPLING = """\
 # The comparison drew its tokens with random numbers that are the same for every precision. transformers and llama.cpp
 # draw from the same distribution with numbers of their own, so the words differ although the seed is the same."""

@@ -1,12 +1,22 @@
 """What the rules share: a judgement, and the sentences of what is missing."""
 
-from collections.abc import Callable
+import math
+import operator
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 from quantlab.measure import trust
-from quantlab.records import QualityRun
+from quantlab.records import QualityRun, units
 from quantlab.records.claims import FAILS, HOLDS, UNTESTED, Figure, Outcome
 from quantlab.teach.claims.evidence import Evidence
+
+#: A figure that lies within this share of a bound is near it.
+NEAR = 0.05
+Kind = Literal["at most", "at least", "less than", "more than"]
+_KINDS: Mapping[Kind, Callable[[float, float], bool]] = {
+    "at most": operator.le, "at least": operator.ge, "less than": operator.lt, "more than": operator.gt,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -27,8 +37,56 @@ class Claim:
     judge: Callable[[Evidence], Judgement]
 
 
-def decided(holds: bool, why: str, *figures: Figure) -> Judgement:
-    return Judgement(HOLDS if holds else FAILS, why, figures)
+@dataclass(frozen=True)
+class Bound:
+    """One condition of a rule: `value`, named by `what`, must lie at a `limit` or on one side of it.
+
+    `apart` is False where the two cannot be told from each other by measuring, which the verdict says anyway.
+    """
+
+    what: str
+    value: float
+    kind: Kind
+    limit: float
+    unit: str = ""
+    apart: bool = True
+
+    @property
+    def kept(self) -> bool:
+        return _KINDS[self.kind](self.value, self.limit)
+
+    @property
+    def near(self) -> bool:
+        """Whether it lies so near to the limit, on either side, that little more or less would have turned it."""
+        return self.apart and math.isfinite(self.value) and abs(self.value - self.limit) <= NEAR * abs(self.limit)
+
+    @property
+    def told(self) -> str:
+        """Both in as many digits as tell them apart, as far as six do."""
+        digits = next((n for n in range(3, 7) if self._shown(n)[0] != self._shown(n)[1]), 3)
+        value, limit = self._shown(digits)
+        return f"{self.what} {value}, where the rule asks for {self.kind} {limit}"
+
+    def _shown(self, digits: int) -> tuple[str, str]:
+        if self.unit == "bytes":
+            return f"{units.number(self.value / 1e9, digits)} GB", f"{units.number(self.limit / 1e9, digits)} GB"
+        value = f"{self.value:,}" if isinstance(self.value, int) else units.number(self.value, digits)
+        # One that a rule names is written as there.
+        named = 0.01 <= abs(self.limit) < 1_000 and float(f"{self.limit:.3g}") == self.limit
+        limit = f"{self.limit:g}" if named else units.number(self.limit, digits)
+        return f"{value} {self.unit}".strip(), f"{limit} {self.unit}".strip()
+
+
+def decided(holds: bool, why: str, *figures: Figure, bounds: Iterable[Bound] = ()) -> Judgement:
+    """Whether a claim holds: as `holds` says, and with every bound kept. What hangs by little is said to."""
+    found = tuple(bounds)
+    broken = [it for it in found if not it.kept]
+    if holds and not broken:
+        close = [it for it in found if it.near]
+    else:  # one that is broken by far decides it, and so does whatever has no bound
+        close = broken if holds and all(it.near for it in broken) else []
+    said = f"{why} Near its bound: {'; '.join(it.told for it in close)}." if close else why
+    return Judgement(HOLDS if holds and not broken else FAILS, said, figures)
 
 
 def untested(why: str, *figures: Figure) -> Judgement:
@@ -45,9 +103,9 @@ def stored(run: QualityRun) -> int:
     return run.load.stored_bytes
 
 
-def near(value: float, claimed: float, share: float = 0.1) -> bool:
-    """Whether a figure is the claimed one within a share of it; the claims are given to two digits."""
-    return abs(value - claimed) <= share * claimed
+def off(what: str, value: float, claimed: float, most: float = 10.0) -> Bound:
+    """That a figure is the claimed one within `most` percent of it; the claims are given to two digits."""
+    return Bound(f"{what} is off by", 100 * abs(value - claimed) / claimed, "at most", most, "%")
 
 
 def nbytes(name: str, value: int, measured: bool = True) -> Figure:

@@ -4,7 +4,7 @@ from quantlab.records import units
 from quantlab.records.claims import Figure
 from quantlab.reporting.advice import KLD_BOUND
 from quantlab.teach.claims.evidence import Evidence, Trial
-from quantlab.teach.claims.judging import Judgement, decided, untested
+from quantlab.teach.claims.judging import Bound, Judgement, decided, untested
 
 #: What the tutorial prints for its three numbers.
 NUMBERS, PRINTED = (-0.4251, 0.1872, -0.0031), (-15, 6, 0)
@@ -43,8 +43,13 @@ def int8_compute(found: Evidence) -> Judgement:
     wrong = {name: bool(it.error) or it.kld is None or it.kld > KLD_BOUND for name, it in ended.items()}
     said = {name: it.error or f"{units.nats(it.kld)} from float32" for name, it in ended.items()}
     figures = (Figure(name, it.error or it.kld or 0.0, "" if it.error else "nats") for name, it in ended.items())
-    holds = wrong.pop("int8") and not any(wrong.values())
-    return decided(holds, f"{', '.join(f'{name}: {told}' for name, told in said.items())}.", *figures)
+    bounds = [
+        Bound(f"{name} lies at", it.kld, "more than" if name == "int8" else "at most", KLD_BOUND, "nats")
+        for name, it in ended.items()
+        if not it.error and it.kld is not None
+    ]
+    holds = all(wrong[name] == (name == "int8") for name, it in ended.items() if it.error or it.kld is None)
+    return decided(holds, f"{', '.join(f'{name}: {told}' for name, told in said.items())}.", *figures, bounds=bounds)
 
 
 def as_printed(found: Evidence) -> Judgement:

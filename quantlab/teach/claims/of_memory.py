@@ -3,7 +3,7 @@
 from quantlab.records import units
 from quantlab.records.claims import Figure
 from quantlab.teach.claims.evidence import REFERENCE, SEVEN, SEVENTY, Evidence
-from quantlab.teach.claims.judging import Judgement, decided, nbytes, near, stored, untested
+from quantlab.teach.claims.judging import Bound, Judgement, decided, nbytes, off, stored, untested
 
 #: What the claims say of 7 and of 70 billion weights, in GB.
 SEVEN_GB = {"fp32": 28.0, "bf16": 14.0, "int8": 7.0, "nf4": 3.5}
@@ -18,36 +18,41 @@ def saving(found: Evidence) -> Judgement:
     runs = {name: stored(run) for name in (REFERENCE, *names) if (run := found.run(name))}
     shares = {name: 1 - runs[name] / runs[REFERENCE] for name in names}
     said = ", ".join(f"{name} saves {100 * share:.0f} %" for name, share in shares.items())
-    holds = all(0.745 <= share < 0.905 for share in shares.values())
+    bounds = [
+        Bound(f"{name} saves", 100 * share, *limit, "%")
+        for name, share in shares.items()
+        for limit in (("at least", 74.5), ("less than", 90.5))
+    ]
     return decided(
-        holds,
+        True,
         f"Of the whole model {said}: its embeddings and norms stay wide.",
         *(nbytes(f"{name} stored", value) for name, value in runs.items()),
+        bounds=bounds,
     )
 
 
-def _against(found: Evidence, model: str, claimed: dict[str, float]) -> tuple[bool, str, tuple[Figure, ...]]:
+def _against(found: Evidence, model: str, claimed: dict[str, float]) -> tuple[list[Bound], str, tuple[Figure, ...]]:
     plan = found.plans[model]
     planned = {name: plan.precision(name).stored_bytes for name in claimed}
-    off = [name for name, gb in claimed.items() if not near(planned[name] / 1e9, gb)]
+    bounds = [off(name, planned[name] / 1e9, gb) for name, gb in claimed.items()]
     said = ", ".join(f"{name} {planned[name] / 1e9:.1f} GB ({claimed[name]:g} claimed)" for name in claimed)
-    return not off, said, tuple(nbytes(f"{plan.model} {name}", value, False) for name, value in planned.items())
+    return bounds, said, tuple(nbytes(f"{plan.model} {name}", value, False) for name, value in planned.items())
 
 
 def seven(found: Evidence) -> Judgement:
     """Row 2: each within 10 % of the claim."""
     if SEVEN not in found.plans:
         return untested(found.missing.get("plans", "nothing was planned"))
-    holds, said, figures = _against(found, SEVEN, SEVEN_GB)
+    bounds, said, figures = _against(found, SEVEN, SEVEN_GB)
     weights = found.plans[SEVEN].weights or 0
-    return decided(holds, f"{weights / 1e9:.2f} billion weights take: {said}.", *figures)
+    return decided(True, f"{weights / 1e9:.2f} billion weights take: {said}.", *figures, bounds=bounds)
 
 
 def seventy(found: Evidence) -> Judgement:
     """Row 3: both sizes within 10 %, and the 4 bits with 4,096 tokens on two cards of 24 GB."""
     if SEVENTY not in found.plans:
         return untested(found.missing.get("plans", "nothing was planned"))
-    holds, said, figures = _against(found, SEVENTY, SEVENTY_GB)
+    bounds, said, figures = _against(found, SEVENTY, SEVENTY_GB)
     planned = found.plans[SEVENTY].precision("nf4")
     fit = next((it for it in planned.fits if it.card.name == "RTX 4090"), None)
     if fit is None:
@@ -55,12 +60,14 @@ def seventy(found: Evidence) -> Judgement:
     cards = (
         f"Two RTX 4090 {'hold' if fit.cards <= 2 else 'do not hold'} nf4 with {found.plans[SEVENTY].context:,} tokens"
     )
+    two = Bound("nf4 and the rest take", fit.nbytes, "at most", 2 * fit.card.nbytes, "bytes")
     return decided(
-        holds and fit.cards <= 2,
+        fit.cards <= 2,
         f"{said}. {cards} ({units.size(fit.nbytes)}).",
         *figures,
         nbytes("nf4 with keys, values and activations", fit.nbytes, False),
         Figure("RTX 4090 needed", fit.cards, "", False),
+        bounds=[*bounds, two],
     )
 
 
@@ -74,9 +81,13 @@ def double_quantization(found: Evidence) -> Judgement:
         return untested("nothing of this model was quantized")
     saved = bits[0] - bits[1]
     return decided(
-        round(saved, 1) == 0.4,
+        True,
         f"A quantized weight takes {bits[0]:.3f} bits without and {bits[1]:.3f} with it.",
         Figure("saved a weight", saved, "bits"),
+        bounds=(
+            Bound("it saves", saved, "at least", 0.35, "bits"),
+            Bound("it saves", saved, "less than", 0.45, "bits"),
+        ),
     )
 
 
@@ -89,12 +100,16 @@ def adapters(found: Evidence) -> Judgement:
     share = 100 * added / base
     of_weights = 100 * trained.trainable / (found.plans[SEVEN].weights or 1)
     return decided(
-        round(share, 1) == 0.2,
+        True,
         f"Rank {trained.rank} on {' and '.join(trained.targets)} of a 7B model adds {units.size(added)} to "
         f"{units.size(base)} ({trained.base}): {share:.2f} % of the memory, {of_weights:.2f} % of the weights.",
         nbytes("adapters", added, False),
         nbytes("weights", base, False),
         Figure("share", share, "%", False),
+        bounds=(
+            Bound("the share is", share, "at least", 0.15, "%"),
+            Bound("the share is", share, "less than", 0.25, "%"),
+        ),
     )
 
 
@@ -105,10 +120,11 @@ def qlora(found: Evidence) -> Judgement:
         return untested(found.missing.get("plans", "nothing was planned"))
     total = trained.total_bytes
     return decided(
-        total <= 4.5e9,
+        True,
         f"Planned for {found.plans[SEVEN].context:,} tokens: {units.size(total)}, of which the weights alone are "
         f"{units.size(trained.parts['weights'])}. That a GPTQ model cannot be trained was not tried.",
         nbytes("QLoRA of a 7B model", total, False),
+        bounds=(Bound("it takes", total, "at most", 4.5e9, "bytes"),),
     )
 
 
@@ -120,8 +136,9 @@ def batch(found: Evidence) -> Judgement:
         return untested(found.missing.get("plans", "no card of 12 GB was planned for"))
     largest = fit.largest_batch or 0
     return decided(
-        largest >= 4,
+        True,
         f"An RTX 3060 (12,288 MiB) has room for nf4 and {largest} sequences of {found.plans[SEVEN].context:,} tokens, "
         "of a model that shares keys and values among four heads; one that does not has room for fewer.",
         Figure("largest batch", largest, "", False),
+        bounds=(Bound("sequences that fit:", largest, "at least", 4),),
     )

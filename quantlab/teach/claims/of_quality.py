@@ -5,7 +5,7 @@ from quantlab.measure import paired
 from quantlab.records import Fidelity, TaskScore, units
 from quantlab.records.claims import Figure
 from quantlab.teach.claims.evidence import REFERENCE, Evidence
-from quantlab.teach.claims.judging import Judgement, decided, untested
+from quantlab.teach.claims.judging import Bound, Judgement, decided, untested
 
 LOW_BITS = ("rtn-3", "rtn-2", "gptq-3", "q3_k_m", "q2_k")
 FOUR_BITS = ("nf4", "gptq-4", "q4_k_m")
@@ -83,9 +83,11 @@ def four_bits(found: Evidence) -> Judgement:
     value, half = known["nf4-dq"]
     if half > 1 and value - half <= 1 < value + half:
         return untested(f"{_said(known)}: these tasks have too few items to tell", *_percents(known))
-    return decided(
-        value <= 1 and known["rtn-4"][0] >= value, f"{_said(known)} of the right answers.", *_percents(known)
+    bounds = (
+        Bound("nf4-dq loses", value, "at most", 1, "%"),
+        Bound("rtn-4 loses", known["rtn-4"][0], "at least", value, "%"),
     )
+    return decided(True, f"{_said(known)} of the right answers.", *_percents(known), bounds=bounds)
 
 
 def nf4_best(found: Evidence) -> Judgement:
@@ -98,9 +100,12 @@ def nf4_best(found: Evidence) -> Judgement:
         found_difference = paired.difference(known[name].window_kld, known["nf4"].window_kld)
         if found_difference is None or not found_difference.apart:
             return untested(f"nf4 and {name} cannot be told apart on this text", *_kld(known))
-        apart[name] = found_difference.mean
+        # Told apart, they are so by more than the margin, to one side or the other.
+        apart[name] = Bound(
+            f"{name} lies farther by", found_difference.mean, "more than", found_difference.margin, "nats"
+        )
     said = ", ".join(f"{name} {units.nats(it.kld.mean)}" for name, it in known.items())
-    return decided(all(value > 0 for value in apart.values()), f"Mean KLD: {said}.", *_kld(known))
+    return decided(True, f"Mean KLD: {said}.", *_kld(known), bounds=apart.values())
 
 
 def lossless(found: Evidence, names: tuple[str, ...], words: str) -> Judgement:
@@ -109,13 +114,14 @@ def lossless(found: Evidence, names: tuple[str, ...], words: str) -> Judgement:
     floor = floor_kld(found.quality) if found.quality else None
     if why or floor is None:
         return untested(why or "there is no noise floor to hold it against", *_kld(known))
-    worst = max(known, key=lambda name: known[name].kld.mean)
+    bounds = [Bound(name, it.kld.mean, "at most", floor, "nats") for name, it in known.items()]
     said = ", ".join(f"{name} {units.nats(it.kld.mean)}" for name, it in known.items())
     return decided(
-        known[worst].kld.mean <= floor,
+        True,
         f"{words}: {said}; the noise of rounding is {units.nats(floor)}.",
         *_kld(known),
         Figure("noise floor", floor, "nats"),
+        bounds=bounds,
     )
 
 
@@ -137,11 +143,16 @@ def few_bits(found: Evidence) -> Judgement:
         return untested(why)
     near = {name: it.kld.mean for name in (*names, *FOUR_BITS) if (it := _fidelity(found, name))}
     best_four = max((near[name] for name in FOUR_BITS if name in near), default=0.0)
-    little = [name for name, (value, _) in known.items() if value < 5]
+    bounds = [Bound(f"{name} loses", value, "at least", 5, "%") for name, (value, _) in known.items()]
+    bounds += [
+        Bound(f"{name} lies at", near[name], "at least", best_four, "nats")
+        for name in names
+        if name in near and best_four
+    ]
     better = [name for name in names if near.get(name, 1.0) < best_four]
     end = f" {', '.join(better)} lies closer than the farthest of the 4 bits." if better else ""
     figures = (*_percents(known), *(Figure(f"{name} mean KLD", value, "nats") for name, value in near.items()))
-    return decided(not little and not better, f"{_said(known)} of the right answers.{end}", *figures)
+    return decided(True, f"{_said(known)} of the right answers.{end}", *figures, bounds=bounds)
 
 
 def gptq(found: Evidence) -> Judgement:
@@ -154,14 +165,19 @@ def gptq(found: Evidence) -> Judgement:
     if made is None or theirs.load.load_origin == "memory":
         return untested("how long gptq-4 or nf4 takes to be made was not measured", *_kld(known))
     farther = known["gptq-4"].kld.mean > known["nf4"].kld.mean
+    bounds = (
+        Bound("gptq-4 took", made, "more than", loaded, "s"),
+        Bound("gptq-4 lies at", known["gptq-4"].kld.mean, "more than", known["nf4"].kld.mean, "nats"),
+    )
     return decided(
-        made > loaded and farther,
+        True,
         f"It reads a calibration text and took {units.seconds(made)} where nf4 took {units.seconds(loaded)}, once; it "
         f"lies {'farther from' if farther else 'closer to'} the original ({units.nats(known['gptq-4'].kld.mean)}; nf4 "
         f"{units.nats(known['nf4'].kld.mean)}).",
         *_kld(known),
         Figure("gptq-4 quantizing", made, "s"),
         Figure("nf4 loading", loaded, "s"),
+        bounds=bounds,
     )
 
 
@@ -172,9 +188,13 @@ def same_q4(found: Evidence) -> Judgement:
         return untested(why)
     found_difference = paired.difference(known["q4_k_m"].window_kld, known["q4_k_m-imatrix"].window_kld)
     same = found_difference is None or not found_difference.apart
+    bounds = () if found_difference is None else (
+        Bound("they differ by", abs(found_difference.mean), "at most", found_difference.margin, "nats"),
+    )  # fmt: skip
     return decided(
         same,
         f"Made with an importance matrix it lies {units.nats(known['q4_k_m-imatrix'].kld.mean)} from the original, "
         f"without one {units.nats(known['q4_k_m'].kld.mean)}.",
         *_kld(known),
+        bounds=bounds,
     )

@@ -5,7 +5,7 @@ from quantlab.measure.statistics import median
 from quantlab.records import Run, units
 from quantlab.records.claims import Figure
 from quantlab.teach.claims.evidence import SIXTEEN, Evidence
-from quantlab.teach.claims.judging import Judgement, decided, speed_doubt, speeds, stored, untested
+from quantlab.teach.claims.judging import Bound, Judgement, Kind, decided, speed_doubt, speeds, stored, untested
 
 #: A first pass is slower from here on, as a multiple of later ones.
 _SLOWER = 1.1
@@ -44,12 +44,23 @@ def _said(ratios: dict[str, float], base: str = SIXTEEN) -> str:
     return f"Decode speed beside {base}: {each}."
 
 
+def _bounds(ratios: dict[str, float], *limits: tuple[Kind, float]) -> list[Bound]:
+    """Of ratios as `_ratios` gives them: 1 is none that was measured."""
+    return [
+        Bound(name, ratio, kind, limit, "x", ratio != 1) for name, ratio in ratios.items() for kind, limit in limits
+    ]
+
+
 def slower(found: Evidence) -> Judgement:
     """Row 8: nf4 is 5 to 20 % slower than 16 bits, and GPTQ no slower than 5 %."""
     ratios, why, figures = _ratios(found, ("nf4", "gptq-4"))
     if why:
         return untested(why, *figures)
-    return decided(0.8 <= ratios["nf4"] <= 0.95 and ratios["gptq-4"] >= 0.95, _said(ratios), *figures)
+    bounds = [
+        *_bounds({"nf4": ratios["nf4"]}, ("at least", 0.8), ("at most", 0.95)),
+        *_bounds({"gptq-4": ratios["gptq-4"]}, ("at least", 0.95)),
+    ]
+    return decided(True, _said(ratios), *figures, bounds=bounds)
 
 
 def first_answer(found: Evidence) -> Judgement:
@@ -77,7 +88,8 @@ def first_answer(found: Evidence) -> Judgement:
         return untested(
             f"{said}, but from load to load between {units.ratio(inner[0])} and {units.ratio(inner[-1])}", *figures
         )
-    return decided(inner[0] > _SLOWER, f"{said}, in the median.", *figures)
+    bounds = _bounds({"the first pass": inner[0]}, ("more than", _SLOWER))
+    return decided(True, f"{said}, in the median.", *figures, bounds=bounds)
 
 
 def _passes(run: Run) -> tuple[float, float]:
@@ -96,7 +108,7 @@ def on_cpu(found: Evidence) -> Judgement:
     ratios, why, figures = _ratios(found, names)
     if why:
         return untested(why, *figures)
-    return decided(all(ratio <= 1 for ratio in ratios.values()), _said(ratios), *figures)
+    return decided(True, _said(ratios), *figures, bounds=_bounds(ratios, ("at most", 1)))
 
 
 def eight_against_four(found: Evidence) -> Judgement:
@@ -106,11 +118,16 @@ def eight_against_four(found: Evidence) -> Judgement:
         return untested(why, *figures)
     runs = [run for name in ("int8", "nf4") if (run := found.run(name))]
     memory = stored(runs[0]) / stored(runs[1])
+    bounds = [
+        *_bounds(ratios, ("more than", 1)),
+        *_bounds({"int8 in memory": memory}, ("at least", 1.8), ("at most", 2.2)),
+    ]
     return decided(
-        ratios["int8"] > 1 and 1.8 <= memory <= 2.2,
+        True,
         f"{_said(ratios, 'nf4')} Memory: {units.ratio(memory)}.",
         *figures,
         Figure("int8 memory beside nf4", memory, "x"),
+        bounds=bounds,
     )
 
 
@@ -119,7 +136,7 @@ def slightly_faster(found: Evidence) -> Judgement:
     ratios, why, figures = _ratios(found, ("int8", "nf4"))
     if why:
         return untested(why, *figures)
-    return decided(all(1 < ratio <= 1.25 for ratio in ratios.values()), _said(ratios), *figures)
+    return decided(True, _said(ratios), *figures, bounds=_bounds(ratios, ("more than", 1), ("at most", 1.25)))
 
 
 def four_faster(found: Evidence) -> Judgement:
@@ -127,4 +144,4 @@ def four_faster(found: Evidence) -> Judgement:
     ratios, why, figures = _ratios(found, ("nf4", "gptq-4", "q4_k_m"))
     if why:
         return untested(why, *figures)
-    return decided(all(ratio > 1 for ratio in ratios.values()), _said(ratios), *figures)
+    return decided(True, _said(ratios), *figures, bounds=_bounds(ratios, ("more than", 1)))

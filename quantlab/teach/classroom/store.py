@@ -21,8 +21,9 @@ from quantlab.teach.classroom.board import Board, board_of
 #: Letters and digits that nobody takes for another one: no 0 O, 1 I L, 2 Z, 5 S, 8 B.
 ALPHABET = "34679ACDEFGHJKMNPQRTUVWXY"
 LENGTH = 6
-#: What is longer is no code, whatever it is.
-_LONGEST_TYPED = 40
+#: What is longer is not repeated to whoever typed it.
+_LONGEST_SHOWN = 20
+_FORM = f"{LENGTH} letters and digits"
 _LONGEST_VISITOR = 200
 _SALT_BYTES = 16
 #: Of its limit of bytes a file that passed it keeps so much.
@@ -127,7 +128,7 @@ class Classroom:
             raise BadInput("This browser has not said which visitor it is.", "Load the page again.")
         with self._changing() as connection:
             found = _class_of(connection, code)
-            hashed = hashlib.blake2b(visitor.encode("utf-8", "replace"), key=found["salt"], digest_size=16).digest()
+            hashed = _hashed(visitor, found["salt"])
             self._admit(connection, found["code"], hashed)
             row = (found["code"], question, hashed, kept)
             new = connection.execute("INSERT OR IGNORE INTO answers VALUES (?, ?, ?, ?)", row).rowcount
@@ -135,6 +136,16 @@ class Classroom:
                 use = (_next_use(connection), found["code"])
                 connection.execute("UPDATE classes SET used = ?, answers = answers + 1 WHERE code = ?", use)
         return bool(new)
+
+    def counted(self, code: str, question: str, visitor: str) -> Answer | None:
+        """The answer of a visitor that a class has, None where it has none. Raises BadInput for no class."""
+        with self._database.reading() as connection:
+            found = _class_of(connection, code)
+            row = connection.execute(
+                "SELECT value FROM answers WHERE code = ? AND question = ? AND visitor = ?",
+                (found["code"], question, _hashed(visitor, found["salt"])),
+            ).fetchone()
+        return None if row is None else row["value"]
 
     def answers(self, code: str, question: str) -> tuple[Answer, ...]:
         """All answers of a class to one question, in no order that says who gave them. Raises BadInput for no class."""
@@ -191,17 +202,38 @@ class Classroom:
 
 
 def _class_of(connection: sqlite3.Connection, typed: object) -> sqlite3.Row:
-    """The class that is meant by what somebody typed: small letters and spaces are forgiven."""
-    text = typed if isinstance(typed, str) and len(typed) <= _LONGEST_TYPED else ""
-    code = "".join(text.split()).replace("-", "").upper()
-    is_one = len(code) == LENGTH and code.isascii() and code.isalnum()
-    row = connection.execute("SELECT * FROM classes WHERE code = ?", (code,)).fetchone() if is_one else None
+    """The class that is meant by what somebody typed: small letters, spaces and hyphens are forgiven."""
+    code = _read_code(typed)
+    row = connection.execute("SELECT * FROM classes WHERE code = ?", (code,)).fetchone()
     if row is None:
-        shown = f" {code}" if is_one else ""
         raise BadInput(
-            f"There is no class{shown}.", "Check the code with your teacher: codes that were long unused are removed."
+            f"There is no class {code}.",
+            "Compare each letter with your teacher's code. If all agree, the class has ended: those that were unused "
+            "for longest are removed, and then the teacher opens a new one.",
         )
     return row
+
+
+def _read_code(typed: object) -> str:
+    """What was typed, as codes are written. Raises BadInput, which says what is wrong with it, for what can be none."""
+    text = typed if isinstance(typed, str) else ""
+    code = "".join(text.split()).replace("-", "").upper()
+    if not code:
+        raise BadInput("No class code was typed.", f"Type the one that was given for the class: {_FORM}.")
+    shown = code if len(code) <= _LONGEST_SHOWN and code.isprintable() else "What was typed"
+    if len(code) != LENGTH:
+        raise BadInput(f"{shown} is no class code: it is {len(code):,} long, not {LENGTH}.", f"A code has {_FORM}.")
+    if strange := dict.fromkeys(it for it in code if it not in ALPHABET):
+        listed = " ".join(it for it in strange if it.isprintable()) or "one of its characters"
+        raise BadInput(
+            f"{shown} is no class code: no code has {listed}.",
+            f"A code has {_FORM}, without those that look alike: 0 O, 1 I L, 2 Z, 5 S, 8 B.",
+        )
+    return code
+
+
+def _hashed(visitor: str, salt: bytes) -> bytes:
+    return hashlib.blake2b(visitor.encode("utf-8", "replace"), key=salt, digest_size=16).digest()
 
 
 def _next_use(connection: sqlite3.Connection) -> int:

@@ -13,6 +13,8 @@ from quantlab.teach.inside.grids import Chosen
 
 #: How many numbers may be looked at together.
 SHOWN = (1, 4_096)
+#: Matrices of more numbers are not quantized by every method at each look.
+LARGE = 1_000_000
 
 
 def look(request: InsideRequest, app: AppSettings, others: bool = True) -> Inside:
@@ -107,6 +109,11 @@ def _others(matrix: Matrix, model: Model | None, part: slice) -> tuple[GridFigur
 
     def figures(name: str) -> GridFigures:
         chosen = grids.chosen(name)
+        slow = chosen.precision is not None and method_of(chosen.precision).rounds_slowly
+        if slow and matrix.weight.numel() > LARGE:
+            return GridFigures(
+                name, chosen.summary, refused=f"{name} takes long for a matrix so large: choose it above"
+            )
         try:
             return _grid(chosen, matrix, model, part).figures
         except QuantlabError as error:
@@ -125,6 +132,13 @@ def told(found: Inside) -> str:
     figures, count = found.grid.figures, len(found.values)
     these = f"Each of these {count:,} numbers" if count > 1 else "This number"
     levels = f"one of {figures.levels:,} levels" if figures.levels > 1 else "the only level there is"
+    if not any(found.values) and figures.max_error == 0:
+        every = (
+            f"All these {count:,} numbers are 0, and none of them changes"
+            if count > 1
+            else "This number is 0, and stays"
+        )
+        return f"{every}: choose others to see what is lost."
     if figures.max_error == 0:
         return f"{these} becomes {levels}, and none of them changes." if count > 1 else f"{these} stays as it is."
     ratio = "" if figures.snr_db is None else f", and the signal-to-noise ratio is {figures.snr_db:.1f} dB"
@@ -153,5 +167,5 @@ def double_saves(found: Inside) -> str:
     once, twice = bits[name], bits[f"{name}-dq"]
     return (
         f"Beside its codes {name} takes {units.number(once)} bits a weight and {name}-dq {units.number(twice)}: double "
-        f"quantization saves {units.number(once - twice)} bits a weight of this matrix, codebooks included."
+        f"quantization saves {units.apart(once, twice)} bits a weight of this matrix, codebooks included."
     )

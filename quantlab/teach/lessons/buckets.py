@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from functools import cache
 
 from quantlab.errors import BadInput
+from quantlab.records import units
 from quantlab.records.inside import Inside, InsideRequest
 from quantlab.records.lessons import Truth
 from quantlab.settings import AppSettings
@@ -20,7 +21,7 @@ def given() -> Mapping[str, str]:
     numbers = EXAMPLE.split(", ")
     first, asked, last = numbers
     scale = max(abs(float(it)) for it in numbers) / 7
-    return {
+    facts = {
         "numbers": EXAMPLE,
         "asked": asked,
         "first": first,
@@ -32,6 +33,7 @@ def given() -> Mapping[str, str]:
         "last_divided": f"{float(last) / scale:.2f}",
         "last_code": f"{abs(round(float(last) / scale))}",
     }
+    return {name: units.minus(text) for name, text in facts.items()}
 
 
 @cache
@@ -47,7 +49,9 @@ def truth() -> Truth:
             "asked_code": str(code),
             "asked_kept": f"{kept:.4f}",
             "asked_error": f"{abs(kept - value):.4f}",
+            "half": f"{scale / 2:.4f}",
             "outlier_scale": f"{with_outlier.grid.scales[0].scale:.3f}",
+            "outlier_divided": f"{value / with_outlier.grid.scales[0].scale:.2f}",
             "outlier_code": str(with_outlier.grid.codes[_ASKED]),
             "outlier_kept": f"{with_outlier.grid.kept[_ASKED]:g}",
         },
@@ -62,6 +66,28 @@ def picture(acted: Acted) -> Inside:
     if not acted.numbers.strip():
         raise BadInput("No number was typed.", f"Type some, such as {EXAMPLE}.")
     return looked(acted.numbers, acted.bits)
+
+
+def told(found: Inside) -> str:
+    """What became of the learner's own numbers, in sentences: the scale, the buckets, what is lost."""
+    grid, count = found.grid, len(found.values)
+    largest, top = max(map(abs, found.values)), grid.scales[0].codes[-1]
+    if not largest:
+        every = "All your numbers are 0" if count > 1 else "Your number is 0"
+        return (
+            f"{every}: there is no largest one that could set the scale, so the scale is 0 too, and whatever the "
+            "bucket, what is read again is 0. Nothing is lost. Type a number that is not 0 to see what buckets do."
+        )
+    lost = sum(value != 0 and kept == 0 for value, kept in zip(found.values, grid.kept, strict=True))
+    gone = "" if not lost else (
+        f" {lost:,} of them {'is' if lost == 1 else 'are'} not 0, and yet bucket 0 is the nearest: read again, "
+        f"{'it is' if lost == 1 else 'they are'} 0."
+    )  # fmt: skip
+    return units.minus(
+        f"The largest of your numbers, without its sign, is {largest:.5g}, and the buckets go from -{top} to {top}: "
+        f"the scale is {largest:.5g} / {top} = {grid.scales[0].scale:.4g}. Read again, your numbers are off by "
+        f"{units.number(grid.figures.max_error)} at most.{gone}"
+    )
 
 
 def looked(numbers: str, bits: int) -> Inside:

@@ -57,7 +57,7 @@ def _number(question: Question, text: str) -> float:
 def range_of(question: Question) -> str:
     """From where to where a prediction may lie."""
     unit = f" {question.unit}" if question.unit else ""
-    return f"{question.low:g} to {question.high:g}{unit}"
+    return units.minus(f"{question.low:g} to {question.high:g}{unit}")
 
 
 def _such(question: Question) -> str:
@@ -96,15 +96,16 @@ def _guessed(question: Question, prediction: float, truth: Truth, value: float) 
         return Verdict("open", prediction, value, None, f"{measured} {truth.doubt}")
     low = min(value * (1 - question.exact), value * (1 + question.exact), *_known(truth.low))
     high = max(value * (1 - question.exact), value * (1 + question.exact), *_known(truth.high))
-    if low <= prediction <= high:
-        exactly = off == 0 or shown(question, prediction) == shown(question, value)
+    exactly = shown(question, prediction) == shown(question, value)
+    if exactly or low <= prediction <= high:
         ending = "exactly right" if exactly else "as near as can be told"
         return Verdict("right", prediction, value, off, f"{said}{spread}: {ending}.")
     way = "too high" if off > 0 else "too low"
     share = f" ({units.percent(abs(off / value))} of it)" if value and not question.whole else ""
     outcome: Outcome = "close" if abs(off) <= abs(value) * question.close else "off"
     near = "close, " if outcome == "close" else ""
-    return Verdict(outcome, prediction, value, off, f"{said}{spread}: {near}{shown(question, abs(off))}{share} {way}.")
+    by = apart(question, prediction, value)
+    return Verdict(outcome, prediction, value, off, f"{said}{spread}: {near}{by}{share} {way}.")
 
 
 def _known(value: float | None) -> tuple[float, ...]:
@@ -116,7 +117,13 @@ def shown(question: Question, value: float | str) -> str:
     if isinstance(value, str):
         return value
     text = f"{value:.0f}" if question.whole else units.number(value)
-    return f"{text} {question.unit}".rstrip()
+    return f"{units.minus(text)} {question.unit}".rstrip()
+
+
+def apart(question: Question, prediction: float, value: float) -> str:
+    """By how much two figures differ, in digits that agree with both as they are shown."""
+    off = f"{abs(prediction - value):.0f}" if question.whole else units.apart(prediction, value)
+    return f"{off} {question.unit}".rstrip()
 
 
 def _listed(names: tuple[str, ...]) -> str:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from functools import cache
 
+from quantlab.models.shapes import PREFIX
 from quantlab.records import Plan, Planned, units
 from quantlab.records.lessons import Truth
 from quantlab.settings import AppSettings
@@ -44,6 +45,7 @@ def truth() -> Truth:
         {
             "four_by_hand": units.size(weights // 2),
             "scales": units.size(four.parts["quantization"]),
+            "scale_bits": f"{8 * four.parts['quantization'] / (weights - _of_tables(found.precision('bf16')) / 2):.2f}",
             "tables": units.size(tables),
             "tables_by_hand": units.size(tables // 4),
             "bits": f"{8 * four.stored_bytes / weights:.2f}",
@@ -68,6 +70,24 @@ def _share(model: str) -> float:
 def _times(model: str) -> float:
     found = _plan(model)
     return found.precision("bf16").stored_bytes / found.precision("nf4").stored_bytes
+
+
+def told(found: Plan) -> str:
+    """What the learner chose, in sentences: its weights, and what comes on top."""
+    there = [it for it in found.precisions if not it.refused]
+    if not there:
+        return ""
+    weights = " and ".join(f"{units.size(it.stored_bytes)} at {it.precision}" for it in there)
+    beside = {units.size(it.kv_cache_bytes) for it in there}
+    kept = " and ".join(f"{units.size(it.kv_cache_bytes)} at {it.precision}" for it in there)
+    if len(beside) == 1:
+        kept = f"{beside.pop()}, whatever the precision of the weights: its numbers are not quantized"
+    longer = [it.precision for it in there if it.kv_cache_bytes > it.stored_bytes]
+    more = f" For so long a text that is more than the weights take at {' and '.join(longer)}." if longer else ""
+    return (
+        f"The weights of {found.model.removeprefix(PREFIX)} take {weights}. To remember {found.context:,} tokens (the "
+        f"KV cache) it takes {kept}.{more}"
+    )
 
 
 def picture(acted: Acted) -> Plan:

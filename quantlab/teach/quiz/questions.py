@@ -11,6 +11,7 @@ from pathlib import Path
 from quantlab.errors import BadInput
 from quantlab.export import read_json
 from quantlab.records import Comparison, Run
+from quantlab.reporting.advice import one_prompt
 from quantlab.settings import ASSETS
 from quantlab.teach.classroom.asked import Asked, Lookup
 
@@ -88,10 +89,17 @@ def question_of(name: str, comparison: Comparison) -> Question:
 def read(folder: Path) -> tuple[Question, ...]:
     """The questions in a folder of exported comparisons, mixed, in the same order for everybody.
 
+    Those that are `obvious` come last: a quiz that begins with one teaches that bits are lost like that.
     Raises BadInput for a file that is none.
     """
     found = map(read_file, folder.glob("*.json"))
-    return tuple(sorted(found, key=lambda it: hashlib.sha256(it.key.encode()).digest()))
+    return tuple(sorted(found, key=lambda it: (obvious(it), hashlib.sha256(it.key.encode()).digest())))
+
+
+def obvious(question: Question) -> bool:
+    """Whether the quantized model is so damaged that its answer gives it away, garbled or in the wrong place."""
+    kld = one_prompt.distance(question.comparison.run(question.quantized))
+    return kld is not None and one_prompt.grade(kld) == one_prompt.RUINED_GRADE
 
 
 def read_file(file: Path) -> Question:

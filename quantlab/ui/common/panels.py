@@ -170,4 +170,6 @@ def _table(found: "Table") -> str:
 
 def _kind(cells: Sequence[str]) -> str:
     """Figures stand to the right, words to the left."""
-    return "num" if cells and all(text[:1].isdigit() or text[:1] in ("-", "<", ">", "") for text in cells) else "word"
+    return (
+        "num" if cells and all(text[:1].isdigit() or text[:1] in ("-", "−", "<", ">", "") for text in cells) else "word"
+    )

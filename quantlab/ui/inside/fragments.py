@@ -73,7 +73,7 @@ def _scale(start: int, stop: int, scale: float, zero_point: float | None, minimu
     whose = f"numbers {start} to {stop - 1}" if stop - start > 1 else f"number {start}"
     said = f"{whose}: scale {scale:.6g}"
     said += "" if zero_point is None else f", zero point {zero_point:g}"
-    return said + ("" if minimum is None else f", minimum {minimum:.6g}")
+    return units.minus(said + ("" if minimum is None else f", minimum {minimum:.6g}"))
 
 
 def saves(found: Inside) -> str:
@@ -116,5 +116,5 @@ def _steps(made: Product) -> list[Step]:
 
 
 def _step(title: str, names: tuple[str, ...], heads: tuple[str, ...], values: tuple[tuple[float, ...], ...]) -> Step:
-    cells = (tuple(str(it) if isinstance(it, int) else f"{it:.4g}" for it in row) for row in values)
+    cells = (tuple(units.minus(str(it) if isinstance(it, int) else f"{it:.4g}") for it in row) for row in values)
     return Step(title, "", heads, tuple(zip(names, cells, strict=True)))

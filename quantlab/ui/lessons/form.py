@@ -9,6 +9,8 @@ from quantlab.teach.lessons.reading import lessons
 from quantlab.ui.common.typed import whole
 
 TEACHER = "For teachers"
+#: The button that leads on where something was recorded; elsewhere it is `observing.SHOW`.
+SHOW_RECORDED = "Show the recorded result"
 #: The controls of each lesson's second step, by the fields of `Acted`: three at most.
 CONTROLS = {
     1: ("prompt",),

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from functools import cache
 
-from quantlab.records import Comparison
+from quantlab.records import Comparison, units
 from quantlab.records.lessons import Lesson, Question, Truth, Verdict
 from quantlab.reporting.templates import Pieces
 from quantlab.teach.lessons import judging, reading
@@ -32,9 +32,10 @@ def reflect(lesson: Lesson, facts: Mapping[str, str]) -> str:
 
 
 @cache
-def teacher() -> str:
-    """The page for whoever teaches the lessons."""
-    return _HTML.text(_rendered((reading.FOLDER / reading.TEACHER).read_text("utf-8")))
+def teacher(classes: int, nbytes: int) -> str:
+    """The page for whoever teaches the lessons. Of classes so many, and so many bytes, are kept."""
+    facts = {"classes": f"{classes:,}", "size": units.size(nbytes)}
+    return text((reading.FOLDER / reading.TEACHER).read_text("utf-8"), facts)
 
 
 def verdict(question: Question, found: Verdict, truth: Truth, before: Sequence[float | str]) -> str:
@@ -43,7 +44,7 @@ def verdict(question: Question, found: Verdict, truth: Truth, before: Sequence[f
     shown = [("You", judging.shown(question, found.prediction)), (_found(truth), judging.shown(question, found.truth))]
     if found.off is not None:
         way = "+" if found.off > 0 else "−" if found.off < 0 else ""
-        shown.append(("Off by", f"{way}{judging.shown(question, abs(found.off))}"))
+        shown.append(("Off by", f"{way}{judging.apart(question, float(found.prediction), float(found.truth))}"))
     first = f"Your first prediction was {judging.shown(question, before[0])}." if before else ""
     return _HTML.verdict(sign, word, found.outcome, shown, found.words, truth.source, first)
 
@@ -56,6 +57,11 @@ def _found(truth: Truth) -> str:
 def missing(why: str) -> str:
     """That there is no recorded result, and what to do instead."""
     return _HTML.missing(why)
+
+
+def told(words: str) -> str:
+    """What was seen of the learner's own choice; nothing where there are no words."""
+    return _HTML.told(words)
 
 
 def answers(found: Comparison) -> str:

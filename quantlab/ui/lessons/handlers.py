@@ -12,10 +12,10 @@ import gradio as gr
 from quantlab.errors import BadInput, QuantlabError, Stopped
 from quantlab.records import Comparison, ComparisonRequest
 from quantlab.records.events import Done, Finished
-from quantlab.records.lessons import STEPS, Lesson
+from quantlab.records.lessons import STEPS, Lesson, Question
 from quantlab.teach.lessons import judging, reading
 from quantlab.teach.lessons.acted import Acted
-from quantlab.teach.lessons.observing import Observed
+from quantlab.teach.lessons.observing import SHOW, Observed
 from quantlab.ui.common import fragments, panels, runner
 from quantlab.ui.common.problem import Problem
 from quantlab.ui.common.steps import StepHandlers, Updates, Work
@@ -38,7 +38,7 @@ class LessonsHandlers(StepHandlers):
     """Bound to one page's tab."""
 
     parts: LessonsParts
-    stopped = "Stopped. The recorded result is still there: press Show."
+    stopped = f"Stopped. The recorded result is still there: press “{form.SHOW_RECORDED}”."
     lost = "Stopped."
     failed = "a lesson's run failed"
 
@@ -74,7 +74,7 @@ class LessonsHandlers(StepHandlers):
             question = lesson.question
             made = predicted(question, choice if question.kind == "choice" else number)
             every = {**tried, made.question: (*tried.get(made.question, ()), made.value)}
-            told = fragments.problem(self._given(made, kept))
+            told = self._given(question, made, kept)
             return {
                 self.parts.steps: gr.Walkthrough(selected=ACT),
                 self.parts.tried: every,
@@ -83,13 +83,15 @@ class LessonsHandlers(StepHandlers):
 
         return self._told(self.parts.predict.problem, taken)
 
-    def _given(self, made: Predicted, kept: Any) -> Problem | None:
-        """Hand a prediction to the class; why it does not count there, None where it does. The lesson goes on."""
+    def _given(self, question: Question, made: Predicted, kept: Any) -> str:
+        """Hand a prediction to the class; why it does not count there, empty where it does. The lesson goes on."""
         try:
-            answering.give(self.services, browser.read(kept, ()), made.question, made.value)
+            counted = answering.give(self.services, browser.read(kept, ()), made.question, made.value)
         except QuantlabError as error:
-            return answering.problem_of(error, self.app)
-        return None
+            return fragments.problem(answering.problem_of(error, self.app))
+        if counted == made.value:
+            return ""
+        return fragments.said(f"Your class counts your first prediction, {judging.shown(question, counted)}.")
 
     def show(self, name: str, tried: Tried, *values: Any) -> Updates:
         """What is computed at once, or was recorded, and on to the third step."""
@@ -181,7 +183,7 @@ class LessonsHandlers(StepHandlers):
         lesson, parts = form.chosen(name), self.parts
         shown = {parts.opened: name, parts.teacher: gr.update(value="", visible=False)}
         if lesson is None:
-            page = gr.update(value=html.teacher(), visible=True)
+            page = gr.update(value=html.teacher(self.app.class_codes, self.app.classroom_bytes), visible=True)
             return {parts.opened: name, parts.teacher: page, parts.head: "", parts.steps: gr.Walkthrough(visible=False)}
         facts, question = self.services.lessons.given(lesson.number), lesson.question
         asked, number = reading.asked(question, facts), question.kind == "number"
@@ -210,7 +212,7 @@ class LessonsHandlers(StepHandlers):
             shown[getattr(act.inputs, field.name)] = gr.update(visible=field.name in own, value=value)
         live = self.services.lessons.runs(number)
         return shown | {
-            act.show: gr.update(value="Show the recorded result" if live else "Show"),
+            act.show: gr.update(value=form.SHOW_RECORDED if live else SHOW),
             act.start: gr.update(visible=live, interactive=True),
             act.stop: gr.update(visible=False),
             act.status: "",

@@ -7,6 +7,7 @@ from typing import Any
 from quantlab.models import shapes
 from quantlab.records import Comparison, Plan, Quality
 from quantlab.records.inside import Inside
+from quantlab.teach.lessons import buckets, memory
 from quantlab.teach.lessons.acted import Acted
 from quantlab.ui.common.panels import Named
 from quantlab.ui.lessons import fragments as html
@@ -62,7 +63,8 @@ def _inside(found: Inside) -> Picture:
         "Above: your numbers. Below: the levels that there are, each with its bucket. A line leads from each number to "
         "the level that it becomes.",
     )
-    return Picture(named, charts.moves(found), (charts.values(found), charts.table(found)[0]))
+    tables = (charts.values(found), charts.table(found)[0])
+    return Picture(named, charts.moves(found), tables, html.told(buckets.told(found)))
 
 
 def _plan(found: Plan) -> Picture:
@@ -70,10 +72,11 @@ def _plan(found: Plan) -> Picture:
 
     named = _named(
         "What you chose, part by part",
-        f"{_plain(found.model)} with a text of {found.context:,} tokens. Attention and MLP are two kinds of layers. "
-        "KV cache and activations come on top of the weights: what it remembers of the text, what it computes with.",
+        f"{_plain(found.model)} with a text of {found.context:,} tokens. Attention and MLP are two kinds of layers, "
+        "norms are small tables between them. On top of the weights come the KV cache, what it remembers of the text, "
+        "and activations, what it computes with (an estimate, hatched).",
     )
-    return Picture(named, charts.figure(found), (charts.table(found),))
+    return Picture(named, charts.figure(found), (charts.table(found),), html.told(memory.told(found)))
 
 
 def _tasks(found: Quality) -> Picture:

@@ -6,6 +6,7 @@ import gradio as gr
 
 from quantlab.settings import AppSettings
 from quantlab.teach.lessons.acted import BITS, LONGEST_PROMPT, MODELS, PRECISIONS, Acted
+from quantlab.teach.lessons.observing import SHOW
 from quantlab.teach.plan.cards import CARDS, MEMORIES
 from quantlab.teach.plan.planning import bundled
 from quantlab.ui import scripts
@@ -65,7 +66,7 @@ def _act(start: Acted) -> ActParts:
     text = gr.HTML("", elem_id="lesson-act-text", apply_default_css=False)
     inputs = _inputs(start)
     with gr.Row(elem_id="lesson-actions", elem_classes="actions"):
-        show = gr.Button("Show", variant="primary", elem_id="lesson-show", scale=0, min_width=230)
+        show = gr.Button(SHOW, variant="primary", elem_id="lesson-show", scale=0, min_width=230)
         run = gr.Button("Measure it on this machine", elem_id="lesson-start", scale=0, min_width=270)
         stop = gr.Button("Stop", elem_id="lesson-stop", interactive=False, visible=False, scale=0, min_width=70)
     status = gr.HTML("", elem_id="lesson-status", apply_default_css=False)

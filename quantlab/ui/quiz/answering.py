@@ -10,8 +10,6 @@ from quantlab.ui.quiz.kept import Kept
 from quantlab.ui.services import Services
 
 log = logging.getLogger(__name__)
-#: What a visitor is told whose second answer to a question did not count.
-AGAIN = Problem("This question has your vote already: the first one counts.")
 
 
 def classroom(services: Services) -> Classroom:
@@ -22,13 +20,20 @@ def classroom(services: Services) -> Classroom:
     return found
 
 
-def give(services: Services, kept: Kept, question: str, value: float | str) -> bool:
+def give(services: Services, kept: Kept, question: str, value: float | str) -> float | str:
     """Count an answer in the class that the visitor has joined; without one nothing happens.
 
-    False: the class has an answer of this visitor already, and keeps that. `question` is an id that the catalog knows,
-    such as "lesson-2/bucket". Raises BadInput or Unavailable, see `Classroom.answer`.
+    Gives the answer that counts: an earlier one of this visitor, given in another window or before he started over,
+    stays. `question` is an id that the catalog knows, such as "lesson-2/bucket". Raises BadInput or Unavailable, see
+    `Classroom.answer`.
     """
-    return not kept.code or classroom(services).answer(kept.code, question, kept.visitor, value)
+    if not kept.code:
+        return value
+    room = classroom(services)
+    if room.answer(kept.code, question, kept.visitor, value):
+        return value
+    counted = room.counted(kept.code, question, kept.visitor)
+    return value if counted is None else counted
 
 
 def problem_of(error: QuantlabError, app: AppSettings) -> Problem:

@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from quantlab.records import units
+from quantlab.records import Comparison, Run, units
 from quantlab.reporting.advice import one_prompt
 from quantlab.reporting.charts.style import colour
 from quantlab.reporting.templates import Pieces
+from quantlab.settings import AppSettings
 from quantlab.teach.classroom.board import Board, Predictions, Votes
 from quantlab.teach.quiz.questions import LETTERS, Question, is_quantized
 from quantlab.ui.common import fragments
@@ -34,9 +35,9 @@ def intro(classes: bool) -> str:
     return _HTML.intro(classes)
 
 
-def for_teachers() -> str:
-    """What a class is, for who opens one."""
-    return _HTML.for_teachers()
+def for_teachers(app: AppSettings) -> str:
+    """What a class is, what is kept of it and for how long, for who opens one."""
+    return _HTML.for_teachers(f"{app.class_codes:,}", units.size(app.classroom_bytes))
 
 
 def question(asked: Question, place: int, total: int, kept: Kept) -> str:
@@ -52,6 +53,7 @@ def question(asked: Question, place: int, total: int, kept: Kept) -> str:
         cut=longest if any(len(run.token_ids) >= longest for run in comparison.runs) else 0,
         answers=answers,
         revealed=_revealed(asked, order, vote) if vote else "",
+        came_rounded=comparison.model.came_rounded,
         caution=fragments.of_the_weights(comparison.model),
     )
 
@@ -66,11 +68,18 @@ def _answer(asked: Question, precision: str, letter: str, vote: str | None) -> _
         letter,
         run.text.strip() if run is reference else column.marked(run, reference),
         precision,
-        "quantized" if is_quantized(run) else "not quantized",
+        _badge(run, comparison),
         one_prompt.line(run, reference, floor),
         colour(precision),
         precision == vote,
     )
+
+
+def _badge(run: Run, comparison: Comparison) -> str:
+    """What an answer's model is. Of weights that were rounded before they came, nothing is quite unquantized."""
+    if comparison.model.came_rounded:
+        return "rounded once more" if is_quantized(run) else "as it came"
+    return "quantized" if is_quantized(run) else "not quantized"
 
 
 def _revealed(asked: Question, order: Sequence[str], vote: str) -> str:
@@ -96,9 +105,9 @@ def score(kept: Kept, questions: Sequence[Question]) -> str:
     return _HTML.score(right, len(voted), units.number(sum(1 / len(it.options) for it in voted), 2))
 
 
-def joined(code: str) -> str:
-    """Whether votes go to a class."""
-    return _HTML.joined(code)
+def joined(code: str, problem: str = "") -> str:
+    """Whether votes go to a class, and what is wrong with its code."""
+    return _HTML.joined(code, problem)
 
 
 def no_questions() -> str:
@@ -143,6 +152,6 @@ def _prediction_row(made: Predictions) -> _PredictionRow:
     unit, truth, total = made.asked.unit, made.asked.truth, len(made.values)
     shown = units.number(truth) if isinstance(truth, int | float) else units.NONE
     bins = tuple((name, count, f"{count / total:.4f}") for name, count in made.bins)
-    return _PredictionRow(
-        made.asked.title, total, f"{shown} {unit}".strip(), f"{units.number(made.median)} {unit}".strip(), bins
-    )
+    middle = units.number(made.median)
+    truth_said, middle_said = (units.minus(f"{it} {unit}".strip()) for it in (shown, middle))
+    return _PredictionRow(made.asked.title, total, truth_said, middle_said, bins)

@@ -31,26 +31,28 @@ class QuizHandlers:
     def show(self, kept: Any) -> Updates:
         """The question where the visitor was, and the class, if it is still there."""
         questions = self.services.quiz()
-        found, problem = browser.read(kept, questions), None
+        found, of_class = browser.read(kept, questions), None
         if found.code:
             try:
                 answering.classroom(self.services).found(found.code)
             except BadInput as error:
-                found, problem = replace(found, code=""), Problem(error.what, error.advice)
+                found, of_class = replace(found, code=""), Problem(error.what, error.advice)
             except QuantlabError as error:
-                problem = answering.problem_of(error, self.app)
-        return self._shown(found, questions, problem) | {self.parts.code: found.code}
+                of_class = answering.problem_of(error, self.app)
+        return self._shown(found, questions, of_class=of_class) | {self.parts.code: found.code}
 
     def join(self, code: str, kept: Any) -> Updates:
-        """Join the class of a code, or leave it with an empty one."""
+        """Join the class of a code, or leave the one that was joined with an empty one."""
         questions = self.services.quiz()
         found = browser.read(kept, questions)
-        if not str(code or "").strip():
-            return self._shown(replace(found, code=""), questions)
+        if found.code and not str(code or "").strip():
+            left = Problem(f"You have left class {found.code}.", "Your votes there stay counted.")
+            return self._shown(replace(found, code=""), questions, of_class=left)
         try:
             joined = answering.classroom(self.services).found(code)
         except QuantlabError as error:
-            return self._shown(replace(found, code=""), questions, answering.problem_of(error, self.app))
+            why = answering.problem_of(error, self.app)
+            return self._shown(replace(found, code=""), questions, of_class=why)
         if joined != found.code:  # a new class begins at the beginning, also where another one sat at this computer
             found = replace(found.anew(questions), code=joined)
         return self._shown(found, questions) | {self.parts.code: joined}
@@ -67,14 +69,17 @@ class QuizHandlers:
         try:
             question = by_key(questions, found.at)
             if question.key in found.votes:
-                return self._shown(found, questions, answering.AGAIN)
+                return self._shown(found, questions, _earlier(question, found, found.votes[question.key]))
             if not letter:
                 raise BadInput("Nothing is chosen.", "Choose one of the answers, then vote.")
             precision = question.chosen(str(letter), found.visitor)
-            new = answering.give(self.services, found, question.key, precision)
+            counted = answering.give(self.services, found, question.key, precision)
         except QuantlabError as error:
             return self._shown(found, questions, answering.problem_of(error, self.app))
-        return self._shown(found.voted(question, precision), questions, None if new else answering.AGAIN)
+        # What counts is shown, which need not be what was chosen here.
+        counted = str(counted) if counted in question.options else precision
+        told = None if counted == precision else _earlier(question, found, counted)
+        return self._shown(found.voted(question, counted), questions, told)
 
     def turn(self, by: int) -> Callable[[Any], Updates]:
         """The handler that goes so many questions on."""
@@ -120,11 +125,18 @@ class QuizHandlers:
         shown = self._shown(replace(found, at=made.key, votes=votes), questions)
         return shown | {self.parts.made: fragments.said(f"Made, with {made.quantized} to find. It is shown above.")}
 
-    def _shown(self, kept: Kept, questions: Sequence[Question], problem: Problem | None = None) -> Updates:
+    def _shown(
+        self,
+        kept: Kept,
+        questions: Sequence[Question],
+        problem: Problem | None = None,
+        of_class: Problem | None = None,
+    ) -> Updates:
+        """`of_class` is told beside the code, where it was typed: on a phone the rest lies far below."""
         parts = self.parts
         shown: Updates = {
             parts.kept: kept.data(),
-            parts.joined: html.joined(kept.code),
+            parts.joined: html.joined(kept.code, fragments.problem(of_class)),
             parts.problem: fragments.problem(problem),
             parts.score: html.score(kept, questions),
         }
@@ -141,3 +153,12 @@ class QuizHandlers:
 
     def _board_problem(self, error: QuantlabError) -> Updates:
         return {self.parts.board_problem: fragments.problem(answering.problem_of(error, self.app))}
+
+
+def _earlier(question: Question, kept: Kept, counted: str) -> Problem:
+    """What a visitor is told whose second answer to a question does not count."""
+    letter = LETTERS[question.order(kept.visitor).index(counted)]
+    return Problem(
+        f"You have answered this question already: your vote for {letter} counts, and is shown.",
+        "It was given in another window, or before you started over." if question.key not in kept.votes else "",
+    )

@@ -45,13 +45,14 @@ def build(kept: gr.BrowserState, comparison: gr.State, app: AppSettings, service
     score = gr.HTML("", elem_id="quiz-score", apply_default_css=False)
     student = (kept, code, join, joined, question, letter, vote, back, following, restart, score, problem)
     with gr.Accordion("For teachers", open=False, elem_id="class-teacher", visible=classes):
-        teacher = _teacher(not app.public and app.quiz_folder is not None)
+        teacher = _teacher(app)
     parts = QuizParts(*student, *teacher)
     _wire(parts, QuizHandlers(parts, app, services), tab, comparison)
 
 
-def _teacher(makes: bool) -> tuple[gr.components.Component, ...]:
-    gr.HTML(html.for_teachers(), elem_id="class-intro", apply_default_css=False)
+def _teacher(app: AppSettings) -> tuple[gr.components.Component, ...]:
+    makes = not app.public and app.quiz_folder is not None
+    gr.HTML(html.for_teachers(app), elem_id="class-intro", apply_default_css=False)
     with gr.Row(elem_id="class-actions"):
         opened = gr.Button("Open a class", variant="primary", scale=0, min_width=130, elem_id="class-open")
         code = gr.Textbox(

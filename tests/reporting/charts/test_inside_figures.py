@@ -44,9 +44,9 @@ def test_the_histogram_has_the_levels_of_the_first_grid_as_lines():
 
 def test_the_twins_hold_levels_counts_and_bins():
     first, second, histogram = inside.table(FOUND)
-    assert first.rows == (("-0.5", "-1", "1"), ("0", "0", "1"), ("0.5", "1", "2"))
-    assert second.rows == (("-0.6", "0", "1"), ("0.4", "3", "2"), ("0.7", "9", "1"))
-    assert histogram.rows == (("below", "1"), ("-0.6 to 0", "3"), ("0 to 0.7", "4"), ("above", "0"))
+    assert first.rows == (("−0.5", "−1", "1"), ("0", "0", "1"), ("0.5", "1", "2"))
+    assert second.rows == (("−0.6", "0", "1"), ("0.4", "3", "2"), ("0.7", "9", "1"))
+    assert histogram.rows == (("below", "1"), ("−0.6 to 0", "3"), ("0 to 0.7", "4"), ("above", "0"))
 
 
 def test_the_table_of_values_has_both_grids():
@@ -54,7 +54,7 @@ def test_the_table_of_values_has_both_grids():
     assert table.columns[2:] == tuple(
         f"{name}: {what}" for name in ("plain-4-row", "nf4") for what in inside.VALUES[2:]
     )
-    assert table.rows[3] == ("3", "0.6", "1", "0.5", "-0.1", "9", "0.7", "0.1")
+    assert table.rows[3] == ("3", "0.6", "1", "0.5", "−0.1", "9", "0.7", "0.1")
 
 
 def test_the_table_of_methods_keeps_their_order_and_says_why_one_has_no_figures():
@@ -103,6 +103,6 @@ def test_a_few_numbers_are_shown_with_the_buckets_codes():
     drawn = inside.moves(FOUND)
     assert moves(drawn, "y") == [(0.45, 0.5), (-0.55, -0.5), (0.02, 0.0), (0.6, 0.5)]
     codes = next(trace for trace in drawn.data if trace.name == "codes")
-    assert list(zip(codes.x, codes.text, strict=True)) == [(-0.5, "-1"), (0.0, "0"), (0.5, "1")]
+    assert list(zip(codes.x, codes.text, strict=True)) == [(-0.5, "−1"), (0.0, "0"), (0.5, "1")]
     several = inside.moves(replace(FOUND, grid=OTHER))
     assert "codes" not in {trace.name for trace in several.data}, "levels of several scales have no one row of codes"

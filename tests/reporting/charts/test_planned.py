@@ -18,7 +18,7 @@ def plan(nbytes: int = 9_000, **more) -> Plan:
 def test_the_bars_add_up_to_what_is_planned_and_the_line_is_the_card():
     drawn = chart.figure(plan())
     assert [trace.name for trace in drawn.data] == [
-        "embeddings", "attention", "MLP", "norms", "scales", "KV cache", "activations (estimate)",
+        "embeddings", "attention", "MLP", "norms", "scales", "KV cache", "activations",
     ]  # fmt: skip
     assert all(tuple(trace.y) == ("nf4",) for trace in drawn.data)
     assert sum(trace.x[0] for trace in drawn.data) == plan().precisions[0].total_bytes == 8_000

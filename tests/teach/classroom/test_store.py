@@ -1,5 +1,6 @@
 """Classes and their answers: what is counted, what is refused, what is kept of a visitor, what goes wrong."""
 
+import re
 import sqlite3
 import subprocess
 import sys
@@ -48,14 +49,47 @@ def test_codes_are_hard_to_misread_and_forgiving_to_type(room):
     assert room.exists(spelt) and room.found(spelt) == code
 
 
-@pytest.mark.parametrize("code", ["", "AAAAAA", "x" * 100_000, "' OR 1=1 --", "\x00", "\ud800", None, 7, ["AAAAAA"]])
-def test_a_code_that_does_not_exist(room, code):
+@pytest.mark.parametrize(
+    ("code", "what"),
+    [
+        *((it, "No class code was typed") for it in ("", " - ", None, 7, ["AAAAAA"])),
+        ("AAAAAA", "There is no class AAAAAA"),
+        ("acd4", "ACD4 is no class code: it is 4 long, not 6"),
+        ("acd-efg-7", "ACDEFG7 is no class code: it is 7 long, not 6"),
+        ("x" * 100_000, "What was typed is no class code: it is 100,000 long, not 6"),
+        ("\x00", "What was typed is no class code: it is 1 long, not 6"),
+        ("O1ACDO", "O1ACDO is no class code: no code has O 1"),
+        ("ACDE<>", "ACDE<> is no class code: no code has < >"),
+        ("\ud800" * 6, "What was typed is no class code: no code has one of its characters"),
+    ],
+)
+def test_a_code_that_does_not_exist_is_told_from_what_can_be_none(room, code, what):
     room.open()
     assert not room.exists(code)
-    for ask in (room.found, room.board, lambda it: room.answer(it, "quiz/one/which", "visitor-1", "nf4")):
-        with pytest.raises(BadInput, match="There is no class") as told:
+    for ask in (
+        room.found,
+        room.board,
+        lambda it: room.answer(it, "quiz/one/which", "visitor-1", "nf4"),
+        lambda it: room.counted(it, "quiz/one/which", "visitor-1"),
+    ):
+        with pytest.raises(BadInput, match=re.escape(what)) as told:
             ask(code)
-        assert len(str(told.value)) < 200
+        shown = str(told.value)
+        assert len(shown) < 250 and shown.encode() and ("6 letters and digits" in shown) == ("no class A" not in shown)
+
+
+def test_the_answer_that_counts_is_known(room):
+    code, other = room.open(), room.open()
+    assert room.counted(code, "quiz/one/which", "visitor-1") is None
+    room.answer(code, "quiz/one/which", "visitor-1", "nf4")
+    room.answer(code, "quiz/one/which", "visitor-1", "fp32")
+    assert room.counted(code.lower(), "quiz/one/which", "visitor-1") == "nf4"
+    for elsewhere in (
+        (code, "quiz/two/which", "visitor-1"),
+        (code, "quiz/one/which", "visitor-2"),
+        (other, "quiz/one/which", "visitor-1"),
+    ):
+        assert room.counted(*elsewhere) is None
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import pytest
 
 from quantlab.errors import BadInput
 from quantlab.records.lessons import Question, Truth
+from quantlab.teach.lessons import judging
 from quantlab.teach.lessons.judging import judged, read
 
 GIGABYTES = Question("lesson-0/a", "?", "number", "GB", 0.1, 100, exact=0.01, close=0.1)
@@ -69,8 +70,8 @@ def test_what_is_no_prediction_says_why(question, typed, what):
     [
         (4.46, "right", "You said 4.46 GB. It is 4.46 GB: exactly right."),
         (4.5, "right", "You said 4.50 GB. It is 4.46 GB: as near as can be told."),
-        (4.2, "close", "You said 4.20 GB. It is 4.46 GB: close, 0.260 GB (5.83 % of it) too low."),
-        (3.5, "off", "You said 3.50 GB. It is 4.46 GB: 0.960 GB (21.5 % of it) too low."),
+        (4.2, "close", "You said 4.20 GB. It is 4.46 GB: close, 0.26 GB (5.83 % of it) too low."),
+        (3.5, "off", "You said 3.50 GB. It is 4.46 GB: 0.96 GB (21.5 % of it) too low."),
         (8.92, "off", "You said 8.92 GB. It is 4.46 GB: 4.46 GB (100 % of it) too high."),
     ],
 )
@@ -78,6 +79,23 @@ def test_a_verdict_says_by_how_much(prediction, outcome, words):
     found = judged(GIGABYTES, prediction, Truth(4.46))
     assert (found.outcome, found.words) == (outcome, words)
     assert found.off == pytest.approx(prediction - 4.46)
+
+
+def test_the_figures_of_a_verdict_add_up():
+    """0.800 and 1.40 once were -0.605 apart, since 1.4046 is shown as 1.40."""
+    times = Question("lesson-0/e", "?", "number", "x", 0.01, 100)
+    assert judged(times, 0.8, Truth(1.4046)).words == "You said 0.800 x. It is 1.40 x: 0.60 x (43.0 % of it) too low."
+    for prediction, value in ((0.8, 1.4046), (12.34, 1.0), (0.123, 41.2), (3.6, 4.463)):
+        said = [float(judging.shown(times, it).split()[0]) for it in (prediction, value)]
+        off = judging.apart(times, prediction, value).split()[0]
+        places = len(off.partition(".")[2])
+        assert judged(times, 9.999, Truth(10.04)).words == "You said 10.0 x. It is 10.0 x: exactly right."
+        assert round(abs(said[0] - said[1]), places) == float(off) > 0
+
+
+def test_one_minus_sign_is_shown_and_both_are_read():
+    assert judged(PLACES, -4.0, Truth(3.0)).words == "You said −4. It is 3: 7 too low."
+    assert "−7 to 7" in judging.range_of(PLACES) and read(PLACES, "-4") == read(PLACES, "−4") == -4
 
 
 def test_whole_numbers_and_zero():

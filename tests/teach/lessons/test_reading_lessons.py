@@ -5,9 +5,11 @@ import re
 import pytest
 
 from quantlab.errors import BadInput
+from quantlab.records import units
 from quantlab.records.lessons import STEPS
 from quantlab.teach.lessons import observing, reading
 from quantlab.teach.lessons.acted import Acted
+from quantlab.ui.lessons import form
 from quantlab.ui.lessons.form import CONTROLS, titles
 
 GOOD = """+++
@@ -72,6 +74,31 @@ def test_the_truth_is_not_told_before_the_prediction(number):
         value = truth.facts.get("asked_code") or f"{truth.value:.2f}"
         assert not re.search(rf"bucket {value}\b|\b{re.escape(value)} (?:GB|x)", told)
     assert question.kind == "number" or truth.value in question.choices
+
+
+@pytest.mark.parametrize("number", range(1, 7))
+def test_a_lesson_names_its_own_button(number):
+    """“Show” is called otherwise where something was recorded."""
+    own, other = (
+        (form.SHOW_RECORDED, observing.SHOW) if observing.runs(number) else (observing.SHOW, form.SHOW_RECORDED)
+    )
+    texts = " ".join((*reading.lesson(number).texts.values(), reading.lesson(number).answer))
+    assert f"“{other}”" not in texts and (f"“{own}”" in texts or observing.runs(number))
+
+
+def test_the_teachers_page_names_buttons_that_there_are():
+    page = (reading.FOLDER / reading.TEACHER).read_text("utf-8")
+    assert f"“{form.SHOW_RECORDED}”" in page and "before “Show” " not in page
+
+
+@pytest.mark.parametrize("number", range(1, 7))
+def test_one_minus_sign_in_all_texts(number):
+    found = reading.lesson(number)
+    truth = observing.observe(number, Acted()).truth
+    facts = {**observing.given(number), **truth.facts}
+    for text in (*found.texts.values(), found.answer):
+        filled = reading.filled(text, facts)
+        assert filled == units.minus(filled)
 
 
 def test_a_lesson_is_parsed_and_filled():

@@ -69,7 +69,7 @@ def test_the_bucket_is_the_one_that_torch_gives():
     wide = 4.2 / 7
     assert truth.facts["outlier_code"] == str(round(EXAMPLE_NUMBERS[1] / wide)) == "0"
     given = buckets.given()
-    assert (given["first_code"], given["last_code"], given["scale"]) == ("-7", "0", f"{scale:.5f}")
+    assert (given["first_code"], given["last_code"], given["scale"]) == ("−7", "0", f"{scale:.5f}")
 
 
 def test_the_learners_own_numbers():
@@ -92,6 +92,32 @@ def linear(config: dict) -> int:
     head = config.get("head_dim") or hidden // config["num_attention_heads"]
     width, narrow = config["num_attention_heads"] * head, config["num_key_value_heads"] * head
     return layers * (2 * hidden * width + 2 * hidden * narrow + 3 * hidden * config["intermediate_size"])
+
+
+def test_what_becomes_of_the_learners_own_numbers_is_told_in_sentences():
+    def told(numbers: str, bits: int = 4) -> str:
+        return buckets.told(buckets.picture(Acted(numbers=numbers, bits=bits)))
+
+    said = told("-0.4251, 0.1872, -0.0031, 4.2")
+    assert "is 4.2, and the buckets go from −7 to 7: the scale is 4.2 / 7 = 0.6." in said
+    assert "off by 0.187 at most. 2 of them are not 0, and yet bucket 0 is the nearest: read again, they are 0." in said
+    assert "4.2 / 127 = 0.03307" in told("4.2, 1", 8) and "from −127 to 127" in told("4.2, 1", 8)
+    assert "1 of them is not 0, and yet" in told("4.2, 0.1, 0, 1") and "bucket 0" not in told("4.2, 1, 0")
+    for zeros in ("0, 0, 0", "0", "-0.0, 0"):
+        assert "the scale is 0 too" in told(zeros) and "Type a number that is not 0" in told(zeros)
+
+
+def test_what_a_learner_planned_is_told_with_what_comes_on_top():
+    found = memory.picture(Acted(planned="shape:SmolLM2-135M", context=32_000))
+    wide, four = found.precisions
+    # 30 layers, 3 heads of 64 numbers for keys and as many for values, 16 bits each
+    kept = 30 * 2 * 3 * 64 * 2 * 32_000
+    assert wide.kv_cache_bytes == four.kv_cache_bytes == kept
+    said = memory.told(found)
+    assert said.startswith(f"The weights of SmolLM2-135M take {wide.stored_bytes / 1e6:.0f} MB at bf16 and ")
+    assert f"To remember 32,000 tokens (the KV cache) it takes {kept / 1e6:.0f} MB, whatever the precision" in said
+    assert "that is more than the weights take at bf16 and nf4" in said
+    assert "more than" not in memory.told(memory.picture(Acted()))
 
 
 def test_the_gigabytes_are_those_of_plain_arithmetic():

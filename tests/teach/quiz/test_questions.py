@@ -3,6 +3,7 @@
 import json
 from collections import Counter
 from dataclasses import replace
+from statistics import mean
 
 import pytest
 
@@ -127,3 +128,11 @@ def test_what_is_written_is_read_by_the_export(tmp_path):
         read(questions.FOLDER)[0], Question
     )
     assert len(LETTERS) >= max(len(it.options) for it in bundled())
+
+
+def test_the_first_questions_cannot_be_told_by_a_ruined_answer():
+    found = bundled()
+    klds = [mean([it.kld for it in question.comparison.run(question.quantized).differences]) for question in found]
+    at = next(place for place, kld in enumerate(klds) if kld >= 0.5)
+    assert at >= 10 and all(kld < 0.5 for kld in klds[:at]) and all(kld >= 0.5 for kld in klds[at:])
+    assert {it.quantized for it in found[at:]} >= {"rtn-2"} and found[0].quantized != "rtn-2"
