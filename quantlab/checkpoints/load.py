@@ -32,6 +32,8 @@ def load_variant(variant: Variant, progress: Progress, store: CheckpointStore | 
     method = method_of(variant.precision)
     store = store or checkpoint_store()
     variant = with_weights(variant, store, progress)
+    # An adapter is no part of what is quantized and kept.
+    weights = replace(variant, precision=without_adapter(variant.precision))
     if not method.kept:
         models.check_unchanged(variant.model)
         brought = _load(variant, variant.model, method.origin, progress)
@@ -41,7 +43,7 @@ def load_variant(variant: Variant, progress: Progress, store: CheckpointStore | 
             brought.loaded.close()
             raise
         return brought
-    kept = store.get(variant, progress)
+    kept = store.get(weights, progress)
     try:
         brought = _load(variant, kept_model(variant.model, kept), "disk", progress)
     except ModelError:
@@ -49,7 +51,7 @@ def load_variant(variant: Variant, progress: Progress, store: CheckpointStore | 
             raise
         # What was whole once has been damaged since; the original is still there.
         store.remove(kept.folder.name)
-        kept = store.get(variant, progress)
+        kept = store.get(weights, progress)
         brought = _load(variant, kept_model(variant.model, kept), "disk", progress)
     return replace(brought, origin="built" if kept.built_now else "disk", build_s=kept.build_s)
 

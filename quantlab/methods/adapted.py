@@ -1,5 +1,6 @@
 """Lays an adapter beside the weights of a loaded model. peft is imported where one is."""
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,9 @@ if TYPE_CHECKING:
 
 def _without_gptqmodel() -> Callable[[], None]:
     """peft imports gptqmodel, which takes seconds and greets the terminal, to ask of each layer whether it is one of
-    its own. No layer here is: adapters lie beside weights that have no such ones."""
+    its own. Where it was not imported by now, none is."""
+    if "gptqmodel" in sys.modules:
+        return lambda: None
     from importlib import import_module
 
     users: list[Any] = [import_module(f"peft.{name}") for name in _ASKERS]
@@ -38,7 +41,7 @@ _WITHOUT_GPTQMODEL = Shared(_without_gptqmodel)
 
 @contextmanager
 def quiet_peft() -> Iterator[None]:
-    """For calls into peft: nothing reaches the terminal, and gptqmodel is not imported."""
+    """For calls into peft: nothing reaches the terminal, and gptqmodel is not imported for it."""
     with watching(silent), NO_OUTPUT, NO_WARNINGS, _WITHOUT_GPTQMODEL:
         yield
 

@@ -37,6 +37,7 @@ class Awq(CalibratedMethod[AwqPrecision]):
 
     name = "awq"
     title = "AWQ"
+    # No adapter lies beside it: what enters its layers is scaled, so an adapter of other weights reads other numbers.
     precisions = (awq_precision(),)
     architectures = AWQ_ARCHITECTURES
     output_multiple = 8

@@ -46,6 +46,7 @@ class Hqq(TransformersMethod[HqqPrecision]):
 
     name = "hqq"
     title = "HQQ"
+    takes_adapters = True
     rounds_slowly = True
     packages = ("hqq",)
     precisions = tuple(_precision(bits) for bits in (4, 3, 2, 1))

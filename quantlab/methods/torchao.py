@@ -44,6 +44,7 @@ class TorchAo(TransformersMethod[TorchAoPrecision]):
 
     name = "torchao"
     title = "torchao"
+    takes_adapters = True
     packages = ("transformers", "torchao")
     precisions = (
         TorchAoPrecision("ao-int8", name, 8, "8-bit integers, a scale for each row", "int8"),

@@ -99,7 +99,8 @@ def test_plain_transformers_and_llama_cpp_go_on_from_it(adapter, tmp_path):
     ("change", "error", "told"),
     [
         ({"typed": "no such"}, BadInput, "There is no adapter 'no such'"),
-        ({"onto": "gptq-4"}, BadInput, "No adapter can lie beside gptq-4"),
+        ({"onto": "gptq-4"}, BadInput, "Weights of gptq-4 cannot be merged into"),
+        ({"onto": "q4_k_m"}, BadInput, "No adapter can lie beside q4_k_m"),
         ({"onto": "nf4+kv-int8"}, BadInput, "no part of a checkpoint"),
         ({"onto": "zz"}, BadInput, "Unknown precision 'zz'"),
         ({"dtype": "int8"}, BadInput, "cannot be written in 'int8'"),

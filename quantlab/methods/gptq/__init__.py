@@ -50,6 +50,7 @@ class Gptq(CalibratedMethod[GptqPrecision]):
 
     name = "gptq"
     title = "GPTQ"
+    takes_adapters = True
     precisions = tuple(gptq_precision(bits) for bits in (8, 4, 3, 2))
 
     def parse(self, name: str) -> GptqPrecision | None:
