@@ -220,3 +220,13 @@ def test_a_table_without_a_row_is_left_out():
     shown = [it.title for it in sections(bare)]
     assert "Tasks" in asked and "Tasks" not in shown and set(shown) < set(asked)
     assert "No task was asked for." not in html(bare) and "<dt>Tasks</dt><dd>none</dd>" in html(bare)
+
+
+@pytest.mark.parametrize("limit", [48, 49])
+def test_an_answer_that_was_cut_says_where_and_code_has_letters_of_one_width(limit):
+    record = example_comparison(errors={}, stopped=None)
+    settings = replace(record.settings, max_new_tokens=limit)
+    runs = (replace(record.runs[0], text="```\n1\n```", tokens=("```\n1\n```",) * 48), *record.runs[1:])
+    page = html(replace(record, runs=runs, settings=settings), None)
+    assert page.count("Stopped at 48 tokens.") == (len(runs) if limit == 48 else 0)
+    assert page.count('<pre class="code">') == 1

@@ -104,7 +104,8 @@ def answers(comparison: Comparison) -> str:
     ids, tokens = comparison.prompt_token_ids, comparison.prompt_tokens
     shown = view.fold(view.View(), Started(names, comparison.reference, ids, tokens, comparison.model))
     shown = view.fold(shown, Done(comparison))
-    cards = [column.render(one, shown, colour=style.colour(one.precision), new_tokens=1) for one in shown.columns]
+    longest = comparison.settings.max_new_tokens
+    cards = [column.render(one, shown, colour=style.colour(one.precision), new_tokens=longest) for one in shown.columns]
     return _HTML.columns(fragments.legend(shown, SHOW_THEIRS), cards) if cards else _no_runs()
 
 
