@@ -20,7 +20,7 @@ def said(run: Run) -> tuple[str, ...]:
 
 
 def cut_at(run: Run, max_new_tokens: int) -> int:
-    """The limit of new tokens, in tokens, where it ended an answer; 0 where the answer ended by itself or was stopped."""
+    """The limit of new tokens where it ended an answer; 0 where the answer ended by itself or was stopped."""
     return max_new_tokens if not run.stopped and not run.error and len(said(run)) >= max_new_tokens else 0
 
 

@@ -129,3 +129,15 @@ def test_on_a_phone_a_link_with_a_bad_model_and_bad_precisions_says_so_in_sight(
     told = page.locator("#problem .fault")
     expect(told).to_contain_text("The link’s model '/nothing/here' was left out")
     expect(told).to_contain_text("nosuch-3")
+
+
+def test_the_history_says_whose_prompts_it_shows(open_page, kept):
+    page = open_page(kept)
+    open_tab(page, "History")
+    expect(page.locator("#kept-whose")).to_contain_text("whoever started it")
+    expect(page.locator("#kept-whose")).to_be_in_viewport(ratio=1)
+    with served(Script(**FAST), public=True) as url:
+        nothing = open_page(url)
+        open_tab(nothing, "History")
+        expect(nothing.locator("#kept-public")).to_contain_text("Nothing is kept on this page")
+        assert nothing.locator("#kept-whose").count() == 0

@@ -131,7 +131,8 @@ def _doing(column: Column) -> str:
 
 
 def waiting() -> str:
-    return said("Waiting for a free place: one comparison runs at a time.")
+    """Said at once of what was asked; the page adds the place in the queue (`place`)."""
+    return _HTML.waiting()
 
 
 def stopping() -> str:

@@ -18,7 +18,7 @@ from quantlab.ui.quality import table
 from quantlab.ui.quality import view as quality_view
 
 _HTML, _PIECES = Pieces("ui/history/fragments.html"), Pieces("ui/common/pieces.html")
-NOTHING_KEPT, CONFIRM = _HTML.nothing_kept(), _HTML.confirm()
+NOTHING_KEPT, CONFIRM, WHOSE = _HTML.nothing_kept(), _HTML.confirm(), _HTML.whose()
 PICK_ONE = _HTML.remark("Open one of the list to see it here.")
 #: The box under the answers has an id of its own: the compare tab is on the same page.
 SHOW_THEIRS = "kept-show-theirs"

@@ -36,6 +36,8 @@ def build(app: AppSettings, services: Services) -> None:
         if not kept:
             gr.HTML(html.NOTHING_KEPT, elem_id="kept-public", apply_default_css=False)
         upload = gr.UploadButton("Open a file …", scale=1, min_width=130, elem_id="kept-upload")
+    if kept:
+        gr.HTML(html.WHOSE, elem_id="kept-whose", apply_default_css=False)
     problem = gr.HTML("", elem_id="kept-problem", apply_default_css=False)
     entries = entry_list()
     status = gr.HTML(said(""), elem_id="kept-status", apply_default_css=False)

@@ -104,7 +104,7 @@ class QualityHandlers(RunHandlers):
 
     def _cleared(self) -> Updates:
         parts = self.parts
-        return {parts.status: html.waiting(), parts.progress: "", parts.advised: gr.update(visible=False)}
+        return {parts.status: fragments.waiting(), parts.progress: "", parts.advised: gr.update(visible=False)}
 
     def _waiting(self, choice: QualityChoice) -> Updates:
         view = QualityView(tuple(map(Variant, choice.columns)), tasks=choice.all_tasks)
