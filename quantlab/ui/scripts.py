@@ -187,6 +187,14 @@ SHOW_OPENED = f"""
 """
 
 
+#: On a narrow screen the problem of a link stands below the whole rail.
+SHOW_PROBLEM = f"""
+() => setTimeout(() => {{
+    if (innerWidth <= {NARROW}) document.querySelector('#problem .fault')?.scrollIntoView({{block: 'center'}});
+}}, 200)
+"""
+
+
 #: Fetches what a download button holds: its file was written a moment ago.
 DOWNLOAD = """
 (file) => {

@@ -129,6 +129,7 @@ def test_on_a_phone_a_link_with_a_bad_model_and_bad_precisions_says_so_in_sight(
     told = page.locator("#problem .fault")
     expect(told).to_contain_text("The link’s model '/nothing/here' was left out")
     expect(told).to_contain_text("nosuch-3")
+    expect(told).to_be_in_viewport(ratio=1)
 
 
 def test_the_history_says_whose_prompts_it_shows(open_page, kept):

@@ -13,7 +13,7 @@ KINDS = {
     "shape": "A published architecture filled with random weights: memory and speed are true, the text is meaningless.",
 }
 NOTHING_THERE = (
-    "Nothing is there by this name: it is none of the list, no folder and no .gguf file of this machine, "
+    "Nothing is there by this name: it is none of the list, no folder, .gguf file or Ollama model of this machine, "
     "and no id of the Hugging Face Hub."
 )
 NOT_OFFERED = "This page has no model of this name: choose one from the list."

@@ -153,7 +153,7 @@ class RailHandlers(TabHandlers):
         try:
             room = card.room(typed, context)
         except QuantlabError as error:
-            return {parts.said: card.wrong(Problem(error.what, error.advice))}
+            return {parts.said: card.wrong(Problem(error.what, error.advice), before.room)}
         if room == before.room:
             return {parts.said: card.said(before, self._where(compute_dtype))}
         name = str(model or "").strip()

@@ -42,9 +42,10 @@ def build(opening: rail.Opening, app: AppSettings, services: Services) -> Handle
     _wire(parts, copy, handlers)
     described = rail.wire(parts, handlers, chosen.prompt, [*parts.examples, chosen.prompt])
     others = [component for component in chosen.listed() if component not in described]
-    gr.context.Context.root_block.load(
+    restored = gr.context.Context.root_block.load(
         handlers.restore, left.my_card.kept, [*others, *described, *left.my_card.listed()], **SMALL
     )  # fmt: skip
+    restored.then(None, None, None, js=scripts.SHOW_PROBLEM)
     if checking is not None:
         check.wire(checking, chosen.model, app, services)
     if saving is not None:
