@@ -7,6 +7,7 @@ import pytest
 
 from quantlab.records import Candidate, Divergence, Model, Run, Settings
 from quantlab.records.events import TimingAgain
+from quantlab.reporting.charts.registry import COMPARISON
 from quantlab.ui.common import fragments, panels, picker
 from quantlab.ui.common.precision_list import PrecisionList, Row
 from quantlab.ui.common.problem import Problem
@@ -214,7 +215,7 @@ EVIL_OFFERED = PrecisionList(
 
 
 def test_nothing_becomes_markup_around_the_columns():
-    comparison, chart = final("fp32").comparison, replace(panels.CHARTS[0], title=EVIL, caption=EVIL)
+    comparison, chart = final("fp32").comparison, replace(COMPARISON[0], title=EVIL, caption=EVIL)
     view = View(
         (Column(EVIL, state="writing"), Column("b")), EVIL, (1,), (EVIL,), notice=EVIL, problem=Problem(EVIL, EVIL)
     )
@@ -241,9 +242,9 @@ def test_nothing_becomes_markup_around_the_columns():
 def test_table_twins_are_real_tables_and_escape_their_cells():
     comparison = final("fp32", "nf4").comparison
     evil = replace(comparison, runs=(comparison.runs[0], replace(comparison.runs[1], precision=EVIL)))
-    for chart in panels.CHARTS:
+    for chart in COMPARISON:
         assert chart.has(comparison)
-        markup = panels.twins(chart.tabulate(evil))
+        markup = panels.twins(chart.drawn(evil)[1])
         harmless(markup)
         assert {"table", "caption", "thead", "th"} <= set(Tags(markup).names) and 'scope="col"' in markup
 

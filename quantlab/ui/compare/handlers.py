@@ -12,8 +12,9 @@ import gradio as gr
 
 from quantlab.errors import QuantlabError
 from quantlab.records import Comparison
+from quantlab.reporting.charts.registry import COMPARISON
 from quantlab.settings import AppSettings
-from quantlab.ui.common import card, exports, fragments, models, panels, picker, precision_list, runner
+from quantlab.ui.common import card, exports, fragments, models, picker, precision_list, runner
 from quantlab.ui.common.precision_list import PrecisionList
 from quantlab.ui.common.problem import Problem
 from quantlab.ui.common.running import RunHandlers
@@ -224,7 +225,7 @@ class Handlers(RunHandlers):
         if comparison is None or all(run.load is None or run.error for run in comparison.runs):
             return {self.parts.charts: gr.update(visible=False)}
         updates: Updates = {self.parts.charts: gr.update(visible=True)}
-        for chart, panel in zip(panels.CHARTS, self.parts.panels, strict=True):
+        for chart, panel in zip(COMPARISON, self.parts.panels, strict=True):
             updates[panel.column] = gr.update(visible=chart.has(comparison))
             if not chart.has(comparison):
                 continue
