@@ -5,16 +5,30 @@ the log.
 """
 
 import difflib
+import re
 from collections.abc import Iterable
 
 #: Characters of what was typed that an error repeats.
 LONGEST_SHOWN = 100
+#: Characters of a word or of something in quotes that an error leaves as they are: a path may be so long.
+_LONGEST_WORD = 200
+#: Digits of a number, with what parts them.
+_LONG_NUMBER = re.compile(r"\d[\d,_]{24,}")
+_LONG_WORD = re.compile(
+    rf"(?<!\w)'(?P<single>[^'\n]{{{_LONGEST_WORD + 1},}})'|(?<!\w)\"(?P<double>[^\"\n]{{{_LONGEST_WORD + 1},}})\""
+    rf"|(?P<bare>\S{{{_LONGEST_WORD + 1},}})"
+)
 
 
 class QuantlabError(Exception):
-    """A message fit for a user's eyes. `advice` says what to do about it."""
+    """A message fit for a user's eyes. `advice` says what to do about it.
+
+    Whatever was typed and is repeated in `what` is shortened here, for all errors: numbers of many digits, words and
+    quotes longer than any path.
+    """
 
     def __init__(self, what: str, advice: str = "") -> None:
+        what = shortened(what)
         super().__init__(what)
         self.what = what
         self.advice = advice
@@ -69,6 +83,21 @@ def is_panic(error: BaseException) -> bool:
 def is_exit(error: BaseException) -> bool:
     """Whether it ends a program or a generator (KeyboardInterrupt, SystemExit, GeneratorExit) and tells of no fault."""
     return not isinstance(error, Exception) and not is_panic(error)
+
+
+def shortened(what: str) -> str:
+    """A sentence in which no number and no word is longer than can be read: of each its two ends are left."""
+    return _LONG_WORD.sub(_both_ends, _LONG_NUMBER.sub(_first_digits, what))
+
+
+def _first_digits(number: re.Match[str]) -> str:
+    count = sum(it.isdigit() for it in number[0])
+    return f"{number[0][:12].rstrip(',_')}… ({count} digits)"
+
+
+def _both_ends(found: re.Match[str]) -> str:
+    (long,) = filter(None, found.groups())
+    return found[0].replace(long, f"{long[: _LONGEST_WORD // 2]}…{long[-_LONGEST_WORD // 2 :]}")
 
 
 def unknown(kind: str, name: str, valid: Iterable[str]) -> BadInput:

@@ -7,7 +7,12 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
+import hypothesis
 import pytest
+
+# No test is timed: a busy machine is no fault.
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
 
 # Set before anything imports gradio, huggingface_hub or torch, which read these only then: no request to the outside,
 # no cache of the user's touched, two threads so that timings and rounding do not depend on the machine's cores. The one

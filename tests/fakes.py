@@ -15,6 +15,7 @@ from pathlib import Path
 from quantlab.checkpoints.export import Saved
 from quantlab.errors import BadInput, OutOfMemory, Stopped, unknown
 from quantlab.methods.published import is_published, labels
+from quantlab.models.facts import kind_alone
 from quantlab.records import (
     Candidate,
     Comparison,
@@ -32,6 +33,7 @@ from quantlab.records import (
 from quantlab.records.claims import Claims
 from quantlab.records.events import Done, Event, Finished, Loaded, Loading, Started, TimingAgain, Token
 from quantlab.records.finetuning import PreviewToken, Trained, TrainingData, TrainingStarted, TrainingStep
+from quantlab.settings import AppSettings
 from quantlab.teach.claims import CLAIMS, judged
 from quantlab.teach.claims.evidence import Evidence, Trial
 from quantlab.ui.services import Finetune, Quantize, Services, TestClaims
@@ -167,6 +169,7 @@ def services(script: Script | None = None) -> Services:
         claims=fake_claims(script),
         finetune=fake_finetune(script),
         preview_rows=fake_preview,
+        facts=lambda name: kind_alone(name, AppSettings(public=False)),
     )
 
 

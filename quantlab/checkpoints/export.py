@@ -12,13 +12,14 @@ from uuid import uuid4
 from quantlab import models
 from quantlab.checkpoints.load import checkpoint_store, with_weights
 from quantlab.checkpoints.staging import atomic_folder
-from quantlab.checkpoints.store import check_space, folder_bytes, write_manifest
+from quantlab.checkpoints.store import check_space, write_manifest
 from quantlab.errors import BadInput, Unavailable
 from quantlab.methods import PRECISIONS, method_of, precision, variant_of, without_kv_cache
 from quantlab.methods.base import Method
 from quantlab.records import Calibration, Placement, Precision, Progress, Variant
 from quantlab.runtime import placement as placements
 from quantlab.runtime.background import in_background
+from quantlab.runtime.least_recent import nbytes
 from quantlab.settings import app_settings
 
 
@@ -72,7 +73,7 @@ def quantize(
             _refuse(chosen, method_of(chosen).refuses(chosen, models.checkpoint(found), where.device))
             variant = variant_of(found, chosen, where, calibration or Calibration())
             build_s, reused = _write(variant, aside, progress)
-            return Saved(folder, folder_bytes(aside), build_s, reused)
+            return Saved(folder, nbytes(aside), build_s, reused)
 
     return in_background(job, stop or threading.Event())
 

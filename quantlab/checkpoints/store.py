@@ -6,7 +6,6 @@ go when all together exceed the limit.
 """
 
 import json
-import os
 import re
 import shutil
 import time
@@ -25,6 +24,7 @@ from quantlab.errors import Unavailable
 from quantlab.methods import method_of
 from quantlab.records import Progress, Variant, units
 from quantlab.runtime.disk import disk_error
+from quantlab.runtime.least_recent import Item, item, shrink, touch
 
 MANIFEST = "quantlab.json"
 #: Changes when what a build writes for the same options does.
@@ -82,7 +82,7 @@ class CheckpointStore:
                 kept = self._build(variant, folder, progress)
         except OSError as error:
             raise disk_error(error) from error
-        self._shrink(keep=name)
+        shrink((it for it, _ in self._whole()), self.limit, name, self._remove_idle)
         return kept
 
     def found(self, variant: Variant) -> Path | None:
@@ -118,11 +118,10 @@ class CheckpointStore:
     def entries(self) -> tuple[Entry, ...]:
         """All whole checkpoints, the most recently used one first."""
         found = []
-        for folder in self.root.iterdir() if self.root.is_dir() else ():
-            if (manifest := _read(folder)) is not None:
-                used = datetime.fromtimestamp((folder / MANIFEST).stat().st_mtime, UTC)
-                told = (manifest["model"], manifest["precision"], folder_bytes(folder))
-                found.append(Entry(folder.name, *told, manifest["build_s"], manifest["built"], used))
+        for it, manifest in self._whole():
+            told = (manifest["model"], manifest["precision"], it.nbytes)
+            used = datetime.fromtimestamp(it.used, UTC)
+            found.append(Entry(it.name, *told, manifest["build_s"], manifest["built"], used))
         return tuple(sorted(found, key=lambda entry: entry.used, reverse=True))
 
     def clear(self, names: tuple[str, ...] | None = None) -> int:
@@ -134,18 +133,18 @@ class CheckpointStore:
             self.work.sweep()
         return len(going)
 
-    def _shrink(self, keep: str) -> None:
-        held = self.entries()
-        total = sum(entry.nbytes for entry in held)
-        for entry in reversed(held):
-            if total <= self.limit:
-                return
-            if entry.name == keep:
-                continue
-            with self.work.idle(entry.name) as idle:
-                if idle:
-                    self.remove(entry.name)
-                    total -= entry.nbytes
+    def _remove_idle(self, name: str) -> bool:
+        """Remove a checkpoint that no process is at work on; whether it went."""
+        with self.work.idle(name) as idle:
+            if idle:
+                self.remove(name)
+        return idle
+
+    def _whole(self) -> Iterator[tuple[Item, dict]]:
+        """All whole checkpoints with what they were made of."""
+        for folder in self.root.iterdir() if self.root.is_dir() else ():
+            if (manifest := _read(folder)) is not None and (found := item(folder, folder / MANIFEST)) is not None:
+                yield found, manifest
 
     def remove(self, name: str) -> None:
         """Remove one checkpoint. Renamed first: a folder that is being emptied must not be found as a whole one."""
@@ -182,11 +181,6 @@ def write_manifest(variant: Variant, folder: Path, build_s: float) -> None:
     (folder / MANIFEST).write_text(json.dumps(made, indent=1))
 
 
-def folder_bytes(folder: Path) -> int:
-    """Bytes of all files below a folder."""
-    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
-
-
 def _read(folder: Path) -> dict | None:
     try:
         manifest = json.loads((folder / MANIFEST).read_text())
@@ -196,7 +190,7 @@ def _read(folder: Path) -> dict | None:
 
 
 def _used(folder: Path, manifest: dict) -> CachedCheckpoint:
-    os.utime(folder / MANIFEST)
+    touch(folder / MANIFEST)
     return CachedCheckpoint(folder, manifest["build_s"], built_now=False)
 
 

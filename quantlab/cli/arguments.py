@@ -10,7 +10,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from quantlab.errors import BadInput
+from quantlab.errors import BadInput, shown
 from quantlab.models.source import is_gguf
 from quantlab.records import Calibration, Placement, Precision
 
@@ -133,7 +133,7 @@ def age(text: str) -> timedelta:
     """A span of time as it is typed: 12h, 90d, 6w; days where there is no letter."""
     found = re.fullmatch(r"(\d{1,5})([hdw]?)", text.strip().lower())
     if found is None:
-        raise argparse.ArgumentTypeError(f"{text!r} is no age: give hours, days or weeks, such as 12h, 90d or 6w")
+        raise argparse.ArgumentTypeError(f"{shown(text)} is no age: give hours, days or weeks, such as 12h, 90d or 6w")
     return timedelta(**{_SPANS[found[2] or "d"]: int(found[1])})
 
 
@@ -141,7 +141,7 @@ def size(text: str) -> int:
     """A number of bytes as it is typed: 200MB, 1.5 GB; MB = 1,000,000 bytes."""
     found = re.fullmatch(r"(\d{1,15}(?:\.\d{1,6})?)\s*([a-z]{0,3})", text.strip().lower())
     if found is None or found[2] not in _UNITS:
-        raise argparse.ArgumentTypeError(f"{text!r} is no size: give a number and B, kB, MB or GB, such as 200MB")
+        raise argparse.ArgumentTypeError(f"{shown(text)} is no size: give a number and B, kB, MB or GB, such as 200MB")
     return int(float(found[1]) * _UNITS[found[2]])
 
 
@@ -150,7 +150,7 @@ def amount(text: str) -> float:
     try:
         found = float(text)
     except ValueError as error:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number") from error
+        raise argparse.ArgumentTypeError(f"{shown(text)} is no number") from error
     if not 0 <= found < math.inf:
-        raise argparse.ArgumentTypeError(f"{text!r} is no limit: give a finite number that is not negative")
+        raise argparse.ArgumentTypeError(f"{shown(text)} is no limit: give a finite number that is not negative")
     return found

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.lib.format import write_array_header_1_0
 
 from quantlab.errors import BadInput, Unavailable
+from quantlab.runtime.least_recent import Item, items, shrink, touch
 from quantlab.settings import app_settings
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ class ScoreStore:
         file = self.root / f"{key}{_SUFFIX}"
         try:
             table = np.load(file, mmap_mode="r", allow_pickle=False)
-            os.utime(file)
+            touch(file)
         except (OSError, ValueError, EOFError):  # not there, or damaged: it is made again
             return None
         tokens, vocabulary = table.shape
@@ -69,7 +70,7 @@ class ScoreStore:
 
     def nbytes(self) -> int:
         """What all tables take."""
-        return sum(file.stat().st_size for file in self.root.glob(f"*{_SUFFIX}"))
+        return sum(it.nbytes for it in self._whole())
 
     def clear(self) -> None:
         """Remove all tables; one that is being written stays."""
@@ -107,7 +108,7 @@ class ScoreStore:
         finally:
             with suppress(OSError):
                 aside.unlink()
-        self._shrink(keep=key)
+        shrink(self._whole(), self.limit, f"{key}{_SUFFIX}", self._remove)
 
     def _clean(self) -> None:
         """Remove what killed processes left behind."""
@@ -115,13 +116,12 @@ class ScoreStore:
             if _age_s(left) > _STALE_S:
                 left.unlink(missing_ok=True)
 
-    def _shrink(self, keep: str) -> None:
-        files = sorted(self.root.glob(f"*{_SUFFIX}"), key=lambda file: file.stat().st_mtime)
-        held = sum(file.stat().st_size for file in files)
-        for file in files:
-            if held > self.limit and file.stem != keep:
-                held -= file.stat().st_size
-                file.unlink(missing_ok=True)
+    def _whole(self) -> Iterator[Item]:
+        return items(self.root.glob(f"*{_SUFFIX}"))
+
+    def _remove(self, name: str) -> bool:
+        (self.root / name).unlink(missing_ok=True)
+        return True
 
 
 def score_store() -> ScoreStore:

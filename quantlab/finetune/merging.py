@@ -11,7 +11,6 @@ from quantlab import models
 from quantlab.checkpoints.export import free_folder
 from quantlab.checkpoints.load import checkpoint_store
 from quantlab.checkpoints.staging import atomic_folder
-from quantlab.checkpoints.store import folder_bytes
 from quantlab.errors import BadInput, Unavailable
 from quantlab.finetune.job import BASES
 from quantlab.methods import method_of, precision, refusal, with_adapter, without_adapter
@@ -20,6 +19,7 @@ from quantlab.records import Model, Placement, Precision, Progress, silent
 from quantlab.records.finetuning import Merged
 from quantlab.runtime import placement as placements
 from quantlab.runtime.background import in_background
+from quantlab.runtime.least_recent import nbytes
 from quantlab.settings import app_settings
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def merge(
         with work.register(aside), atomic_folder(aside, folder):
             found = models.resolve_main(model, app_settings(), progress)
             _write(found, chosen, aside, dtype, progress)
-            return Merged(folder, without_adapter(chosen).name, dtype, folder_bytes(aside))
+            return Merged(folder, without_adapter(chosen).name, dtype, nbytes(aside))
 
     return in_background(job, stop or threading.Event())
 

@@ -15,6 +15,8 @@ _CONTEXT_NAMES = (
     *("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len", "max_sequence_length", "seq_length"),
     *("max_target_positions", "context_length"),
 )
+#: How families call the number of layers, the usual name first.
+_LAYER_NAMES = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
 #: Kinds that read a text in both directions unless their configuration says `is_decoder`.
 _BOTH_WAYS = frozenset(
     """
@@ -51,8 +53,17 @@ def text_config(config: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def context_length(config: Mapping[str, Any]) -> int | None:
     """Tokens that a model was made for; None where its configuration does not say (ALiBi, recurrent models)."""
+    return _first_count(config, _CONTEXT_NAMES)
+
+
+def layer_count(config: Mapping[str, Any]) -> int | None:
+    """Layers of a model; None where its configuration does not say."""
+    return _first_count(config, _LAYER_NAMES)
+
+
+def _first_count(config: Mapping[str, Any], names: tuple[str, ...]) -> int | None:
     for part in (text_config(config), config):
-        for name in _CONTEXT_NAMES:
+        for name in names:
             value = part.get(name)
             if isinstance(value, int) and not isinstance(value, bool) and value > 0:
                 return value

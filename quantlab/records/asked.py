@@ -191,6 +191,23 @@ class Checkpoint:
 
 
 @dataclass(frozen=True)
+class ModelFacts:
+    """What is known of a model before it loads. `kind` is None where nothing is there by its name.
+
+    The others are empty while it has not been looked up, or where its files do not tell: `parameters` where packed
+    tensors hide their number. `context` is in tokens, `nbytes` what its weights fill where they lie.
+    """
+
+    kind: ModelKind | None = None
+    architecture: str = ""
+    parameters: int | None = None
+    layers: int | None = None
+    context: int | None = None
+    nbytes: int | None = None
+    stored_as: str | None = None
+
+
+@dataclass(frozen=True)
 class Estimate:
     """A precision as offered before anything loads. `unavailable` says why it cannot run here, else None.
 

@@ -17,6 +17,7 @@ from quantlab.records.finetuning import FinetuneSettings, TrainingEvent
 from quantlab.settings import ASSETS, AppSettings
 from quantlab.teach.quiz import own, questions
 from quantlab.ui import scripts, zero
+from quantlab.ui.common.looked import Looked
 from quantlab.ui.common.recorded import RecordedJobs
 from quantlab.ui.inside.jobs import InsideJobs
 from quantlab.ui.page import build_page
@@ -96,10 +97,10 @@ def _public_limits() -> dict[str, Any]:
 
 def real_services(app: AppSettings) -> Services:
     """The layers below, each imported when it is first called: they bring torch."""
-    recorded = RecordedJobs(app)
+    recorded, looked = RecordedJobs(app), Looked(app)
     return Services(
         compare=zero.on_lent_gpu(recorded.compare, app),
-        estimates=lambda name, placement: _estimates(name, placement, app),
+        estimates=looked.estimates,
         choices=lambda: _choices(app),
         estimate_precision=lambda model, name, placement: _estimate_precision(model, name, placement, app),
         estimate_published=lambda spec, placement: _estimate_published(spec, placement, app),
@@ -117,6 +118,7 @@ def real_services(app: AppSettings) -> Services:
         diagnose=_diagnose,
         finetune=_finetune,
         preview_rows=_preview_rows,
+        facts=looked.facts,
     )
 
 
@@ -140,13 +142,6 @@ def _open_history(services: Services) -> None:
         services.history()
     except QuantlabError as error:
         print(f"Nothing is kept: {error}", file=sys.stderr, flush=True)
-
-
-def _estimates(name: str, placement: Placement, app: AppSettings) -> tuple[Estimate, ...]:
-    from quantlab import models
-    from quantlab.runs import estimates
-
-    return estimates.estimates(models.peek_main(name, app), placement)
 
 
 def _estimate_precision(model: str, name: str, placement: Placement, app: AppSettings) -> Estimate:

@@ -12,6 +12,7 @@ from quantlab.records import (
     Comparison,
     ComparisonRequest,
     Estimate,
+    ModelFacts,
     ModelNumbers,
     Placement,
     Plan,
@@ -129,6 +130,11 @@ def nothing_made(comparison: Comparison) -> Question:
     raise BadInput("No questions can be made on this page.")
 
 
+def nothing_looked_up(name: str) -> ModelFacts:
+    """`Services.facts` of a page whose models are those of its list."""
+    return ModelFacts()
+
+
 def no_classes() -> Classroom | None:
     """The classes of a page that has none."""
     return None
@@ -183,7 +189,8 @@ class Services:
     """`estimates(model name, placement)` says what can run before anything loads; `choices()` lists the models to
     pick from as (name, kind, description); `estimate_precision(model name, precision, placement)` does the same for one
     with options in its name; `estimate_published(spec, placement)` says what a checkpoint that somebody
-    published would take, under the name of its column; `no_tasks()` says why no task can be measured here, empty
+    published would take, under the name of its column; `facts(model name)` is what `estimates` read of a model last,
+    and asks no network; `no_tasks()` says why no task can be measured here, empty
     where they can; `history()` is where runs are kept, None where they are not; `plan` and `which_fit` look at a
     model's description alone; `inside` lays a weight matrix open, `claims` tests what is said of quantization,
     `diagnose(model name, device, settings)` looks for pitfalls; `lessons` has what the lessons show, and `unkept` is
@@ -214,3 +221,4 @@ class Services:
     finetune: Finetune = nothing_trained
     preview_rows: "Callable[[str, str, FinetuneSettings], Preview]" = no_rows
     diagnose: Callable[[str | None, str, AppSettings], tuple[Pitfall, ...]] = nothing_diagnosed
+    facts: Callable[[str], ModelFacts] = nothing_looked_up

@@ -9,10 +9,11 @@ from transformers import AutoModelForCausalLM
 
 from quantlab.checkpoints import export
 from quantlab.checkpoints.export import Saved, quantize, savable
-from quantlab.checkpoints.store import MANIFEST, CheckpointStore, folder_bytes
+from quantlab.checkpoints.store import MANIFEST, CheckpointStore
 from quantlab.errors import BadInput, ModelError, QuantlabError, Stopped, Unavailable
 from quantlab.methods import METHODS, PRECISIONS, method_of
 from quantlab.records import Calibration, Placement
+from quantlab.runtime.least_recent import nbytes
 from quantlab.runtime.placement import resolve
 from tests import tiny
 from tests.loading import CALIBRATION, load
@@ -48,7 +49,7 @@ def saved(model, name: str, out, **options) -> Saved:
 @pytest.mark.parametrize("name", ["fp32", "bf16", "int8", "nf4", "nf4-dq", "fp4"])
 def test_plain_transformers_loads_what_was_written_and_answers_the_same(model, tmp_path, name):
     done = saved(model, name, tmp_path / "out")
-    assert done.folder == tmp_path / "out" and done.nbytes == folder_bytes(done.folder) and not done.reused
+    assert done.folder == tmp_path / "out" and done.nbytes == nbytes(done.folder) and not done.reused
     assert json.loads((done.folder / MANIFEST).read_text())["precision"] == name
     plain = AutoModelForCausalLM.from_pretrained(done.folder, device_map="cpu").eval()
     loaded = load(model, name)

@@ -21,6 +21,7 @@ from quantlab.errors import ModelError, OutOfMemory, Stopped, Unavailable
 from quantlab.methods import METHODS, base
 from quantlab.records import Calibration, Checkpoint, Model, Precision, ResolvedPlacement, Variant, silent
 from quantlab.records.units import size
+from quantlab.runtime import least_recent
 from quantlab.runtime.session import Facts, Storage
 from tests import tiny
 
@@ -281,7 +282,7 @@ def test_the_least_recently_used_go_when_the_limit_is_reached(method, model, sto
 def test_clearing_removes_what_is_named_or_all(method, model, store):
     names = [store.get(variant(model, bits=bits), silent).folder.name for bits in (2, 3, 4)]
     assert [e.name for e in store.entries()] == sorted(names, key=lambda n: -names.index(n))
-    assert store.entries()[0].nbytes == disk.folder_bytes(store.root / names[2])
+    assert store.entries()[0].nbytes == least_recent.nbytes(store.root / names[2])
     assert store.clear((names[1],)) == 1 and {e.name for e in store.entries()} == {names[0], names[2]}
     (store.root / ".building" / "dead.123").mkdir(parents=True)
     assert store.clear() == 2 and store.entries() == () and left_aside(store) == []

@@ -7,12 +7,12 @@ from types import SimpleNamespace
 
 from quantlab.history import History
 from quantlab.records import Comparison, Quality
+from quantlab.reporting.charts.registry import COMPARISON as COMPARISON_CHARTS
+from quantlab.reporting.charts.registry import QUALITY as QUALITY_CHARTS
 from quantlab.settings import AppSettings
-from quantlab.ui.common import panels
 from quantlab.ui.common.exports import FORMATS
 from quantlab.ui.history.handlers import HistoryHandlers
 from quantlab.ui.history.parts import HistoryPanel, HistoryParts
-from quantlab.ui.quality import panels as quality_panels
 from tests.examples import example_comparison
 from tests.fakes import Script, services
 
@@ -39,13 +39,13 @@ class File:
 
 def parts(folder: Path) -> HistoryParts:
     """Each component is its own name."""
-    kinds = [(Comparison, chart) for chart in panels.CHARTS] + [(Quality, chart) for chart in quality_panels.CHARTS]
+    kinds = [(Comparison, chart) for chart in COMPARISON_CHARTS] + [(Quality, chart) for chart in QUALITY_CHARTS]
     made = tuple(
         HistoryPanel(
             chart.key,
-            tuple(f"{chart.key}.{name}" for name in getattr(chart, "parts", ("figure",))),
+            tuple(f"{chart.key}.{name or 'figure'}" for name in chart.parts),
             f"{chart.key}.table",
-            f"{chart.key}.pick" if getattr(chart, "pick", "") else None,
+            f"{chart.key}.pick" if chart.pick else None,
             kind,
             chart,
         )

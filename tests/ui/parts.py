@@ -7,8 +7,9 @@ from quantlab.ui.compare.form import FIELDS
 
 def parts() -> SimpleNamespace:
     """As much of `compare_tab.Parts` as the handlers of the tick list fill; each component is its own name."""
+    inputs = {name: f"inputs.{name}" for name in FIELDS}
     return SimpleNamespace(
-        inputs=SimpleNamespace(**{name: f"inputs.{name}" for name in FIELDS}),
+        inputs=SimpleNamespace(**inputs, listed=lambda: list(inputs.values())),
         my_card=SimpleNamespace(**{name: f"my_card.{name}" for name in ("card", "context", "said", "kept")}),
         adding=SimpleNamespace(spec="adding.spec", add="adding.add", said="adding.said"),
         **{name: name for name in ("offered", "about", "problem", "status", "link")},

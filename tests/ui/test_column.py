@@ -7,11 +7,13 @@ import pytest
 
 from quantlab.records import Candidate, Divergence, Model, Run, Settings
 from quantlab.records.events import TimingAgain
+from quantlab.reporting.charts.registry import COMPARISON
 from quantlab.ui.common import fragments, panels, picker
 from quantlab.ui.common.precision_list import PrecisionList, Row
 from quantlab.ui.common.problem import Problem
 from quantlab.ui.compare.column import render
 from quantlab.ui.compare.view import Column, View, fold
+from quantlab.ui.history import fragments as history
 from tests.examples import QUIET
 from tests.fake_estimates import fake_estimates, precision
 from tests.fakes import Script, fake_compare
@@ -94,6 +96,35 @@ def test_a_column_that_is_timed_again_shows_its_answer():
     text = Tags(html(view, 0)).text
     assert "timing again · 8 tokens" in text and "Mira Toll" in text
     assert "Timing again: fp32 (1 of 1)." in fragments.status(view, running=True)
+
+
+def cut_view(limit: int, *names: str) -> View:
+    view = View()
+    for event in fake_compare("demo", names, "Hello", Settings(max_new_tokens=limit), script=Script(0, 0)):
+        view = fold(view, event)
+    return view
+
+
+def test_an_answer_that_was_cut_says_where():
+    found = html(cut_view(8, "fp32", "nf4"), 0)
+    assert '<span class="faint cut"> … stopped at 8 tokens</span></div>' in found
+    assert "stopped at 8 tokens" in html(cut_view(8, "fp32", "nf4"), 1), "also where differences are marked"
+    assert "… stopped at 1 token<" in html(cut_view(1, "fp32"), 0)
+    assert "… stopped at" not in html(cut_view(1_000, "fp32", "nf4"), 0), "it ended by itself"
+
+
+def test_in_the_history_an_answer_is_cut_by_its_own_limit():
+    whole, cut = cut_view(1_000, "fp32", "nf4").comparison, cut_view(8, "fp32", "nf4").comparison
+    assert "stopped at" not in history.answers(whole)
+    assert history.answers(cut).count("… stopped at 8 tokens") == 2
+
+
+def test_an_answer_with_code_has_letters_of_one_width():
+    view = final("fp32", "nf4")
+    fenced = "Here:\n```python\nprint(1)\n```"
+    coded = replace(view.columns[0], text=fenced, run=replace(view.columns[0].run, text=fenced))
+    assert " is-code" in html(replace(view, columns=(coded, view.columns[1])), 0)
+    assert " is-code" not in html(view, 0)
 
 
 def test_what_really_ran_is_named():
@@ -184,7 +215,7 @@ EVIL_OFFERED = PrecisionList(
 
 
 def test_nothing_becomes_markup_around_the_columns():
-    comparison, chart = final("fp32").comparison, replace(panels.CHARTS[0], title=EVIL, caption=EVIL)
+    comparison, chart = final("fp32").comparison, replace(COMPARISON[0], title=EVIL, caption=EVIL)
     view = View(
         (Column(EVIL, state="writing"), Column("b")), EVIL, (1,), (EVIL,), notice=EVIL, problem=Problem(EVIL, EVIL)
     )
@@ -211,9 +242,9 @@ def test_nothing_becomes_markup_around_the_columns():
 def test_table_twins_are_real_tables_and_escape_their_cells():
     comparison = final("fp32", "nf4").comparison
     evil = replace(comparison, runs=(comparison.runs[0], replace(comparison.runs[1], precision=EVIL)))
-    for chart in panels.CHARTS:
+    for chart in COMPARISON:
         assert chart.has(comparison)
-        markup = panels.twins(chart.tabulate(evil))
+        markup = panels.twins(chart.drawn(evil)[1])
         harmless(markup)
         assert {"table", "caption", "thead", "th"} <= set(Tags(markup).names) and 'scope="col"' in markup
 

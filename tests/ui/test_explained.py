@@ -5,6 +5,7 @@ import re
 import gradio as gr
 import pytest
 
+from quantlab.records import ModelFacts
 from quantlab.settings import DOCS, AppSettings
 from quantlab.ui.common import explained, models
 from quantlab.ui.page import build_page
@@ -64,5 +65,5 @@ def test_links_are_named_and_lead_there():
 
 
 def test_the_island_is_introduced_where_the_demo_is_chosen():
-    told = models.about("demo", (("demo", "demo", "bundled"),))[1]
+    told = models.about("demo", (("demo", "demo", "bundled"),), ModelFacts())[1]
     assert "Veld, an invented island" in told and told.count(". ") == 1

@@ -5,8 +5,8 @@ import re
 import pytest
 from playwright.sync_api import expect
 
+from quantlab.reporting.charts.registry import COMPARISON
 from quantlab.settings import ASSETS
-from quantlab.ui.common import panels
 from tests.ui.pages import COLUMNS, compare
 
 
@@ -15,7 +15,7 @@ def test_nothing_leaves_for_another_host(compared, url):
     assert len(compared.asked) > 10 and strangers == []
 
 
-@pytest.mark.parametrize("key", [chart.key for chart in panels.CHARTS])
+@pytest.mark.parametrize("key", [chart.key for chart in COMPARISON])
 def test_each_chart_of_a_comparison_has_its_tab_in_the_style_sheet(key):
     css = (ASSETS / "style.css").read_text()
     assert f"#show-{key}:checked) #panel-{key}" in css, "without it the chart stands there all the time"

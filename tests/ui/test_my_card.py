@@ -80,6 +80,7 @@ def test_empty_is_this_machine_again(handlers, here):
         ("1e9", 4_096, "cannot have '1e9' of memory"),
         ("a big one", 4_096, "Unknown card 'a big one'"),
         ("12", None, "The context was left empty"),
+        ("12", 10**98, "cannot be 100000000000… (99 digits)"),
         ("12", 0, "The context cannot be 0"),
         ("12", 1.5, "The context cannot be 1.5"),
     ],
@@ -87,6 +88,10 @@ def test_empty_is_this_machine_again(handlers, here):
 def test_what_is_no_card_is_told_and_changes_nothing(handlers, here, typed, context, said):
     updates = handlers.card(typed, context, SHAPE, "default", here)
     assert list(updates) == ["my_card.said"] and said in unescape(updates["my_card.said"])
+    assert "“Fits” in the list is still for this machine." in updates["my_card.said"]
+    held = replace(here, room=card.room("RTX 3060", 4_096))
+    still = handlers.card(typed, context, SHAPE, "default", held)["my_card.said"]
+    assert "“Fits” in the list is still for RTX 3060 and 4,096 tokens." in still
     with pytest.raises(BadInput):
         card.room(typed, context)
 

@@ -191,7 +191,7 @@ def test_a_hostile_link_does_nothing(open_page, url):
     page = open_page(f"{url}?model=/etc&precisions={evil}&prompt={evil}&max_new_tokens=999999&seed=-1&race=9")
     page.wait_for_function("document.querySelector('#prompt textarea')?.value.startsWith('<img')")
     assert page.input_value("#model input") == "demo" and page.locator("#precisions input:checked").count() == 6
-    page.wait_for_selector("#problem:has-text(\"The link's model '/etc' was left out\")")
+    page.wait_for_selector("#problem:has-text(\"The link’s model '/etc' was left out\")")
     compare(page)
     page.click(".prompt-tokens summary")
     assert page.evaluate("window.hit") is None and page.locator("#prompt-tokens img").count() == 0

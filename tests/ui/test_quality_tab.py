@@ -5,12 +5,12 @@ from types import SimpleNamespace
 
 import pytest
 
+from quantlab.reporting.charts.registry import QUALITY
 from quantlab.settings import AppSettings
 from quantlab.ui.common.panel import Panel
 from quantlab.ui.common.precision_list import PrecisionList
 from quantlab.ui.quality.form import FIELDS, QualityChoice, settings
 from quantlab.ui.quality.handlers import QualityHandlers
-from quantlab.ui.quality.panels import CHARTS
 from tests.fake_estimates import QUANTIZED
 from tests.fakes import Script, services
 from tests.quality_examples import quality
@@ -32,7 +32,7 @@ def handlers(script: Script | None = None) -> QualityHandlers:
     )
     panels = tuple(
         Panel(f"{c.key}.column", (f"{c.key}.plot",), f"{c.key}.table", f"{c.key}.pick" if c.pick else None)
-        for c in CHARTS
+        for c in QUALITY
     )
     inputs = SimpleNamespace(**{name: f"inputs.{name}" for name in FIELDS})
     parts = SimpleNamespace(inputs=inputs, panels=panels, **{name: name for name in names})
@@ -112,7 +112,7 @@ def test_what_is_recommended_comes_with_the_way_to_run_it():
 
 
 def test_another_precision_of_the_heat_map_is_drawn_from_what_is_there():
-    index = next(i for i, chart in enumerate(CHARTS) if chart.key == "quality-layers")
+    index = next(i for i, chart in enumerate(QUALITY) if chart.key == "quality-layers")
     redraw, found = handlers().pick(index), quality(("fp32", "nf4", "rtn-2"), {})
     assert "rtn-2" in redraw(found, "rtn-2")["quality-layers.table"]
     assert "nf4" in redraw(found, "nf4")["quality-layers.table"]

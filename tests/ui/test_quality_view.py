@@ -299,7 +299,7 @@ def test_the_members_of_a_group_of_tasks_are_drawn():
     from dataclasses import replace
 
     from quantlab.reporting.charts import flips
-    from quantlab.ui.quality.panels import _answered
+    from quantlab.reporting.charts.registry import _answered
     from tests.quality_examples import quality
 
     shown = quality()

@@ -52,12 +52,19 @@ def test_a_gguf_file_that_is_dropped_is_the_model(open_page, url, tmp_path):
     expect(page.locator("#about")).to_contain_text("A GGUF file: itself by llama.cpp (stored)")
 
 
-def test_a_gguf_file_that_is_typed_is_the_model(open_page, url):
+def test_a_gguf_file_that_is_typed_is_the_model_where_it_is_there(open_page, url, tmp_path):
     page = open_page(url)
-    for name in ("/models/m.gguf", "ollama:small:1b", "owner/name-GGUF::q4_k_m"):
+    (file := tmp_path / "mine.gguf").write_bytes(b"GGUF")
+    of_the_hub = "An id of the Hugging Face Hub that is not looked up yet"
+    for name, told in (
+        (str(file), "A GGUF file"),
+        (f"{file}x.gguf", "Nothing is there by this name"),
+        ("ollama:small:1b", "Nothing is there by this name"),
+        ("owner/name-GGUF::q4_k_m", of_the_hub),
+    ):
         page.fill("#model input", name)
         page.press("#model input", "Enter")
-        expect(page.locator("#about")).to_contain_text("A GGUF file")
+        expect(page.locator("#about")).to_contain_text(told)
 
 
 OPEN_ALL = "document.querySelectorAll('#precisions details').forEach(group => { group.open = true; })"

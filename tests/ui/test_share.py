@@ -1,6 +1,8 @@
 """Links: what they keep, and what they refuse to believe."""
 
 from dataclasses import replace
+from html import unescape
+from types import SimpleNamespace
 from urllib.parse import parse_qs
 
 import pytest
@@ -9,7 +11,11 @@ from hypothesis import strategies as st
 
 from quantlab.settings import AppSettings
 from quantlab.ui.compare.form import FIELDS, Choice
+from quantlab.ui.compare.handlers import Handlers
 from quantlab.ui.compare.share import MAX_LINK_PROMPT, from_query, left_out, to_query
+from tests.fakes import Script, services
+from tests.ui.markup import Tags
+from tests.ui.parts import parts
 
 LOCAL = AppSettings(public=False)
 PUBLIC = AppSettings(public=True)
@@ -62,7 +68,7 @@ def test_a_published_checkpoint_of_the_hub_is_kept_and_one_on_this_disk_is_not()
     specs = ("nf4", "TheBloke/TinyLlama-GPTQ@main", "Qwen/Qwen2.5-GGUF::q4_k_m.gguf", "demo::rtn-3")
     query = to_query(Choice(precisions=(*specs, "/models/secret", "./x.gguf", "~/m::nf4")))
     assert "secret" not in query and from_query(parsed(query), DEFAULT, LOCAL).precisions == specs
-    assert from_query(parsed(query), DEFAULT, PUBLIC).precisions == DEFAULT.precisions
+    assert from_query(parsed(query), DEFAULT, PUBLIC).precisions == ("nf4",)
 
 
 def test_what_a_link_leaves_out_is_named():
@@ -99,8 +105,7 @@ HOSTILE = {
     "precisions": [
         "",
         "<img src=x>",
-        "nf4,,fp4",
-        ",".join(f"p{i}" for i in range(50)),
+        ",".join("p" * 300 for _ in range(50)),
         "nf4;rm",
         "/etc/passwd",
         "~/x::nf4",
@@ -136,6 +141,14 @@ def test_a_hostile_value_is_ignored(name, text):
     assert from_query({name: text}, DEFAULT, LOCAL) == DEFAULT
 
 
+def test_of_a_links_precisions_those_that_are_names_are_taken():
+    named = {"precisions": "nf4,,<b>,rtn-3,nf4,/etc/passwd,owner/name"}
+    assert from_query(named, DEFAULT, LOCAL).precisions == ("nf4", "rtn-3", "owner/name")
+    assert from_query(named, DEFAULT, PUBLIC).precisions == ("nf4", "rtn-3")
+    many = {"precisions": ",".join(f"p{i}" for i in range(50))}
+    assert from_query(many, DEFAULT, LOCAL).precisions == tuple(f"p{i}" for i in range(LOCAL.max_columns))
+
+
 def test_every_field_has_hostile_values():
     assert set(HOSTILE) == set(FIELDS)
 
@@ -157,3 +170,45 @@ def test_a_link_says_which_of_its_precisions_cannot_be_ticked(open_page, url):
     told = page.inner_text("#problem")
     assert "nosuch-3." in told and "fp32" not in told
     assert page.locator("#precisions input:checked").count() == 2
+
+
+def told_of(query: dict[str, str], app: AppSettings = LOCAL) -> str:
+    page = parts()
+    page.examples = tuple(f"example {i}" for i in range(5))
+    request = SimpleNamespace(query_params=query)
+    return unescape(Handlers(page, app, services(Script(0, 0))).restore(request)["problem"])
+
+
+def test_a_link_that_is_taken_whole_says_nothing():
+    whole = {"model": "demo", "precisions": "fp32,nf4", "prompt": "A", "seed": "7", "reference": "nf4", "sample": "0"}
+    assert told_of(whole) == ""
+
+
+@pytest.mark.parametrize("name", FIELDS)
+def test_each_field_of_a_link_that_is_not_taken_is_named(name):
+    for text in filter(None, HOSTILE[name]):
+        told = told_of({name: text})
+        assert "left out" in told if name in ("model", "precisions") else f"were: {name}." in told, text
+
+
+def test_it_says_all_that_was_not_taken_and_why_at_once():
+    told = told_of({"model": "/etc", "precisions": "rtn-3,<b>,nosuch", "seed": "x", "reference": "q9"})
+    for words in ("The link’s model '/etc' was left out", "not to be had: <b>, nosuch.", "were: seed, reference."):
+        assert words in told, words
+    many = ["rtn-8", "rtn-4", "rtn-3", "rtn-2", "fp32", "bf16", "fp16"]
+    assert f"too many or not to be had: {', '.join(many[LOCAL.max_columns :])}." in told_of(
+        {"precisions": ",".join(many)}
+    )
+
+
+def test_what_a_link_names_is_not_printed_at_length():
+    told = told_of(
+        {"model": "m" * 5_000, "precisions": ",".join(f"{'p' * 900}{i}" for i in range(9)), "seed": "9" * 99}
+    )
+    assert "m" * 100 in told and len(Tags(told).text) < 1_200
+
+
+def test_in_public_a_link_to_a_path_says_nothing_of_the_path(tmp_path):
+    there, nowhere = told_of({"model": str(tmp_path)}, PUBLIC), told_of({"model": f"{tmp_path}x"}, PUBLIC)
+    assert there.replace(str(tmp_path), "") == nowhere.replace(f"{tmp_path}x", "")
+    assert "this page offers the models of its list" in there

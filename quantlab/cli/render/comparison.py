@@ -13,6 +13,7 @@ from quantlab.errors import Stopped
 from quantlab.measure import trust
 from quantlab.measure.statistics import mean, median
 from quantlab.records import Comparison, Load, Run, events, units
+from quantlab.reporting.text import cut_at, tokens
 
 
 def follow(stream: Iterable[events.Event | events.QualityEvent], stop: threading.Event) -> events.Done:
@@ -52,7 +53,7 @@ def show(comparison: Comparison, console: Screen | None = None, replayed: bool =
     caution(comparison.model, console)
     for run in comparison.runs:
         console.print(f"[bold]{escape(run.precision)}[/]{' (reference)' * (run.precision == comparison.reference)}")
-        console.print(_answer(run), end="\n\n")
+        console.print(_answer(run, comparison.settings.max_new_tokens), end="\n\n")
     if all(run.error and run.load is None for run in comparison.runs):
         return
     for table in _tables(comparison):
@@ -89,12 +90,14 @@ def _notes(run: Run) -> tuple[str, ...]:
     return (*first, *what, *run.load.notes, *([spread] if len(set(places.values())) > 1 else []))
 
 
-def _answer(run: Run) -> str:
+def _answer(run: Run, longest: int) -> str:
     if run.error:
         return f"[red]{escape(run.error)}[/] {escape(run.advice)}"
     parted = run.first_divergence
     where = f"\n[dim]first differs from the reference at token {parted.index}[/]" if parted else ""
-    return f"{escape(run.text)}{' [yellow](stopped)[/]' * run.stopped}{where}"
+    cut = cut_at(run, longest)
+    ended = " [yellow](stopped)[/]" if run.stopped else f" [dim](stopped at {tokens(cut)})[/]" if cut else ""
+    return f"{escape(run.text)}{ended}{where}"
 
 
 def _tables(comparison: Comparison) -> Iterator[Table]:

@@ -44,6 +44,11 @@ def figure(comparison: Comparison, *, noted: bool = True) -> go.Figure:
     return drawn
 
 
+def unnoted(comparison: Comparison) -> go.Figure:
+    """The same without the note, of which a phone's width would make many lines."""
+    return figure(comparison, noted=False)
+
+
 def _note(comparison: Comparison, longest: int = 1_000) -> str:
     """What the speeds say of each other, or why they do not; names of at most so many characters."""
     named = [replace(it, precision=shortened(it.precision, longest)) for it in _timed(comparison)]

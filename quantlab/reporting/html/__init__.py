@@ -14,7 +14,7 @@ from quantlab.reporting.charts.inline import library
 from quantlab.reporting.definitions import definitions
 from quantlab.reporting.html.sections import sections
 from quantlab.reporting.templates import page
-from quantlab.reporting.text import visible
+from quantlab.reporting.text import cut_at, holds_code, tokens, visible
 
 
 def html(record: Comparison | Quality, advice: Sequence[str] = ()) -> str:
@@ -97,6 +97,8 @@ def answer(comparison: Comparison, run: Run) -> dict[str, Any]:
         "same": same,
         "other": other,
         "parted": parted,
+        "cut": tokens(cut) if (cut := cut_at(run, comparison.settings.max_new_tokens)) else "",
+        "is_code": holds_code(run.text),
         "tops": _tops(parted) if parted else [],
     }
 

@@ -15,9 +15,10 @@ from quantlab.measure.statistics import mean
 from quantlab.records import Comparison, Quality, QualityRun, Run, units
 from quantlab.reporting.advice import KLD_BOUND, advise, one_prompt
 from quantlab.reporting.charts import quality_map, style
+from quantlab.reporting.charts.registry import charts_of
 from quantlab.reporting.charts.table import Table, absent, reason
 from quantlab.reporting.html import answer
-from quantlab.reporting.html.sections import COMPARISON_CHARTS, QUALITY_CHARTS, Section, tabled
+from quantlab.reporting.html.sections import Section, tabled
 from quantlab.reporting.templates import Pieces
 
 _PIECES = Pieces("reporting/html/cell.html")
@@ -49,7 +50,6 @@ def cell(record: Comparison | Quality) -> str:
     own = _of_comparison(record) if isinstance(record, Comparison) else _of_quality(record)
     machine = record.machine
     facts = f"reference {record.reference} · {machine.device}, {machine.cores} cores · {record.started:%Y-%m-%d %H:%M}"
-    charts = COMPARISON_CHARTS if comparison else QUALITY_CHARTS
     html = _PIECES.cell(
         title=f"{'Comparison' if comparison else 'Quality'} of {model_data(record.model)['name']}",
         facts=facts,
@@ -57,7 +57,11 @@ def cell(record: Comparison | Quality) -> str:
         prompt=comparison.prompt if comparison else None,
         answers=[answer(comparison, run) for run in comparison.runs] if comparison else [],
         failed=[] if comparison else [run for run in record.runs if run.error or run.stopped],
-        more=[found for chart in charts if (found := tabled(chart, record)) and found.table != own["figures"].table],
+        more=[
+            found
+            for chart in charts_of(record)
+            if (found := tabled(chart, record)) and found.table != own["figures"].table
+        ],
         **own,
     )
     return str(html)  # no longer one that escapes what is put beside it

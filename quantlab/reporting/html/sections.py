@@ -1,60 +1,13 @@
-"""What a report shows, in its order: a chart each with its table twin. A new chart is one line in a table here."""
+"""What a report shows, in its order: each chart of the record with its table twin."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from quantlab.records import Comparison, Quality
-from quantlab.reporting.charts import (
-    confidence,
-    difference,
-    difference_table,
-    flips,
-    kld_spread,
-    latency,
-    layers,
-    memory,
-    quality_map,
-)
 from quantlab.reporting.charts.inline import figure_json
+from quantlab.reporting.charts.registry import Chart, charts_of
 from quantlab.reporting.charts.table import Table
-
-
-@dataclass(frozen=True)
-class Chart:
-    """`figure` and `table` take the record, and, where `each` gives names, one of them; `folded`: the table is long."""
-
-    title: str
-    figure: Callable[..., Any] | None
-    table: Callable[..., Table] | None
-    each: Callable[[Any], Iterable[str]] | None = None
-    folded: bool = False
-
-
-def _read_tokens(comparison: Comparison) -> list[str]:
-    return [run.precision for run in difference.compared(comparison)]
-
-
-def _with_layers(quality: Quality) -> list[str]:
-    return [run.precision for run in quality.runs if run.layers]
-
-
-COMPARISON_CHARTS = (
-    Chart("Memory", memory.figure, memory.table),
-    Chart("Latency", latency.figure, latency.table),
-    Chart("Difference, token by token", difference.figure, difference_table.table),
-    Chart("Difference, mean", difference.summary, None),
-    Chart("Probabilities of the reference’s tokens", difference.probabilities, None),
-    Chart("Tokens", None, difference_table.token_table, _read_tokens, folded=True),
-)
-QUALITY_CHARTS = (
-    Chart("Quality against memory and speed", quality_map.figure, quality_map.table),
-    Chart("Divergence over the tokens", kld_spread.figure, kld_spread.table),
-    Chart("Divergence by the reference’s confidence", confidence.figure, confidence.table),
-    Chart("Task", flips.figure, None, lambda quality: quality.tasks),
-    Chart("Tasks", None, flips.table),
-    Chart("Error by layer", layers.figure, layers.table, _with_layers, folded=True),
-)
 
 
 @dataclass(frozen=True)
@@ -75,26 +28,37 @@ class Section:
 
 def sections(record: Comparison | Quality) -> list[Section]:
     """The charts and tables of a record, those of each precision or task one after the other; no empty table alone."""
-    found = []
-    for chart in COMPARISON_CHARTS if isinstance(record, Comparison) else QUALITY_CHARTS:
-        if chart.each is None:
-            found.append(_section(chart, chart.title, record))
-        else:
-            found += [_section(chart, f"{chart.title}: {name}", record, name) for name in chart.each(record)]
+    found = [_section(chart, *parts) for chart in charts_of(record) for parts in _parts(chart, record)]
     return [section for section in found if section.figure or (section.table and section.table.rows)]
 
 
-def _section(chart: Chart, title: str, *arguments: object) -> Section:
-    table = chart.table(*arguments) if chart.table else None
-    figure = figure_json(chart.figure(*arguments)) if chart.figure else None
+def _parts(chart: Chart, record: Comparison | Quality) -> Iterator[tuple[str, Any, Table | None]]:
+    """What stands under each title of a chart: a figure, a table, or both."""
+    names = [(f"{chart.title}: {name}", name) for name in chart.each(record)]
+    if chart.drawn_each:
+        for title, name in names:
+            yield title, *chart.figures(record, name), chart.table(record, name) if chart.tabled_each else None
+    else:
+        for place, (part, figure) in enumerate(zip(chart.parts, chart.figures(record), strict=True)):
+            title = chart.title if len(chart.parts) == 1 else f"{chart.title}: {part}"
+            yield title, figure, None if place or chart.tabled_each else chart.table(record)
+    if chart.drawn_each and not chart.tabled_each:
+        yield chart.title, None, chart.table(record)
+    if chart.tabled_each and not chart.drawn_each:
+        for title, name in names:
+            yield title, None, chart.table(record, name)
+
+
+def _section(chart: Chart, title: str, figure: Any, table: Table | None) -> Section:
+    drawn = figure_json(figure) if figure is not None else None
     if table is None:
-        return Section(title, figure, None, (), chart.folded)
-    return Section.of(title, table, figure, chart.folded)
+        return Section(title, drawn, None, (), chart.folded)
+    return Section.of(title, table, drawn, chart.folded)
 
 
 def tabled(chart: Chart, record: Comparison | Quality) -> Section | None:
     """The chart's table alone, where it has one of the whole record with anything in it."""
-    if chart.table is None or chart.each is not None:
+    if chart.tabled_each:
         return None
     table = chart.table(record)
     return Section.of(chart.title, table) if table.rows else None

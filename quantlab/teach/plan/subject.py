@@ -7,6 +7,7 @@ from functools import lru_cache
 from quantlab import models
 from quantlab.errors import ModelError
 from quantlab.models import shapes
+from quantlab.models.facts import parameters
 from quantlab.models.folder import DTYPE_BITS
 from quantlab.models.source import is_gguf
 from quantlab.records import Checkpoint, ModelNumbers
@@ -73,7 +74,6 @@ def _of_shape(name: str) -> Subject:
 
 def _subject(name: str, checkpoint: Checkpoint) -> Subject:
     tensors = checkpoint.tensors.values()
-    packed = checkpoint.stored_as not in (None, "gguf")
-    weights = None if packed else sum(math.prod(it.shape) for it in tensors)
+    weights = parameters(checkpoint)
     bits = max((DTYPE_BITS.get(it.dtype, 16) for it in tensors if len(it.shape) > 1), default=16)
-    return Subject(name, checkpoint, network(checkpoint, name), weights, 16 if packed else bits)
+    return Subject(name, checkpoint, network(checkpoint, name), weights, 16 if weights is None else bits)

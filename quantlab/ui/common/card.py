@@ -136,9 +136,10 @@ def said(found: PrecisionList, where: Placement) -> str:
     return _HTML.said(f"{about} Computed in {_dtype(where)}.")
 
 
-def wrong(problem: Problem) -> str:
-    """Why what was typed is no card or no context."""
-    return _HTML.wrong(problem)
+def wrong(problem: Problem, before: Room | None) -> str:
+    """Why what was typed is no card or no context, and what "fits" speaks of until it is mended."""
+    still = "this machine" if before is None else f"{before.card.name} and {before.context:,} tokens"
+    return _HTML.wrong(problem, still)
 
 
 def sums(estimate: Estimate) -> str:

@@ -49,10 +49,10 @@ def definitions() -> str:
     return _HTML.definitions(measurement.definitions())
 
 
-def about_model(description: str, kind: str) -> str:
-    """What a model is: its first sentence stands out, what else is known of it follows."""
+def about_model(description: str, kind: str, facts: str = "") -> str:
+    """What a model is: its first sentence stands out, what else is known of it follows, at last what its files say."""
     first, _, more = (description[:1].upper() + description[1:]).removesuffix(".").partition(". ")
-    return _HTML.about_model(first, more, kind)
+    return _HTML.about_model(first, more, kind, facts)
 
 
 def problem(found: Problem | None) -> str:
@@ -131,7 +131,8 @@ def _doing(column: Column) -> str:
 
 
 def waiting() -> str:
-    return said("Waiting for a free place: one comparison runs at a time.")
+    """Said at once of what was asked; the page adds the place in the queue (`place`)."""
+    return _HTML.waiting()
 
 
 def stopping() -> str:

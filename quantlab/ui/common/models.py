@@ -1,21 +1,24 @@
 """What the page says about a chosen model: what its kind means, and examples that suit it."""
 
-import re
-
-from quantlab.models.source import is_gguf
-from quantlab.records import Model
-from quantlab.ui.compare.share import HUB_ID
+from quantlab.records import Model, ModelFacts, ModelKind, units
 
 KINDS = {
     "demo": "It was trained for this app on Veld, an invented island of 1,000 people with their towns, crafts, pets "
     "and foods. It tells stories of them, answers questions about them and adds up small numbers, and knows nothing of "
     "the real world.",
-    "folder": "A folder on this machine, with safetensors weights and a tokenizer.",
+    "folder": "A folder on this machine.",
     "package": "From the Hugging Face Hub or, without it, from a Python package on this machine.",
     "hub": "From the Hugging Face Hub, downloaded once. Add @revision for a certain version.",
     "gguf": "A GGUF file: itself by llama.cpp (stored), and its weights, dequantized, at every other precision.",
     "shape": "A published architecture filled with random weights: memory and speed are true, the text is meaningless.",
 }
+NOTHING_THERE = (
+    "Nothing is there by this name: it is none of the list, no folder, .gguf file or Ollama model of this machine, "
+    "and no id of the Hugging Face Hub."
+)
+NOT_OFFERED = "This page has no model of this name: choose one from the list."
+NOT_LOOKED_UP = "An id of the Hugging Face Hub that is not looked up yet: the Hub is asked about it when it is run."
+NOT_READ = "It could not be read as a model."
 #: (label, prompt) of the example buttons. Every list has the same length: the buttons are fixed.
 DEMO_EXAMPLES = (
     ("Story", "Tell me a story about Sanna Corsa."),
@@ -39,15 +42,9 @@ def start_model(choices: tuple[tuple[str, str, str], ...]) -> str:
 
 
 def kind_of(name: str, choices: tuple[tuple[str, str, str], ...]) -> str:
-    """The kind of a model by its name, without looking at a disk or a network."""
+    """The kind of a model of the list, or of a shape; empty for any other, which its name alone does not tell."""
     known = {choice_name: kind for choice_name, kind, _ in choices}
-    if name in known:
-        return known[name]
-    if name.startswith("shape:"):
-        return "shape"
-    if is_gguf(name):
-        return "gguf"
-    return "hub" if HUB_ID.fullmatch(name) and not re.match(r"[./~]", name) else "folder"
+    return known.get(name, "shape" if name.startswith("shape:") else "")
 
 
 def before_it_is_found(name: str) -> Model | None:
@@ -55,10 +52,45 @@ def before_it_is_found(name: str) -> Model | None:
     return Model(name, "shape", None) if name.startswith("shape:") else None
 
 
-def about(name: str, choices: tuple[tuple[str, str, str], ...]) -> tuple[str, str]:
-    """The line under the model's name: what it is, and what its kind means."""
+def about(
+    name: str, choices: tuple[tuple[str, str, str], ...], facts: ModelFacts, *, public: bool = False
+) -> tuple[str, str, str]:
+    """The lines under the model's name: what it is, what its kind means, and what its files say."""
     described = {choice_name: description for choice_name, _, description in choices}
-    return described.get(name, ""), KINDS[kind_of(name, choices)]
+    kind = kind_of(name, choices) or facts.kind
+    if kind is None:
+        return "", (NOT_OFFERED if public else NOTHING_THERE), ""
+    told = listed(facts)
+    if not told and kind == "hub":
+        return described.get(name, ""), NOT_LOOKED_UP, ""
+    unread = f" {NOT_READ}" if not told and kind in ("folder", "gguf") else ""
+    return described.get(name, ""), KINDS[kind] + unread, told
+
+
+def listed(facts: ModelFacts) -> str:
+    """What a model's description says, in a line; empty where nothing of it was read."""
+    if not facts.architecture and facts.nbytes is None:
+        return ""
+    parts = [
+        facts.architecture,
+        f"{_count(facts.parameters)} parameters" if facts.parameters else "",
+        f"{facts.layers} layers" if facts.layers else "",
+        f"context of {facts.context:,} tokens" if facts.context else "",
+        f"{units.size(facts.nbytes)} {_where(facts.kind)}{_quantized(facts.stored_as)}" if facts.nbytes else "",
+    ]
+    return " · ".join(filter(None, parts))
+
+
+def _where(kind: ModelKind | None) -> str:
+    return "on disk" if kind in ("demo", "folder", "gguf") else "of weights"
+
+
+def _quantized(stored_as: str | None) -> str:
+    return f", quantized already ({stored_as})" if stored_as not in (None, "gguf") else ""
+
+
+def _count(weights: int) -> str:
+    return f"{units.number(weights / 1e9)} billion" if weights >= 1e9 else f"{units.number(weights / 1e6)} million"
 
 
 def prompt_for(name: str, prompt: str, choices: tuple[tuple[str, str, str], ...]) -> str:

@@ -3,13 +3,13 @@
 from abc import abstractmethod
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import gradio as gr
 
 from quantlab.errors import BadInput, QuantlabError
-from quantlab.records import Estimate, Placement
+from quantlab.records import Estimate, ModelFacts, Placement
 from quantlab.settings import AppSettings
 from quantlab.ui import scripts
 from quantlab.ui.common import adding, card, fragments, models, opening, picker, precision_list
@@ -32,12 +32,13 @@ _QUICK = {"show_progress": "hidden", "concurrency_limit": 4, "api_visibility": "
 @dataclass(frozen=True)
 class Opening:
     """What the page opens on, found out once for all its tabs: the list of models (name, kind, description), the one
-    that is chosen, and its precisions; none where it cannot be read, which the page then says on its own.
+    that is chosen, its precisions (none where it cannot be read, which the page then says on its own), and its facts.
     """
 
     known: tuple[tuple[str, str, str], ...]
     model: str
     estimates: tuple[Estimate, ...]
+    facts: ModelFacts = field(default_factory=ModelFacts)
 
 
 def opening_of(app: AppSettings, services: Services) -> Opening:
@@ -45,7 +46,8 @@ def opening_of(app: AppSettings, services: Services) -> Opening:
     known = services.choices()
     model = models.start_model(known)
     with suppress(QuantlabError):
-        return Opening(known, model, services.estimates(model, choices.placement(Choice(model), app)))
+        found = services.estimates(model, choices.placement(Choice(model), app))
+        return Opening(known, model, found, services.facts(model))
     return Opening(known, model, ())
 
 
@@ -81,7 +83,7 @@ def build(start: Opening, app: AppSettings, *, before_ids: str = "", random_weig
         elem_id=f"{before_ids}model",
     )
     about = gr.HTML(
-        fragments.about_model(*models.about(start.model, start.known)), elem_id=f"{before_ids}about",
+        fragments.about_model(*models.about(start.model, start.known, start.facts)), elem_id=f"{before_ids}about",
         apply_default_css=False,
     )  # fmt: skip
     my_card = card.build(before_ids)
@@ -151,7 +153,7 @@ class RailHandlers(TabHandlers):
         try:
             room = card.room(typed, context)
         except QuantlabError as error:
-            return {parts.said: card.wrong(Problem(error.what, error.advice))}
+            return {parts.said: card.wrong(Problem(error.what, error.advice), before.room)}
         if room == before.room:
             return {parts.said: card.said(before, self._where(compute_dtype))}
         name = str(model or "").strip()
@@ -196,9 +198,13 @@ class RailHandlers(TabHandlers):
         """A list as it is, with everything in the rail that goes with its model."""
         references = [choices.MOST_PRECISE, *found.names]
         return self._rows(found, ticked) | {
-            self.parts.about: fragments.about_model(*models.about(model, self.services.choices())),
+            self.parts.about: fragments.about_model(*self._about(model)),
             self.parts.inputs.reference: gr.update(choices=references, value=choices.MOST_PRECISE),
         }
+
+    def _about(self, model: str) -> tuple[str, str, str]:
+        known, facts = self.services.choices(), self.services.facts(model)
+        return models.about(model, known, facts, public=self.app.public)
 
     def _rows(self, found: PrecisionList, ticked: list[str]) -> Updates:
         inputs = self.parts.inputs

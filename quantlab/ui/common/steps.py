@@ -48,7 +48,7 @@ class StepHandlers(TabHandlers):
     def begin(self, request: gr.Request) -> Updates:
         """The click's answer at once, before the queue is passed."""
         self.stops.begin(runner.session(request))
-        return self._shown(self._progress(0, 0, "Waiting for a free place."), running=True)
+        return self._shown(fragments.waiting(), running=True)
 
     def follow(self, request: gr.Request, prepare: Callable[[], Work]) -> Iterator[Updates]:
         """Do the work that `prepare` gives, which checks what was asked; yield what changed.

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from quantlab.records import Candidate, Divergence, Run
 from quantlab.reporting.advice import one_prompt
 from quantlab.reporting.templates import Pieces
-from quantlab.reporting.text import visible
+from quantlab.reporting.text import cut_at, holds_code, said, tokens, visible
 from quantlab.ui.compare import figures
 from quantlab.ui.compare.diff import OURS, THEIRS, diff
 from quantlab.ui.compare.view import Column, View
@@ -31,24 +31,25 @@ def render(column: Column, view: View, *, colour: str, new_tokens: int) -> str:
         lines=min(_MAX_LINES, max(_MIN_LINES, -(-new_tokens // in_a_line))),
         # Once nothing streams any more, the places kept free for what did not come are given up.
         settled=view.comparison is not None,
-        is_code="```" in column.text,
+        is_code=holds_code(column.text),
     )
 
 
 def _body(column: Column, view: View, new_tokens: int) -> str:
     return _HTML.body(
         answer=_answer(column, view),
-        cut=new_tokens if _is_cut(column, new_tokens) else 0,
+        cut=_cut(column, view, new_tokens),
         verdict=_verdict(column, view),
         parting=_parting(column, view),
         figures=_figures(column.run, column, view),
     )
 
 
-def _is_cut(column: Column, new_tokens: int) -> bool:
-    """Whether an answer ended by the limit, and not by itself."""
-    run = column.run
-    return run is not None and column.state == "done" and len(_said(run)) >= new_tokens
+def _cut(column: Column, view: View, new_tokens: int) -> str:
+    """The limit at which an answer ended, where it did not end by itself: that of the run, if it is another day's."""
+    limit = new_tokens if view.comparison is None else view.comparison.settings.max_new_tokens
+    cut = cut_at(column.run, limit) if column.run is not None and column.state == "done" else 0
+    return tokens(cut) if cut else ""
 
 
 def _verdict(column: Column, view: View) -> str:
@@ -70,23 +71,19 @@ def _state(column: Column, view: View) -> str:
         case "warming":
             return "warming up"
         case "writing":
-            return f"writing · {_count(column.tokens)}"
+            return f"writing · {tokens(column.tokens)}"
         case "timing":
-            return f"timing again · {_count(column.tokens)}"
+            return f"timing again · {tokens(column.tokens)}"
         case "done":
-            return _count(column.tokens)
+            return tokens(column.tokens)
         case "stopped":
-            return f"stopped · {_count(column.tokens)}"
+            return f"stopped · {tokens(column.tokens)}"
         case _:
             return "failed"
 
 
 def _share(column: Column) -> float:
     return min(max(column.done / column.total, 0.0), 1.0)
-
-
-def _count(tokens: int) -> str:
-    return f"{tokens} token{'' if tokens == 1 else 's'}"
 
 
 def _answer(column: Column, view: View) -> str:
@@ -103,13 +100,8 @@ def _answer(column: Column, view: View) -> str:
 
 def marked(run: Run, reference: Run) -> str:
     """An answer with what differs from the reference's marked."""
-    pieces = [(text, mark == OURS, mark == THEIRS) for text, mark in diff(_said(run), _said(reference))]
+    pieces = [(text, mark == OURS, mark == THEIRS) for text, mark in diff(said(run), said(reference))]
     return _HTML.marked(pieces, reference.precision)
-
-
-def _said(run: Run) -> tuple[str, ...]:
-    """A run's tokens without the end-of-text token, which its text leaves out."""
-    return run.tokens[:-1] if "".join(run.tokens[:-1]).strip() == run.text.strip() else run.tokens
 
 
 def _parting(column: Column, view: View) -> str:

@@ -12,12 +12,13 @@ import gradio as gr
 
 from quantlab.errors import QuantlabError
 from quantlab.records import Comparison
+from quantlab.reporting.charts.registry import COMPARISON
 from quantlab.settings import AppSettings
-from quantlab.ui.common import card, exports, fragments, models, panels, picker, precision_list, runner
+from quantlab.ui.common import card, exports, fragments, models, picker, precision_list, runner
 from quantlab.ui.common.precision_list import PrecisionList
 from quantlab.ui.common.problem import Problem
 from quantlab.ui.common.running import RunHandlers
-from quantlab.ui.compare import column, share
+from quantlab.ui.compare import column, link, share
 from quantlab.ui.compare import form as choices
 from quantlab.ui.compare import runner as compare_runner
 from quantlab.ui.compare.form import Choice
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
     from quantlab.ui.compare.parts import Parts
 
 Updates = dict[Any, Any]
-#: Characters of a name out of a link that are shown.
-LONGEST_SHOWN = 80
 
 
 class Handlers(RunHandlers):
@@ -142,7 +141,8 @@ class Handlers(RunHandlers):
         updates |= self._card_shown(found, choice.compute_dtype, typed) | {held.context: context}
         reference = choice.reference if choice.reference in found.names else choices.MOST_PRECISE
         updates[self.parts.inputs.reference] = gr.update(choices=[choices.MOST_PRECISE, *found.names], value=reference)
-        problem = problem or _not_taken(query.get("model"), choice) or _dropped(query.get("precisions"), found)
+        ticked = updates[self.parts.inputs.precisions]["value"]
+        problem = link.joined(link.left_out(query, choice, found, ticked, self.app), problem)
         return updates | {self.parts.problem: fragments.problem(problem)}
 
     def _suited(self, model: str, asked: Any) -> Updates:
@@ -225,33 +225,9 @@ class Handlers(RunHandlers):
         if comparison is None or all(run.load is None or run.error for run in comparison.runs):
             return {self.parts.charts: gr.update(visible=False)}
         updates: Updates = {self.parts.charts: gr.update(visible=True)}
-        for chart, panel in zip(panels.CHARTS, self.parts.panels, strict=True):
+        for chart, panel in zip(COMPARISON, self.parts.panels, strict=True):
             updates[panel.column] = gr.update(visible=chart.has(comparison))
             if not chart.has(comparison):
                 continue
             updates |= panel.filled(*chart.drawn(comparison))
         return updates
-
-
-def _dropped(named: str | None, found: PrecisionList) -> Problem | None:
-    """That some of a link's precisions cannot be ticked for its model."""
-    can = {row.value for row in found.rows if row.estimate.unavailable is None}
-    missed = [name[:LONGEST_SHOWN] for name in dict.fromkeys((named or "").split(",")) if name and name not in can]
-    if not missed:
-        return None
-    shown = ", ".join(missed[:6]) + ", ..." * (len(missed) > 6)
-    return Problem(
-        f"Of the link's precisions these were left out, as they are unknown or cannot run here: {shown}.",
-        "The list says which can run, and why others cannot.",
-    )
-
-
-def _not_taken(named: str | None, choice: Choice) -> Problem | None:
-    """That a link's model was not chosen: a link may not open what lies on this machine."""
-    if not named or named == choice.model:
-        return None
-    shown = named if len(named) <= LONGEST_SHOWN else f"{named[:LONGEST_SHOWN]}..."
-    return Problem(
-        f"The link's model {shown!r} was left out: a link opens bundled models and those of the Hub.",
-        "Choose one from the list, or type another one into the model field.",
-    )

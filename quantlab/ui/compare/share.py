@@ -74,6 +74,14 @@ def from_query(query: Mapping[str, str], default: Choice, app: AppSettings) -> C
     return replace(default, **found)
 
 
+def refused(query: Mapping[str, str], app: AppSettings) -> tuple[str, ...]:
+    """The fields that a query names and whose values `from_query` does not take."""
+    readers = _readers(app)
+    return tuple(
+        name for name in FIELDS if name in query and (name not in readers or readers[name](query[name]) is None)
+    )
+
+
 def _readers(app: AppSettings) -> dict[str, Callable[[str], object]]:
     """For each field a reader that gives None for what is not valid."""
     return {
@@ -124,9 +132,9 @@ def _link_precision(name: str) -> bool:
 def _precisions(text: str, app: AppSettings) -> tuple[str, ...] | None:
     if len(text) > (_MAX_NAME + 1) * app.max_columns:
         return None
-    names = tuple(dict.fromkeys(text.split(",")))
-    valid = all(map(_link_precision, names)) and len(names) <= app.max_columns
-    return names if valid and not (app.public and any(map(is_published, names))) else None
+    valid = (name for name in dict.fromkeys(text.split(",")) if _link_precision(name))
+    names = tuple(name for name in valid if not (app.public and is_published(name)))[: app.max_columns]
+    return names or None
 
 
 def _integer(text: str, least: int, most: int) -> int | None:

@@ -5,11 +5,12 @@ from typing import Any
 
 import gradio as gr
 
+from quantlab.reporting.charts.registry import COMPARISON
 from quantlab.settings import AppSettings
 from quantlab.ui import scripts
 from quantlab.ui.common import fragments, models, panels, rail
 from quantlab.ui.common.exports import FORMATS
-from quantlab.ui.common.panel import Panel
+from quantlab.ui.common.panel import build_panel
 from quantlab.ui.common.tab import DEVICE_QUEUE, SMALL, wire_stop
 from quantlab.ui.compare import check, inputs, save
 from quantlab.ui.compare.form import Choice
@@ -42,9 +43,10 @@ def build(opening: rail.Opening, app: AppSettings, services: Services) -> Handle
     _wire(parts, copy, handlers)
     described = rail.wire(parts, handlers, chosen.prompt, [*parts.examples, chosen.prompt])
     others = [component for component in chosen.listed() if component not in described]
-    gr.context.Context.root_block.load(
+    restored = gr.context.Context.root_block.load(
         handlers.restore, left.my_card.kept, [*others, *described, *left.my_card.listed()], **SMALL
     )  # fmt: skip
+    restored.then(None, None, None, js=scripts.SHOW_PROBLEM)
     if checking is not None:
         check.wire(checking, chosen.model, app, services)
     if saving is not None:
@@ -79,7 +81,7 @@ def _results(app: AppSettings) -> tuple[Any, ...]:
         )
     formats, copy, file, *code = _after()
     with gr.Column(visible=False, elem_id="charts") as charts:
-        made = tuple(_panel(chart) for chart in panels.CHARTS)
+        made = tuple(map(build_panel, COMPARISON))
     saving = (gr.State(None), formats, copy, *code, file)
     return empty, verdict, tokens, legend, columns, *saving, charts, made
 
@@ -87,7 +89,7 @@ def _results(app: AppSettings) -> tuple[Any, ...]:
 def _after():
     """Between the answers and the charts: which chart is shown, and what takes the results along."""
     with gr.Row(elem_id="after"):
-        gr.HTML(panels.tabs(panels.CHARTS), elem_id="chart-tabs", apply_default_css=False)
+        gr.HTML(panels.tabs(COMPARISON), elem_id="chart-tabs", apply_default_css=False)
         measure = gr.Button("Measure quality of these", size="sm", min_width=120, scale=0, elem_id="to-quality")
         with gr.Row(elem_id="save-results"):
             gr.HTML('<span class="faint">Download</span>', apply_default_css=False)
@@ -101,17 +103,6 @@ def _after():
     file = gr.DownloadButton(visible="hidden", elem_id="result-file", elem_classes="for-scripts")
     measure.click(None, None, None, js=scripts.to_tab("Quality"))
     return formats, copy, file, copy_code, code, code_shown
-
-
-def _panel(chart: panels.Chart) -> Panel:
-    with gr.Column(elem_id=f"panel-{chart.key}", min_width=280) as column:
-        gr.HTML(panels.head(chart), apply_default_css=False)
-        plots = tuple(
-            gr.Plot(label=f"{chart.title}: {part}", show_label=False, container=False, elem_classes="as-chart")
-            for part in chart.parts
-        )
-        table = gr.HTML("", elem_classes="as-table", apply_default_css=False)
-    return Panel(column, plots, table)
 
 
 def _wire(parts: Parts, copy: gr.Button, handlers: Handlers) -> None:

@@ -18,7 +18,7 @@ from quantlab.ui.quality import table
 from quantlab.ui.quality import view as quality_view
 
 _HTML, _PIECES = Pieces("ui/history/fragments.html"), Pieces("ui/common/pieces.html")
-NOTHING_KEPT, CONFIRM = _HTML.nothing_kept(), _HTML.confirm()
+NOTHING_KEPT, CONFIRM, WHOSE = _HTML.nothing_kept(), _HTML.confirm(), _HTML.whose()
 PICK_ONE = _HTML.remark("Open one of the list to see it here.")
 #: The box under the answers has an id of its own: the compare tab is on the same page.
 SHOW_THEIRS = "kept-show-theirs"
@@ -104,7 +104,8 @@ def answers(comparison: Comparison) -> str:
     ids, tokens = comparison.prompt_token_ids, comparison.prompt_tokens
     shown = view.fold(view.View(), Started(names, comparison.reference, ids, tokens, comparison.model))
     shown = view.fold(shown, Done(comparison))
-    cards = [column.render(one, shown, colour=style.colour(one.precision), new_tokens=1) for one in shown.columns]
+    longest = comparison.settings.max_new_tokens
+    cards = [column.render(one, shown, colour=style.colour(one.precision), new_tokens=longest) for one in shown.columns]
     return _HTML.columns(fragments.legend(shown, SHOW_THEIRS), cards) if cards else _no_runs()
 
 

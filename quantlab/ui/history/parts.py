@@ -6,16 +6,17 @@ from typing import Any
 import gradio as gr
 
 from quantlab.records import Comparison, Quality
+from quantlab.reporting.charts.registry import COMPARISON, Chart
 from quantlab.ui.common.panel import Panel
 from quantlab.ui.history.entry_list import EntryList
 
 
 @dataclass(frozen=True)
 class HistoryPanel(Panel):
-    """A panel and what it shows: a `Chart` of a comparison or a `QualityChart`, as `kind` says."""
+    """A panel and the chart that it shows, of a record of that `kind`."""
 
     kind: type[Comparison] | type[Quality] = Comparison
-    chart: Any = None
+    chart: Chart = COMPARISON[0]
 
 
 @dataclass(frozen=True)

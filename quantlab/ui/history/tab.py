@@ -1,22 +1,21 @@
 """The tab of what is kept: a list, one entry opened, another beside it. What it does is in handlers.py."""
 
-from dataclasses import replace
 from typing import Any
 
 import gradio as gr
 
 from quantlab.records import Comparison, Quality
+from quantlab.reporting.charts.registry import COMPARISON, QUALITY, Chart
 from quantlab.settings import AppSettings
 from quantlab.ui import scripts
-from quantlab.ui.common import panels
 from quantlab.ui.common.exports import FORMATS
 from quantlab.ui.common.fragments import said
+from quantlab.ui.common.panel import build_panel
 from quantlab.ui.common.tab import DEVICE_QUEUE, SMALL, wire_stop
 from quantlab.ui.history import fragments as html
 from quantlab.ui.history.entry_list import entry_list
 from quantlab.ui.history.handlers import HistoryHandlers
 from quantlab.ui.history.parts import HistoryPanel, HistoryParts
-from quantlab.ui.quality import panels as quality_panels
 from quantlab.ui.services import Services
 
 #: The kinds to choose from; the value is the history's own name, empty for all.
@@ -36,6 +35,8 @@ def build(app: AppSettings, services: Services) -> None:
         if not kept:
             gr.HTML(html.NOTHING_KEPT, elem_id="kept-public", apply_default_css=False)
         upload = gr.UploadButton("Open a file …", scale=1, min_width=130, elem_id="kept-upload")
+    if kept:
+        gr.HTML(html.WHOSE, elem_id="kept-whose", apply_default_css=False)
     problem = gr.HTML("", elem_id="kept-problem", apply_default_css=False)
     entries = entry_list()
     status = gr.HTML(said(""), elem_id="kept-status", apply_default_css=False)
@@ -43,8 +44,7 @@ def build(app: AppSettings, services: Services) -> None:
     with gr.Column(visible=False, elem_id="kept-shown") as shown:
         opened = _opened()
         with gr.Column(visible=False, elem_id="kept-charts") as charts:
-            made = [_panel(Comparison, chart, chart.parts) for chart in panels.CHARTS]
-            made += [_panel(Quality, chart, ("",)) for chart in quality_panels.CHARTS]
+            made = [_panel(Comparison, chart) for chart in COMPARISON] + [_panel(Quality, chart) for chart in QUALITY]
     parts = HistoryParts(*top, shown=shown, **opened, charts=charts, panels=tuple(made))
     _wire(parts, HistoryHandlers(parts, app, services), tab)
 
@@ -86,18 +86,9 @@ def _opened() -> dict[str, Any]:
     }
 
 
-def _panel(kind: Any, chart: Any, names: tuple[str, ...]) -> HistoryPanel:
-    chart = replace(chart, key=f"kept-{chart.key}")  # the other tabs have panels of the same charts
-    with gr.Column(visible=False, elem_id=f"panel-{chart.key}", min_width=280) as column:
-        gr.HTML(panels.head(chart), apply_default_css=False)
-        label = getattr(chart, "pick", "")
-        pick = gr.Dropdown([], label=label, elem_classes="pick-one", min_width=120) if label else None
-        plots = tuple(
-            gr.Plot(label=f"{chart.title} {name}", show_label=False, container=False, elem_classes="as-chart")
-            for name in names
-        )
-        table = gr.HTML("", elem_classes="as-table", apply_default_css=False)
-    return HistoryPanel(column, plots, table, pick, kind, chart)
+def _panel(kind: type[Comparison] | type[Quality], chart: Chart) -> HistoryPanel:
+    made = build_panel(chart, before_ids="kept-", visible=False)  # the other tabs have panels of the same charts
+    return HistoryPanel(**vars(made), kind=kind, chart=chart)
 
 
 def _wire(parts: HistoryParts, handlers: HistoryHandlers, tab: gr.Tab) -> None:

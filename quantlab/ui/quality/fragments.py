@@ -98,10 +98,6 @@ def duration(seconds: float) -> str:
     return f"about {5 * round(seconds / 5)} s" if seconds < 90 else f"about {round(seconds / 60)} min"
 
 
-def waiting() -> str:
-    return said("Waiting for a free place: one run at a time, so that the timings are true.")
-
-
 def advice(found: Advice) -> str:
     """The recommendation with its reasons."""
     return _HTML.advice(found)

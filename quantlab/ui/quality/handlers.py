@@ -14,6 +14,7 @@ from quantlab.records import Quality
 from quantlab.reporting import advice
 from quantlab.reporting.advice.recipes import recipes
 from quantlab.reporting.advice.sources import context
+from quantlab.reporting.charts.registry import QUALITY
 from quantlab.ui.common import fragments, models
 from quantlab.ui.common.precision_list import PrecisionList
 from quantlab.ui.common.problem import Problem
@@ -24,7 +25,6 @@ from quantlab.ui.quality import runner as quality_runner
 from quantlab.ui.quality import table
 from quantlab.ui.quality.form import FILE, PASTE, QualityChoice, Taken
 from quantlab.ui.quality.inputs import source_info, suiting_tasks
-from quantlab.ui.quality.panels import CHARTS
 from quantlab.ui.quality.view import QualityView, Variant
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ class QualityHandlers(RunHandlers):
         """The handler of one chart's choice."""
 
         def redraw(quality: Quality | None, picked: str | None) -> Updates:
-            chart, panel = CHARTS[index], self.parts.panels[index]
+            chart, panel = QUALITY[index], self.parts.panels[index]
             if quality is None or picked not in chart.options(quality):
                 return {panel.plots[0]: gr.skip()}
             return panel.filled(*chart.drawn(quality, picked))
@@ -104,7 +104,7 @@ class QualityHandlers(RunHandlers):
 
     def _cleared(self) -> Updates:
         parts = self.parts
-        return {parts.status: html.waiting(), parts.progress: "", parts.advised: gr.update(visible=False)}
+        return {parts.status: fragments.waiting(), parts.progress: "", parts.advised: gr.update(visible=False)}
 
     def _waiting(self, choice: QualityChoice) -> Updates:
         view = QualityView(tuple(map(Variant, choice.columns)), tasks=choice.all_tasks)
@@ -147,10 +147,10 @@ class QualityHandlers(RunHandlers):
     def _results(self, view: QualityView) -> Updates:
         """The recommendation and the charts, of a run that compared anything."""
         parts, quality = self.parts, view.quality
-        if quality is None or not any(chart.has(quality) for chart in CHARTS):
+        if quality is None or not any(chart.has(quality) for chart in QUALITY):
             return {parts.advised: gr.update(visible=False), parts.charts: gr.update(visible=False)}
         updates: Updates = {parts.advised: gr.update(visible=True), parts.charts: gr.update(visible=True)}
-        for chart, panel in zip(CHARTS, parts.panels, strict=True):
+        for chart, panel in zip(QUALITY, parts.panels, strict=True):
             has = chart.has(quality)
             updates[panel.column] = gr.update(visible=has)
             if has:

@@ -6,19 +6,19 @@ import gradio as gr
 
 from quantlab.fidelity import texts
 from quantlab.reporting.advice import KLD_BOUND
+from quantlab.reporting.charts.registry import QUALITY
 from quantlab.settings import AppSettings
 from quantlab.ui import scripts
-from quantlab.ui.common import panels, rail
+from quantlab.ui.common import rail
 from quantlab.ui.common.explained import exactly, info
 from quantlab.ui.common.fragments import said
-from quantlab.ui.common.panel import Panel
+from quantlab.ui.common.panel import build_panel
 from quantlab.ui.common.tab import DEVICE_QUEUE, SMALL, wire_stop
 from quantlab.ui.quality import fragments as html
 from quantlab.ui.quality import inputs as quality_inputs
 from quantlab.ui.quality.form import QualityChoice, Taken
 from quantlab.ui.quality.handlers import QualityHandlers
 from quantlab.ui.quality.inputs import QualityInputs
-from quantlab.ui.quality.panels import CHARTS, QualityChart
 from quantlab.ui.quality.parts import QualityParts
 from quantlab.ui.services import Services
 
@@ -91,17 +91,8 @@ def _results() -> tuple[Any, ...]:
         advice = gr.HTML("", elem_id="quality-advice", apply_default_css=False)
         ask = gr.Button("Ask these", size="sm", min_width=100, scale=0, elem_id="ask-these")
     with gr.Column(visible=False, elem_id="quality-charts") as charts:
-        made = tuple(map(_panel, CHARTS))
+        made = tuple(map(build_panel, QUALITY))
     return empty, table, advised, bound, memory, advice, ask, charts, made
-
-
-def _panel(chart: QualityChart) -> Panel:
-    with gr.Column(elem_id=f"panel-{chart.key}", min_width=280) as column:
-        gr.HTML(panels.head(chart), apply_default_css=False)
-        pick = gr.Dropdown([], label=chart.pick, elem_classes="pick-one", min_width=120) if chart.pick else None
-        plot = gr.Plot(label=chart.title, show_label=False, container=False, elem_classes="as-chart")
-        table = gr.HTML("", elem_classes="as-table", apply_default_css=False)
-    return Panel(column, (plot,), table, pick)
 
 
 def _wire(parts: QualityParts, handlers: QualityHandlers) -> None:
