@@ -123,7 +123,10 @@ def _adapted(network: torch.nn.Module, asked: FinetuneSettings, name: str) -> "P
     )  # fmt: skip
     torch.manual_seed(asked.seed)
     with quiet_peft():
-        return get_peft_model(prepare_model_for_kbit_training(network, use_gradient_checkpointing=False), config)
+        if method_of(precision(asked.precision)).quantizes:
+            # What is not quantized goes to float32. Of a base of 16 bits that would be all of it.
+            network = prepare_model_for_kbit_training(network, use_gradient_checkpointing=False)
+        return get_peft_model(network, config)
 
 
 def _parameters(network: torch.nn.Module) -> tuple[int, int]:

@@ -15,7 +15,10 @@ from quantlab.errors import BadInput, ModelError
 from quantlab.finetune import job
 from quantlab.finetune.job import check, finetune
 from quantlab.models.source import DEMO_FOLDER
+from quantlab.records import Placement
 from quantlab.records.finetuning import FinetuneSettings, Trained, TrainingStarted, TrainingStep
+from quantlab.runs import estimates
+from quantlab.settings import app_settings
 
 QUICK = FinetuneSettings(precision="fp32", steps=6, batch=2, learning_rate=5e-3, held_out=0.25, dropout=0.0)
 TOWNS = {"Mara": "Kestrel", "Tolin": "Ormsby", "Besk": "Vale", "Orwen": "Kestrel"}
@@ -105,6 +108,17 @@ def test_what_is_taught_is_learnt(precision, file, tmp_path):
     assert told[-1].memory["optimizer"] >= 8 * started.trainable
     if precision == "fp32":
         assert _held_out_loss(tmp_path / "out", file) == pytest.approx(trained.held_out_after, rel=1e-3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", ["bf16", "fp16", "fp32"])
+def test_a_base_that_is_not_quantized_stays_as_wide_as_it_is(precision, file, tmp_path):
+    """Training on 16 bits takes them, and not a copy in float32."""
+    settings = replace(QUICK, precision=precision, steps=2)
+    *_, last, _trained = finetune("demo", file, tmp_path / "out", settings, Placement("cpu"))
+    planned = estimates.estimate_precision("demo", precision, Placement("cpu"), app_settings())
+    assert last.memory["base"] == planned.estimated_bytes
+    assert last.memory["activations"] > 0
 
 
 def _held_out_loss(folder: Path, file: Path) -> float:
