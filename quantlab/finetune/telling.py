@@ -45,11 +45,11 @@ class TellingTrainer(Trainer):
             network, arguments, data_collator=partial(collate, pad=task.pad), train_dataset=list(task.learnt)
         )
         self.task, self.tell, self.told = task, tell, progress
-        self.batch_tokens = self.gradient_bytes = self.peak_bytes = 0
+        self.batch_tokens = self.gradient_bytes = self.peak_bytes = self.longest = 0
         self.add_callback(_Telling(self))
 
     def training_step(self, model: Any, inputs: dict[str, torch.Tensor], *rest: Any, **kept: Any) -> torch.Tensor:
-        self.batch_tokens = int(inputs["attention_mask"].sum())
+        self.batch_tokens, self.longest = int(inputs["attention_mask"].sum()), inputs["input_ids"].shape[1]
         device, held = str(next(model.parameters()).device), sum(self._parts().values())
         with PeakMemory(device if ":" in device or device == "cpu" else f"{device}:0", held) as peak:
             loss = super().training_step(model, inputs, *rest, **kept)
@@ -98,6 +98,7 @@ class _Telling(TrainerCallback):
         told = {
             "step": step, "steps": steps, "loss": float(logs["loss"]), "learning_rate": float(logs["learning_rate"]),
             "seconds": time.perf_counter() - self._begun, "tokens": trainer.batch_tokens, "memory": trainer.memory(),
+            "longest": trainer.longest,
         }  # fmt: skip
         trainer.tell("step", told)
         trainer.told(step, steps, "training")

@@ -65,7 +65,8 @@ class TrainingStarted:
 @dataclass(frozen=True)
 class TrainingStep:
     """One step done. `loss` is the mean over the step's tokens in nats, `held_out_loss` over the rows that are not
-    trained on (None: not measured at this step). `seconds` is the time of this step alone, `memory` bytes by part."""
+    trained on (None: not measured at this step). `seconds` is the time of this step alone, `memory` bytes by part.
+    `longest` is the row to whose length the others of the step were padded, in tokens."""
 
     step: int
     steps: int
@@ -75,6 +76,7 @@ class TrainingStep:
     tokens: int
     held_out_loss: float | None = None
     memory: Mapping[str, int] | None = None
+    longest: int = 0
 
 
 @dataclass(frozen=True)

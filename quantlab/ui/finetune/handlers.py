@@ -140,8 +140,7 @@ class FinetuneHandlers(StepHandlers):
 
     def _planned(self, model: str, asked: FinetuneSettings, seen: Watched) -> Mapping[str, Finetuned]:
         """What other ways to train the same rows would take, as the plan computes it; without any where it cannot."""
-        found, longest = {}, max((step.tokens for step in seen.done), default=asked.context)
-        context = max(1, -(-longest // asked.batch))
+        found, context = {}, max((step.longest for step in seen.done), default=0) or asked.context
         for kind in _WAYS:
             wanted = Asked(
                 ("bf16",), context, asked.batch, finetune=kind, rank=asked.rank, targets=asked.targets,
