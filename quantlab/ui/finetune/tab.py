@@ -21,8 +21,8 @@ LOSS = Named("loss", "Loss", "How surprised the model is by what it should write
 MEMORY = Named(
     "training-memory",
     "Memory",
-    "What this training takes by part, measured; below, what ways to train the same rows would take, as they are computed for "
-    "a GPU, which works in 16 bits. A CPU works in 32.",
+    "What this training takes by part, measured; below, what ways to train the same rows would take, as they are "
+    "computed for a GPU, which works in 16 bits. A CPU works in 32.",
 )
 
 
