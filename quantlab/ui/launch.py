@@ -20,7 +20,7 @@ from quantlab.ui import scripts, zero
 from quantlab.ui.common.looked import Looked
 from quantlab.ui.common.recorded import RecordedJobs
 from quantlab.ui.inside.jobs import InsideJobs
-from quantlab.ui.page import build_page
+from quantlab.ui.page import build_page, without_web_app
 from quantlab.ui.quiz.jobs import ClassJobs
 from quantlab.ui.quota import UploadQuota
 from quantlab.ui.services import Services, nothing_made
@@ -70,7 +70,8 @@ def start(page: gr.Blocks, app: AppSettings, *, block: bool) -> None:
         raise PortInUse(
             f"Port {app.port} is in use.", f"Stop what runs there, or choose another one: PORT={app.port + 1}."
         )
-    page.queue(max_size=app.queue_size, api_open=False)
+    with without_web_app():
+        page.queue(max_size=app.queue_size, api_open=False)
     page.launch(
         server_name=app.host,
         server_port=app.port or None,

@@ -1,6 +1,10 @@
 """The page: header and tabs. A tab is a folder whose `tab.py` has a `build`."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import gradio as gr
+from gradio import blocks
 
 from quantlab.settings import AppSettings
 from quantlab.ui import between
@@ -21,6 +25,19 @@ TITLE = "quantlab: what do the missing bits cost?"
 PUBLIC_UPLOADS_KEPT = (300, 1_800)
 
 
+@contextmanager
+def without_web_app() -> Iterator[None]:
+    """Where a page is begun, ended and queued, gradio makes a web application each time, of which none is served: the
+    launch makes its own. That takes a third of a second of the start."""
+    own = blocks.App.create_app
+    blocks.App.create_app = staticmethod(lambda *_args, **_options: None)
+    try:
+        yield
+    finally:
+        blocks.App.create_app = own
+
+
+@without_web_app()
 def build_page(app: AppSettings, services: Services) -> gr.Blocks:
     """The whole page, wired to `services`, not yet launched."""
     kept = PUBLIC_UPLOADS_KEPT if app.public else None

@@ -18,7 +18,7 @@ from quantlab.ui.compare.form import FIELDS, Choice
 from quantlab.ui.launch import PortInUse, start
 from quantlab.ui.page import build_page
 from tests.fakes import Script, services
-from tests.ui.pages import served
+from tests.ui.pages import FAST, served
 
 ROOT = Path(__file__).parents[2]
 GOOD = Choice(precisions=("fp32", "nf4"), prompt="Hello there", max_new_tokens=8)
@@ -162,3 +162,20 @@ print(*({"torch", "transformers", "plotly", "bitsandbytes", "accelerate"} & set(
 """
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert (done.returncode, done.stdout.split()) == (0, []), done.stderr[-2_000:]
+
+
+def test_of_a_page_only_the_launch_makes_a_web_application(monkeypatch):
+    """gradio makes one more each time where a page is begun, ended and queued, and serves none of them."""
+    from gradio import blocks
+
+    made, own = [], blocks.App.create_app
+
+    def counted(*args, **options):
+        made.append(own(*args, **options))
+        return made[-1]
+
+    monkeypatch.setattr(blocks.App, "create_app", staticmethod(counted))
+    with served(Script(**FAST)) as address:
+        assert len(made) == 1
+        assert httpx.get(address).status_code == 200
+    assert blocks.App.create_app is not None and len(made) == 1
