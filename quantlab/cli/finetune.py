@@ -1,17 +1,18 @@
-"""`quantlab finetune`: adapters trained on a frozen base, quantized or not."""
+"""`quantlab finetune`: adapters trained on a frozen base, quantized or not; or all weights."""
 
 import argparse
 import threading
 from dataclasses import fields, replace
+from typing import get_args
 
 from quantlab.cli.arguments import MODEL, Verbs, add_placement, placement
 from quantlab.errors import Stopped
 from quantlab.finetune.sets import SETS, home_of, model_of, settings_of
-from quantlab.records.finetuning import FinetuneSettings
+from quantlab.records.finetuning import FinetuneSettings, TrainingMethod
 
 _DEFAULT = FinetuneSettings()
 _ROWS = "JSONL with text, prompt and completion, or messages; or CSV with two columns"
-_OUT = "where the adapter goes (default: kept under the name of the rows); a training that was broken off there goes on"
+_OUT = "where the result goes (default: kept under the name of the rows); a training that was broken off there goes on"
 _HELP = {
     "rank": "of the adapters' two matrices",
     "alpha": "what an adapter adds is multiplied by alpha / rank",
@@ -30,7 +31,7 @@ def _unless(name: str) -> str:
 
 
 def add(verbs: Verbs) -> None:
-    verb = verbs.add_parser("finetune", help="train adapters (LoRA) on a model at one precision, with your own rows")
+    verb = verbs.add_parser("finetune", help="train adapters (LoRA) or all weights of a model, with your own rows")
     verb.add_argument("--model", help=f"{MODEL} (default: demo, or the one that the rows are for)")
     verb.add_argument(
         "--data",
@@ -43,7 +44,14 @@ def add(verbs: Verbs) -> None:
         metavar="DIR",
         help=_OUT,
     )
-    verb.add_argument("--precision", help=f"of the frozen base{_unless('precision')}")
+    verb.add_argument(
+        "--method",
+        choices=get_args(TrainingMethod),
+        help="lora: adapters beside frozen weights; full: all weights, which --model takes then (default: lora)",
+    )
+    verb.add_argument(
+        "--precision", help=f"of the frozen base{_unless('precision')}; of the weights with full (default: fp32)"
+    )
     verb.add_argument(
         "--targets",
         metavar="NAME,...",
@@ -60,13 +68,15 @@ def add(verbs: Verbs) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from quantlab.cli import render
-    from quantlab.finetune.job import finetune
+    from quantlab.finetune.job import WHOLE, finetune
 
     given = {field.name: getattr(args, field.name, None) for field in fields(FinetuneSettings)}
     if args.targets is not None:
         given["targets"] = tuple(word.strip() for word in args.targets.split(",") if word.strip())
     # A switch that is not set says nothing against the rows' own settings.
     told = {name: value for name, value in given.items() if value is not None and value is not False}
+    if args.method == "full":
+        told.setdefault("precision", WHOLE[0])
     settings = replace(settings_of(args.data), **told)
     stop = threading.Event()
     model, out = args.model or model_of(args.data), args.out if args.out is not None else home_of(args.data)

@@ -1,6 +1,7 @@
 """Rows to train on, from JSONL or CSV: texts, prompts with their completions, conversations."""
 
 import csv
+import hashlib
 import io
 import json
 from collections.abc import Iterator, Mapping
@@ -34,9 +35,18 @@ class Row:
     turns: tuple[Turn, ...]
 
 
-def rows(path: Path) -> tuple[Row, ...]:
-    """All rows of a `.jsonl` or `.csv` file. Raises BadInput naming the file and the line that is not as it must be."""
-    content = _content(path)
+def digest(path: Path) -> str:
+    """Of the whole file, by which it is known again. Raises BadInput where it cannot be read."""
+    return _digest(_bytes(path))
+
+
+def rows(path: Path, expected: str | None = None) -> tuple[Row, ...]:
+    """All rows of a `.jsonl` or `.csv` file. Raises BadInput naming the file and the line that is not as it must be;
+    also where the file's digest is not the `expected` one."""
+    read = _bytes(path)
+    if expected is not None and _digest(read) != expected:
+        raise BadInput(f"{path.name} changed while it was read.", "Start again when nothing writes to it any more.")
+    content = _text_of(read, path.name)
     found = tuple(_csv(content, path.name) if path.suffix.lower() == ".csv" else _jsonl(content, path.name))
     if len(found) < 2:
         raise BadInput(
@@ -48,7 +58,18 @@ def rows(path: Path) -> tuple[Row, ...]:
     return found
 
 
-def _content(path: Path) -> str:
+def _digest(read: bytes) -> str:
+    return hashlib.sha256(read).hexdigest()
+
+
+def _text_of(read: bytes, name: str) -> str:
+    try:
+        return read.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise BadInput(f"{name} is no text in UTF-8: byte {error.start:,} cannot be read.", "Save it so.") from None
+
+
+def _bytes(path: Path) -> bytes:
     try:
         size = path.stat().st_size
         if size > LONGEST:
@@ -56,11 +77,7 @@ def _content(path: Path) -> str:
                 f"{path.name} holds {size / 1e6:,.0f} MB; at most {LONGEST / 1e6:.0f} MB are read.",
                 "Choose a part of it: adapters learn from some thousand rows.",
             )
-        return path.read_bytes().decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise BadInput(
-            f"{path.name} is no text in UTF-8: byte {error.start:,} cannot be read.", "Save it so."
-        ) from None
+        return path.read_bytes()
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or error
         raise BadInput(f"{str(path)[:200]!r} cannot be read: {why}.", "Give the path of a JSONL or CSV file.") from None

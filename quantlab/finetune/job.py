@@ -1,22 +1,20 @@
 """The job: what was asked, checked; a process that trains, followed through the file of its events."""
 
-import hashlib
 import json
-import shutil
 import threading
 from collections.abc import Generator, Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, replace
 from importlib.util import find_spec
 from math import isfinite
 from pathlib import Path
-from typing import Any
-
-from filelock import FileLock, Timeout
+from typing import Any, get_args
 
 from quantlab import models
-from quantlab.errors import BadInput, QuantlabError, Stopped, Unavailable
+from quantlab.errors import BadInput, OutOfMemory, QuantlabError, Stopped, Unavailable, unknown
 from quantlab.finetune import data, sets
+from quantlab.finetune import folder as folders
+from quantlab.finetune.folder import ASKED, EVENTS
+from quantlab.finetune.memory import refuse_too_large, what_to_lower
 from quantlab.methods import method_of, precision
 from quantlab.records import Model, Placement, Progress, ResolvedPlacement
 from quantlab.records.finetuning import (
@@ -24,25 +22,27 @@ from quantlab.records.finetuning import (
     Trained,
     TrainingData,
     TrainingEvent,
+    TrainingMethod,
     TrainingStarted,
     TrainingStep,
 )
 from quantlab.runtime import placement as placements
 from quantlab.runtime import worker
 from quantlab.runtime.background import in_background, result
+from quantlab.runtime.disk import disk_error
 from quantlab.settings import app_settings
 
 #: What gradients flow through. Others pack their weights for products without one.
 BASES = ("fp32", "bf16", "fp16", "int8", "int8-plain", "nf4", "nf4-dq", "fp4", "fp4-dq")
-ASKED, EVENTS, CHECKPOINTS = "quantlab.json", "events.jsonl", "checkpoints"
-WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
+#: What all weights can be trained in: each is a number of its own there, with room for small steps.
+WHOLE = ("fp32", "bf16")
 _TASK = "quantlab.finetune.training:train"
 _MOST = {"rank": 1_024, "alpha": 65_536, "steps": 100_000, "batch": 1_024, "context": 131_072}
 
 
-def unavailable() -> str | None:
-    """Why nothing can be trained here, in words that go on from "it ..."; None where it can."""
-    if find_spec("peft") is None:
+def unavailable(asked: FinetuneSettings) -> str | None:
+    """Why it cannot be trained here, in words that go on from "it ..."; None where it can."""
+    if asked.method == "lora" and find_spec("peft") is None:
         return "needs the package peft: pip install peft"
     return worker.unavailable()
 
@@ -56,7 +56,8 @@ def finetune(
     *,
     stop: threading.Event | None = None,
 ) -> Generator[TrainingEvent, None, None]:
-    """Train adapters for `model` on the rows of `file`, and write them into the folder `out`, as peft does.
+    """Train adapters for `model` on the rows of `file`, and write them into the folder `out`, as peft does; or all of
+    its weights, written as an ordinary checkpoint.
 
     `file` may be the name of a bundled set, which brings settings of its own where none are given.
 
@@ -64,25 +65,36 @@ def finetune(
     generator, ends the training and keeps what the last checkpoint holds. Where `out` holds a training of the same
     model, rows and settings that was broken off, it goes on from there, with the same random numbers.
 
-    Raises BadInput, ModelError, Unavailable or OutOfMemory.
+    Raises BadInput, ModelError, Unavailable or OutOfMemory, which says what to lower.
     """
     asked, stop = settings or sets.settings_of(file), stop or threading.Event()
     check(asked)
-    if why := unavailable():
+    if why := unavailable(asked):
         raise Unavailable(f"Fine-tuning {why}.")
-    path, folder = sets.file_of(file), _folder(out)
-    data.rows(path)  # wrong rows are told before a model is fetched
+    path, folder = sets.file_of(file), folders.made(out)
+    digest = data.digest(path)
+    data.rows(path, digest)  # wrong rows are told before a model is fetched
     where = placements.resolve(placement or Placement("auto"))
     found = result(in_background(lambda progress: models.resolve_main(model, app_settings(), progress), stop))
     _refuse(found, asked, where)
-    with _only_one(folder):
-        _begun(folder, found, path, asked)
-        yield from _followed(found, path, folder, asked, where, stop)
+    try:
+        with folders.only_one(folder):
+            folders.begun(folder, found, path, digest, asked)
+            yield from _followed(found, path, digest, folder, asked, where, stop)
+    except OSError as error:
+        raise disk_error(error) from error
 
 
 def check(asked: FinetuneSettings) -> None:
     """Raises BadInput for settings that nothing could be trained with."""
     precision(asked.precision)
+    if asked.method not in get_args(TrainingMethod):
+        raise unknown("method", str(asked.method), get_args(TrainingMethod))
+    if asked.method == "full" and asked.precision not in WHOLE:
+        raise BadInput(
+            f"All weights cannot be trained in {asked.precision}: a small step would change none of them.",
+            f"Choose from: {', '.join(WHOLE)}; or train adapters.",
+        )
     if asked.precision not in BASES:
         raise BadInput(
             f"{asked.precision} cannot be trained on: no gradient comes through its weights.",
@@ -109,20 +121,6 @@ def check(asked: FinetuneSettings) -> None:
         raise BadInput("No layers were named for the adapters.", "Name some, such as q_proj,v_proj, or all-linear.")
 
 
-def _folder(out: str | Path) -> Path:
-    if not str(out).strip():
-        raise BadInput("No folder was named.", "Say where to write the adapter.")
-    try:
-        folder = Path(out).expanduser().absolute()
-        if folder.exists() and not folder.is_dir():
-            raise BadInput(f"{folder.name} is a file.", "Name a folder that does not exist or is empty.")
-        folder.mkdir(parents=True, exist_ok=True)
-    except (OSError, ValueError, RuntimeError) as error:
-        why = getattr(error, "strerror", None) or error
-        raise BadInput(f"The folder {str(out)[:200]!r} cannot be made: {why}.", "Name another one.") from error
-    return folder
-
-
 def _refuse(found: Model, asked: FinetuneSettings, where: ResolvedPlacement) -> None:
     if found.meaningless:
         raise BadInput(f"{found.name} has random weights: there is nothing to build on.", "Choose a trained model.")
@@ -135,61 +133,23 @@ def _refuse(found: Model, asked: FinetuneSettings, where: ResolvedPlacement) -> 
     reason = method.unavailable(where.device) or method.refuses(chosen, models.checkpoint(found), where.device)
     if reason:
         raise Unavailable(f"{chosen.name} cannot be trained on here: it {reason}.")
-
-
-@contextmanager
-def _only_one(folder: Path) -> Iterator[None]:
-    """Two trainings in one folder would write over each other. Raises BadInput where one is at work."""
-    lock = FileLock(folder / ".lock", timeout=0)
-    try:
-        lock.acquire()
-    except Timeout:
-        raise BadInput(f"Something trains in {folder.name} already.", "Name another folder, or wait.") from None
-    try:
-        yield
-    finally:
-        lock.release()
-        (folder / ".lock").unlink(missing_ok=True)
-
-
-def _begun(folder: Path, found: Model, file: Path, asked: FinetuneSettings) -> None:
-    """Write down what is trained, or see that the folder holds the same training. Raises BadInput."""
-    told = {
-        "model": found.name if not found.named_by_path else Path(found.name).name, "identity": found.identity,
-        "data": file.name, "digest": hashlib.sha256(file.read_bytes()).hexdigest(),
-        "settings": json.loads(json.dumps(asdict(asked))),
-    }  # fmt: skip
-    kept = folder / ASKED
-    others = [it.name for it in folder.iterdir() if it.name != ".lock"]
-    if not others:
-        kept.write_text(json.dumps(told, indent=1), encoding="utf-8")
-        return
-    advice = "Name a folder that does not exist or is empty."
-    if not kept.is_file():
-        raise BadInput(f"The folder {folder.name} holds something else ({others[0]}).", advice)
-    before = _read(kept)
-    if (folder / WEIGHTS).is_file() and not (folder / CHECKPOINTS).is_dir():
-        raise BadInput(f"The folder {folder.name} holds a training that is finished.", advice)
-    for key, what in (("identity", "another model"), ("digest", "another data file"), ("settings", "other settings")):
-        if before.get(key) != told[key]:
-            raise BadInput(f"The folder {folder.name} holds a training with {what}.", advice)
-
-
-def _read(kept: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(kept.read_text("utf-8"))
-    except (OSError, ValueError):
-        found = None
-    return found if isinstance(found, dict) else {}
+    if asked.method == "full":
+        refuse_too_large(found, asked, where)
 
 
 def _followed(
-    found: Model, file: Path, folder: Path, asked: FinetuneSettings, where: ResolvedPlacement, stop: threading.Event
+    found: Model,
+    file: Path,
+    digest: str,
+    folder: Path,
+    asked: FinetuneSettings,
+    where: ResolvedPlacement,
+    stop: threading.Event,
 ) -> Iterator[TrainingEvent]:
     arguments = {
         "model": {"name": found.name, "kind": found.kind, "folder": str(found.folder)},
-        "file": str(file), "folder": str(folder), "settings": asdict(asked), "placement": asdict(where),
-        "resumed": _resumed(folder),
+        "file": str(file), "digest": digest, "folder": str(folder),
+        "settings": asdict(asked), "placement": asdict(where), "resumed": folders.resumed(folder),
     }  # fmt: skip
 
     def job(progress: Progress) -> None:
@@ -201,53 +161,28 @@ def _followed(
         for _ in in_background(job, stop):
             yield from told.new()
     except Stopped:
-        kept_step = _keep_last(folder)
-    except QuantlabError:
+        kept_step = folders.keep_last(folder, found, asked)
+    except QuantlabError as error:
+        list(told.new())
         if not told.begun:  # so that the same folder can be named once what was wrong is mended
             for name in (ASKED, EVENTS):
                 (folder / name).unlink(missing_ok=True)
+        _tell_further(error, told, folder, found, asked, where)
         raise
     yield from told.new()
     yield told.trained(folder, found, kept_step)
 
 
-def _keep_last(folder: Path) -> int:
-    """Put the adapter of the last checkpoint where peft looks for it, and give its step. The checkpoint stays, so that
-    the training can go on."""
-    kept = [it for it in checkpoints(folder) if _whole(it)]
-    if not kept:
-        raise Stopped
-    for name in (WEIGHTS, CONFIG):
-        shutil.copyfile(kept[0] / name, folder / name)
-    return _step(kept[0])
-
-
-def _resumed(folder: Path) -> str | None:
-    """The checkpoint to go on from; what was told after it is forgotten, for it is done again."""
-    found = next(filter(_whole, checkpoints(folder)), None)
-    step = _step(found) if found else 0
-    for kept in checkpoints(folder):
-        if kept != found:
-            shutil.rmtree(kept)
-    told = folder / EVENTS
-    lines = told.read_text("utf-8").splitlines() if step and told.is_file() else []
-    before = [line for line in lines if line.endswith("}") and json.loads(line).get("step", 0) <= step]
-    told.write_text("".join(f"{line}\n" for line in before), encoding="utf-8")
-    return str(found) if found else None
-
-
-def _whole(checkpoint: Path) -> bool:
-    """The Trainer writes that file last; one that was being written when the process ended is not read."""
-    return bool(_read(checkpoint / "trainer_state.json"))
-
-
-def checkpoints(folder: Path) -> list[Path]:
-    """Those of a training in `folder`, the newest first."""
-    return sorted((folder / CHECKPOINTS).glob("checkpoint-*"), key=lambda it: -_step(it))
-
-
-def _step(checkpoint: Path) -> int:
-    return int(checkpoint.name.rpartition("-")[2])
+def _tell_further(
+    error: QuantlabError, told: "_Told", folder: Path, found: Model, asked: FinetuneSettings, where: ResolvedPlacement
+) -> None:
+    """Put into the error what to lower, where memory ran out, and what was kept."""
+    if isinstance(error, OutOfMemory):
+        error.what = "The memory ran out while it was trained."
+        error.advice = what_to_lower(found, asked, where, told.taken, told.longest)
+    if (step := folders.last_step(folder)) is not None:
+        kept = f"The checkpoint of step {step} is kept: with the same settings and folder it goes on from there."
+        error.advice = f"{error.advice} {kept}".strip()
 
 
 class _Told:
@@ -259,6 +194,9 @@ class _Told:
         self._read = 0
         self._steps: dict[int, TrainingStep] = {}
         self._held_out: dict[int, float] = {}
+        #: Bytes by part as they were last told, and the tokens of the longest row.
+        self.taken: dict[str, int] = {}
+        self.longest = 0
 
     @property
     def begun(self) -> bool:
@@ -280,13 +218,24 @@ class _Told:
     def _event(self, told: dict[str, Any]) -> TrainingEvent | None:
         kind = told.pop("kind")
         if kind == "started":
-            return TrainingStarted(TrainingData(**told["data"]), told["trainable"], told["parameters"])
+            read = TrainingData(**told["data"])
+            self.taken, self.longest = told.get("memory", {}), read.longest
+            return TrainingStarted(read, told["trainable"], told["parameters"])
+        if kind == "memory":
+            self._take(told["memory"])
+            return None
         if kind == "step":
+            self._take(told["memory"])
             step = self._steps[told["step"]] = TrainingStep(**told)
             return step
         self._held_out[told["step"]] = told["loss"]
         done = self._steps.get(told["step"])
         return None if done is None else replace(done, held_out_loss=told["loss"])
+
+    def _take(self, memory: dict[str, int]) -> None:
+        """Of activations the most that a step took: one that ended early, or found freed memory, tells less."""
+        most = max(memory["activations"], self.taken.get("activations", 0))
+        self.taken = memory | {"activations": most}
 
     def trained(self, folder: Path, found: Model, kept_step: int | None) -> Trained:
         """What came of it: after `kept_step`, where the training was stopped, for that is what the folder holds."""
@@ -296,5 +245,6 @@ class _Told:
         held = [loss for step, loss in sorted(self._held_out.items()) if step <= until]
         return Trained(
             folder, found.name, self._asked.precision, last.step if last else 0, last.loss if last else None,
-            held[0] if held else None, held[-1] if len(held) > 1 else None, (folder / WEIGHTS).stat().st_size, stopped,
+            held[0] if held else None, held[-1] if len(held) > 1 else None, folders.size(folder), stopped,
+            self._asked.method,
         )  # fmt: skip

@@ -19,6 +19,7 @@ from quantlab.records.finetuning import FinetuneSettings
 
 if TYPE_CHECKING:
     from peft import PeftModel
+    from transformers import PreTrainedModel
 
 #: What PEFT and torch ignore in labels.
 _IGNORED = -100
@@ -39,7 +40,12 @@ class TellingTrainer(Trainer):
     """Tells a `step` for each step, and `held_out` for each look at the rows that are not trained on."""
 
     def __init__(
-        self, network: "PeftModel", arguments: TrainingArguments, task: Task, tell: Tell, progress: Progress
+        self,
+        network: "PeftModel | PreTrainedModel",
+        arguments: TrainingArguments,
+        task: Task,
+        tell: Tell,
+        progress: Progress,
     ) -> None:
         super().__init__(
             network, arguments, data_collator=partial(collate, pad=task.pad), train_dataset=list(task.learnt)
@@ -52,10 +58,11 @@ class TellingTrainer(Trainer):
         self.batch_tokens, self.longest = int(inputs["attention_mask"].sum()), inputs["input_ids"].shape[1]
         device, held = str(next(model.parameters()).device), sum(self._parts().values())
         with PeakMemory(device if ":" in device or device == "cpu" else f"{device}:0", held) as peak:
-            loss = super().training_step(model, inputs, *rest, **kept)
-            self.peak_bytes = peak.result().bytes or 0
-        self.gradient_bytes = sum(it.grad.nbytes for it in model.parameters() if it.grad is not None)
-        return loss
+            try:
+                return super().training_step(model, inputs, *rest, **kept)
+            finally:  # also where memory ran out: so far it got
+                self.peak_bytes = peak.result().bytes or 0
+                self.gradient_bytes = sum(it.grad.nbytes for it in model.parameters() if it.grad is not None)
 
     def look(self, step: int) -> None:
         """The loss of the rows held out, as an event."""
@@ -64,14 +71,15 @@ class TellingTrainer(Trainer):
             self.tell("held_out", {"step": step, "loss": loss})
 
     def memory(self) -> dict[str, int]:
-        """Bytes by part. What is there is counted tensor by tensor, all but what is trained being the base;
+        """Bytes by part. What is there is counted tensor by tensor, all but adapters being the base;
         `activations` are what the last step took on top of it at its peak."""
         counted = self._parts() | {"gradients": self.gradient_bytes}
         return counted | {"activations": max(0, self.peak_bytes - sum(counted.values()))}
 
     def _parts(self) -> dict[str, int]:
         network = self.model
-        trained = sum(it.nbytes for it in network.parameters() if it.requires_grad)
+        adapters = self.task.asked.method == "lora"
+        trained = sum(it.nbytes for it in network.parameters() if it.requires_grad) if adapters else 0
         every = sum(it.nbytes for it in (*network.parameters(), *network.buffers()))
         states = self.optimizer.state.values() if self.optimizer is not None else ()
         optimizer = sum(it.nbytes for state in states for it in state.values() if isinstance(it, torch.Tensor))

@@ -1,12 +1,16 @@
-"""Train adapters with peft and transformers. Runs in a process of its own (`quantlab.runtime.worker`).
+"""Train adapters with peft and transformers, or all weights with transformers alone.
+
+Runs in a process of its own (`quantlab.runtime.worker`).
 
 What it tells stands in `events.jsonl` of the output folder, a line for each event: whoever follows reads it from there,
 and what was told is still there after a crash. Checkpoints of the Trainer lie in `checkpoints`; a second call with the
 same folder goes on from the last one with the same random numbers.
 """
 
+import errno
 import json
 import math
+import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,54 +18,63 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from quantlab.errors import BadInput
+from quantlab.errors import BadInput, ModelError, OutOfMemory
 from quantlab.finetune import data
-from quantlab.finetune.job import CHECKPOINTS, EVENTS
+from quantlab.finetune.folder import CHECKPOINTS, EVENTS
 from quantlab.finetune.tokens import TokenRow, token_rows
 from quantlab.methods import method_of, precision
 from quantlab.methods.adapted import quiet_peft
+from quantlab.models import copy_tokenizer
 from quantlab.models.quiet import import_transformers
 from quantlab.models.tokenizer import load_tokenizer
 from quantlab.records import Model, Progress, ResolvedPlacement
 from quantlab.records.finetuning import FinetuneSettings
+from quantlab.runtime.disk import disk_error
+from quantlab.runtime.torch_session import is_out_of_memory
 
 if TYPE_CHECKING:
     from peft import PeftModel
-    from transformers import TrainingArguments
+    from transformers import PreTrainedModel, TrainingArguments
 
 #: So many checkpoints and measurements of the held-out rows there are in a training.
 _PARTS = 10
+#: A disk with less than this, in bytes, is full.
+_FULL = 10**6
 
 
 def train(
     progress: Progress,
     model: dict[str, Any],
     file: str,
+    digest: str,
     folder: str,
     settings: dict[str, Any],
     placement: dict[str, Any],
     resumed: str | None,
 ) -> None:
-    """Train on `file` and write the adapter into `folder`, from the checkpoint `resumed` on if there is one.
+    """Train on `file`, whose digest is known, and write what came of it into `folder`, from the checkpoint `resumed` on
+    if there is one.
 
-    Raises BadInput, ModelError or OutOfMemory.
+    Raises BadInput, ModelError, Unavailable (a full disk) or OutOfMemory.
     """
     asked = FinetuneSettings(**{**settings, "targets": tuple(settings["targets"])})
     source = Model(model["name"], model["kind"], Path(model["folder"]))
     progress(0, asked.steps, "reading the rows")
     tokenizer = load_tokenizer(source)
-    read = data.rows(Path(file))
+    read = data.rows(Path(file), digest)
     rows = token_rows(tokenizer, read, asked.context, asked.raw, source.name)
     learnt, held_out = _parted(rows, asked)
     progress(0, asked.steps, f"loading {asked.precision}")
-    network = _adapted(_base(source, asked, ResolvedPlacement(**placement), progress), asked, source.name)
+    base = _base(source, asked, ResolvedPlacement(**placement), progress)
+    network = _adapted(base, asked, source.name) if asked.method == "lora" else _whole(base, asked)
     events = _Events(Path(folder, EVENTS))
-    trainable, parameters = _parameters(network)
+    trainable, parameters = _parameters(network, asked.method == "lora")
     told = {
         "data": {
             "name": Path(file).name, "rows": len(learnt), "held_out": len(held_out),
             "tokens": sum(len(row.ids) for row in learnt),
             "trained_tokens": sum(sum(row.trained[1:]) for row in learnt), "cut": sum(row.cut for row in rows),
+            "left_out": len(read) - len(rows), "longest": max(len(row.ids) for row in rows),
         },
         "trainable": trainable, "parameters": parameters,
     }  # fmt: skip
@@ -71,13 +84,33 @@ def train(
     arguments = _arguments(asked, Path(folder), next(network.parameters()).device.type == "cpu")
     task = Task(learnt, held_out, asked, tokenizer.pad_token_id or 0)
     trainer = TellingTrainer(network, arguments, task, events.tell, progress)
-    if resumed is None:
-        events.tell("started", told)
-        trainer.look(0)
-    trainer.train(resume_from_checkpoint=resumed)
+    try:
+        if resumed is None:
+            events.tell("started", told | {"memory": trainer.memory()})
+            trainer.look(0)
+        trainer.train(resume_from_checkpoint=resumed)
+    except Exception as error:
+        if is_out_of_memory(error):
+            events.tell("memory", {"memory": trainer.memory()})
+            raise OutOfMemory("The memory ran out while it was trained.") from error
+        raise _in_words(error, Path(folder)) from error
     network.save_pretrained(folder)
+    if asked.method == "full":
+        copy_tokenizer(source, Path(folder))
     shutil.rmtree(Path(folder, CHECKPOINTS), ignore_errors=True)
-    progress(asked.steps, asked.steps, "the adapter is written")
+    progress(asked.steps, asked.steps, "the weights are written")
+
+
+def _in_words(error: Exception, folder: Path) -> Exception:
+    """torch tells of a write that failed without the system's number: how full the disk is says what it was."""
+    if not (isinstance(error, RuntimeError) and "inline_container" in str(error)):
+        return error
+    if shutil.disk_usage(folder).free < _FULL:
+        return disk_error(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder)))
+    return ModelError(
+        f"A checkpoint cannot be written into {folder.name}.",
+        "Check the disk and the limit on a file's size (ulimit -f), and try again.",
+    )
 
 
 def _parted(rows: Sequence[TokenRow], asked: FinetuneSettings) -> tuple[list[TokenRow], list[TokenRow]]:
@@ -129,8 +162,19 @@ def _adapted(network: torch.nn.Module, asked: FinetuneSettings, name: str) -> "P
         return get_peft_model(network, config)
 
 
-def _parameters(network: torch.nn.Module) -> tuple[int, int]:
+def _whole(network: Any, asked: FinetuneSettings) -> "PreTrainedModel":
+    """The network with all its weights to be trained."""
+    torch.manual_seed(asked.seed)
+    network.requires_grad_(True)
+    network.config.use_cache = False
+    return network.train()
+
+
+def _parameters(network: Any, adapters: bool) -> tuple[int, int]:
     """Parameters that are trained, and all; packed ones count as the weights that they hold."""
+    if not adapters:
+        every = sum(it.numel() for it in network.parameters())
+        return every, every
     trainable, every = network.get_nb_trainable_parameters()
     return int(trainable), int(every)
 

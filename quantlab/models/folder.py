@@ -60,7 +60,8 @@ def check(folder: Path, name: str) -> None:
     if (folder / "adapter_config.json").exists():
         # transformers would follow it to its base model, which may be another repository on the Hub.
         raise ModelError(
-            f"{name!r} holds an adapter (adapter_config.json).", "Merge it into its base model and save that."
+            f"{name!r} holds an adapter (adapter_config.json), no model.",
+            "Name its base as the model and add +FOLDER behind a precision, or merge the two first (quantlab merge).",
         )
     config = check_config(folder, name)
     _check_sizes(config, read_tensors(folder, name), repr(name))

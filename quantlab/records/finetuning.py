@@ -3,11 +3,15 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
+
+TrainingMethod = Literal["lora", "full"]
 
 
 @dataclass(frozen=True)
 class FinetuneSettings:
-    """How adapters are trained (LoRA: Hu et al. 2021, arXiv:2106.09685) on a frozen base of `precision`.
+    """How adapters are trained (LoRA: Hu et al. 2021, arXiv:2106.09685) on a frozen base of `precision`, or, with
+    `method` full, all weights in that precision; what is said of adapters then says nothing.
 
     `targets` are names of linear layers, or ("all-linear",). A step reads `batch` rows of at most `context` tokens.
     The learning rate rises over the first `warmup` of the steps and then falls linearly to zero. `held_out` is the
@@ -30,12 +34,14 @@ class FinetuneSettings:
     raw: bool = False
     rslora: bool = False
     dora: bool = False
+    method: TrainingMethod = "lora"
 
 
 @dataclass(frozen=True)
 class TrainingData:
-    """What was read of a data file: rows trained on and held out, their tokens, those that a loss is taken of, and how
-    many rows were cut to the context."""
+    """What was read of a data file: rows trained on and held out, their tokens, those that a loss is taken of, how
+    many rows were cut to the context, how many more were left out because nothing to learn stands within it, and the
+    tokens of the longest row as it is trained."""
 
     name: str
     rows: int
@@ -43,6 +49,18 @@ class TrainingData:
     tokens: int
     trained_tokens: int
     cut: int
+    left_out: int = 0
+    longest: int = 0
+
+
+def shortened(data: TrainingData) -> tuple[str, ...]:
+    """What the context was too short for, in words; nothing where it held all rows."""
+    said = []
+    if data.cut:
+        said.append(f"{data.cut:,} longer than the context, cut at {'its' if data.cut == 1 else 'their'} end")
+    if data.left_out:
+        said.append(f"{data.left_out:,} left out, with nothing to learn within the context")
+    return tuple(said)
 
 
 @dataclass(frozen=True)
@@ -81,9 +99,8 @@ class TrainingStep:
 
 @dataclass(frozen=True)
 class Trained:
-    """What came of it: a folder that peft loads. `stopped`: before all steps; the adapter is that of the last one.
-
-    `bytes` is the size of the adapter's weights on disk."""
+    """What came of it: a folder that peft loads, or, with `method` full, transformers. `stopped`: before all steps; the
+    weights are those of the last checkpoint. `nbytes` is their size on disk."""
 
     folder: Path
     base: str
@@ -94,6 +111,7 @@ class Trained:
     held_out_after: float | None
     nbytes: int
     stopped: bool = False
+    method: TrainingMethod = "lora"
 
 
 @dataclass(frozen=True)

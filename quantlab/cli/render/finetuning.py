@@ -9,7 +9,7 @@ from quantlab.cli.render.progress import Line, interrupt_sets
 from quantlab.cli.render.screen import Screen
 from quantlab.cli.render.tables import printable
 from quantlab.records import units
-from quantlab.records.finetuning import Trained, TrainingEvent, TrainingStarted, TrainingStep
+from quantlab.records.finetuning import Trained, TrainingEvent, TrainingStarted, TrainingStep, shortened
 
 
 def follow_training(events: Generator[TrainingEvent, None, None], stop: threading.Event) -> Trained:
@@ -34,10 +34,10 @@ def follow_training(events: Generator[TrainingEvent, None, None], stop: threadin
 
 def _started(event: TrainingStarted) -> str:
     data, share = event.data, event.trainable / event.parameters
-    cut = f", {data.cut} cut" if data.cut else ""
+    cut = "".join(f"; {it}" for it in shortened(data))
     return (
-        f"{data.rows} rows ({data.trained_tokens:,} of {data.tokens:,} tokens are learnt{cut}), "
-        f"{data.held_out} held out; {event.trainable:,} of {event.parameters:,} parameters are trained "
+        f"{data.rows} rows ({data.trained_tokens:,} of {data.tokens:,} tokens are learnt), "
+        f"{data.held_out} held out{cut}; {event.trainable:,} of {event.parameters:,} parameters are trained "
         f"({units.percent(share)})"
     )
 
@@ -52,7 +52,7 @@ def show_trained(found: Trained, console: Screen | None = None) -> None:
     """Where the adapter is, and what was learnt by the rows that were held out."""
     console = console or Screen()
     how = (
-        f"stopped; this is the adapter after step {found.steps}, the last that was kept"
+        f"stopped; these are the weights after step {found.steps}, the last that was kept"
         if found.stopped
         else f"{found.steps} steps"
     )

@@ -3,13 +3,13 @@
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from quantlab.errors import BadInput, shown, unknown
-from quantlab.finetune.job import BASES, check
+from quantlab.finetune.job import BASES, WHOLE, check
 from quantlab.finetune.sets import SETS
 from quantlab.methods import adapters
-from quantlab.records.finetuning import FinetuneSettings
+from quantlab.records.finetuning import FinetuneSettings, TrainingMethod
 from quantlab.settings import AppSettings
 from quantlab.ui.common.typed import as_int
 from quantlab.ui.compare.form import check_model
@@ -44,6 +44,7 @@ class FinetuneChoice:
     raw: Any = False
     rslora: Any = False
     dora: Any = False
+    method: Any = _START.settings.method
 
 
 def data_of(choice: FinetuneChoice, app: AppSettings) -> str:
@@ -68,8 +69,14 @@ def settings(choice: FinetuneChoice, app: AppSettings) -> FinetuneSettings:
     precision = str(choice.precision)
     if precision not in BASES:
         raise unknown("base", precision[:100], BASES)
-    asked = FinetuneSettings(precision, targets=targets, warmup=FinetuneSettings.warmup, **given, **switches)
+    # What is no method is refused by `check`, as it is for programs.
+    method = cast(TrainingMethod, str(choice.method))
+    asked = FinetuneSettings(
+        precision, targets=targets, warmup=FinetuneSettings.warmup, method=method, **given, **switches
+    )
     check(asked)
+    if app.public and asked.method == "full":
+        raise BadInput("Here only adapters are trained.", "Choose the method lora.")
     for name, most in PUBLIC_MOST.items() if app.public else ():
         if getattr(asked, name) > most:
             raise BadInput(f"Here the {name} is at most {most}.", "Ask for less.")
@@ -96,6 +103,11 @@ def folder_of(choice: FinetuneChoice, app: AppSettings) -> Path:
             "Use letters, digits, - and _; 40 at most.",
         )
     return adapters.home(app) / name
+
+
+def bases(method: str) -> tuple[str, ...]:
+    """The precisions that the method trains on, the one to begin with first."""
+    return WHOLE if method == "full" else BASES
 
 
 def free_name(wanted: str, app: AppSettings) -> str:

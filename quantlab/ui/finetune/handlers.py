@@ -12,6 +12,7 @@ import gradio as gr
 from quantlab.errors import QuantlabError
 from quantlab.finetune.sets import SETS
 from quantlab.methods.adapters import PLUS
+from quantlab.models import SEPARATOR
 from quantlab.records import Finetuned, Placement
 from quantlab.records.finetuning import FinetuneSettings, Trained, TrainingEvent, TrainingStarted, TrainingStep
 from quantlab.teach.plan.asked import Asked
@@ -55,11 +56,25 @@ class FinetuneHandlers(StepHandlers):
         updates: Updates = {
             self.parts.about: view.about(str(data)), inputs.file: gr.update(visible=known is None),
             inputs.name: form.free_name(known.name if known else "mine", self.app),
-            inputs.targets: ",".join(told.targets), self.parts.preview: "",
+            inputs.targets: gr.update(value=",".join(told.targets)), self.parts.preview: "",
         }  # fmt: skip
         names = ("precision", "steps", "batch", "learning_rate", "rank", "alpha", "dropout", "context", "held_out")
-        updates |= {getattr(inputs, name): getattr(told, name) for name in names}
+        updates |= {getattr(inputs, name): gr.update(value=getattr(told, name)) for name in names}
+        # Adapters again: the settings of these rows are for them.
+        shown = {it: gr.update(visible=True, **updates.get(it, {})) for it in self.parts.of_adapters()}
+        updates |= shown | {inputs.method: told.method}
+        updates[inputs.precision] = gr.update(choices=list(form.bases(told.method)), value=told.precision)
         return updates | ({inputs.model: known.model} if known else {})
+
+    def method_chosen(self, method: str) -> Updates:
+        """The precisions that the method trains on, and the settings that concern it."""
+        offered = form.bases(str(method))
+        start = FinetuneSettings.precision if FinetuneSettings.precision in offered else offered[0]
+        low_rank = gr.update(visible=method != "full")
+        return {
+            self.parts.inputs.precision: gr.update(choices=list(offered), value=start),
+            **dict.fromkeys(self.parts.of_adapters(), low_rank),
+        }
 
     def look(self, *values: Any) -> Updates:
         """The first rows, as the model would read them."""
@@ -118,7 +133,8 @@ class FinetuneHandlers(StepHandlers):
             updates |= self._charts(seen, job.model, job.asked)
         if seen.trained is not None:
             base, name = job.asked.precision, job.folder.name
-            column = f"{base}{PLUS}{name}"
+            whole = job.asked.method == "full"
+            column = f"{job.folder}{SEPARATOR}{base}" if whole else f"{base}{PLUS}{name}"
             updates |= {parts.result: view.result(seen, column, job.prompts)}
             if not seen.trained.stopped:  # one that was stopped goes on under its own name
                 updates |= {parts.inputs.name: form.free_name(name.rstrip("-0123456789") or name, self.app)}

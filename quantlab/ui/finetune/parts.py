@@ -30,6 +30,7 @@ class FinetuneInputs(InputFields):
     raw: gr.Checkbox
     rslora: gr.Checkbox
     dora: gr.Checkbox
+    method: gr.Radio
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,11 @@ class FinetuneParts:
     result: gr.HTML
     compare: gr.Button
     led: tuple[gr.State, ...]
+
+    def of_adapters(self) -> list[Any]:
+        """Settings that say nothing where all weights are trained."""
+        inputs = self.inputs
+        return [inputs.rank, inputs.alpha, inputs.dropout, inputs.targets, inputs.rslora, inputs.dora]
 
     def shown(self) -> list[Any]:
         return [

@@ -55,13 +55,15 @@ def _inputs(start: FinetuneChoice, app: AppSettings, opening: rail.Opening) -> t
     model = gr.Dropdown(
         known, value=start.model, label="Model", allow_custom_value=not app.public, elem_id="finetune-model"
     )
+    method = gr.Radio(
+        [("Adapters (LoRA)", "lora"), ("All weights", "full")], value=start.method, label="What is trained",
+        visible=not app.public, elem_id="finetune-method",
+    )  # fmt: skip
     precision = gr.Dropdown(
-        list(BASES), value=start.precision, label="Precision of the frozen base", elem_id="finetune-precision",
+        list(BASES), value=start.precision, label="Precision of the base", elem_id="finetune-precision",
         info="No gradient comes through other methods’ weights.",
     )  # fmt: skip
-    name = gr.Textbox(
-        form.free_name(start.name, app), label="Name of the adapter", max_lines=1, elem_id="finetune-name"
-    )
+    name = gr.Textbox(form.free_name(start.name, app), label="Name of the result", max_lines=1, elem_id="finetune-name")
     with gr.Row():
         steps = _number(start, "steps", "Steps")
         batch = _number(start, "batch", "Rows a step")
@@ -85,7 +87,7 @@ def _inputs(start: FinetuneChoice, app: AppSettings, opening: rail.Opening) -> t
         dora = gr.Checkbox(start.dora, label="DoRA: train sizes beside directions", elem_id="finetune-dora")
     return FinetuneInputs(
         data, file, model, precision, name, steps, batch, rate, rank, alpha, dropout, targets, context, held_out, seed,
-        raw, rslora, dora,
+        raw, rslora, dora, method,
     ), about  # fmt: skip
 
 
@@ -127,8 +129,12 @@ def _wire(parts: FinetuneParts, handlers: FinetuneHandlers, allowed: bool) -> No
     changed: list[Any] = [parts.about, inputs.file, inputs.name, inputs.targets, parts.preview, inputs.model]
     changed += [inputs.precision, inputs.steps, inputs.batch, inputs.learning_rate, inputs.rank, inputs.alpha]
     inputs.data.input(
-        handlers.chosen, [inputs.data], [*changed, inputs.dropout, inputs.context, inputs.held_out], **SMALL
+        handlers.chosen,
+        [inputs.data],
+        [*changed, inputs.dropout, inputs.context, inputs.held_out, inputs.method, inputs.rslora, inputs.dora],
+        **SMALL,
     )
+    inputs.method.input(handlers.method_chosen, [inputs.method], [inputs.precision, *parts.of_adapters()], **SMALL)
     parts.look.click(handlers.look, inputs.listed(), [parts.preview], **SMALL)
     if not allowed:
         return

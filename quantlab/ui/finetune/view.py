@@ -8,7 +8,7 @@ from quantlab.finetune.preview import Preview
 from quantlab.finetune.sets import SETS
 from quantlab.measure.statistics import median
 from quantlab.records import Finetuned, units
-from quantlab.records.finetuning import Trained, TrainingEvent, TrainingStarted, TrainingStep
+from quantlab.records.finetuning import Trained, TrainingEvent, TrainingStarted, TrainingStep, shortened
 from quantlab.reporting.templates import Pieces
 
 _HTML = Pieces("ui/finetune/fragments.html")
@@ -53,14 +53,23 @@ def status(seen: Watched) -> str:
     """How far it is: step, losses, speed, time left."""
     done = seen.done
     if not done:
-        return _HTML.progress("Loading the base and reading the rows.", 0, 0)
+        begun = "Loading the base and reading the rows."
+        return _HTML.progress(f"{begun} {_rows_of(seen)}".strip(), 0, 0)
     last = done[-1]
     seconds = median([step.seconds for step in done[-_LAST:]]) or 0.0
     left = (last.steps - last.step) * seconds
     held = next((it.held_out_loss for it in reversed(seen.steps) if it.held_out_loss is not None), None)
     said = f"Loss {last.loss:.3f}" + ("" if held is None else f", of the rows held out {held:.3f}")
     speed = units.rate(median([step.tokens / step.seconds for step in done[-_LAST:] if step.seconds]))
-    return _HTML.progress(f"{said} nats; {speed}; about {units.seconds(left)} left.", last.step, last.steps)
+    return _HTML.progress(
+        f"{said} nats; {speed}; about {units.seconds(left)} left. {_rows_of(seen)}".strip(), last.step, last.steps
+    )
+
+
+def _rows_of(seen: Watched) -> str:
+    """Which rows the context was too short for."""
+    said = shortened(seen.started.data) if seen.started else ()
+    return f"Rows: {'; '.join(said)}." if said else ""
 
 
 def waiting(what: str) -> str:
@@ -90,6 +99,7 @@ def result(seen: Watched, column: str, prompts: tuple[str, ...]) -> str:
     return _HTML.result(
         trained, column, prompts, units.size(trained.nbytes), f"{started.trainable:,}", units.percent(share),
         _loss(trained.held_out_before), _loss(trained.held_out_after),
+        _rows_of(seen),
     )  # fmt: skip
 
 
