@@ -118,7 +118,9 @@ def fake_finetune(script: "Script") -> Finetune:
             yield told
             if step % 3 == 0:
                 yield replace(told, held_out_loss=loss * 1.1)
-        yield Trained(folder, model, asked.precision, done, loss, 3.3, loss * 1.1, 786_432, done < asked.steps)
+        yield Trained(
+            folder, model, asked.precision, done, loss, 3.3, loss * 1.1, 786_432, done < asked.steps, asked.method
+        )
 
     return finetune
 

@@ -79,7 +79,10 @@ def run(args: argparse.Namespace) -> int:
         told.setdefault("precision", WHOLE[0])
     settings = replace(settings_of(args.data), **told)
     stop = threading.Event()
-    model, out = args.model or model_of(args.data), args.out if args.out is not None else home_of(args.data)
+    model, out = (
+        args.model or model_of(args.data),
+        args.out if args.out is not None else home_of(args.data, settings.method),
+    )
     steps = finetune(model, args.data, out, settings, placement(args), stop=stop)
     trained = render.follow_training(steps, stop)
     render.show_trained(trained)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from quantlab.methods import adapters
-from quantlab.records.finetuning import FinetuneSettings
+from quantlab.records.finetuning import FinetuneSettings, TrainingMethod
 from quantlab.settings import ASSETS, app_settings
 
 FOLDER = ASSETS / "finetune"
@@ -62,9 +62,9 @@ def model_of(data: str | Path) -> str:
     return known.model if known else "demo"
 
 
-def home_of(data: str | Path) -> Path:
-    """Where the adapter is kept if nobody says where: under the name of the rows."""
-    return adapters.home(app_settings()) / file_of(data).stem
+def home_of(data: str | Path, method: TrainingMethod = "lora") -> Path:
+    """Where the result is kept if nobody says where: under the name of the rows."""
+    return adapters.home(app_settings()) / (file_of(data).stem + ("-full" if method == "full" else ""))
 
 
 def settings_of(data: str | Path) -> FinetuneSettings:

@@ -54,6 +54,31 @@ def test_a_training_is_watched_and_its_adapter_named(opened):
     assert grave(page) == []
 
 
+def test_all_weights_are_a_choice_with_its_own_settings(opened):
+    """Adapters' settings go, precisions without a gradient for each number too; what comes out is a model."""
+    page = opened()
+    page.click("#finetune-settings > button")
+    expect(page.locator("#finetune-rank")).to_be_visible()
+    page.get_by_label("All weights").check()
+    expect(page.locator("#finetune-rank")).to_be_hidden()
+    expect(page.locator("#finetune-targets")).to_be_hidden()
+    expect(page.locator("#finetune-precision input")).to_have_value("fp32")
+    page.locator("#finetune-precision input").click()
+    assert page.get_by_role("option").all_inner_texts() == ["fp32", "bf16"]
+    page.keyboard.press("Escape")
+    page.fill("#finetune-steps input", "6")
+    page.click("#finetune-start")
+    expect(page.locator("#finetune-result")).to_contain_text("It is a model of its own")
+    expect(page.locator("#finetune-result code").first).to_contain_text("newcomers::fp32")
+    expect(page.locator("#finetune-result")).not_to_contain_text("quantlab merge")
+    # Other rows bring settings for adapters.
+    page.locator("#finetune-data input").click()
+    page.get_by_role("option", name="keeper").click()
+    expect(page.locator("#finetune-rank")).to_be_visible()
+    expect(page.locator("#finetune-precision input")).to_have_value("nf4-dq")
+    assert grave(page) == []
+
+
 def test_stop_keeps_what_there_is(open_page):
     with served(Script(**FAST | {"gap_s": 0.2})) as address:
         page = open_page(address)
@@ -165,6 +190,9 @@ def test_in_public_nothing_is_trained_unless_it_is_allowed(open_page):
         ({"steps": "many"}, "The steps cannot be 'many'"),
         ({"learning_rate": float("nan")}, "learning rate cannot be nan"),
         ({"targets": " , "}, "No layers were named"),
+        ({"method": "full", "precision": "fp32"}, "Here only adapters are trained"),
+        ({"method": "full"}, "All weights cannot be trained in nf4-dq"),
+        ({"method": ["lora"]}, "Unknown method"),
         ({"name": "a/b"}, "cannot be called 'a/b'"),
         ({"name": "kv-int8"}, "cannot be called"),
         ({"name": "x" * 300}, "cannot be called"),
@@ -186,6 +214,18 @@ def test_a_name_that_is_taken_gets_a_number(tmp_path):
     (adapters.home(app) / "style").mkdir()
     (adapters.home(app) / "style-2").mkdir()
     assert form.free_name("style", app) == "style-3"
+
+
+def test_rows_that_the_context_is_too_short_for_are_told():
+    from quantlab.records.finetuning import TrainingData
+
+    def status(cut: int, left_out: int) -> str:
+        read = TrainingData("rows", 20, 2, 400, 200, cut, left_out)
+        step = TrainingStep(1, 3, 1.0, 0.1, 0.1, 8)
+        return view.status(view.Watched(TrainingStarted(read, 10, 100), (step,)))
+
+    assert "Rows: 3 longer than the context, cut at their end; 1 left out, with nothing to learn" in status(3, 1)
+    assert "Rows:" not in status(0, 0)
 
 
 def test_the_largest_step_is_what_it_takes():

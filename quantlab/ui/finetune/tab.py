@@ -63,7 +63,9 @@ def _inputs(start: FinetuneChoice, app: AppSettings, opening: rail.Opening) -> t
         list(BASES), value=start.precision, label="Precision of the base", elem_id="finetune-precision",
         info="No gradient comes through other methods’ weights.",
     )  # fmt: skip
-    name = gr.Textbox(form.free_name(start.name, app), label="Name of the result", max_lines=1, elem_id="finetune-name")
+    name = gr.Textbox(
+        form.free_name(start.name, app), label="Name of the adapter or model", max_lines=1, elem_id="finetune-name"
+    )
     with gr.Row():
         steps = _number(start, "steps", "Steps")
         batch = _number(start, "batch", "Rows a step")
