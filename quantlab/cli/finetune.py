@@ -20,7 +20,7 @@ _HELP = {
     "steps": "how often the adapters are changed",
     "batch": "rows in a step",
     "context": "tokens of a row at most; longer ones are cut",
-    "learning_rate": "at its highest; it rises at first and then falls to 0",
+    "learning_rate": "at its highest; it rises at first and then falls to 0; with full 1e-4 is the default",
     "held_out": "share of the rows that is not trained on",
     "seed": "for the order of the rows and the first adapters",
 }
@@ -68,16 +68,14 @@ def add(verbs: Verbs) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from quantlab.cli import render
-    from quantlab.finetune.job import WHOLE, finetune
+    from quantlab.finetune.job import finetune
 
     given = {field.name: getattr(args, field.name, None) for field in fields(FinetuneSettings)}
     if args.targets is not None:
         given["targets"] = tuple(word.strip() for word in args.targets.split(",") if word.strip())
     # A switch that is not set says nothing against the rows' own settings.
     told = {name: value for name, value in given.items() if value is not None and value is not False}
-    if args.method == "full":
-        told.setdefault("precision", WHOLE[0])
-    settings = replace(settings_of(args.data), **told)
+    settings = replace(settings_of(args.data, args.method or _DEFAULT.method), **told)
     stop = threading.Event()
     model, out = (
         args.model or model_of(args.data),

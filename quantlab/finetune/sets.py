@@ -1,13 +1,16 @@
 """Rows to train on that come with quantlab: small enough that a class sees before and after."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from quantlab.methods import adapters
 from quantlab.records.finetuning import FinetuneSettings, TrainingMethod
 from quantlab.settings import ASSETS, app_settings
 
 FOLDER = ASSETS / "finetune"
+#: What is changed where all weights are trained: at the rate of adapters the demo forgets (docs/finetune.md).
+_WHOLE: dict[str, Any] = {"precision": "fp32", "learning_rate": 1e-4}
 
 
 @dataclass(frozen=True)
@@ -67,7 +70,8 @@ def home_of(data: str | Path, method: TrainingMethod = "lora") -> Path:
     return adapters.home(app_settings()) / (file_of(data).stem + ("-full" if method == "full" else ""))
 
 
-def settings_of(data: str | Path) -> FinetuneSettings:
+def settings_of(data: str | Path, method: TrainingMethod = "lora") -> FinetuneSettings:
     """The settings at which a bundled set is learnt; the usual ones for a file."""
     known = SETS.get(str(data))
-    return known.settings if known else FinetuneSettings()
+    found = known.settings if known else FinetuneSettings()
+    return replace(found, method="full", **_WHOLE) if method == "full" else found

@@ -33,7 +33,7 @@ def test_rows_that_are_too_long_are_counted_and_all_weights_become_a_model(capsy
     assert "1 longer than the context, cut at its end; 1 left out, with nothing to learn" in told
     assert "(100 %)" in told and "4 steps" in printed
     settings = json.loads((out / "quantlab.json").read_text())["settings"]
-    assert (settings["method"], settings["precision"]) == ("full", "fp32")
+    assert (settings["method"], settings["precision"], settings["learning_rate"]) == ("full", "fp32", 1e-4)
     assert (out / "model.safetensors").is_file() and (out / "tokenizer.json").is_file()
 
 

@@ -63,6 +63,7 @@ def test_all_weights_are_a_choice_with_its_own_settings(opened):
     expect(page.locator("#finetune-rank")).to_be_hidden()
     expect(page.locator("#finetune-targets")).to_be_hidden()
     expect(page.locator("#finetune-precision input")).to_have_value("fp32")
+    expect(page.locator("#finetune-learning_rate input")).to_have_value("0.0001")
     page.locator("#finetune-precision input").click()
     assert [it.split()[-1] for it in page.get_by_role("option").all_inner_texts()] == ["fp32", "bf16"]
     page.keyboard.press("Escape")

@@ -10,7 +10,7 @@ from typing import Any
 import gradio as gr
 
 from quantlab.errors import QuantlabError
-from quantlab.finetune.sets import SETS
+from quantlab.finetune.sets import SETS, settings_of
 from quantlab.methods.adapters import PLUS
 from quantlab.models import SEPARATOR
 from quantlab.records import Finetuned, Placement
@@ -66,13 +66,13 @@ class FinetuneHandlers(StepHandlers):
         updates[inputs.precision] = gr.update(choices=list(form.bases(told.method)), value=told.precision)
         return updates | ({inputs.model: known.model} if known else {})
 
-    def method_chosen(self, method: str) -> Updates:
+    def method_chosen(self, method: str, data: str) -> Updates:
         """The precisions that the method trains on, and the settings that concern it."""
-        offered = form.bases(str(method))
-        start = FinetuneSettings.precision if FinetuneSettings.precision in offered else offered[0]
+        told = settings_of(str(data), "full" if method == "full" else "lora")
         low_rank = gr.update(visible=method != "full")
         return {
-            self.parts.inputs.precision: gr.update(choices=list(offered), value=start),
+            self.parts.inputs.precision: gr.update(choices=list(form.bases(told.method)), value=told.precision),
+            self.parts.inputs.learning_rate: told.learning_rate,
             **dict.fromkeys(self.parts.of_adapters(), low_rank),
         }
 

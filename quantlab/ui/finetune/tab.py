@@ -136,7 +136,12 @@ def _wire(parts: FinetuneParts, handlers: FinetuneHandlers, allowed: bool) -> No
         [*changed, inputs.dropout, inputs.context, inputs.held_out, inputs.method, inputs.rslora, inputs.dora],
         **SMALL,
     )
-    inputs.method.input(handlers.method_chosen, [inputs.method], [inputs.precision, *parts.of_adapters()], **SMALL)
+    inputs.method.input(
+        handlers.method_chosen,
+        [inputs.method, inputs.data],
+        [inputs.precision, inputs.learning_rate, *parts.of_adapters()],
+        **SMALL,
+    )
     parts.look.click(handlers.look, inputs.listed(), [parts.preview], **SMALL)
     if not allowed:
         return
