@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from quantlab.errors import BadInput, ModelError
-from quantlab.finetune import job
 from quantlab.finetune.job import check, finetune
+from quantlab.methods import adapters
 from quantlab.models.source import DEMO_FOLDER
 from quantlab.records import Placement
 from quantlab.records.finetuning import FinetuneSettings, Trained, TrainingStarted, TrainingStep
@@ -188,7 +188,7 @@ def test_stop_keeps_what_was_learnt_and_other_settings_do_not_go_on(file, tmp_pa
     assert isinstance(trained, Trained) and trained.stopped and trained.steps == 40
     steps = {it.step: it for it in seen if isinstance(it, TrainingStep) and it.held_out_loss is not None}
     assert trained.held_out_after == steps[40].held_out_loss  # of what the folder holds, not of what came after
-    assert (tmp_path / "out" / job.WEIGHTS).stat().st_size == trained.nbytes > 0
+    assert (tmp_path / "out" / adapters.WEIGHTS).stat().st_size == trained.nbytes > 0
     with pytest.raises(BadInput, match="a training with other settings"):
         list(finetune("demo", file, tmp_path / "out", replace(settings, rank=8)))
 
