@@ -9,8 +9,9 @@ from quantlab.teach.claims.judging import Bound, Judgement, decided, nbytes, unt
 ADDED = ("adapters", "gradients", "optimizer")
 #: As far as a plan may be off from what was measured.
 _OFF = 10.0
-#: A merge "changes nothing" up to so many nats, and so many percent of the right answers lost.
-SAME_KLD, SAME_LOST = 1e-3, 1.0
+#: A merge "changes nothing" up to so many nats, and so many percent of the right answers lost: one of the 96 questions
+#: is one percent, which may fall either way.
+SAME_KLD, SAME_LOST = 1e-3, 2.0
 #: An adapter that answers fewer of the questions that it was taught has learnt nothing that could be lost.
 LEARNT = 0.5
 
@@ -95,7 +96,7 @@ def qlora(found: Evidence) -> Judgement:
 
 def merging(found: Evidence) -> Judgement:
     """Row 24: every way of merging lies within 0.001 nats of the adapter beside the weights that it was trained on, and
-    loses at most 1 % of its right answers. No verdict where the adapter learnt too little to lose."""
+    loses at most 2 % of its right answers. No verdict where the adapter learnt too little to lose."""
     merges = found.merges
     if merges is None:
         return untested(found.missing.get("merges", "no adapter was trained"))
