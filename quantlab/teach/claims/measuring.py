@@ -36,8 +36,8 @@ COLUMNS = (
 )
 #: What is remembered and worked out; the order of words is lost so late that it would thin out what is lost.
 _TASKS = ("demo_facts", "demo_sums", "demo_stories")
-#: Whose answers a rule asks for. gptq-3 is left out on a CPU, where each token takes its kernel ten times as long as that
-#: of gptq-4: a task took 37 s in place of 6.
+#: Whose answers a rule asks for. gptq-3 is left out on a CPU, where its kernel takes ten times as long for a token as
+#: that of gptq-4: a task took 37 s in place of 6.
 _ASKED_TASKS = (REFERENCE, "nf4-dq", "rtn-4", "rtn-3", "rtn-2", "gptq-3", "q3_k_m", "q2_k")
 #: What the programs read.
 _TEXT = "Once upon a time there was a beekeeper called Sanna Corsa. It was a foggy morning in Kestrel."
