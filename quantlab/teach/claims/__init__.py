@@ -1,7 +1,7 @@
 """The tutorial's claims and four of today's beliefs, each with the rule that judges it; docs/claims.md has them all."""
 
 from quantlab.records.claims import ClaimVerdict
-from quantlab.teach.claims import of_code, of_memory, of_quality, of_speed
+from quantlab.teach.claims import of_code, of_memory, of_quality, of_speed, of_training
 from quantlab.teach.claims.evidence import Evidence
 from quantlab.teach.claims.judging import Claim
 
@@ -34,7 +34,7 @@ CLAIMS: tuple[Claim, ...] = (
         5,
         "4 bits (nf4 with double quantization) lose 0.4 to 1 % of quality, plain 4 bits more.",
         "answers to tasks, paired",
-        ("quality",),
+        ("quality", "tasks"),
         of_quality.four_bits,
     ),
     Claim(
@@ -71,22 +71,22 @@ CLAIMS: tuple[Claim, ...] = (
     Claim(
         11,
         "A 4-bit 7B model can be fine-tuned by LoRA in about 4 GB.",
-        "the planner, Mistral-7B",
-        ("plans",),
-        of_memory.qlora,
+        "the planner, Mistral-7B, and a training of the demo",
+        ("plans", "training"),
+        of_training.qlora,
     ),
     Claim(
         12,
         "LoRA adapters add about 0.2 % of the memory.",
-        "the planner, rank 16 on q_proj and v_proj",
-        ("plans",),
-        of_memory.adapters,
+        "the planner and a training of the demo, rank 16 on q_proj and v_proj",
+        ("plans", "training"),
+        of_training.adapters,
     ),
     Claim(
         13,
         "2 and 3 bits lose 5 to 10 % and are rarely better than 4.",
         "answers to tasks and KLD",
-        ("quality",),
+        ("quality", "tasks"),
         of_quality.few_bits,
     ),
     Claim(
@@ -140,7 +140,11 @@ CLAIMS: tuple[Claim, ...] = (
         of_quality.eight_bit_cache,
     ),
     Claim(
-        24, "Merging an adapter changes nothing.", "a trained adapter, merged and quantized again", (), of_code.merging
+        24,
+        "Merging an adapter changes nothing.",
+        "KLD and answers of an adapter trained here, merged and quantized again",
+        ("merges",),
+        of_training.merging,
     ),
     Claim(
         25,

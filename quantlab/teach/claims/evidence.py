@@ -1,9 +1,9 @@
-"""What the rules judge by: plans, one quality run, first answers, and what programs did when they were run."""
+"""What the rules judge by: plans, quality runs, first answers, trainings, and what programs did when they were run."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from quantlab.records import Plan, Quality, QualityRun, Run
+from quantlab.records import Finetuned, Plan, Quality, QualityRun, Run
 
 #: The shapes that "a 7B model" and "a 70B model" are read as.
 SEVEN, SEVENTY = "shape:Mistral-7B-v0.3", "shape:Llama-2-70B"
@@ -24,11 +24,47 @@ class Trial:
 
 
 @dataclass(frozen=True)
+class Training:
+    """A real training of a few steps beside what the planner says of the same.
+
+    `trainable` and `parameters` are counted, `memory` is bytes by part at the last step, as `TrainingStep` has them.
+    """
+
+    model: str
+    steps: int
+    trainable: int
+    parameters: int
+    memory: Mapping[str, int]
+    planned: Finetuned
+
+
+@dataclass(frozen=True)
+class Merges:
+    """An adapter that was trained on `base` for `steps`, and what became of it in merged weights.
+
+    `trained` is the adapter beside its base, the reference of the others. `original` is merged into the original
+    weights in bf16, `kept` into what the base keeps of them, in bf16 too; `..._again` is that quantized to the base's
+    precision. `task` asks for what was taught.
+    """
+
+    model: str
+    base: str
+    steps: int
+    task: str
+    trained: QualityRun
+    original: QualityRun
+    original_again: QualityRun
+    kept: QualityRun
+    kept_again: QualityRun
+
+
+@dataclass(frozen=True)
 class Evidence:
     """All that was found out. What is None or missing was not, and `missing` says why, by the field's name.
 
     `plans` by the model, `codes` are bucket numbers by the way of rounding, `trials` by what was tried, `first` are
-    answers, each right after a load of its own. `devices` counts those that a model could be spread over.
+    answers, each right after a load of its own, `training` and `merges` are of the bundled model, whichever is tested
+    otherwise. `devices` counts those that a model could be spread over.
     """
 
     plans: Mapping[str, Plan] = field(default_factory=dict)
@@ -36,6 +72,8 @@ class Evidence:
     first: tuple[Run, ...] = ()
     codes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     trials: Mapping[str, Trial] = field(default_factory=dict)
+    training: Training | None = None
+    merges: Merges | None = None
     devices: int = 1
     missing: Mapping[str, str] = field(default_factory=dict)
 

@@ -28,7 +28,8 @@ class Judgement:
 
 @dataclass(frozen=True)
 class Claim:
-    """`needs` names what must be found out for it: `plans`, `quality`, `first`, `codes`, `trials`."""
+    """`needs` names what must be found out for it: `plans`, `quality`, `tasks`, `first`, `codes`,
+    `trials`, `training`, `merges`."""
 
     number: int
     text: str

@@ -68,8 +68,3 @@ def device_map(found: Evidence) -> Judgement:
     if found.devices < 2:
         return untested("there is one device here, on which everything lies with and without a map")
     return untested("how devices are chosen without a map was not tried on this machine")
-
-
-def merging(found: Evidence) -> Judgement:
-    """Row 24 needs an adapter that is merged, and the weights quantized again."""
-    return untested(found.missing.get("adapter", "quantlab trains adapters, and does not merge them yet"))

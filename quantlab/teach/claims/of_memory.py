@@ -91,43 +91,6 @@ def double_quantization(found: Evidence) -> Judgement:
     )
 
 
-def adapters(found: Evidence) -> Judgement:
-    """Row 12: 0.2 %, to one digit, of the weights' memory at 4 bits, adapters in 32 bits as trained by peft."""
-    trained = found.plans[SEVEN].finetuned if SEVEN in found.plans else None
-    if trained is None:
-        return untested(found.missing.get("plans", "nothing was planned"))
-    base, added = trained.parts["weights"], trained.parts["adapters"]
-    share = 100 * added / base
-    of_weights = 100 * trained.trainable / (found.plans[SEVEN].weights or 1)
-    return decided(
-        True,
-        f"Rank {trained.rank} on {' and '.join(trained.targets)} of a 7B model adds {units.size(added)} to "
-        f"{units.size(base)} ({trained.base}): {share:.2f} % of the memory, {of_weights:.2f} % of the weights.",
-        nbytes("adapters", added, False),
-        nbytes("weights", base, False),
-        Figure("share", share, "%", False),
-        bounds=(
-            Bound("the share is", share, "at least", 0.15, "%"),
-            Bound("the share is", share, "less than", 0.25, "%"),
-        ),
-    )
-
-
-def qlora(found: Evidence) -> Judgement:
-    """Row 11, as far as a plan tells: QLoRA of a 7B model in about 4 GB, which is read as at most 4.5."""
-    trained = found.plans[SEVEN].finetuned if SEVEN in found.plans else None
-    if trained is None:
-        return untested(found.missing.get("plans", "nothing was planned"))
-    total = trained.total_bytes
-    return decided(
-        True,
-        f"Planned for {found.plans[SEVEN].context:,} tokens: {units.size(total)}, of which the weights alone are "
-        f"{units.size(trained.parts['weights'])}. That a GPTQ model cannot be trained was not tried.",
-        nbytes("QLoRA of a 7B model", total, False),
-        bounds=(Bound("it takes", total, "at most", 4.5e9, "bytes"),),
-    )
-
-
 def batch(found: Evidence) -> Judgement:
     """Row 20: at least four sequences of 4,096 tokens beside a 4-bit 7B model on 12 GB."""
     planned = found.plans[SEVEN].precision("nf4") if SEVEN in found.plans else None

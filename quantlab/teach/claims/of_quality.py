@@ -134,11 +134,15 @@ def eight_bit_cache(found: Evidence) -> Judgement:
 
 
 def few_bits(found: Evidence) -> Judgement:
-    """Row 13: 3 and 2 bits lose at least 5 % of the right answers, and none of them is closer than 4 bits."""
+    """Row 13: 3 and 2 bits lose at least 5 % of the right answers, and none of them is closer than 4 bits.
+
+    One that was asked nothing (GPTQ's on a CPU) is judged by its distance alone.
+    """
     names = tuple(name for name in LOW_BITS if found.run(name))
     if len(names) < 2 or found.why_no_run(*FOUR_BITS):
         return untested(found.why_no_run(*LOW_BITS[:2], *FOUR_BITS) or "too few of them were measured")
-    known, why = _losses(found, *names)
+    asked = [name for name in names if _score(found, name)]
+    known, why = _losses(found, *(asked or names))
     if why:
         return untested(why)
     near = {name: it.kld.mean for name in (*names, *FOUR_BITS) if (it := _fidelity(found, name))}

@@ -15,8 +15,8 @@ from quantlab.ui.compare import form as choices
 
 ALL = "All"
 QUICK = "Those that take seconds"
-#: What holds the machine for minutes.
-_LONG = frozenset({"quality", "first"})
+#: What holds the machine for minutes, or trains, which visitors may not.
+_LONG = frozenset({"quality", "first", "training", "merges"})
 
 
 def offered(public: bool) -> tuple[str, ...]:
