@@ -97,7 +97,7 @@ def check(asked: FinetuneSettings) -> None:
         )
     if asked.precision not in BASES:
         raise BadInput(
-            f"{asked.precision} cannot be trained on: no gradient comes through its weights.",
+            f"{asked.precision} cannot be trained on here.",
             f"Choose from: {', '.join(BASES)}.",
         )
     for name, most in _MOST.items():

@@ -61,7 +61,7 @@ def _inputs(start: FinetuneChoice, app: AppSettings, opening: rail.Opening) -> t
     )  # fmt: skip
     precision = gr.Dropdown(
         list(BASES), value=start.precision, label="Precision of the base", elem_id="finetune-precision",
-        info="No gradient comes through other methods’ weights.",
+        info="Weights that are read as they are, or quantized while they load.",
     )  # fmt: skip
     name = gr.Textbox(
         form.free_name(start.name, app), label="Name of the adapter or model", max_lines=1, elem_id="finetune-name"
