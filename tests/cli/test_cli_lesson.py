@@ -21,7 +21,7 @@ def test_the_list(capsys):
 def test_a_prediction_gets_its_verdict(capsys):
     assert cli.main(["lesson", "2", "--predict", "-2"]) == 0
     told = " ".join(capsys.readouterr().out.split())
-    assert "Into which bucket does 0.1872 fall?" in told and "Off. You said -2. It is 3: 5 too low." in told
+    assert "Into which bucket does 0.1872 fall?" in told and "Off. You said −2. It is 3: 5 too low." in told
     assert "What happens to the small ones, and why?" in told and "{" not in told
 
 
