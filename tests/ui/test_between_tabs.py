@@ -2,6 +2,7 @@
 
 from playwright.sync_api import expect
 
+from quantlab.fidelity import tasks
 from tests.ui.pages import compare
 
 TICKED = "Array.from(document.querySelectorAll('{} input:checked')).map(e => e.name)"
@@ -39,7 +40,7 @@ def test_text_and_tasks_suit_the_model(open_page, url):
     page.wait_for_selector("#added:has-text('in the list')")
     page.click("[role=tab]:has-text('Quality')")
     expect(page.locator("#quality-precisions input[name='someone/model-GPTQ']")).to_be_attached()
-    expect(page.locator("#quality-tasks input")).to_have_count(4)
+    expect(page.locator("#quality-tasks input")).to_have_count(len(tasks.task_names()))
     page.fill("#quality-model input", "someone/other")
     page.keyboard.press("Enter")
     expect(page.locator("#quality-source input[value=english]")).to_be_checked()
