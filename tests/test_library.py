@@ -48,7 +48,7 @@ def test_the_example_of_a_plan(capsys):
 def test_the_example_of_a_lesson(capsys):
     *asked, verdict = run("A lesson", capsys).splitlines()
     assert len(asked) == 6 and asked[1] == "2 Into which bucket does 0.1872 fall?"
-    assert verdict.startswith("off You said 3.60 GB. It is 4.46 GB: 0.863 GB")
+    assert verdict.startswith("off You said 3.60 GB. It is 4.46 GB: 0.86 GB (")
 
 
 @pytest.mark.slow
