@@ -11,7 +11,7 @@ import pytest
 from quantlab import cli
 from quantlab.errors import BadInput, Stopped
 from quantlab.records import CpuUse, Quality, QualityRun, TaskScore
-from quantlab.records.claims import FAILS, HOLDS, UNTESTED, Claims, ClaimVerdict
+from quantlab.records.claims import FAILS, HOLDS, UNTESTED, Claims, ClaimVerdict, Figure
 from quantlab.reporting.rules import rules
 from quantlab.runtime.background import result
 from quantlab.teach.claims import CLAIMS, exported, judged
@@ -348,6 +348,14 @@ def test_a_file_that_is_none_is_told_by_its_field(plans, change, told):
         exported.read_json(json.dumps(data))
     with pytest.raises(BadInput, match="no JSON"):
         exported.read_json("{")
+
+
+@pytest.mark.parametrize("value", [-127, 0, 3, 10**18, -0.5, 2.5, "words"])
+def test_a_figure_of_any_kind_comes_back(value):
+    held = ClaimVerdict(17, "claim", "test", HOLDS, "why", (Figure("bucket", value),))
+    found = Claims("demo", datetime(2026, 1, 2, tzinfo=UTC), example_comparison().machine, {}, (held,))
+    (back,) = exported.read_json(exported.to_json(found)).verdicts[0].figures
+    assert back.value == value and type(back.value) is type(value)
 
 
 def test_a_recorded_file_that_cannot_be_read_is_left_out(tmp_path, plans, caplog):

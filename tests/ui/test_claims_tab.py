@@ -35,7 +35,7 @@ def test_a_verdict_stands_beside_its_claim_and_stays(opened):
     expect(page.locator("#claims-status")).to_contain_text(
         "1 holds here, 1 does not hold here, 23 cannot be tested here."
     )
-    wrong.locator("summary").click()
+    wrong.locator("summary", has_text="Figures").click()
     expect(wrong.locator("table")).to_contain_text("-127")
     page.locator("#claims-which input").click()
     page.get_by_role("option", name="21. ").click()

@@ -42,7 +42,12 @@ def _verdict(data: Any, where: str) -> ClaimVerdict:
 
 
 def _figure(data: Any, where: str) -> Figure:
-    """A figure's value is a whole number, another number or words, as its type in the JSON says."""
+    """A figure's value is a whole number, another number or words, as its type in the JSON says.
+
+    Whole ones may be below zero, as codes are; those of other exports are counts.
+    """
     held = codec.obj(data, where, codec.names(Figure))
-    kind = {int: int, str: str}.get(type(held.get("value")), float)
-    return codec.members(Figure, held, where, value=codec.member(held, "value", kind, where))
+    value = held.get("value")
+    if type(value) is not int:
+        value = codec.member(held, "value", str if isinstance(value, str) else float, where)
+    return codec.members(Figure, held, where, value=value)
