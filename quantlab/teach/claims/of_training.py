@@ -1,6 +1,8 @@
 """Claims about fine-tuning: what a 7B model takes is planned; the planner is held against a training that was run."""
 
-from quantlab.records import QualityRun, units
+from collections.abc import Callable
+
+from quantlab.records import Finetuned, QualityRun, units
 from quantlab.records.claims import Figure
 from quantlab.teach.claims.evidence import SEVEN, Evidence, Merges, Training
 from quantlab.teach.claims.judging import Bound, Judgement, decided, nbytes, untested
@@ -49,49 +51,58 @@ def _plan_is_off(found: Evidence) -> str:
     return ""
 
 
-def adapters(found: Evidence) -> Judgement:
-    """Row 12: 0.2 %, to one digit, of the weights' memory at 4 bits, adapters in 32 bits as trained by peft."""
-    trained = found.plans[SEVEN].finetuned if SEVEN in found.plans else None
-    if trained is None:
+def _by_plan(found: Evidence, rule: Callable[[Finetuned, str, tuple[Figure, ...]], Judgement]) -> Judgement:
+    """What a rule makes of the planned training of a 7B model, told what the training here took; nothing where there is
+    no plan, or that training says that it cannot be relied on."""
+    planned = found.plans[SEVEN].finetuned if SEVEN in found.plans else None
+    if planned is None:
         return untested(found.missing.get("plans", "nothing was planned"))
     ran, figures = _ran(found)
     if why := _plan_is_off(found):
         return untested(why, *figures)
-    base, added = trained.parts["weights"], trained.parts["adapters"]
-    share = 100 * added / base
-    of_weights = 100 * trained.trainable / (found.plans[SEVEN].weights or 1)
-    return decided(
-        True,
-        f"Rank {trained.rank} on {' and '.join(trained.targets)} of a 7B model adds {units.size(added)} to "
-        f"{units.size(base)} ({trained.base}): {share:.2f} % of the memory, {of_weights:.2f} % of the weights.{ran}",
-        nbytes("adapters", added, False),
-        nbytes("weights", base, False),
-        Figure("share", share, "%", False),
-        *figures,
-        bounds=(
-            Bound("the share is", share, "at least", 0.15, "%"),
-            Bound("the share is", share, "less than", 0.25, "%"),
-        ),
-    )
+    return rule(planned, ran, figures)
+
+
+def adapters(found: Evidence) -> Judgement:
+    """Row 12: 0.2 %, to one digit, of the weights' memory at 4 bits, adapters in 32 bits as trained by peft."""
+
+    def rule(trained: Finetuned, ran: str, figures: tuple[Figure, ...]) -> Judgement:
+        base, added = trained.parts["weights"], trained.parts["adapters"]
+        share = 100 * added / base
+        of_weights = 100 * trained.trainable / (found.plans[SEVEN].weights or 1)
+        return decided(
+            True,
+            f"Rank {trained.rank} on {' and '.join(trained.targets)} of a 7B model adds {units.size(added)} to "
+            f"{units.size(base)} ({trained.base}): {share:.2f} % of the memory, {of_weights:.2f} % of the weights."
+            f"{ran}",
+            nbytes("adapters", added, False),
+            nbytes("weights", base, False),
+            Figure("share", share, "%", False),
+            *figures,
+            bounds=(
+                Bound("the share is", share, "at least", 0.15, "%"),
+                Bound("the share is", share, "less than", 0.25, "%"),
+            ),
+        )
+
+    return _by_plan(found, rule)
 
 
 def qlora(found: Evidence) -> Judgement:
     """Row 11: QLoRA of a 7B model in about 4 GB, which is read as at most 4.5."""
-    trained = found.plans[SEVEN].finetuned if SEVEN in found.plans else None
-    if trained is None:
-        return untested(found.missing.get("plans", "nothing was planned"))
-    ran, figures = _ran(found)
-    if why := _plan_is_off(found):
-        return untested(why, *figures)
-    total = trained.total_bytes
-    return decided(
-        True,
-        f"Planned for {found.plans[SEVEN].context:,} tokens: {units.size(total)}, of which the weights alone are "
-        f"{units.size(trained.parts['weights'])}.{ran} That a GPTQ model cannot be trained was not tried.",
-        nbytes("QLoRA of a 7B model", total, False),
-        *figures,
-        bounds=(Bound("it takes", total, "at most", 4.5e9, "bytes"),),
-    )
+
+    def rule(trained: Finetuned, ran: str, figures: tuple[Figure, ...]) -> Judgement:
+        total = trained.total_bytes
+        return decided(
+            True,
+            f"Planned for {found.plans[SEVEN].context:,} tokens: {units.size(total)}, of which the weights alone are "
+            f"{units.size(trained.parts['weights'])}.{ran} That a GPTQ model cannot be trained was not tried.",
+            nbytes("QLoRA of a 7B model", total, False),
+            *figures,
+            bounds=(Bound("it takes", total, "at most", 4.5e9, "bytes"),),
+        )
+
+    return _by_plan(found, rule)
 
 
 def merging(found: Evidence) -> Judgement:

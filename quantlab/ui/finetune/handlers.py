@@ -83,7 +83,7 @@ class FinetuneHandlers(StepHandlers):
             data, model = form.data_of(choice, self.app), form.model_of(choice, self.app)
             rows = self.services.preview_rows(model, data, form.settings(choice, self.app))
             return {self.parts.preview: view.preview(rows)}
-        except Exception as error:
+        except Exception as error:  # a card on the page; of a defect the log has the traceback
             return {self.parts.preview: fragments.problem(problem_of(error, "rows could not be shown"))}
 
     def run(self, request: gr.Request, *values: Any) -> Iterator[Updates]:

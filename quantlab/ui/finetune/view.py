@@ -2,14 +2,16 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from quantlab.finetune.preview import Preview
 from quantlab.finetune.sets import SETS
 from quantlab.measure.statistics import median
 from quantlab.records import Finetuned, units
 from quantlab.records.finetuning import Trained, TrainingEvent, TrainingStarted, TrainingStep, shortened
 from quantlab.reporting.templates import Pieces
+
+if TYPE_CHECKING:
+    from quantlab.finetune.preview import Preview
 
 _HTML = Pieces("ui/finetune/fragments.html")
 #: Of how many last steps the speed is told.
@@ -107,7 +109,7 @@ def _loss(value: float | None) -> str:
     return "" if value is None else f"{value:.3f}"
 
 
-def preview(rows: Preview) -> str:
+def preview(rows: "Preview") -> str:
     """The first rows, token by token; what is learnt is marked by more than its colour."""
     return _HTML.preview([list(_runs(row)) for row in rows], [sum(it.trained for it in row) for row in rows])
 
