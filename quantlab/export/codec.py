@@ -26,6 +26,8 @@ LATER: frozenset[str] = frozenset(
     | {"QualityRun.metrics", "QualityRun.nonfinite", "QualitySettings.noise_floor"}
     | {"Run.ttft_samples", "Run.decode_samples", "Run.cpu", "QualityRun.cpu"}
 )
+#: `Record.field` that files call by another name than the code: they keep the one they began with.
+WRITTEN_AS: Mapping[str, str] = {"LayerError.isolated": "own", "LayerError.propagated": "relative"}
 #: By so much a sum of float32 may pass the end of its range.
 _ROUNDING = 1e-5
 _ADVICE = "The file was not written by quantlab, or it was changed by hand."
@@ -50,7 +52,7 @@ def plain(value: Any) -> Any:
     if isinstance(value, datetime):
         return value.isoformat()
     if is_dataclass(value):
-        return {field.name: plain(getattr(value, field.name)) for field in fields(value)}
+        return {written_as(type(value), it.name): plain(getattr(value, it.name)) for it in fields(value)}
     if isinstance(value, Mapping):
         return {key: plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -85,7 +87,7 @@ def members(record: type[R], data: Mapping[str, Any], where: str, renamed: Mappi
     """A record from the fields of an object, some of them `renamed`; those `given` are not looked for."""
     found = dict(given)
     for name in names(record):
-        key = renamed.get(name, name)
+        key = renamed.get(name, written_as(record, name))
         if name not in given and (key in data or f"{record.__name__}.{name}" not in LATER):
             found[name] = member(data, key, kind_of(record, name), where)
     return record(**found)
@@ -100,7 +102,7 @@ def read(kind: Any, value: Any, where: str) -> Any:
         return value
     origin = get_origin(kind)
     if isinstance(kind, type) and is_dataclass(kind):
-        return members(kind, obj(value, where, names(kind)), where)
+        return members(kind, obj(value, where, [written_as(kind, name) for name in names(kind)]), where)
     if origin is Annotated:
         return _in_range(read(get_args(kind)[0], value, where), kind.__metadata__, where)
     if origin in (Union, types.UnionType):
@@ -194,6 +196,11 @@ def _hints(record: type) -> Mapping[str, Any]:
 def names(record: type) -> tuple[str, ...]:
     """The names of a record's fields."""
     return tuple(_hints(record))
+
+
+def written_as(record: type, name: str) -> str:
+    """What files call a record's field."""
+    return WRITTEN_AS.get(f"{record.__name__}.{name}", name)
 
 
 def kind_of(record: type, name: str) -> Any:

@@ -52,29 +52,29 @@ def outputs(network: nn.Module, token_ids: Sequence[int]) -> Outputs | None:
 def errors(network: nn.Module, token_ids: Sequence[int], reference: Outputs) -> tuple[LayerError, ...]:
     """The error of each module that the reference has too, in the order of the network.
 
-    `relative` is |ours - reference| / |reference| with Frobenius norms over all tokens; see `LayerError`.
+    `propagated` is |ours - reference| / |reference| with Frobenius norms over all tokens; see `LayerError`.
     """
     stack = _layers(network)
     if stack is None or len(stack) != len(reference.inputs):
         return ()
     passed: dict[tuple[int, str], tuple[float, float]] = {}
-    own: dict[tuple[int, str], float] = {}
+    isolated: dict[tuple[int, str], float] = {}
 
     def compare(place: tuple[int, str], output: torch.Tensor) -> None:
         if (theirs := reference.made.get(place)) is not None and theirs.shape == output.shape:
             passed[place] = _relative(output, theirs), _cosine(output, theirs)
 
-    def compare_own(place: tuple[int, str], output: torch.Tensor) -> None:
+    def compare_isolated(place: tuple[int, str], output: torch.Tensor) -> None:
         if place in passed:
-            own[place] = _relative(output, reference.made[place])
+            isolated[place] = _relative(output, reference.made[place])
 
     with _watched(stack, compare):
         _pass(network, token_ids)
-    with _watched(stack, compare_own) as handles:
+    with _watched(stack, compare_isolated) as handles:
         for layer, given in zip(stack, reference.inputs, strict=True):
             handles.append(layer.register_forward_pre_hook(_giving(given), with_kwargs=True))
         _pass(network, token_ids)
-    return tuple(LayerError(*place, *found, own[place]) for place, found in passed.items())
+    return tuple(LayerError(*place, *found, isolated[place]) for place, found in passed.items())
 
 
 def _layers(network: nn.Module) -> nn.ModuleList | None:

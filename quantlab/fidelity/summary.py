@@ -57,7 +57,7 @@ def floor_kld(quality: Quality) -> float | None:
 def same_layers(run: QualityRun) -> bool:
     """Whether its layers were looked into and give what the reference's do: its weights are the reference's, and what
     parts it from that lies elsewhere, as keys and values at fewer bits do."""
-    return bool(run.layers) and all(it.own == 0 == it.relative for it in run.layers)
+    return bool(run.layers) and all(it.isolated == 0 == it.propagated for it in run.layers)
 
 
 def within_floor(quality: Quality, kld: float) -> bool:

@@ -151,15 +151,16 @@ class TaskScore:
 class LayerError:
     """Error of one module's output against the reference's, over one window of the text.
 
-    `relative` is |ours - reference| / |reference| (Frobenius norms), `cosine` the mean over the tokens. `own` is the
-    relative error that the module's own layer makes when it is given the reference's input.
+    `propagated` is |ours - reference| / |reference| (Frobenius norms), the errors of all modules before it included;
+    `cosine` is the mean over the tokens. `isolated` is the relative error that the module's layer makes when it is
+    given the reference's input.
     """
 
     layer: int
     module: str
-    relative: Amount
+    propagated: Amount
     cosine: Cosine
-    own: Amount
+    isolated: Amount
 
 
 @dataclass(frozen=True)

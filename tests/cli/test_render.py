@@ -306,7 +306,7 @@ def test_a_quality_run_fits_80_columns_and_says_where_the_error_arises():
     render.show_quality(example, 0.05, console=console)
     told = console.file.getvalue()
     assert all(len(line) <= 80 for line in told.splitlines()) and "\u2026" not in told
-    worst = max(example.run("nf4").layers, key=lambda error: error.own)
+    worst = max(example.run("nf4").layers, key=lambda error: error.isolated)
     assert f"layer {worst.layer}, {worst.module}" in " ".join(told.split())
 
 
@@ -338,7 +338,7 @@ def test_what_was_in_memory_has_no_time_of_loading():
 def test_layers_of_the_references_own_weights_have_no_error_to_tell():
     console = Console(file=StringIO(), width=80)
     example = quality()
-    none = tuple(replace(it, own=0.0, relative=0.0) for it in example.run("nf4").layers)
+    none = tuple(replace(it, isolated=0.0, propagated=0.0) for it in example.run("nf4").layers)
     runs = tuple(replace(run, layers=none) if run.precision == "nf4" else run for run in example.runs)
     render.show_quality(replace(example, runs=runs), 0.05, console=console)
     told = " ".join(console.file.getvalue().split())

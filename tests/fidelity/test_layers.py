@@ -15,7 +15,7 @@ def test_a_model_beside_itself_has_no_error_anywhere(tmp_path, family):
     loaded = load(tiny.write(tmp_path, family), "fp32")
     found = layers.errors(loaded.network, IDS, layers.outputs(loaded.network, IDS))
     assert {error.layer for error in found} == {0, 1} and len(found) > 8
-    assert max(error.relative for error in found) == 0 and max(error.own for error in found) == 0
+    assert max(error.propagated for error in found) == 0 and max(error.isolated for error in found) == 0
     assert min(error.cosine for error in found) == pytest.approx(1, abs=1e-5)
     loaded.close()
 
@@ -27,12 +27,12 @@ def test_an_error_shows_where_it_was_made(tmp_path):
         loaded.network.model.layers[0].mlp.up_proj.weight.mul_(1.1)
     found = {(error.layer, error.module): error for error in layers.errors(loaded.network, IDS, reference)}
     made = found[0, "mlp.up_proj"]
-    assert made.relative == pytest.approx(0.1, rel=1e-4) and made.own == pytest.approx(0.1, rel=1e-4)
+    assert made.propagated == pytest.approx(0.1, rel=1e-4) and made.isolated == pytest.approx(0.1, rel=1e-4)
     assert made.cosine == pytest.approx(1)
-    assert found[0, "self_attn.q_proj"].relative == 0
+    assert found[0, "self_attn.q_proj"].propagated == 0
     # Later modules inherit the error, and make none of their own.
-    assert found[1, "self_attn.q_proj"].relative > 1e-3 and found[1, "self_attn.q_proj"].own == 0
-    assert found[0, layers.LAYER].own > 0 and found[1, layers.LAYER].own == 0
+    assert found[1, "self_attn.q_proj"].propagated > 1e-3 and found[1, "self_attn.q_proj"].isolated == 0
+    assert found[0, layers.LAYER].isolated > 0 and found[1, layers.LAYER].isolated == 0
     loaded.close()
 
 
@@ -54,9 +54,9 @@ def test_a_quantized_model_has_errors_at_its_quantized_modules(tmp_path):
     model = tiny.write(tmp_path, "llama")
     dense, quantized = load(model, "fp32"), load(model, "rtn-4")
     found = layers.errors(quantized.network, IDS, layers.outputs(dense.network, IDS))
-    own = {error.module: error.own for error in found if error.layer == 1}
+    own = {error.module: error.isolated for error in found if error.layer == 1}
     assert all(0.01 < own[name] < 0.5 for name in ("self_attn.q_proj", "mlp.down_proj", "mlp.gate_proj"))
-    assert all(error.relative >= 0 and -1 <= error.cosine <= 1.000001 for error in found)
+    assert all(error.propagated >= 0 and -1 <= error.cosine <= 1.000001 for error in found)
     dense.close()
     quantized.close()
 

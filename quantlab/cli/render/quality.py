@@ -88,9 +88,9 @@ def show_quality(quality: Quality, bound: float, memory: int | None = None, cons
         if same_layers(run) and run.precision != quality.reference:
             console.print(f"{escape(run.precision)}: {SAME_LAYERS}", style="dim")
         elif run.layers and not run.error:
-            worst = max(run.layers, key=lambda error: error.own)
+            worst = max(run.layers, key=lambda error: error.isolated)
             console.print(
-                f"{escape(run.precision)}: the largest error of its own, {units.percent(worst.own)}, is in layer "
+                f"{escape(run.precision)}: the largest error of its own, {units.percent(worst.isolated)}, is in layer "
                 f"{worst.layer}, {escape(worst.module)}",
                 style="dim",
             )

@@ -11,10 +11,10 @@ from quantlab.reporting.charts import shades, style
 from quantlab.reporting.charts.table import Table, reason
 from quantlab.reporting.text import escaped, shortened
 
-Figure = Literal["own", "relative"]
+Figure = Literal["isolated", "propagated"]
 _TITLES = {
-    "own": "relative error made in the layer itself",
-    "relative": "relative error, earlier layers’ included",
+    "isolated": "relative error made in the layer itself",
+    "propagated": "relative error, earlier layers’ included",
 }
 #: At 1 the error is as large as the output; below 1e-4 it is bfloat16's own rounding and less.
 LOWEST, HIGHEST = 1e-4, 1.0
@@ -23,8 +23,8 @@ _NUMBERED = 6
 _TICKS = {1e-4: "0.01 %", 1e-3: "0.1 %", 1e-2: "1 %", 0.1: "10 %", 1.0: "100 %"}
 
 
-def figure(quality: Quality, precision: str, value: Figure = "own") -> go.Figure:
-    """Heat map, modules x layers, of `LayerError.own` or `.relative`; z is its decimal logarithm, clipped to the scale.
+def figure(quality: Quality, precision: str, value: Figure = "isolated") -> go.Figure:
+    """Heat map, modules x layers, of `LayerError.isolated` or `.propagated`; z is its decimal logarithm, clipped to the scale.
 
     Raises KeyError for a precision that was not asked for, ValueError for another `value`.
     """
@@ -83,8 +83,8 @@ def _percent(error: float) -> str:
 
 def _hover(it: LayerError) -> str:
     return (
-        f"layer {it.layer}, {escaped(it.module)}<br>made in the layer: {100 * it.own:.6g} %<br>"
-        f"earlier layers’ included: {100 * it.relative:.6g} %<br>cosine {it.cosine:.6g}"
+        f"layer {it.layer}, {escaped(it.module)}<br>made in the layer: {100 * it.isolated:.6g} %<br>"
+        f"earlier layers’ included: {100 * it.propagated:.6g} %<br>cosine {it.cosine:.6g}"
     )
 
 
@@ -95,7 +95,7 @@ def table(quality: Quality, precision: str) -> Table:
     """The twin of `figure`, with both errors and the cosine. Raises KeyError where there is no such precision."""
     run = quality.run(precision)
     rows = tuple(
-        (str(it.layer), it.module, units.percent(it.own), units.percent(it.relative), f"{it.cosine:.6f}")
+        (str(it.layer), it.module, units.percent(it.isolated), units.percent(it.propagated), f"{it.cosine:.6f}")
         for it in run.layers
     )
     if same_layers(run):

@@ -289,7 +289,7 @@ def test_no_task_and_no_answer():
     assert not [trace for trace in flips.figure(alone).data if trace.type == "bar"]
 
 
-@pytest.mark.parametrize("value", ["own", "relative"])
+@pytest.mark.parametrize("value", ["isolated", "propagated"])
 def test_layers_show_where_the_error_arises(example: Quality, value: str):
     heat = layers.figure(example, "nf4", value).data[0]
     found = {(it.module, it.layer): it for it in example.run("nf4").layers}
@@ -299,7 +299,7 @@ def test_layers_show_where_the_error_arises(example: Quality, value: str):
             assert 10 ** heat.z[place][layer] == pytest.approx(min(1.0, getattr(found[module, layer], value)))
     assert (heat.zmin, heat.zmax) == (-4.0, 0.0)
     rows = layers.table(example, "nf4").rows
-    assert len(rows) == len(found) and rows[0][2] == units.percent(found[MODULES[0], 0].own)
+    assert len(rows) == len(found) and rows[0][2] == units.percent(found[MODULES[0], 0].isolated)
 
 
 def test_layers_that_are_not_there(example: Quality):
@@ -313,7 +313,7 @@ def test_layers_that_are_not_there(example: Quality):
 
 
 def test_of_the_references_own_weights_no_layer_has_an_error():
-    none = tuple(replace(it, own=0.0, relative=0.0) for it in layer_errors("nf4"))
+    none = tuple(replace(it, isolated=0.0, propagated=0.0) for it in layer_errors("nf4"))
     record = quality(("fp32", "nf4"), errors={}, runs={"nf4": {"layers": none}})
     said = layers.figure(record, "nf4").layout.annotations[0].text.replace("<br>", " ")
     assert "its weights are the reference's" in said.replace("&#x27;", "'").replace("&#39;", "'")
