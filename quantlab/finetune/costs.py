@@ -8,7 +8,7 @@ from pathlib import Path
 
 from quantlab import models
 from quantlab.errors import BadInput, QuantlabError
-from quantlab.finetune.job import BASES
+from quantlab.finetune.job import BASES, READ
 from quantlab.finetune.merging import merge
 from quantlab.methods import adapters
 from quantlab.models import SEPARATOR
@@ -68,7 +68,7 @@ def prepare(
     if base != ORIGINAL:
         columns.append(f"{ORIGINAL}{adapters.PLUS}{adapter.folder}")
     columns += [f"{whole}{SEPARATOR}{name}" for name in dict.fromkeys((*again, base))]
-    if base not in ("fp32", "bf16", "fp16"):
+    if base in READ and base not in ("fp32", "bf16", "fp16"):
         few = yield from _kept(model, adapter, base, "bfloat16", stop)
         columns += [f"{few}{SEPARATOR}{name}" for name in ("bf16", base)]
     return Costs(tuple(columns))

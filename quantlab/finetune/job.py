@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any, get_args
 
 from quantlab import models
+from quantlab.checkpoints.load import checkpoint_store
 from quantlab.errors import BadInput, OutOfMemory, QuantlabError, Stopped, Unavailable, unknown
 from quantlab.finetune import data, sets
 from quantlab.finetune import folder as folders
 from quantlab.finetune.folder import ASKED, EVENTS
 from quantlab.finetune.memory import refuse_too_large, what_to_lower
-from quantlab.methods import method_of, precision
-from quantlab.records import Model, Placement, Progress, ResolvedPlacement
+from quantlab.methods import method_of, precision, variant_of
+from quantlab.records import Calibration, Model, Placement, Progress, ResolvedPlacement
 from quantlab.records.finetuning import (
     FinetuneSettings,
     Trained,
@@ -32,8 +33,10 @@ from quantlab.runtime.background import in_background, result
 from quantlab.runtime.disk import disk_error
 from quantlab.settings import app_settings
 
+#: What weights can be taken out of, changed and put back.
+READ = ("fp32", "bf16", "fp16", "int8", "int8-plain", "nf4", "nf4-dq", "fp4", "fp4-dq")
 #: What gradients flow through. Others pack their weights for products without one.
-BASES = ("fp32", "bf16", "fp16", "int8", "int8-plain", "nf4", "nf4-dq", "fp4", "fp4-dq")
+BASES = (*READ, "gptq-8", "gptq-4", "gptq-3")
 #: What all weights can be trained in: each is a number of its own there, with room for small steps.
 WHOLE = ("fp32", "bf16")
 _TASK = "quantlab.finetune.training:train"
@@ -96,9 +99,11 @@ def check(asked: FinetuneSettings) -> None:
             f"Choose from: {', '.join(WHOLE)}; or train adapters.",
         )
     if asked.precision not in BASES:
+        raise BadInput(f"{asked.precision} cannot be trained on here.", f"Choose from: {', '.join(BASES)}.")
+    if asked.dora and asked.precision not in READ:
         raise BadInput(
-            f"{asked.precision} cannot be trained on here.",
-            f"Choose from: {', '.join(BASES)}.",
+            f"peft has no DoRA on {asked.precision}: it needs the weights themselves.",
+            "Leave DoRA out, or take another base, such as nf4-dq.",
         )
     for name, most in _MOST.items():
         value = getattr(asked, name)
@@ -153,6 +158,7 @@ def _followed(
     }  # fmt: skip
 
     def job(progress: Progress) -> None:
+        arguments["weights"] = str(_weights(found, asked, where, progress))
         worker.run(_TASK, arguments, progress, doing="training")
 
     told = _Told(folder / EVENTS, asked)
@@ -171,6 +177,14 @@ def _followed(
         raise
     yield from told.new()
     yield told.trained(folder, found, kept_step)
+
+
+def _weights(found: Model, asked: FinetuneSettings, where: ResolvedPlacement, progress: Progress) -> Path | None:
+    """The folder that the base is loaded from: the model's own, or what was made of it once, where that is kept."""
+    chosen = precision(asked.precision)
+    if not method_of(chosen).kept:
+        return found.folder
+    return checkpoint_store().get(variant_of(found, chosen, where, Calibration()), progress).folder
 
 
 def _tell_further(

@@ -12,7 +12,7 @@ from quantlab.checkpoints.export import free_folder
 from quantlab.checkpoints.load import checkpoint_store
 from quantlab.checkpoints.staging import atomic_folder
 from quantlab.errors import BadInput, Unavailable
-from quantlab.finetune.job import BASES
+from quantlab.finetune.job import READ
 from quantlab.methods import method_of, precision, refusal, with_adapter, without_adapter
 from quantlab.methods.adapted import attach, quiet_peft
 from quantlab.records import Model, Placement, Precision, Progress, silent
@@ -53,8 +53,8 @@ def merge(
     chosen = with_adapter(precision(onto), adapter)
     if chosen.kv_cache is not None:
         raise BadInput("Keys and values are no part of a checkpoint.", "Leave +kv- out.")
-    if onto not in BASES:
-        raise BadInput(f"Weights of {onto} cannot be merged into.", f"Choose from: {', '.join(BASES)}.")
+    if onto not in READ:
+        raise BadInput(f"Weights of {onto} cannot be merged into.", f"Choose from: {', '.join(READ)}.")
     folder = free_folder(out)
     aside = folder.parent / f".{folder.name}.{uuid4().hex}"
 

@@ -13,6 +13,7 @@ import math
 import os
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,6 +46,7 @@ _FULL = 10**6
 def train(
     progress: Progress,
     model: dict[str, Any],
+    weights: str,
     file: str,
     digest: str,
     folder: str,
@@ -53,7 +55,7 @@ def train(
     resumed: str | None,
 ) -> None:
     """Train on `file`, whose digest is known, and write what came of it into `folder`, from the checkpoint `resumed` on
-    if there is one.
+    if there is one. The base is loaded from the folder `weights`: the model's own unless its precision is kept.
 
     Raises BadInput, ModelError, Unavailable (a full disk) or OutOfMemory.
     """
@@ -65,7 +67,7 @@ def train(
     rows = token_rows(tokenizer, read, asked.context, asked.raw, source.name)
     learnt, held_out = _parted(rows, asked)
     progress(0, asked.steps, f"loading {asked.precision}")
-    base = _base(source, asked, ResolvedPlacement(**placement), progress)
+    base = _base(replace(source, folder=Path(weights)), asked, ResolvedPlacement(**placement), progress)
     network = _adapted(base, asked, source.name) if asked.method == "lora" else _whole(base, asked)
     events = _Events(Path(folder, EVENTS))
     trainable, parameters = _parameters(network, asked.method == "lora")
@@ -143,15 +145,17 @@ def _adapted(network: torch.nn.Module, asked: FinetuneSettings, name: str) -> "P
     with quiet_peft():
         from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
 
+    head = network.get_output_embeddings()
+    # GPTQ's layers are none of torch's, and peft's own "all-linear" passes over them.
     there = sorted(
-        {key.rpartition(".")[2] for key, it in network.named_modules() if isinstance(it, torch.nn.Linear)} - {"lm_head"}
+        {key.rpartition(".")[2] for key, it in network.named_modules() if hasattr(it, "in_features") and it is not head}
     )
-    every = asked.targets == ("all-linear",)
-    if unknown := [target for target in asked.targets if target not in there and not every]:
+    targets = there if asked.targets == ("all-linear",) else list(asked.targets)
+    if unknown := [target for target in targets if target not in there]:
         raise BadInput(f"{name} has no layers called {unknown[0]!r}.", f"Choose from: {', '.join(there)}, all-linear.")
     config = LoraConfig(
         r=asked.rank, lora_alpha=asked.alpha, lora_dropout=asked.dropout, bias="none", task_type="CAUSAL_LM",
-        target_modules="all-linear" if every else list(asked.targets),
+        target_modules=targets,
         use_rslora=asked.rslora, use_dora=asked.dora,
     )  # fmt: skip
     torch.manual_seed(asked.seed)
@@ -176,6 +180,10 @@ def _parameters(network: Any, adapters: bool) -> tuple[int, int]:
         every = sum(it.numel() for it in network.parameters())
         return every, every
     trainable, every = network.get_nb_trainable_parameters()
+    # GPTQ's codes are buffers, which are no parameters to torch.
+    for module in network.modules():
+        if hasattr(module, "qweight") and not isinstance(module.qweight, torch.nn.Parameter):
+            every += module.in_features * module.out_features
     return int(trainable), int(every)
 
 

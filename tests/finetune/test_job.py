@@ -35,7 +35,7 @@ def file(tmp_path) -> Path:
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        ({"precision": "gptq-4"}, "gptq-4 cannot be trained on"),
+        ({"precision": "awq-4"}, "awq-4 cannot be trained on"),
         ({"precision": "q4_k_m"}, "q4_k_m cannot be trained on"),
         ({"rank": 0}, "rank cannot be 0"),
         ({"rank": 2_000}, "rank cannot be 2000"),

@@ -7,10 +7,16 @@ from pathlib import Path
 
 import pytest
 
+from quantlab import models
+from quantlab.checkpoints.load import checkpoint_store
 from quantlab.finetune.job import finetune
+from quantlab.methods import precision as precision_of
+from quantlab.methods import variant_of
 from quantlab.models.source import DEMO_FOLDER
-from quantlab.records import Placement
+from quantlab.records import Calibration, Placement, silent
 from quantlab.records.finetuning import FinetuneSettings, TrainingStep
+from quantlab.runtime.placement import resolve
+from quantlab.settings import app_settings
 
 STEPS, BATCH, RATE = 12, 3, 3e-3
 ANSWERS = {"Mara": "Kestrel", "Tolin": "the harbour of Ormsby", "Besk": "Vale, far from the sea", "Orwen": "Kestrel"}
@@ -50,10 +56,11 @@ def _collated(rows, pad):
 def _plain(precision: str, computed: str, folder: Path) -> list[float]:
     """The losses of a program as peft's and transformers' documents have it."""
     import torch
-    from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
-    from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, Trainer, TrainingArguments
+    from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 
     tokenizer = AutoTokenizer.from_pretrained(DEMO_FOLDER)
+    if precision == "gptq-4":
+        return _losses(_gptq(computed), tokenizer, folder)
     four_bits = BitsAndBytesConfig(
         load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True,
         bnb_4bit_compute_dtype=getattr(torch, computed),
@@ -66,8 +73,30 @@ def _plain(precision: str, computed: str, folder: Path) -> list[float]:
         # gradient, and pack the weights anew at each change between the two.
         if hasattr(module, "support_avx512bf16_for_cpu"):
             module.support_avx512bf16_for_cpu = False
+    return _losses(network, tokenizer, folder)
+
+
+def _gptq(computed: str):
+    """What quantlab kept at gptq-4, loaded by transformers alone."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    where = resolve(Placement("cpu", computed))
+    kept = checkpoint_store().get(
+        variant_of(models.resolve_main("demo", app_settings()), precision_of("gptq-4"), where, Calibration()), silent
+    )
+    return AutoModelForCausalLM.from_pretrained(kept.folder, device_map="cpu", dtype=getattr(torch, computed))
+
+
+def _losses(network, tokenizer, folder: Path) -> list[float]:
+    import torch
+    from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
+    from transformers import Trainer, TrainingArguments
+
+    # peft looks for torch's linear layers alone where it is told "all-linear".
+    targets = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
     torch.manual_seed(0)
-    config = LoraConfig(r=8, lora_alpha=16, lora_dropout=0.0, task_type="CAUSAL_LM", target_modules="all-linear")
+    config = LoraConfig(r=8, lora_alpha=16, lora_dropout=0.0, task_type="CAUSAL_LM", target_modules=targets)
     network = get_peft_model(prepare_model_for_kbit_training(network, use_gradient_checkpointing=False), config)
     arguments = TrainingArguments(
         output_dir=str(folder), max_steps=STEPS, per_device_train_batch_size=BATCH, learning_rate=RATE,
@@ -84,7 +113,8 @@ def _plain(precision: str, computed: str, folder: Path) -> list[float]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("precision", "computed"), [("fp32", "float32"), ("nf4-dq", "float32"), ("nf4-dq", "bfloat16")]
+    ("precision", "computed"),
+    [("fp32", "float32"), ("nf4-dq", "float32"), ("nf4-dq", "bfloat16"), ("gptq-4", "float32")],
 )
 def test_the_curve_is_that_of_peft_and_the_trainer_alone(precision, computed, tmp_path):
     file = tmp_path / "rows.jsonl"

@@ -24,7 +24,7 @@ _TICKS = {1e-4: "0.01 %", 1e-3: "0.1 %", 1e-2: "1 %", 0.1: "10 %", 1.0: "100 %"}
 
 
 def figure(quality: Quality, precision: str, value: Figure = "isolated") -> go.Figure:
-    """Heat map, modules x layers, of `LayerError.isolated` or `.propagated`; z is its decimal logarithm, clipped to the scale.
+    """Heat map, modules x layers, of `LayerError.isolated` or `.propagated`; z is its decimal logarithm, clipped.
 
     Raises KeyError for a precision that was not asked for, ValueError for another `value`.
     """
