@@ -96,7 +96,8 @@ def qlora(found: Evidence) -> Judgement:
         return decided(
             True,
             f"Planned for {found.plans[SEVEN].context:,} tokens: {units.size(total)}, of which the weights alone are "
-            f"{units.size(trained.parts['weights'])}.{ran} The first half of the claim does not hold: GPTQ's codes take adapters too (--precision gptq-4).",
+            f"{units.size(trained.parts['weights'])}.{ran} GPTQ's codes take adapters too, without quantizing again "
+            "(quantlab finetune --precision gptq-4).",
             nbytes("QLoRA of a 7B model", total, False),
             *figures,
             bounds=(Bound("it takes", total, "at most", 4.5e9, "bytes"),),
