@@ -75,6 +75,7 @@ class AppSettings(BaseSettings):
     max_prompt_tokens: int = Field(default=1_024, ge=1, description="the longest prompt in public, in tokens")
     max_seconds: float = Field(default=120.0, gt=0, description="wall-clock limit of one comparison in public")
     public_finetune: bool = Field(default=False, description="whether visitors of a public page may fine-tune")
+    finetune_seconds: float = Field(default=600.0, gt=0, description="wall-clock limit of one training in public")
     queue_size: int = Field(default=16, ge=1)
 
     @field_validator("allowed_models", mode="before")

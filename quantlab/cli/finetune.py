@@ -8,7 +8,7 @@ from typing import get_args
 from quantlab.cli.arguments import MODEL, Verbs, add_placement, placement
 from quantlab.errors import Stopped
 from quantlab.finetune.sets import SETS, home_of, model_of, settings_of
-from quantlab.records.finetuning import FinetuneSettings, TrainingMethod
+from quantlab.records.finetuning import FinetuneSettings, InitLoraWeights, TrainingMethod
 
 _DEFAULT = FinetuneSettings()
 _ROWS = "JSONL with text, prompt and completion, or messages; or CSV with two columns"
@@ -63,6 +63,10 @@ def add(verbs: Verbs) -> None:
     verb.add_argument("--raw", action="store_true", help="leave the chat template out")
     verb.add_argument("--rslora", action="store_true", help="scale by the root of the rank")
     verb.add_argument("--dora", action="store_true", help="train the size of each weight vector beside its direction")
+    verb.add_argument(
+        "--init-lora-weights", choices=get_args(InitLoraWeights),
+        help="what adapters begin with: nothing (default), what 4 bits lost (loftq), the weights' largest part (pissa)",
+    )  # fmt: skip
     add_placement(verb)
 
 

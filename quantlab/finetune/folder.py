@@ -16,6 +16,8 @@ from quantlab.records import Model
 from quantlab.records.finetuning import FinetuneSettings
 
 ASKED, EVENTS, CHECKPOINTS = "quantlab.json", "events.jsonl", "checkpoints"
+#: What the adapters began with, where that is needed to tell what they learnt.
+INITIAL = "initial"
 #: What a model or an adapter is, of the files in a checkpoint of the Trainer.
 _RESULT = ("*.safetensors", "*.safetensors.index.json", "adapter_config.json", "config.json", "generation_config.json")
 _ADVICE = "Name a folder that does not exist or is empty."
@@ -71,6 +73,8 @@ def begun(folder: Path, found: Model, file: Path, digest: str, asked: FinetuneSe
     if last_step(folder) is None and not weights(folder):  # it was broken off before anything was kept
         _write(kept, json.dumps(told, indent=1))
         return
+    if isinstance(settings := before.get("settings"), dict):  # one that is younger than the folder was the usual one
+        before["settings"] = json.loads(json.dumps(asdict(FinetuneSettings()))) | settings
     for key, what in (("identity", "another model"), ("digest", "another data file"), ("settings", "other settings")):
         if before.get(key) != told[key]:
             raise BadInput(f"The folder {folder.name} holds a training with {what}.", _ADVICE)
@@ -127,6 +131,10 @@ def keep_last(folder: Path, found: Model, asked: FinetuneSettings) -> int:
             raise
     if asked.method == "full":
         models.copy_tokenizer(found, folder)
+    if asked.init_lora_weights == "pissa" and asked.method == "lora":
+        from quantlab.finetune.starting import as_lora
+
+        as_lora(folder, folder / INITIAL)
     return _step(kept)
 
 

@@ -20,6 +20,7 @@ from quantlab.methods import method_of, precision, variant_of
 from quantlab.records import Calibration, Model, Placement, Progress, ResolvedPlacement
 from quantlab.records.finetuning import (
     FinetuneSettings,
+    InitLoraWeights,
     Trained,
     TrainingData,
     TrainingEvent,
@@ -37,6 +38,8 @@ from quantlab.settings import app_settings
 READ = ("fp32", "bf16", "fp16", "int8", "int8-plain", "nf4", "nf4-dq", "fp4", "fp4-dq")
 #: What gradients flow through. Others pack their weights for products without one.
 BASES = (*READ, "gptq-8", "gptq-4", "gptq-3")
+#: Bases of 4 bits of which is known what they lost; and those whose weights can be changed before they are frozen.
+LOFTQ, PISSA = ("nf4", "nf4-dq", "fp4", "fp4-dq"), ("fp32", "bf16", "fp16")
 #: What all weights can be trained in: each is a number of its own there, with room for small steps.
 WHOLE = ("fp32", "bf16")
 _TASK = "quantlab.finetune.training:train"
@@ -105,6 +108,8 @@ def check(asked: FinetuneSettings) -> None:
             f"peft has no DoRA on {asked.precision}: it needs the weights themselves.",
             "Leave DoRA out, or take another base, such as nf4-dq.",
         )
+    if asked.method == "lora":
+        _check_init(asked)
     for name, most in _MOST.items():
         value = getattr(asked, name)
         if type(value) is not int or not 1 <= value <= most:
@@ -124,6 +129,24 @@ def check(asked: FinetuneSettings) -> None:
             raise BadInput(f"The {said} cannot be {value!r}.", f"Give a number from {low:g} to {high:g}.")
     if not asked.targets or not all(isinstance(it, str) and it for it in asked.targets):
         raise BadInput("No layers were named for the adapters.", "Name some, such as q_proj,v_proj, or all-linear.")
+
+
+def _check_init(asked: FinetuneSettings) -> None:
+    init, allowed = asked.init_lora_weights, get_args(InitLoraWeights)
+    if init not in allowed:
+        raise unknown("beginning of adapters", str(init)[:100], allowed)
+    if init == "loftq" and asked.precision not in LOFTQ:
+        raise BadInput(
+            f"LoftQ begins with what a base of 4 bits lost, and {asked.precision} is none.",
+            f"Choose from: {', '.join(LOFTQ)}.",
+        )
+    if init == "pissa" and asked.precision not in PISSA:
+        raise BadInput(
+            f"PiSSA takes the adapters out of the weights, and those of {asked.precision} cannot be changed so.",
+            f"Choose from: {', '.join(PISSA)}; or begin with LoftQ.",
+        )
+    if init != "default" and asked.dora:
+        raise BadInput("DoRA begins with the usual matrices.", "Leave one of the two out.")
 
 
 def _refuse(found: Model, asked: FinetuneSettings, where: ResolvedPlacement) -> None:

@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from quantlab.errors import BadInput, ModelError, OutOfMemory
-from quantlab.finetune import data
-from quantlab.finetune.folder import CHECKPOINTS, EVENTS
+from quantlab.finetune import data, starting
+from quantlab.finetune.folder import CHECKPOINTS, EVENTS, INITIAL
 from quantlab.finetune.tokens import TokenRow, token_rows
 from quantlab.methods import method_of, precision
 from quantlab.methods.adapted import quiet_peft
@@ -68,7 +68,10 @@ def train(
     learnt, held_out = _parted(rows, asked)
     progress(0, asked.steps, f"loading {asked.precision}")
     base = _base(replace(source, folder=Path(weights)), asked, ResolvedPlacement(**placement), progress)
-    network = _adapted(base, asked, source.name) if asked.method == "lora" else _whole(base, asked)
+    network = _adapted(base, asked, source) if asked.method == "lora" else _whole(base, asked)
+    turned = asked.method == "lora" and asked.init_lora_weights == "pissa"
+    if turned and resumed is None:
+        starting.keep_initial(network, Path(folder))
     events = _Events(Path(folder, EVENTS))
     trainable, parameters = _parameters(network, asked.method == "lora")
     told = {
@@ -97,6 +100,8 @@ def train(
             raise OutOfMemory("The memory ran out while it was trained.") from error
         raise _in_words(error, Path(folder)) from error
     network.save_pretrained(folder)
+    if turned:
+        starting.as_lora(Path(folder), Path(folder, INITIAL))
     if asked.method == "full":
         copy_tokenizer(source, Path(folder))
     shutil.rmtree(Path(folder, CHECKPOINTS), ignore_errors=True)
@@ -140,7 +145,7 @@ def _base(source: Model, asked: FinetuneSettings, placement: ResolvedPlacement, 
     return network
 
 
-def _adapted(network: torch.nn.Module, asked: FinetuneSettings, name: str) -> "PeftModel":
+def _adapted(network: torch.nn.Module, asked: FinetuneSettings, source: Model) -> "PeftModel":
     """The base with adapters, trained ones in float32. Raises BadInput for targets that the model does not have."""
     with quiet_peft():
         from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
@@ -152,18 +157,24 @@ def _adapted(network: torch.nn.Module, asked: FinetuneSettings, name: str) -> "P
     )
     targets = there if asked.targets == ("all-linear",) else list(asked.targets)
     if unknown := [target for target in targets if target not in there]:
-        raise BadInput(f"{name} has no layers called {unknown[0]!r}.", f"Choose from: {', '.join(there)}, all-linear.")
+        raise BadInput(
+            f"{source.name} has no layers called {unknown[0]!r}.", f"Choose from: {', '.join(there)}, all-linear."
+        )
     config = LoraConfig(
         r=asked.rank, lora_alpha=asked.alpha, lora_dropout=asked.dropout, bias="none", task_type="CAUSAL_LM",
         target_modules=targets,
         use_rslora=asked.rslora, use_dora=asked.dora,
+        init_lora_weights="pissa" if asked.init_lora_weights == "pissa" else True,
     )  # fmt: skip
     torch.manual_seed(asked.seed)
     with quiet_peft():
         if method_of(precision(asked.precision)).quantizes:
             # What is not quantized goes to float32. Of a base of 16 bits that would be all of it.
             network = prepare_model_for_kbit_training(network, use_gradient_checkpointing=False)
-        return get_peft_model(network, config)
+        adapted = get_peft_model(network, config)
+        if asked.init_lora_weights == "loftq":
+            starting.loftq(adapted, source)
+    return adapted
 
 
 def _whole(network: Any, asked: FinetuneSettings) -> "PreTrainedModel":

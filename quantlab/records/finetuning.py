@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Literal
 
 TrainingMethod = Literal["lora", "full"]
+#: What adapters begin with, by peft's names.
+InitLoraWeights = Literal["default", "loftq", "pissa"]
 
 
 @dataclass(frozen=True)
@@ -16,7 +18,8 @@ class FinetuneSettings:
     `targets` are names of linear layers, or ("all-linear",). A step reads `batch` rows of at most `context` tokens.
     The learning rate rises over the first `warmup` of the steps and then falls linearly to zero. `held_out` is the
     share of the rows that is not trained on. `raw` leaves the chat template out. `rslora` scales by the root of the
-    rank (arXiv:2312.03732), `dora` trains a magnitude beside (arXiv:2402.09353).
+    rank (arXiv:2312.03732), `dora` trains a magnitude beside (arXiv:2402.09353). `init_lora_weights` is what the
+    adapters begin with: nothing, what quantizing lost, or the largest part of the weights (`finetune.starting`).
     """
 
     precision: str = "nf4-dq"
@@ -34,6 +37,7 @@ class FinetuneSettings:
     raw: bool = False
     rslora: bool = False
     dora: bool = False
+    init_lora_weights: InitLoraWeights = "default"
     method: TrainingMethod = "lora"
 
 

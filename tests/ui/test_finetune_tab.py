@@ -161,6 +161,24 @@ def test_on_a_phone_nothing_scrolls_sideways(open_page, url):
     assert grave(page) == []
 
 
+def test_in_public_a_training_ends_with_its_time(open_page):
+    script = Script(**FAST | {"gap_s": 0.1})
+    with served(script, public=True, public_finetune=True, finetune_seconds=2.0) as address:
+        page = open_page(address)
+        open_tab(page, "Fine-tune")
+        expect(page.locator("#finetune-intro")).to_contain_text("ends after 2")
+        page.click("#finetune-start")
+        expect(page.locator("#finetune-result")).to_contain_text("Stopped after")
+
+
+def test_on_zerogpu_it_is_said_why_nothing_is_trained(open_page):
+    with served(Script(**FAST), zero_gpu=True) as address:
+        page = open_page(address)
+        open_tab(page, "Fine-tune")
+        expect(page.locator("#finetune-intro")).to_contain_text("does not train on ZeroGPU")
+        expect(page.locator("#finetune-start")).to_be_disabled()
+
+
 def test_in_public_nothing_is_trained_unless_it_is_allowed(open_page):
     with served(Script(**FAST), public=True) as address:
         page = open_page(address)
@@ -183,7 +201,10 @@ def test_in_public_nothing_is_trained_unless_it_is_allowed(open_page):
         ({"data": ["newcomers"]}, "Unknown data"),
         ({"model": "gpt2"}, "Unknown model"),
         ({"model": None}, "No model is chosen"),
-        ({"precision": "gptq-4"}, "Unknown base"),
+        ({"precision": "awq-4"}, "Unknown base"),
+        ({"init_lora_weights": "eva"}, "Unknown beginning of adapters 'eva'"),
+        ({"init_lora_weights": None}, "Unknown beginning of adapters 'None'"),
+        ({"init_lora_weights": "pissa"}, "those of nf4-dq cannot be changed"),
         ({"precision": None}, "Unknown base"),
         ({"rank": 64}, "Here the rank is at most 32"),
         ({"context": 1_000}, "Here the context is at most 256"),

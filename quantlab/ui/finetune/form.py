@@ -9,7 +9,7 @@ from quantlab.errors import BadInput, shown, unknown
 from quantlab.finetune.job import BASES, WHOLE, check
 from quantlab.finetune.sets import SETS
 from quantlab.methods import adapters
-from quantlab.records.finetuning import FinetuneSettings, TrainingMethod
+from quantlab.records.finetuning import FinetuneSettings, InitLoraWeights, TrainingMethod
 from quantlab.settings import AppSettings
 from quantlab.ui.common.typed import as_int
 from quantlab.ui.compare.form import check_model
@@ -44,6 +44,7 @@ class FinetuneChoice:
     raw: Any = False
     rslora: Any = False
     dora: Any = False
+    init_lora_weights: Any = _START.settings.init_lora_weights
     method: Any = _START.settings.method
 
 
@@ -69,11 +70,13 @@ def settings(choice: FinetuneChoice, app: AppSettings) -> FinetuneSettings:
     precision = str(choice.precision)
     if precision not in BASES:
         raise unknown("base", precision[:100], BASES)
-    # What is no method is refused by `check`, as it is for programs.
+    # What is no method, and no beginning, is refused by `check`, as it is for programs.
     method = cast(TrainingMethod, str(choice.method))
+    init = cast(InitLoraWeights, str(choice.init_lora_weights) if method == "lora" else "default")
     asked = FinetuneSettings(
-        precision, targets=targets, warmup=FinetuneSettings.warmup, method=method, **given, **switches
-    )
+        precision, targets=targets, warmup=FinetuneSettings.warmup, method=method, init_lora_weights=init,
+        **given, **switches,
+    )  # fmt: skip
     check(asked)
     if app.public and asked.method == "full":
         raise BadInput("Here only adapters are trained.", "Choose the method lora.")

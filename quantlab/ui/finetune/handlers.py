@@ -5,6 +5,7 @@ from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event as StopEvent
+from threading import Timer
 from typing import Any
 
 import gradio as gr
@@ -107,7 +108,16 @@ class FinetuneHandlers(StepHandlers):
     def _trained(
         self, model: str, data: str, folder: Path, asked: FinetuneSettings, stop: StopEvent
     ) -> Generator[TrainingEvent, None, None]:
-        yield from self.services.finetune(model, data, folder, asked, stop)
+        # What is there when the time is over is kept, as by Stop.
+        over = Timer(self.app.finetune_seconds, stop.set) if self.app.public else None
+        if over is not None:
+            over.daemon = True
+            over.start()
+        try:
+            yield from self.services.finetune(model, data, folder, asked, stop)
+        finally:
+            if over is not None:
+                over.cancel()
 
     def _steps(self, stream: Iterator[list[Any]], patience: Patience) -> Iterator[Updates]:
         """All that was seen, at the pace of the events."""

@@ -30,6 +30,7 @@ class FinetuneInputs(InputFields):
     raw: gr.Checkbox
     rslora: gr.Checkbox
     dora: gr.Checkbox
+    init_lora_weights: gr.Dropdown
     method: gr.Radio
 
 
@@ -57,7 +58,8 @@ class FinetuneParts:
     def of_adapters(self) -> list[Any]:
         """Settings that say nothing where all weights are trained."""
         inputs = self.inputs
-        return [inputs.rank, inputs.alpha, inputs.dropout, inputs.targets, inputs.rslora, inputs.dora]
+        switches = [inputs.rslora, inputs.dora, inputs.init_lora_weights]
+        return [inputs.rank, inputs.alpha, inputs.dropout, inputs.targets, *switches]
 
     def shown(self) -> list[Any]:
         return [

@@ -17,6 +17,11 @@ from quantlab.ui.finetune.handlers import FinetuneHandlers
 from quantlab.ui.finetune.parts import FinetuneInputs, FinetuneParts
 from quantlab.ui.services import Services
 
+_BEGINNINGS = [
+    ("nothing: the model is as before", "default"),
+    ("what 4 bits lost (LoftQ)", "loftq"),
+    ("the largest part of the weights (PiSSA)", "pissa"),
+]
 LOSS = Named("loss", "Loss", "How surprised the model is by what it should write, in nats a token: lower is better.")
 MEMORY = Named(
     "training-memory",
@@ -28,9 +33,9 @@ MEMORY = Named(
 
 def build(opening: rail.Opening, app: AppSettings, services: Services) -> FinetuneParts:
     """Make the tab inside the current Blocks, wired."""
-    allowed = not app.public or app.public_finetune
+    allowed = not app.zero_gpu and (not app.public or app.public_finetune)
     start = FinetuneChoice()
-    gr.HTML(view.intro(app.public, allowed), elem_id="finetune-intro", apply_default_css=False)
+    gr.HTML(view.intro(app, allowed), elem_id="finetune-intro", apply_default_css=False)
     with gr.Row(elem_id="finetune-bench"):
         with gr.Column(min_width=280, elem_id="finetune-asked", elem_classes="choose-card"):
             inputs, about = _inputs(start, app, opening)
@@ -87,9 +92,12 @@ def _inputs(start: FinetuneChoice, app: AppSettings, opening: rail.Opening) -> t
         raw = gr.Checkbox(start.raw, label="Leave the chat template out", elem_id="finetune-raw")
         rslora = gr.Checkbox(start.rslora, label="rsLoRA: scale by the root of the rank", elem_id="finetune-rslora")
         dora = gr.Checkbox(start.dora, label="DoRA: train sizes beside directions", elem_id="finetune-dora")
+        init = gr.Dropdown(
+            _BEGINNINGS, value=start.init_lora_weights, label="Adapters begin with", elem_id="finetune-init",
+        )  # fmt: skip
     return FinetuneInputs(
         data, file, model, precision, name, steps, batch, rate, rank, alpha, dropout, targets, context, held_out, seed,
-        raw, rslora, dora, method,
+        raw, rslora, dora, init, method,
     ), about  # fmt: skip
 
 
@@ -133,7 +141,11 @@ def _wire(parts: FinetuneParts, handlers: FinetuneHandlers, allowed: bool) -> No
     inputs.data.input(
         handlers.chosen,
         [inputs.data],
-        [*changed, inputs.dropout, inputs.context, inputs.held_out, inputs.method, inputs.rslora, inputs.dora],
+        list(
+            dict.fromkeys(
+                [*changed, inputs.dropout, inputs.context, inputs.held_out, inputs.method, *parts.of_adapters()]
+            )
+        ),
         **SMALL,
     )
     inputs.method.input(

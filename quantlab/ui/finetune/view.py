@@ -9,6 +9,7 @@ from quantlab.measure.statistics import median
 from quantlab.records import Finetuned, units
 from quantlab.records.finetuning import Trained, TrainingEvent, TrainingStarted, TrainingStep, shortened
 from quantlab.reporting.templates import Pieces
+from quantlab.settings import AppSettings
 
 if TYPE_CHECKING:
     from quantlab.finetune.preview import Preview
@@ -40,9 +41,9 @@ class Watched:
         return tuple(step for step in self.steps if step.held_out_loss is None)
 
 
-def intro(app_public: bool, allowed: bool) -> str:
-    """What the tab is for; on a public page also whether it can be used there."""
-    return _HTML.intro(app_public, allowed)
+def intro(app: AppSettings, allowed: bool) -> str:
+    """What the tab is for; on a public page also whether it can be used there, and for how long."""
+    return _HTML.intro(app.public, allowed, app.zero_gpu, units.seconds(app.finetune_seconds))
 
 
 def about(data: str) -> str:
