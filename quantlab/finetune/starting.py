@@ -16,7 +16,6 @@ import torch
 
 from quantlab import models
 from quantlab.errors import ModelError
-from quantlab.finetune.folder import INITIAL
 from quantlab.models import reading
 from quantlab.records import Model
 
@@ -65,9 +64,9 @@ def _layers(network: Any) -> Iterator[tuple[str, Any]]:
 
 def keep_initial(network: Any, folder: Path) -> None:
     """Write what the adapters begin with: PiSSA's are told from the original weights' only by it."""
-    aside = folder / f"{INITIAL}.new"
+    aside = folder.with_name(f"{folder.name}.new")
     network.save_pretrained(aside)
-    os.replace(aside, folder / INITIAL)
+    os.replace(aside, folder)
 
 
 def as_lora(folder: Path, initial: Path) -> None:

@@ -69,9 +69,8 @@ def train(
     progress(0, asked.steps, f"loading {asked.precision}")
     base = _base(replace(source, folder=Path(weights)), asked, ResolvedPlacement(**placement), progress)
     network = _adapted(base, asked, source) if asked.method == "lora" else _whole(base, asked)
-    turned = asked.method == "lora" and asked.init_lora_weights == "pissa"
-    if turned and resumed is None:
-        starting.keep_initial(network, Path(folder))
+    if asked.method == "lora" and asked.init_lora_weights == "pissa" and resumed is None:
+        starting.keep_initial(network, Path(folder, INITIAL))
     events = _Events(Path(folder, EVENTS))
     trainable, parameters = _parameters(network, asked.method == "lora")
     told = {
@@ -100,12 +99,17 @@ def train(
             raise OutOfMemory("The memory ran out while it was trained.") from error
         raise _in_words(error, Path(folder)) from error
     network.save_pretrained(folder)
-    if turned:
-        starting.as_lora(Path(folder), Path(folder, INITIAL))
-    if asked.method == "full":
-        copy_tokenizer(source, Path(folder))
-    shutil.rmtree(Path(folder, CHECKPOINTS), ignore_errors=True)
+    _finish(source, asked, Path(folder))
     progress(asked.steps, asked.steps, "the weights are written")
+
+
+def _finish(source: Model, asked: FinetuneSettings, folder: Path) -> None:
+    """Make what was saved into what other programs load."""
+    if asked.method == "full":
+        copy_tokenizer(source, folder)
+    elif asked.init_lora_weights == "pissa":
+        starting.as_lora(folder, folder / INITIAL)
+    shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
 
 
 def _in_words(error: Exception, folder: Path) -> Exception:
