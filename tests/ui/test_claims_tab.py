@@ -112,4 +112,5 @@ def test_recorded_verdicts_stand_beside(monkeypatch):
     shown = fragments.claims({})
     assert shown.count("Recorded on other machines (1)") == 1
     assert "2026-01-02" in shown and "-127" in shown
+    assert "does not hold there" in shown and "does not hold here" not in shown
     assert shown.count("Holds where: ") == 25

@@ -73,7 +73,14 @@ def _elsewhere(kept: Sequence[Claims], number: int) -> Iterator[_Elsewhere]:
     for claims in kept:
         for it in claims.verdicts:
             if it.number == number:
-                yield _Elsewhere(claims.model, claims.where, it.outcome, _KEYS[it.outcome], _SIGNS[it.outcome], it.why)
+                yield _Elsewhere(
+                    claims.model,
+                    claims.where,
+                    it.outcome.replace(" here", " there"),
+                    _KEYS[it.outcome],
+                    _SIGNS[it.outcome],
+                    it.why,
+                )
 
 
 def counted(found: Claims) -> str:
