@@ -75,7 +75,10 @@ class AppSettings(BaseSettings):
     max_prompt_tokens: int = Field(default=1_024, ge=1, description="the longest prompt in public, in tokens")
     max_seconds: float = Field(default=120.0, gt=0, description="wall-clock limit of one comparison in public")
     public_finetune: bool = Field(default=False, description="whether visitors of a public page may fine-tune")
-    queue_size: int = Field(default=16, ge=1)
+    queue_size: int = Field(
+        default=128, ge=1, description="runs that wait at most; the next one is told that it is full"
+    )
+    queue_each: int = Field(default=3, ge=1, description="the most of them of one visitor")
 
     @field_validator("allowed_models", mode="before")
     @classmethod

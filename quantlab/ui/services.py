@@ -33,6 +33,7 @@ from quantlab.teach.lessons.observing import Observed
 from quantlab.teach.plan import planning
 from quantlab.teach.plan.asked import Asked
 from quantlab.teach.quiz.questions import Question, bundled
+from quantlab.ui.turns.turns import Turns
 
 if TYPE_CHECKING:
     from quantlab.checkpoints.export import Saved
@@ -197,6 +198,7 @@ class Services:
     a `compare` that no history keeps, None where `compare` is one; `quiz()` gives the questions of the quiz,
     `make_question` adds a comparison's, `classroom()` the classes whose votes are counted, None where there are none.
     `finetune` trains adapters, `preview_rows(model name, data, settings)` shows how rows are read for it.
+    `turns` says when whatever uses the machine may begin.
     All raise QuantlabError for what a user can mend."""
 
     compare: Compare
@@ -222,3 +224,4 @@ class Services:
     preview_rows: "Callable[[str, str, FinetuneSettings], Preview]" = no_rows
     diagnose: Callable[[str | None, str, AppSettings], tuple[Pitfall, ...]] = nothing_diagnosed
     facts: Callable[[str], ModelFacts] = nothing_looked_up
+    turns: Turns = field(default_factory=Turns)

@@ -1,0 +1,87 @@
+"""A visitor's turn from the asking to the end of the work: what every job that uses the machine goes through."""
+
+import threading
+import time
+from collections.abc import Callable, Generator
+from contextlib import closing
+from dataclasses import dataclass
+from typing import TypeVar
+
+import gradio as gr
+from gradio.context import LocalContext
+
+from quantlab.errors import BadInput
+from quantlab.settings import AppSettings
+from quantlab.ui.common.stream import batches
+from quantlab.ui.turns.turns import Place, Turns, never
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Visitor:
+    """Who asks: the name that turns are counted by, and whether he has left meanwhile."""
+
+    name: str
+    gone: Callable[[], bool] = never
+
+
+@dataclass(frozen=True)
+class TimeUp:
+    """A run was told to stop because it took all the time that one may take."""
+
+    seconds: float
+
+    @property
+    def error(self) -> BadInput:
+        """The same for work that leaves nothing when it is broken off."""
+        return BadInput(f"That took longer than {self.seconds:g} s, the limit of this public page.")
+
+
+def visitor(request: gr.Request) -> Visitor:
+    """Whoever sent the event that is handled now: the name signed in with, else the page's session.
+
+    A browser tells when its page is closed; a program may just hang up, which gradio's queue notes with its event.
+    """
+    page, event_id = LocalContext.blocks.get(None), LocalContext.event_id.get(None)
+
+    def gone() -> bool:
+        event = page._queue.event_ids_to_events.get(event_id) if page is not None and event_id is not None else None
+        return event is not None and not event.alive
+
+    name = f"user {request.username}" if request.username else request.session_hash or event_id or "api"
+    return Visitor(name, gone)
+
+
+def limit_s(app: AppSettings) -> float:
+    """How long a run may take, in seconds: in public its visitors share the machine."""
+    return app.max_seconds if app.public else float("inf")
+
+
+def in_turn(
+    turns: Turns,
+    who: Visitor,
+    kind: str,
+    events: Callable[[], Generator[T, None, object]],
+    stop: threading.Event,
+    seconds: float = float("inf"),
+) -> Generator[Place | TimeUp | list[T], None, None]:
+    """Wait for a turn and do the work in a thread: yield places while it waits, then batches (see `batches`).
+
+    After `seconds` of work `stop` is set and a TimeUp given; what the work still tells comes after it. The turn is
+    over when the work has ended, also where nobody waits for that any more, so that no two works overlap. Raises Full
+    at once where no more are taken in, and LeftQueue where `stop` is set, or `who` is gone, before the turn comes.
+    """
+    turn = turns.enter(who.name, kind)
+    try:
+        yield from turn.places(stop, who.gone)
+    except BaseException:
+        turn.leave()
+        raise
+    deadline = time.monotonic() + seconds
+    with closing(batches(events, stop, turn.leave)) as stream:
+        for batch in stream:
+            yield batch
+            if time.monotonic() > deadline and not stop.is_set():
+                stop.set()
+                yield TimeUp(seconds)
