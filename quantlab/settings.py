@@ -79,6 +79,9 @@ class AppSettings(BaseSettings):
         default=128, ge=1, description="runs that wait at most; the next one is told that it is full"
     )
     queue_each: int = Field(default=3, ge=1, description="the most of them of one visitor")
+    replay_bytes: int = Field(
+        default=50 * 10**6, ge=0, description="the most that finished comparisons take in memory, packed"
+    )
 
     @field_validator("allowed_models", mode="before")
     @classmethod

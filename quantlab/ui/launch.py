@@ -25,6 +25,7 @@ from quantlab.ui.quiz.jobs import ClassJobs
 from quantlab.ui.quota import UploadQuota
 from quantlab.ui.services import Services, nothing_made
 from quantlab.ui.theme import theme
+from quantlab.ui.turns.replays import Replays
 from quantlab.ui.turns.turns import Turns
 
 if TYPE_CHECKING:
@@ -103,9 +104,9 @@ def _public_limits() -> dict[str, Any]:
 
 def real_services(app: AppSettings) -> Services:
     """The layers below, each imported when it is first called: they bring torch."""
-    recorded, looked = RecordedJobs(app), Looked(app)
+    recorded, looked, replays = RecordedJobs(app), Looked(app), Replays(app)
     return Services(
-        compare=zero.on_lent_gpu(recorded.compare, app),
+        compare=replays.keeping(zero.on_lent_gpu(recorded.compare, app)),
         estimates=looked.estimates,
         choices=lambda: _choices(app),
         estimate_precision=lambda model, name, placement: _estimate_precision(model, name, placement, app),
@@ -126,6 +127,7 @@ def real_services(app: AppSettings) -> Services:
         preview_rows=_preview_rows,
         facts=looked.facts,
         turns=Turns(app.queue_size, app.queue_each),
+        answered=replays.answered,
     )
 
 

@@ -12,8 +12,8 @@ import gradio as gr
 from quantlab.errors import QuantlabError, Stopped, is_exit
 from quantlab.settings import AppSettings
 from quantlab.ui.common.problem import Problem
-from quantlab.ui.common.stream import Patience, batches
-from quantlab.ui.turns.taking import TimeUp, Visitor, in_turn, limit_s
+from quantlab.ui.common.stream import Patience
+from quantlab.ui.turns.taking import TimeUp, Visitor, in_turn, limit_s, nothing
 from quantlab.ui.turns.turns import LeftQueue, Place, Turns
 
 log = logging.getLogger(__name__)
@@ -24,11 +24,12 @@ V = TypeVar("V", bound=Any)
 
 @dataclass(frozen=True)
 class Job:
-    """What was asked for, checked. `kind` names runs that take about as long as one another (see `Turns`); an empty
-    one uses no machine and needs no turn."""
+    """What was asked for, checked. `kind` names runs that take about as long as one another (see `Turns`); `answered`
+    gives the events of one that needs no turn because it was answered before (see `in_turn`)."""
 
     kind: str
     events: Callable[[], Generator[Any, None, None]]
+    answered: Callable[[], Generator[Any, None, None] | None] = nothing
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,8 @@ def watched(
         job = begin()
         if stop.is_set():
             raise LeftQueue
-        with closing(_told(job, app, stop, queueing)) as stream:
+        turns, who = queueing.turns, queueing.visitor
+        with closing(in_turn(turns, who, job.kind, job.events, stop, limit_s(app), job.answered)) as stream:
             patience = Patience(stop)
             for told in stream:
                 if isinstance(told, Place):
@@ -82,14 +84,6 @@ def watched(
             raise
         problem = problem_of(error, "a run failed")
     yield halt(view, problem)
-
-
-def _told(
-    job: Job, app: AppSettings, stop: threading.Event, queueing: Queueing
-) -> Generator[Place | TimeUp | list[Any], None, None]:
-    if not job.kind:
-        return batches(job.events, stop, lambda: None)
-    return in_turn(queueing.turns, queueing.visitor, job.kind, job.events, stop, limit_s(app))
 
 
 def problem_of(error: BaseException, what: str, fault: Problem = OUR_FAULT) -> Problem:

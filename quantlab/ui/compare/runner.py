@@ -13,6 +13,7 @@ from quantlab.ui.compare import form as choices
 from quantlab.ui.compare.form import Choice
 from quantlab.ui.compare.view import View, fold, halt
 from quantlab.ui.services import Services
+from quantlab.ui.turns.taking import nothing
 
 
 def views(
@@ -23,7 +24,8 @@ def views(
     def begin() -> Job:
         choices.check(choice, app)
         request = ComparisonRequest(choice.model, choice.precisions, choice.prompt, choices.settings(choice, app))
-        return Job("compare", lambda: services.compare(request, stop=stop, fresh=choice.fresh))
+        answered = nothing if choice.fresh else services.answered(request)
+        return Job("compare", lambda: services.compare(request, stop=stop, fresh=choice.fresh), answered)
 
     def see(view: View, batch: Sequence[Any]) -> View:
         return reduce(fold, batch, view)

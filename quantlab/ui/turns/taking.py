@@ -58,6 +58,10 @@ def limit_s(app: AppSettings) -> float:
     return app.max_seconds if app.public else float("inf")
 
 
+def nothing() -> None:
+    """Of work that is never there already."""
+
+
 def in_turn(
     turns: Turns,
     who: Visitor,
@@ -65,19 +69,35 @@ def in_turn(
     events: Callable[[], Generator[T, None, object]],
     stop: threading.Event,
     seconds: float = float("inf"),
+    answered: Callable[[], Generator[T, None, object] | None] = nothing,
 ) -> Generator[Place | TimeUp | list[T], None, None]:
     """Wait for a turn and do the work in a thread: yield places while it waits, then batches (see `batches`).
+
+    `answered` gives the events of the same work where it was done by somebody else, before or while this one waits:
+    they need no turn.
 
     After `seconds` of work `stop` is set and a TimeUp given; what the work still tells comes after it. The turn is
     over when the work has ended, also where nobody waits for that any more, so that no two works overlap. Raises Full
     at once where no more are taken in, and LeftQueue where `stop` is set, or `who` is gone, before the turn comes.
     """
-    turn = turns.enter(who.name, kind)
-    try:
-        yield from turn.places(stop, who.gone)
-    except BaseException:
-        turn.leave()
-        raise
+    there: list[Generator[T, None, object]] = []
+
+    def done() -> bool:
+        found = answered()
+        there.extend([] if found is None else [found])
+        return found is not None
+
+    if not done():
+        turn = turns.enter(who.name, kind)
+        try:
+            yield from turn.places(stop, lambda: who.gone() or done())
+        except BaseException:
+            turn.leave()
+            if not there:
+                raise
+    if there:
+        yield from batches(lambda: there[0], stop, nothing)
+        return
     deadline = time.monotonic() + seconds
     with closing(batches(events, stop, turn.leave)) as stream:
         for batch in stream:
