@@ -41,13 +41,16 @@ class TimeUp:
 def visitor(request: gr.Request) -> Visitor:
     """Whoever sent the event that is handled now: the name signed in with, else the page's session.
 
-    A browser tells when its page is closed; a program may just hang up, which gradio's queue notes with its event.
+    A browser tells when its page is closed. A program may just hang up, which gradio's queue notes with its event, or
+    cancel, which ends the event's task; neither reaches a generator that waits.
     """
     page, event_id = LocalContext.blocks.get(None), LocalContext.event_id.get(None)
+    queue = page._queue if page is not None and event_id is not None else None
+    tasks = [] if queue is None else [it for it in tuple(queue._asyncio_tasks) if it.get_name().endswith(str(event_id))]
 
     def gone() -> bool:
-        event = page._queue.event_ids_to_events.get(event_id) if page is not None and event_id is not None else None
-        return event is not None and not event.alive
+        event = queue.event_ids_to_events.get(event_id) if queue is not None else None
+        return (event is not None and not event.alive) or any(task.cancelling() for task in tasks)
 
     name = f"user {request.username}" if request.username else request.session_hash or event_id or "api"
     return Visitor(name, gone)

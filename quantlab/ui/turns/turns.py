@@ -109,11 +109,12 @@ class Turns:
 
     def _full(self, count: int) -> Full:
         if count < self.limit:
-            runs = "run of yours waits" if self.each == 1 else "runs of yours wait"
-            return Full(f"{self.each} {runs} already, and no more are taken.", "Wait for one to end, or stop one.")
+            wait = "1 run of yours waits" if self.each == 1 else f"{self.each} runs of yours wait"
+            return Full(f"{wait} already, and no more are taken.", "Wait for one to end, or stop one.")
         seconds = max((place.seconds or 0 for place in self._told().values()), default=0)
         again = f"Try again in about {said(seconds)}." if seconds else "Try again in a minute."
-        return Full(f"{count} runs wait here already, and no more are taken now.", again)
+        wait = "1 run waits" if count == 1 else f"{count} runs wait"
+        return Full(f"{wait} here already, and no more are taken now.", again)
 
     def _place(self, turn: "Turn") -> Place | None:
         """Where a turn stands; None where it waits no longer."""
