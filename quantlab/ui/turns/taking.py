@@ -39,7 +39,8 @@ class TimeUp:
 
 
 def visitor(request: gr.Request) -> Visitor:
-    """Whoever sent the event that is handled now: the name signed in with, else the page's session.
+    """Whoever sent the event that is handled now: who signed in with Hugging Face, else the page's session. Beside a
+    class's password any name can be typed, which tells nobody from another.
 
     A browser tells when its page is closed. A program may just hang up, which gradio's queue notes with its event, or
     cancel, which ends the event's task; neither reaches a generator that waits.
@@ -52,8 +53,14 @@ def visitor(request: gr.Request) -> Visitor:
         event = queue.event_ids_to_events.get(event_id) if queue is not None else None
         return (event is not None and not event.alive) or any(task.cancelling() for task in tasks)
 
-    name = f"user {request.username}" if request.username else request.session_hash or event_id or "api"
-    return Visitor(name, gone)
+    return Visitor(_signed_in(request) or request.session_hash or event_id or "api", gone)
+
+
+def _signed_in(request: gr.Request) -> str:
+    scope = getattr(getattr(request, "request", None), "scope", None) or {}
+    told = (scope.get("session") or {}).get("oauth_info") or {}
+    who = (told.get("userinfo") or {}).get("sub")
+    return f"signed in: {who}" if who else ""
 
 
 def limit_s(app: AppSettings) -> float:

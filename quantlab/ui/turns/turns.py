@@ -65,14 +65,22 @@ def never() -> bool:
 class Turns:
     """At most `limit` wait, at most `each` of them of one visitor; `at_once` run. Any thread may call it.
 
+    `waited` is told how many seconds each one waited that is called, `refused` when somebody is told that it is full.
     `clock` gives seconds; one that never goes back.
     """
 
     def __init__(
-        self, limit: int = 128, each: int = 3, at_once: int = 1, clock: Callable[[], float] = time.monotonic
+        self,
+        limit: int = 128,
+        each: int = 3,
+        at_once: int = 1,
+        *,
+        waited: Callable[[float], None] = lambda seconds: None,
+        refused: Callable[[], None] = lambda: None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.limit, self.each, self.at_once = limit, each, at_once
-        self._clock = clock
+        self._tell_waited, self._tell_refused, self._clock = waited, refused, clock
         self._lock = threading.Lock()
         #: Who waits, by visitor: the first visitor is the next one called.
         self._waiting: OrderedDict[str, deque[Turn]] = OrderedDict()
@@ -92,8 +100,9 @@ class Turns:
             mine, count = self._waiting.get(visitor, ()), sum(map(len, self._waiting.values()))
             if count >= self.limit or len(mine) >= self.each:
                 self._refused += 1
+                self._tell_refused()
                 raise self._full(count)
-            turn = Turn(self, visitor, kind)
+            turn = Turn(self, visitor, kind, self._clock())
             self._waiting.setdefault(visitor, deque()).append(turn)
             for theirs in self._running:  # whoever has his turn now comes behind those who wait for their first
                 if theirs.visitor in self._waiting:
@@ -174,6 +183,7 @@ class Turns:
             else:
                 del self._waiting[visitor]
             turn.began = self._clock()
+            self._tell_waited(turn.began - turn.asked)
             self._running.append(turn)
             self._served += 1
             turn.called.set()
@@ -195,9 +205,9 @@ class Turns:
 class Turn:
     """One visitor's turn, from when he asked for it until he leaves it, which the end of a `with` block does."""
 
-    def __init__(self, turns: Turns, visitor: str, kind: str) -> None:
+    def __init__(self, turns: Turns, visitor: str, kind: str, asked: float) -> None:
         self._turns = turns
-        self.visitor, self.kind = visitor, kind
+        self.visitor, self.kind, self.asked = visitor, kind, asked
         self.called = threading.Event()
         self.began = 0.0
 

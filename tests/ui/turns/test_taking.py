@@ -2,10 +2,11 @@
 
 import threading
 import time
+from types import SimpleNamespace
 
 import pytest
 
-from quantlab.ui.turns.taking import TimeUp, Visitor, in_turn
+from quantlab.ui.turns.taking import TimeUp, Visitor, in_turn, visitor
 from quantlab.ui.turns.turns import Full, LeftQueue, Place, Turns
 
 ONE, OTHER = Visitor("one"), Visitor("other")
@@ -103,6 +104,16 @@ def test_what_is_called_off_while_it_waits_never_begins(how):
         waiting.close()
         assert turns.traffic().waiting == 0 and turns.traffic().left == 1
     assert not work.running and turns.traffic().running == 0
+
+
+def test_visitors_are_told_apart_by_their_sign_in_else_by_their_pages():
+    def asks(session, signed_in=None, **more):
+        scope = {"session": {"oauth_info": {"userinfo": {"sub": signed_in}}}} if signed_in else {}
+        return visitor(SimpleNamespace(request=SimpleNamespace(scope=scope), session_hash=session, **more)).name
+
+    assert asks("page 1", "ann") == asks("page 2", "ann") != asks("page 1", "bob")
+    assert asks("page 1", username="pupil") != asks("page 2", username="pupil"), "a class types any name"
+    assert asks("page 1") == asks("page 1") != asks("signed in: ann")
 
 
 def test_full_is_said_before_anything_begins():

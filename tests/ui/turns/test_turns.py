@@ -109,6 +109,17 @@ def test_the_expected_wait_follows_what_was_measured():
     assert long.called.is_set() and short.place() == Place(1, 1, 100)
 
 
+def test_waits_and_refusals_are_told():
+    clock, waits, refusals = Clock(), [], []
+    turns = Turns(limit=1, waited=waits.append, refused=lambda: refusals.append(1), clock=clock)
+    first, _second = turns.enter("a", "compare"), turns.enter("b", "compare")
+    with pytest.raises(Full):
+        turns.enter("c", "compare")
+    clock.now += 7
+    first.leave()
+    assert waits == [0, 7] and refusals == [1]
+
+
 def test_a_kind_that_was_never_measured_is_expected_like_the_others_and_nothing_is_made_up():
     clock = Clock()
     turns = Turns(clock=clock)
