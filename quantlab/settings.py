@@ -76,7 +76,13 @@ class AppSettings(BaseSettings):
     max_seconds: float = Field(default=120.0, gt=0, description="wall-clock limit of one comparison in public")
     public_finetune: bool = Field(default=False, description="whether visitors of a public page may fine-tune")
     finetune_seconds: float = Field(default=600.0, gt=0, description="wall-clock limit of one training in public")
-    queue_size: int = Field(default=16, ge=1)
+    queue_size: int = Field(
+        default=128, ge=1, description="runs that wait at most; the next one is told that it is full"
+    )
+    queue_each: int = Field(default=3, ge=1, description="the most of them of one visitor")
+    replay_bytes: int = Field(
+        default=50 * 10**6, ge=0, description="the most that finished comparisons take in memory, packed"
+    )
 
     @field_validator("allowed_models", mode="before")
     @classmethod

@@ -36,7 +36,10 @@ from quantlab.records.finetuning import PreviewToken, Trained, TrainingData, Tra
 from quantlab.settings import AppSettings
 from quantlab.teach.claims import CLAIMS, judged
 from quantlab.teach.claims.evidence import Evidence, Trial
+from quantlab.ui.common.runner import Queueing
 from quantlab.ui.services import Finetune, Quantize, Services, TestClaims
+from quantlab.ui.turns.taking import Visitor
+from quantlab.ui.turns.turns import Turns
 from tests.event_grammar import checked
 from tests.examples import QUIET
 from tests.fake_estimates import (
@@ -144,6 +147,11 @@ def fake_quantize(script: "Script") -> Quantize:
         return Saved(Path(out), 4_200_000, 5.2, False)
 
     return quantize
+
+
+def alone(turns: Turns | None = None) -> Queueing:
+    """Where the only visitor's runs take their turns."""
+    return Queueing(turns or Turns(), Visitor("the only one"))
 
 
 def services(script: Script | None = None) -> Services:

@@ -62,13 +62,14 @@ def compare(
     planned = plan(found, entrants, prompt, settings, app_settings(), stop)
     if replay is not None and (earlier := replay(planned)) is not None:
         # What is kept does not say where the model lies; here it is known.
-        yield from _replayed(replace(earlier, model=found))
+        yield from replayed(replace(earlier, model=found))
         return
     job = _Job(planned, stop, VariantLoader(planned, stop, variants or variant_cache()), known or {})
     yield from job.run()
 
 
-def _replayed(earlier: Comparison) -> Events:
+def replayed(earlier: Comparison) -> Events:
+    """The events of a comparison that is there already; nothing runs."""
     names = tuple(run.precision for run in earlier.runs)
     yield Started(names, earlier.reference, earlier.prompt_token_ids, earlier.prompt_tokens, earlier.model)
     for run in earlier.runs:

@@ -25,6 +25,8 @@ from quantlab.ui.quiz.jobs import ClassJobs
 from quantlab.ui.quota import UploadQuota
 from quantlab.ui.services import Services, nothing_made
 from quantlab.ui.theme import theme
+from quantlab.ui.turns.replays import Replays
+from quantlab.ui.turns.turns import Turns
 
 if TYPE_CHECKING:
     from quantlab.checkpoints.export import Saved
@@ -40,6 +42,8 @@ log = logging.getLogger(__name__)
 PUBLIC_UPLOAD_BYTES = 1_000_000
 #: The most that all uploads may take there, in bytes and in files, until they are removed.
 PUBLIC_UPLOADS_BYTES, PUBLIC_UPLOADS = 100_000_000, 500
+#: Events handled at once beside the runs that wait, each of which takes one of gradio's threads.
+THREADS = 64
 #: Visitors of whom something is kept in memory, 0.4 MB each; of more the one who was away longest is forgotten.
 PUBLIC_SESSIONS = 250
 
@@ -71,8 +75,10 @@ def start(page: gr.Blocks, app: AppSettings, *, block: bool) -> None:
             f"Port {app.port} is in use.", f"Stop what runs there, or choose another one: PORT={app.port + 1}."
         )
     with without_web_app():
-        page.queue(max_size=app.queue_size, api_open=False)
+        # Runs wait in `Turns`, which says at once that it is full: gradio's own queue tells a program nothing of that.
+        page.queue(max_size=None, api_open=False)
     page.launch(
+        max_threads=app.queue_size + THREADS,
         server_name=app.host,
         server_port=app.port or None,
         prevent_thread_lock=not block,
@@ -98,9 +104,9 @@ def _public_limits() -> dict[str, Any]:
 
 def real_services(app: AppSettings) -> Services:
     """The layers below, each imported when it is first called: they bring torch."""
-    recorded, looked = RecordedJobs(app), Looked(app)
+    recorded, looked, replays = RecordedJobs(app), Looked(app), Replays(app)
     return Services(
-        compare=zero.on_lent_gpu(recorded.compare, app),
+        compare=replays.keeping(zero.on_lent_gpu(recorded.compare, app)),
         estimates=looked.estimates,
         choices=lambda: _choices(app),
         estimate_precision=lambda model, name, placement: _estimate_precision(model, name, placement, app),
@@ -120,6 +126,8 @@ def real_services(app: AppSettings) -> Services:
         finetune=_finetune,
         preview_rows=_preview_rows,
         facts=looked.facts,
+        turns=Turns(app.queue_size, app.queue_each),
+        answered=replays.answered,
     )
 
 

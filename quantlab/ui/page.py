@@ -9,7 +9,7 @@ from gradio import blocks
 from quantlab.settings import AppSettings
 from quantlab.ui import between
 from quantlab.ui.claims import tab as claims
-from quantlab.ui.common import fragments, place, rail
+from quantlab.ui.common import fragments, rail
 from quantlab.ui.compare import tab as compare
 from quantlab.ui.finetune import tab as finetune
 from quantlab.ui.history import tab as history
@@ -63,7 +63,6 @@ def build_page(app: AppSettings, services: Services) -> gr.Blocks:
                 tuned = finetune.build(start, app, services)
             with gr.Tab("History"):
                 history.build(app, services)
-        place.build()
         between.wire(asking, measuring, quality_tab)
         between.wire_trained(tuned, asking)
         gr.HTML(fragments.definitions(), elem_id="definitions", apply_default_css=False)

@@ -21,8 +21,6 @@ def in_sight(elem_id: str) -> str:
 NARROW = 900
 #: How often a class's board is renewed, in milliseconds.
 BOARD_MS = 3_000
-#: How often whoever waits asks for the place in the queue, in milliseconds.
-PLACE_MS = 1_000
 #: Tabs that work at once, after which another one waits: a browser keeps six connections to a server, and each of
 #: these holds two.
 BUSY_TABS = 3
@@ -133,14 +131,10 @@ ON_LOAD = (
     setInterval(() => {
         if (!document.hidden && seen('#class-board .board')) document.getElementById('class-refresh').click();
     }, BOARD_MS);
-    setInterval(() => {
-        if (!document.hidden && seen('.queue-place')) document.getElementById('queue-ask').click();
-    }, PLACE_MS);
     window.addEventListener('popstate', () => { if (/[?&]entry=/.test(location.search)) (TO_HISTORY)(); });
 COUNT_BUSY_TABS}
 """.replace("NARROW", str(NARROW))
     .replace("BOARD_MS", str(BOARD_MS))
-    .replace("PLACE_MS", str(PLACE_MS))
     .replace("TO_HISTORY", to_tab("History"))
     .replace("COUNT_BUSY_TABS", _COUNT_BUSY_TABS)
 )
@@ -164,14 +158,6 @@ _REPLACE = """
 
 #: The address bar follows the choice, so that a reload or a copied address restores it.
 SHOW_LINK = f"(link) => {{ if (!link) return; {_REPLACE} }}"
-
-#: Beside the word that something waits, while it stands there: what has its place meanwhile shows something else.
-SHOW_PLACE = """
-(told) => {
-    const place = Array.from(document.querySelectorAll('.queue-place')).find(it => it.closest('p').offsetParent);
-    if (place && place.textContent !== told) place.textContent = told;
-}
-"""
 
 #: What was chosen from another tab is there, but perhaps not yet drawn.
 CHOSEN = "() => { setTimeout(() => document.dispatchEvent(new Event('quantlab:chosen')), 100); }"

@@ -33,11 +33,13 @@ from quantlab.teach.lessons.observing import Observed
 from quantlab.teach.plan import planning
 from quantlab.teach.plan.asked import Asked
 from quantlab.teach.quiz.questions import Question, bundled
+from quantlab.ui.turns.turns import Turns
 
 if TYPE_CHECKING:
     from quantlab.checkpoints.export import Saved
     from quantlab.finetune.preview import Preview
     from quantlab.history import History
+    from quantlab.ui.turns.replays import Answered
 
 
 class Compare(Protocol):
@@ -166,6 +168,11 @@ def no_rows(model: str, data: str, asked: FinetuneSettings) -> "Preview":
     raise BadInput("No rows can be shown on this page.")
 
 
+def nothing_answered(request: ComparisonRequest) -> "Answered":
+    """`Services.answered` of a page that keeps no answers."""
+    return lambda: None
+
+
 def nothing_diagnosed(model: str | None, device: str, app: AppSettings) -> tuple[Pitfall, ...]:
     """`Services.diagnose` of a page that looks at no machine."""
     raise BadInput("No machine can be looked at on this page.")
@@ -197,6 +204,8 @@ class Services:
     a `compare` that no history keeps, None where `compare` is one; `quiz()` gives the questions of the quiz,
     `make_question` adds a comparison's, `classroom()` the classes whose votes are counted, None where there are none.
     `finetune` trains adapters, `preview_rows(model name, data, settings)` shows how rows are read for it.
+    `turns` says when whatever uses the machine may begin; `answered(request)` tells what was answered before and needs
+    no turn.
     All raise QuantlabError for what a user can mend."""
 
     compare: Compare
@@ -222,3 +231,5 @@ class Services:
     preview_rows: "Callable[[str, str, FinetuneSettings], Preview]" = no_rows
     diagnose: Callable[[str | None, str, AppSettings], tuple[Pitfall, ...]] = nothing_diagnosed
     facts: Callable[[str], ModelFacts] = nothing_looked_up
+    turns: Turns = field(default_factory=Turns)
+    answered: Callable[[ComparisonRequest], "Answered"] = nothing_answered

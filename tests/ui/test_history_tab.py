@@ -23,7 +23,7 @@ from quantlab.ui.history import side_by_side
 from quantlab.ui.history.opened import Opened
 from quantlab.ui.launch import start
 from quantlab.ui.page import build_page
-from tests.fakes import Script, services
+from tests.fakes import Script, alone, services
 from tests.quality_examples import quality
 from tests.ui.kept_page import COMPARISON, FORMAT_NAMES, LATER, handlers, rows, upload
 
@@ -181,7 +181,7 @@ def test_a_replay_is_said_plainly_and_measuring_again_reaches_the_comparison():
     for fresh in (False, True):
         chosen = Choice(prompt="Hello", precisions=("fp32", "nf4"), fresh=fresh)
         app = AppSettings(public=False)
-        list(compare_runner.views(chosen, app, replace(services(), compare=compare), threading.Event()))
+        list(compare_runner.views(chosen, app, replace(services(), compare=compare), threading.Event(), alone()))
         assert "fresh" not in to_query(chosen)
     assert asked == [False, True]
 

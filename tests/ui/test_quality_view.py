@@ -24,8 +24,9 @@ from quantlab.ui.common.runner import OUR_FAULT
 from quantlab.ui.quality import fragments, runner, table
 from quantlab.ui.quality.form import FIELDS, QualityChoice, check, from_inputs, settings, text
 from quantlab.ui.quality.view import QualityView, Variant, fold, halt
+from quantlab.ui.turns.turns import Turns
 from tests.examples import example_load
-from tests.fakes import Script, services
+from tests.fakes import Script, alone, services
 from tests.quality_examples import quality, quality_run
 
 LOCAL = AppSettings(public=False)
@@ -49,7 +50,7 @@ def states(view: QualityView) -> list[str]:
 
 def run(choice=CHOICE, app=LOCAL, script=None, stop=None) -> list[QualityView]:
     given = services(script or Script(0.01, 0))
-    return list(runner.views(choice, app, given, stop or threading.Event()))
+    return list(runner.views(choice, app, given, stop or threading.Event(), alone()))
 
 
 def test_rows_go_through_their_states():
@@ -108,7 +109,7 @@ def test_a_run_ends_with_its_quality():
 
 def test_stop_keeps_what_is_finished():
     stop, seen = threading.Event(), None
-    for seen in runner.views(CHOICE, LOCAL, services(Script(0.01, 0.05)), stop):
+    for seen in runner.views(CHOICE, LOCAL, services(Script(0.01, 0.05)), stop, alone()):
         if len(seen.ended) == 1:
             stop.set()
     assert states(seen)[0] == "done" and states(seen)[-1] == "stopped"
@@ -116,12 +117,14 @@ def test_stop_keeps_what_is_finished():
 
 
 def test_leaving_stops_the_work():
-    script, stop = Script(0.01, 0.05), threading.Event()
-    views = runner.views(CHOICE, LOCAL, services(script), stop)
+    script, stop, turns = Script(0.01, 0.05), threading.Event(), Turns()
+    views = runner.views(CHOICE, LOCAL, services(script), stop, alone(turns))
     while "measuring" not in states(next(views)):
         pass
     views.close()
-    assert stop.is_set() and script.running == 0
+    with turns.enter("next", "quality") as turn:
+        list(turn.places(threading.Event()))
+        assert stop.is_set() and script.running == 0
 
 
 def test_in_public_the_clock_stops_a_run():

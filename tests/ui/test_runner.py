@@ -13,15 +13,20 @@ from quantlab.ui.common import runner, stream
 from quantlab.ui.common.stream import HEARTBEAT_S, INTERVAL_S, StopEvents, batches
 from quantlab.ui.compare import runner as compare_runner
 from quantlab.ui.compare.form import FIELDS, Choice, check, from_inputs, settings
-from tests.fakes import Script, services
+from quantlab.ui.turns.turns import Place, Turns
+from tests.fakes import Script, alone, services
 
 LOCAL = AppSettings(public=False)
 PUBLIC = AppSettings(public=True, max_seconds=0.5)
 CHOICE = Choice(prompt="Hello there", precisions=("fp32", "nf4"))
 
 
+def views(choice, app, script, stop, turns=None):
+    return compare_runner.views(choice, app, services(script), stop, alone(turns))
+
+
 def run(choice=CHOICE, app=LOCAL, script=None, stop=None):
-    return list(compare_runner.views(choice, app, services(script or Script(0.01, 0)), stop or threading.Event()))
+    return list(views(choice, app, script or Script(0.01, 0), stop or threading.Event()))
 
 
 def test_a_run_ends_with_its_comparison():
@@ -48,7 +53,7 @@ def test_what_a_user_can_mend_is_said_and_the_rest_is_not(caplog):
 def test_stop_ends_a_run_and_keeps_what_was_written():
     stop, script = threading.Event(), Script(0, 0.02)
     seen = None
-    for view in compare_runner.views(CHOICE, LOCAL, services(script), stop):
+    for view in views(CHOICE, LOCAL, script, stop):
         seen = view
         if view.columns and view.columns[0].tokens > 3:
             stop.set()
@@ -57,19 +62,39 @@ def test_stop_ends_a_run_and_keeps_what_was_written():
 
 
 def test_leaving_stops_the_model_before_anything_else_runs():
-    script, stop = Script(0, 0.02), threading.Event()
-    views = compare_runner.views(CHOICE, LOCAL, services(script), stop)
-    while not (view := next(views)).columns or view.columns[0].state != "writing":
+    script, stop, turns = Script(0, 0.02), threading.Event(), Turns()
+    seen = views(CHOICE, LOCAL, script, stop, turns)
+    while not (view := next(seen)).columns or view.columns[0].state != "writing":
         pass
     assert script.running == 1
-    views.close()
-    assert stop.is_set() and script.running == 0
+    seen.close()
+    with turns.enter("next", "compare") as turn:
+        list(turn.places(threading.Event()))
+        assert stop.is_set() and script.running == 0
+
+
+def test_a_run_that_waits_tells_its_place_and_then_runs():
+    turns, script = Turns(), Script(0, 0)
+    other = turns.enter("other", "compare")
+    seen = views(CHOICE, LOCAL, script, threading.Event(), turns)
+    assert next(seen).place == Place(1, 1) and script.stops == []
+    other.leave()
+    after = list(seen)
+    assert [view.place for view in after] == [None] * len(after) and after[-1].comparison is not None
+
+
+def test_full_is_a_problem_of_the_run_at_once():
+    turns, script = Turns(limit=1), Script(0, 0)
+    with turns.enter("a", "compare"), turns.enter("b", "compare"):
+        [last] = views(CHOICE, LOCAL, script, threading.Event(), turns)
+    assert "no more are taken now" in last.problem.what and "Try again" in last.problem.advice and script.stops == []
 
 
 def test_a_run_that_was_stopped_while_it_waited_does_not_begin():
     stop, script = threading.Event(), Script()
     stop.set()
-    assert run(script=script, stop=stop)[-1].columns == () and script.stops == []
+    last = run(script=script, stop=stop)[-1]
+    assert last.left and last.columns == () and script.stops == []
 
 
 def test_in_public_the_clock_stops_a_run():
@@ -86,11 +111,13 @@ def test_nothing_for_a_while_is_a_heartbeat():
         free.wait(5)
         yield from ()
 
-    stream = batches(events, threading.Event())
+    ended = threading.Event()
+    stream = batches(events, threading.Event(), ended.set)
     begun = time.monotonic()
     assert next(stream) == [] and HEARTBEAT_S / 2 < time.monotonic() - begun < 2
+    assert not ended.is_set()
     free.set()
-    assert list(stream) == []
+    assert list(stream) == [] and ended.is_set()
 
 
 BAD = {
@@ -177,11 +204,20 @@ def test_each_session_has_its_own_stop():
     one, other = stops.begin("one"), stops.begin("other")
     assert stops.stop("one") and one.is_set() and not other.is_set() and not stops.stop("nobody")
     again = stops.begin("other")
-    assert other.is_set() and not again.is_set() and stops.of("other") is again
-    stops.end("other", other)
+    assert other.is_set() and not again.is_set() and stops.replaced(other) and not stops.replaced(again)
     assert stops.of("other") is again
-    stops.end("other", again)
-    assert stops.of("other") is not again
+    once_more = stops.begin("other")
+    assert again.is_set() and stops.replaced(again) and not once_more.is_set()
+
+
+def test_a_program_s_runs_side_by_side_end_one_by_one_and_stop_together():
+    stops = StopEvents()
+    first, second, third = (stops.of("program") for _ in range(3))
+    stops.end("program", first)
+    assert stops.stop("program") and second.is_set() and third.is_set() and not first.is_set()
+    stops.end("program", second)
+    stops.end("program", third)
+    assert not stops.stop("program")
 
 
 def test_sessions_that_never_run_anything_are_forgotten(monkeypatch):

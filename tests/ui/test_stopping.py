@@ -5,7 +5,6 @@ import time
 import pytest
 from playwright.sync_api import expect
 
-from quantlab.ui.common.stream import StopEvents
 from tests.fakes import Script
 from tests.ui.pages import served
 
@@ -61,17 +60,6 @@ def test_a_run_that_cannot_be_broken_off_is_awaited_for_less_than_a_second(open_
         page.wait_for_function("document.querySelector('#status').innerText.startsWith('Loading')", timeout=15_000)
         assert len(script.stops) == 2 and not script.stops[1].is_set()
         page.click("#stop")
-
-
-def test_who_waits_is_known():
-    stops = StopEvents()
-    event = stops.begin("one")
-    assert stops.waits("one") and not stops.waits("other")
-    assert stops.of("one") is event and not stops.waits("one")
-    assert not stops.leave_queue("one") and not event.is_set()
-    again = stops.begin("one")
-    assert stops.replaced("one", event) and not stops.replaced("one", again) and not stops.replaced("other", event)
-    assert stops.leave_queue("one") and again.is_set() and stops.of("one") is again
 
 
 def test_stop_in_quality_ends_at_once_beside_two_other_tabs_one_busy(open_page):

@@ -41,6 +41,7 @@ class ClaimsHandlers(StepHandlers):
     """Bound to one page's tab."""
 
     parts: ClaimsParts
+    kind = "claims"
     stopped = "Stopped. Verdicts from before stay."
     lost = "Stopped."
     failed = "claims could not be tested"

@@ -7,7 +7,7 @@ from quantlab.ui.claims import fragments as html
 from quantlab.ui.claims.handlers import ClaimsHandlers, offered
 from quantlab.ui.claims.parts import ClaimsParts
 from quantlab.ui.common import rail
-from quantlab.ui.common.tab import DEVICE_QUEUE, SMALL, wire_stop
+from quantlab.ui.common.tab import SMALL, TAKES_TURNS
 from quantlab.ui.services import Services
 
 
@@ -37,9 +37,9 @@ def build(opening: rail.Opening, app: AppSettings, services: Services) -> None:
 def _wire(parts: ClaimsParts, handlers: ClaimsHandlers) -> None:
     shown = [parts.start, parts.stop, parts.status]
     begun = parts.start.click(handlers.begin, None, shown, **SMALL)
-    run = begun.then(
+    begun.then(
         handlers.run, [parts.model, parts.which, parts.found], [*shown, parts.claims, parts.found],
-        show_progress="hidden", api_visibility="private", **DEVICE_QUEUE,
+        show_progress="hidden", api_visibility="private", **TAKES_TURNS,
     )  # fmt: skip
-    wire_stop(parts.stop, handlers, shown, run)
+    parts.stop.click(handlers.stop, None, shown, **SMALL)
     gr.context.Context.root_block.unload(handlers.leave)

@@ -11,6 +11,7 @@ from quantlab.reporting.templates import Pieces
 from quantlab.ui.common.precision_list import Row
 from quantlab.ui.common.problem import Problem
 from quantlab.ui.compare.view import Column, View
+from quantlab.ui.turns.turns import Place, words
 
 _HTML, _PIECES = Pieces("ui/common/fragments.html"), Pieces("ui/common/pieces.html")
 HEADER = _HTML.masthead()
@@ -130,9 +131,9 @@ def _doing(column: Column) -> str:
     return {"loading": "Loading", "warming": "Warming up", "timing": "Timing again:"}.get(column.state, "Writing:")
 
 
-def waiting() -> str:
-    """Said at once of what was asked; the page adds the place in the queue (`place`)."""
-    return _HTML.waiting()
+def waiting(place: Place | None = None) -> str:
+    """Said at once of what was asked, and then with its place in the queue."""
+    return _HTML.waiting(words(place) if place is not None else "")
 
 
 def stopping() -> str:

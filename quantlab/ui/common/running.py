@@ -26,7 +26,7 @@ class RunHandlers(RailHandlers):
     choice: type
 
     def begin(self, request: gr.Request, *values: Any) -> Updates:
-        """The click's answer at once: buttons and what waits, before the queue is passed."""
+        """The click's answer at once: buttons and what waits, before its turn has come."""
         self.stops.begin(runner.session(request))
         parts = self.parts
         updates = self._cleared() | {
@@ -40,13 +40,13 @@ class RunHandlers(RailHandlers):
             self.form.check(choice, self.app)
             return updates | self._waiting(choice)
         except QuantlabError as error:
-            # run() meets it again, when its turn has come: nobody has to wait for that.
+            # run() meets it again, before it asks for its turn.
             return updates | {parts.problem: fragments.problem(Problem(error.what, error.advice))}
 
     def run(self, request: gr.Request, *values: Any) -> Iterator[Updates]:
-        """Run what is chosen; yield what changed. Ends the run when the visitor leaves."""
+        """Run what is chosen when its turn has come; yield what changed. Ends the run when the visitor leaves."""
         shown: dict[Any, str] = {}
-        view, parts, session = self._view(), self.parts, runner.session(request)
+        view, parts, queueing = self._view(), self.parts, self.queueing(request)
         with self.running(request) as stop:
             try:
                 choice = self.form.from_inputs(*values)
@@ -54,21 +54,23 @@ class RunHandlers(RailHandlers):
                     yield self._ended(self._view(problem), choice, shown)
                     return
                 yield {parts.stop: gr.update(interactive=True), parts.start: gr.update(interactive=False)}
-                with closing(self._views(choice, stop)) as views:
+                with closing(self._views(choice, stop, queueing)) as views:
                     for view in views:
-                        if self.stops.replaced(session, stop):
+                        if self.stops.replaced(stop):
                             continue
-                        fresh = (self._ended if view.over else self._progress)(view, choice, shown)
-                        yield fresh or {parts.status: gr.skip()}
-                if self.stops.replaced(session, stop):
+                        yield self._changed(view, choice, shown) or {parts.status: gr.skip()}
+                if self.stops.replaced(stop):
                     return
                 # Whole, with what was sent before: the last update is all that a client of the API gets.
-                yield self._ended(view, choice, {}) | self._results(view)
+                called_off = {parts.status: fragments.left_queue()} if view.left else {}
+                yield self._ended(view, choice, {}) | self._results(view) | called_off
             except BadInput as error:
                 yield self._ended(self._view(Problem(error.what, error.advice)), self.choice(), shown)
 
-    def _left_queue(self) -> Updates:
-        return self._ended(self._view(), self.choice(), {}) | {self.parts.status: fragments.left_queue()}
+    def _changed(self, view: Any, choice: Any, shown: dict[Any, str]) -> Updates:
+        if view.place is not None:
+            return {self.parts.status: fragments.waiting(view.place)}
+        return (self._ended if view.over else self._progress)(view, choice, shown)
 
     @abstractmethod
     def _cleared(self) -> Updates:
@@ -83,7 +85,7 @@ class RunHandlers(RailHandlers):
         """A view of nothing, or of what went wrong."""
 
     @abstractmethod
-    def _views(self, choice: Any, stop: threading.Event) -> Generator[Any, None, None]:
+    def _views(self, choice: Any, stop: threading.Event, queueing: runner.Queueing) -> Generator[Any, None, None]:
         """The views of the run, as `runner.watched` gives them."""
 
     @abstractmethod

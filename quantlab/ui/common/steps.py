@@ -4,6 +4,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from itertools import chain
 from threading import Event as StopEvent
 from typing import Any, ClassVar
 
@@ -11,8 +12,10 @@ import gradio as gr
 
 from quantlab.errors import Stopped
 from quantlab.ui.common import fragments, runner
-from quantlab.ui.common.stream import Patience, batches
+from quantlab.ui.common.stream import Patience
 from quantlab.ui.common.tab import TabHandlers
+from quantlab.ui.turns.taking import TimeUp, in_turn, limit_s
+from quantlab.ui.turns.turns import LeftQueue, Place
 
 Updates = dict[Any, Any]
 Work = Callable[[StopEvent], Generator[tuple[int, int, str], None, Any]]
@@ -28,6 +31,9 @@ class _Ended:
 class StepHandlers(TabHandlers):
     """Bound to one page's components: `parts` have a button `stop`. Which session works is kept in `StopEvents`."""
 
+    #: The kind of work, by which its time is expected: see `Turns`. Whether a public page's clock ends it.
+    kind: ClassVar[str]
+    limited: ClassVar[bool] = True
     #: Said of work that ended by Stop, of work that is awaited no longer, and in the log of a defect.
     stopped: ClassVar[str]
     lost: ClassVar[str]
@@ -46,47 +52,61 @@ class StepHandlers(TabHandlers):
         """What is shown of the result."""
 
     def begin(self, request: gr.Request) -> Updates:
-        """The click's answer at once, before the queue is passed."""
+        """The click's answer at once, before its turn has come."""
         self.stops.begin(runner.session(request))
         return self._shown(fragments.waiting(), running=True)
 
     def follow(self, request: gr.Request, prepare: Callable[[], Work]) -> Iterator[Updates]:
-        """Do the work that `prepare` gives, which checks what was asked; yield what changed.
+        """Do the work that `prepare` gives, which checks what was asked, when its turn has come; yield what changed.
 
         Ends it when the visitor leaves.
         """
+        at, seconds = self.queueing(request), limit_s(self.app) if self.limited else float("inf")
         with self.running(request) as stop:
             try:
                 work = prepare()
                 if stop.is_set():
-                    raise Stopped
-                with closing(batches(lambda: _to_the_end(work, stop), stop)) as stream:
-                    yield from self._steps(stream, Patience(stop))
-            except Stopped:
-                if self.stops.replaced(runner.session(request), stop):
+                    raise LeftQueue
+                asked = in_turn(at.turns, at.visitor, self.kind, lambda: _to_the_end(work, stop), stop, seconds)
+                with closing(asked) as stream:
+                    yield from self._followed(stream, Patience(stop))
+            except Stopped as error:
+                if self.stops.replaced(stop):
                     return
-                yield self._shown(fragments.said(self.stopped))
+                left = isinstance(error, LeftQueue)
+                yield self._shown(fragments.left_queue() if left else fragments.said(self.stopped))
             except Exception as error:  # a card on the page; of a defect the log has the traceback
                 yield self._shown(fragments.problem(runner.problem_of(error, self.failed)))
-
-    def _left_queue(self) -> Updates:
-        return self._shown(fragments.left_queue())
 
     def _stopping(self) -> Updates:
         return {self.parts.stop: gr.update(interactive=False)}
 
+    def _followed(self, stream: Iterator[Place | TimeUp | list[Any]], patience: Patience) -> Iterator[Updates]:
+        """The places, and from the first batch on the steps."""
+        for told in stream:
+            if isinstance(told, Place):
+                yield self._shown(fragments.waiting(told), running=True)
+            else:
+                yield from self._steps(_in_time(chain([told], stream)), patience)
+
     def _steps(self, stream: Iterator[list[Any]], patience: Patience) -> Iterator[Updates]:
         """What changed, until it has ended or is awaited no longer."""
-        left = False
         for batch in stream:
-            if left:
-                continue
-            if left := patience.lost():
+            if patience.lost():
                 yield self._shown(fragments.said(self.lost))
-            elif batch:
+                return
+            if batch:
                 last = batch[-1]
                 ended = isinstance(last, _Ended)
                 yield self._result(last.result) if ended else self._shown(self._progress(*last), running=True)
+
+
+def _in_time(stream: Iterator[Any]) -> Iterator[list[Any]]:
+    """The batches. Raises BadInput where the work took all its time: half of it is nothing."""
+    for told in stream:
+        if isinstance(told, TimeUp):
+            raise told.error
+        yield told
 
 
 def _to_the_end(work: Work, stop: StopEvent) -> Generator[Any, None, None]:

@@ -4,6 +4,7 @@ import contextlib
 import queue
 import threading
 import time
+import weakref
 from collections.abc import Callable, Generator
 from typing import Any, TypeVar
 
@@ -15,20 +16,27 @@ INTERVAL_S = 0.08
 HEARTBEAT_S = 0.25
 #: How long a stopped run may take to end before the page goes on without it, in seconds.
 _PATIENCE_S = 0.4
-#: Runs that are known at once, those in the queue included; no queue is so long.
+#: Clicks whose run has not come yet that are known at once; no queue is so long.
 _SESSIONS = 10_000
 _END = object()
 
 
-def batches(events: Callable[[], Generator[T, None, object]], stop: threading.Event) -> Generator[list[T], None, None]:
+def batches(
+    events: Callable[[], Generator[T, None, object]], stop: threading.Event, ended: Callable[[], None]
+) -> Generator[list[T], None, None]:
     """Run `events()` in a thread of its own and yield what it gave, at most every `INTERVAL_S`.
 
     Yields an empty list when nothing came for `HEARTBEAT_S`. What the iterator raises is raised here. Closing this
-    generator sets `stop` and waits for the thread, so that the next visitor's timings are not spoilt.
+    generator sets `stop` and waits for nothing: gradio closes it in the loop that serves all visitors. `ended` is
+    called when the thread has come to its end, once, however that was: only then is the machine free.
     """
     feed: queue.SimpleQueue[Any] = queue.SimpleQueue()
-    thread = threading.Thread(target=_pump, args=(events, stop, feed), name="comparison", daemon=True)
-    thread.start()
+    thread = threading.Thread(target=_pump, args=(events, stop, feed, ended), name="comparison", daemon=True)
+    try:
+        thread.start()
+    except BaseException:  # no more threads
+        ended()
+        raise
     try:
         while True:
             batch, end = _collect(feed)
@@ -40,20 +48,23 @@ def batches(events: Callable[[], Generator[T, None, object]], stop: threading.Ev
                 return
     finally:
         stop.set()
-        thread.join()
 
 
 def _pump(
-    events: Callable[[], Generator[Any, None, object]], stop: threading.Event, feed: queue.SimpleQueue[Any]
+    events: Callable[[], Generator[Any, None, object]],
+    stop: threading.Event,
+    feed: queue.SimpleQueue[Any],
+    ended: Callable[[], None],
 ) -> None:
+    end: object = _END
     try:
         with contextlib.closing(events()) as iterator:
             for event in iterator:
                 feed.put(event)
     except BaseException as error:
-        feed.put(error)
-    else:
-        feed.put(_END)
+        end = error
+    ended()
+    feed.put(end)
 
 
 def _collect(feed: queue.SimpleQueue[Any]) -> tuple[list[Any], object | None]:
@@ -89,61 +100,56 @@ class Patience:
 
 
 class StopEvents:
-    """One stop event per page session. A session that begins again gets a fresh one; the old run is told to stop."""
+    """The stop events of one tab, by page session. A session that begins again has its earlier runs told to stop."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._events: dict[str, threading.Event] = {}
-        self._waiting: set[str] = set()
+        #: Of a click whose run has not come yet.
+        self._begun: dict[str, threading.Event] = {}
+        #: Of runs that wait for their turn or have it: a program may have several.
+        self._known: dict[str, list[threading.Event]] = {}
+        self._replaced: weakref.WeakSet[threading.Event] = weakref.WeakSet()
 
     def begin(self, session: str) -> threading.Event:
-        """A fresh event for a session that asked for a run, which may yet wait in the queue."""
+        """A fresh event for a session that asked for a run, in place of whatever it asked for before."""
         with self._lock:
-            if session in self._events:
-                self._events[session].set()
-            event = self._events[session] = threading.Event()
-            self._waiting.add(session)
-            while len(self._events) > _SESSIONS:  # whoever clicks under ever new names and never runs anything
-                oldest = next(iter(self._events))
-                self._events.pop(oldest).set()
-                self._waiting.discard(oldest)
+            for earlier in self._of(session):
+                earlier.set()
+                self._replaced.add(earlier)
+            event = self._begun[session] = threading.Event()
+            while len(self._begun) > _SESSIONS:  # whoever clicks under ever new names and never runs anything
+                self._begun.pop(next(iter(self._begun))).set()
         return event
 
     def of(self, session: str) -> threading.Event:
-        """The event of a session's run, which has its place now."""
+        """The event of a session's run that comes now: of the one that it began, or of one more."""
         with self._lock:
-            self._waiting.discard(session)
-            return self._events.setdefault(session, threading.Event())
+            event = self._begun.pop(session, None) or threading.Event()
+            self._known.setdefault(session, []).append(event)
+            return event
 
     def stop(self, session: str) -> bool:
-        """Tell a session's run to stop, running or still in the queue. False where there is none."""
+        """Tell a session's runs to stop, whether they have their turn or not. False where there is none."""
         with self._lock:
-            event = self._events.get(session)
-        if event is not None:
+            found = self._of(session)
+        for event in found:
             event.set()
-        return event is not None
+        return bool(found)
 
-    def waits(self, session: str) -> bool:
-        """Whether a session asked for a run that has no place yet."""
+    def replaced(self, event: threading.Event) -> bool:
+        """Whether its session has begun another run than the one with this event."""
         with self._lock:
-            return session in self._waiting
-
-    def replaced(self, session: str, event: threading.Event) -> bool:
-        """Whether a session has begun another run than the one with this event."""
-        with self._lock:
-            return self._events.get(session, event) is not event
-
-    def leave_queue(self, session: str) -> bool:
-        """Call off a run that has no place yet: given one, it does nothing. False where it has one, or is none."""
-        with self._lock:
-            if session not in self._waiting:
-                return False
-            self._waiting.discard(session)
-            self._events[session].set()
-            return True
+            return event in self._replaced
 
     def end(self, session: str, event: threading.Event) -> None:
-        """Forget a run that ended, unless the session has begun another meanwhile."""
+        """Forget a run that ended."""
         with self._lock:
-            if self._events.get(session) is event:
-                del self._events[session]
+            left = [it for it in self._known.get(session, ()) if it is not event]
+            if left:
+                self._known[session] = left
+            else:
+                self._known.pop(session, None)
+
+    def _of(self, session: str) -> list[threading.Event]:
+        begun = self._begun.get(session)
+        return [*self._known.get(session, ()), *([begun] if begun is not None else [])]

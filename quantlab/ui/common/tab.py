@@ -1,7 +1,6 @@
 """What the handlers of every tab with long work share: whose work runs, and that it ends with its page."""
 
 import threading
-from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
@@ -13,23 +12,11 @@ from quantlab.settings import AppSettings
 from quantlab.ui.common import fragments, runner
 from quantlab.ui.common.stream import StopEvents
 from quantlab.ui.services import Services
+from quantlab.ui.turns.taking import visitor
 
-#: Events that compute on the device share one place: a second visitor queues.
-DEVICE_QUEUE = {"concurrency_limit": 1, "concurrency_id": "gpu"}
+#: Events that use the machine wait in `Turns` for one another, where they tell their places; gradio calls all at once.
+TAKES_TURNS: dict[str, Any] = {"concurrency_limit": None, "concurrency_id": "turns"}
 SMALL = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
-
-
-def wire_stop(button: gr.Button, handlers: "TabHandlers", shown: list[Any], run: Any) -> None:
-    """A click on Stop: a run that waits for its place leaves the queue at once, a running one is told to stop.
-
-    Gradio cancels at an event of a component only, not after another event: hence a button that a script clicks.
-    """
-    leave = gr.Button(visible="hidden", elem_id=f"{button.elem_id}-waiting")
-    leave.click(None, None, None, cancels=[run])
-    waiting = gr.Checkbox(visible="hidden")
-    told = button.click(handlers.stop, None, shown, **SMALL)
-    waits = told.then(handlers.leave_queue, None, waiting, **SMALL)
-    waits.then(None, waiting, None, js=f"(waits) => waits && document.querySelector('#{leave.elem_id}').click()")
 
 
 @dataclass(frozen=True)
@@ -40,7 +27,7 @@ class InputFields:
         return [getattr(self, field.name) for field in fields(self)]
 
 
-class TabHandlers(ABC):
+class TabHandlers:
     """Bound to one page's components, `parts`. Which session runs what is kept in `StopEvents`."""
 
     def __init__(self, parts: Any, app: AppSettings, services: Services) -> None:
@@ -50,24 +37,17 @@ class TabHandlers(ABC):
         self.stops = StopEvents()
 
     def stop(self, request: gr.Request) -> dict[Any, Any]:
-        """Tell this session's work to stop; what waits is gone with that."""
-        session = runner.session(request)
-        waits = self.stops.waits(session)
-        self.stops.stop(session)
-        return self._left_queue() if waits else self._stopping()
-
-    @abstractmethod
-    def _left_queue(self) -> dict[Any, Any]:
-        """What is shown of work that was called off before it had its place. Each tab has its own."""
+        """Tell this session's work to stop: it keeps what it has, and what waits for its turn leaves the queue."""
+        self.stops.stop(runner.session(request))
+        return self._stopping()
 
     def _stopping(self) -> dict[Any, Any]:
-        """What is shown until work that runs has ended."""
+        """What is shown until the work has ended."""
         return {self.parts.stop: gr.update(interactive=False), self.parts.status: fragments.stopping()}
 
-    def leave_queue(self, request: gr.Request) -> bool:
-        """Whether the run still waits in the queue, so that what follows takes it out; a running one ends by its stop
-        event, and keeps what it has."""
-        return self.stops.leave_queue(runner.session(request))
+    def queueing(self, request: gr.Request) -> runner.Queueing:
+        """Where this visitor's work takes its turns."""
+        return runner.Queueing(self.services.turns, visitor(request))
 
     def leave(self, request: gr.Request) -> None:
         """The tab was closed."""

@@ -172,8 +172,8 @@ class Handlers(RunHandlers):
     def _view(self, problem: Problem | None = None) -> View:
         return View(problem=problem)
 
-    def _views(self, choice: Choice, stop: threading.Event) -> Generator[View, None, None]:
-        return compare_runner.views(choice, self.app, self.services, stop)
+    def _views(self, choice: Choice, stop: threading.Event, queueing: runner.Queueing) -> Generator[View, None, None]:
+        return compare_runner.views(choice, self.app, self.services, stop, queueing)
 
     def _progress(self, view: View, choice: Choice, shown: dict[Any, str]) -> Updates:
         """Updates for what differs from what was shown last."""

@@ -85,9 +85,8 @@ def settings_inputs(start: Choice, found: PrecisionList, app: AppSettings) -> tu
         warning = gr.HTML(fragments.RACE_WARNING, visible=False, apply_default_css=False)
         quantizing = _quantizing_inputs(start, app)
         fresh = gr.Checkbox(
-            start.fresh, label="Measure again, even where the history has it", visible=app.history_file is not None,
-            info=info("fresh"), elem_id="fresh",
-        )  # fmt: skip
+            start.fresh, label="Measure again, even where the answer is known", info=info("fresh"), elem_id="fresh"
+        )
         gr.HTML(exactly(*_DEFINED), elem_id="settings-defined", apply_default_css=False)
     values = (new_tokens, sample, temperature, top_k, top_p, seed, reference, dtype, raw, race, *quantizing, fresh)
     return values, warning

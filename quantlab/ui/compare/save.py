@@ -63,6 +63,7 @@ class SaveHandlers(StepHandlers):
     """Bound to one page's panel."""
 
     parts: SavePanel
+    kind = "save"
     stopped = "Stopped. Nothing was left behind."
     lost = "Stopped. What was begun is cleared away."
     failed = "a model could not be saved"

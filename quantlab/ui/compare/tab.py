@@ -11,7 +11,7 @@ from quantlab.ui import scripts
 from quantlab.ui.common import fragments, models, panels, rail
 from quantlab.ui.common.exports import FORMATS
 from quantlab.ui.common.panel import build_panel
-from quantlab.ui.common.tab import DEVICE_QUEUE, SMALL, wire_stop
+from quantlab.ui.common.tab import SMALL, TAKES_TURNS
 from quantlab.ui.compare import check, inputs, save
 from quantlab.ui.compare.form import Choice
 from quantlab.ui.compare.handlers import Handlers
@@ -116,11 +116,11 @@ def _wire(parts: Parts, copy: gr.Button, handlers: Handlers) -> None:
     )
     begun.then(None, parts.link, js=scripts.SHOW_LINK)
     begun.then(None, None, js=scripts.ASKED)
-    run = begun.then(
+    begun.then(
         handlers.run, inputs, parts.results(), show_progress="hidden", api_name="compare",
-        trigger_mode="multiple", **DEVICE_QUEUE,
+        trigger_mode="multiple", **TAKES_TURNS,
     )  # fmt: skip
-    wire_stop(parts.stop, handlers, parts.results(), run)
+    parts.stop.click(handlers.stop, None, parts.results(), **SMALL)
     copied = gr.on([copy.click, parts.copy_result.click], handlers.link, inputs, [parts.link, parts.status], **SMALL)
     copied.then(None, parts.link, js=scripts.COPY_LINK)
     written = parts.copy_code.click(
@@ -144,14 +144,14 @@ def _wire(parts: Parts, copy: gr.Button, handlers: Handlers) -> None:
 def _wire_saving(panel: SavePanel, chosen: Inputs, handlers: SaveHandlers) -> None:
     shown = [panel.save, panel.stop, panel.result]
     begun = panel.save.click(handlers.begin, None, shown, **SMALL)
-    run = begun.then(
+    begun.then(
         handlers.save,
         [panel.precision, panel.out, *chosen.listed()],
         shown,
         show_progress="hidden",
         api_visibility="private",
         trigger_mode="multiple",
-        **DEVICE_QUEUE,
+        **TAKES_TURNS,
     )
-    wire_stop(panel.stop, handlers, shown, run)
+    panel.stop.click(handlers.stop, None, shown, **SMALL)
     gr.context.Context.root_block.unload(handlers.leave)

@@ -6,6 +6,7 @@ from typing import Any, Literal
 from quantlab.records import Comparison, Load, Model, Run, events
 from quantlab.ui.common.notices import fold_common
 from quantlab.ui.common.problem import Problem
+from quantlab.ui.turns.turns import Place
 
 State = Literal["waiting", "loading", "warming", "writing", "timing", "done", "failed", "stopped"]
 ACTIVE = ("loading", "warming", "writing", "timing")
@@ -32,7 +33,8 @@ class View:
     """Everything that the result's part of the page is drawn from.
 
     `notice` is a remark on the whole comparison. `model` is None until it is known. `replayed`: nothing ran, the
-    comparison is one of the history. `over`: it has ended, or is told to and awaited no longer.
+    comparison is one of before. `over`: it has ended, or is told to and awaited no longer. `place`: there it waits for
+    its turn, and nothing else has changed; `left`: it was called off before that.
     """
 
     columns: tuple[Column, ...] = ()
@@ -45,6 +47,8 @@ class View:
     model: Model | None = None
     replayed: bool = False
     over: bool = False
+    place: Place | None = None
+    left: bool = False
 
     @property
     def meaningless(self) -> bool:

@@ -46,6 +46,9 @@ class FinetuneHandlers(StepHandlers):
     """Bound to one page's tab."""
 
     parts: FinetuneParts
+    kind = "finetune"
+    #: In public its steps are bounded instead: half a training is nothing.
+    limited = False
     stopped = "Stopped before the first checkpoint: nothing is kept."
     lost = "Stopped."
     failed = "a model could not be fine-tuned"
@@ -121,13 +124,11 @@ class FinetuneHandlers(StepHandlers):
 
     def _steps(self, stream: Iterator[list[Any]], patience: Patience) -> Iterator[Updates]:
         """All that was seen, at the pace of the events."""
-        left, drawn, seen = False, 0.0, Watched()
+        drawn, seen = 0.0, Watched()
         for batch in stream:
-            if left:
-                continue
-            if left := patience.lost():
+            if patience.lost():
                 yield self._shown(fragments.said(self.lost))
-                continue
+                return
             events = [it for it in batch if isinstance(it, TrainingStarted | TrainingStep | Trained)]
             for event in events:
                 seen = seen.with_event(event)

@@ -10,7 +10,7 @@ from quantlab.settings import AppSettings
 from quantlab.ui.common import panels, rail
 from quantlab.ui.common.panels import Named
 from quantlab.ui.common.precision_list import PrecisionList
-from quantlab.ui.common.tab import DEVICE_QUEUE, SMALL, wire_stop
+from quantlab.ui.common.tab import SMALL, TAKES_TURNS
 from quantlab.ui.finetune import form, view
 from quantlab.ui.finetune.form import FinetuneChoice
 from quantlab.ui.finetune.handlers import FinetuneHandlers
@@ -159,8 +159,6 @@ def _wire(parts: FinetuneParts, handlers: FinetuneHandlers, allowed: bool) -> No
         return
     shown = parts.shown()
     begun = parts.start.click(handlers.begin, None, shown, **SMALL)
-    run = begun.then(
-        handlers.run, inputs.listed(), shown, show_progress="hidden", api_visibility="private", **DEVICE_QUEUE
-    )
-    wire_stop(parts.stop, handlers, shown, run)
+    begun.then(handlers.run, inputs.listed(), shown, show_progress="hidden", api_visibility="private", **TAKES_TURNS)
+    parts.stop.click(handlers.stop, None, shown, **SMALL)
     gr.context.Context.root_block.unload(handlers.leave)

@@ -15,7 +15,7 @@ from quantlab.records import Comparison, Quality
 from quantlab.settings import AppSettings
 from quantlab.ui.common import exports, fragments, runner
 from quantlab.ui.common.problem import Problem
-from quantlab.ui.common.stream import Patience, batches
+from quantlab.ui.common.stream import Patience
 from quantlab.ui.common.tab import TabHandlers
 from quantlab.ui.history import entry_list as lines
 from quantlab.ui.history import fragments as html
@@ -24,6 +24,8 @@ from quantlab.ui.history import side_by_side
 from quantlab.ui.history.drawing import drawn, redrawn
 from quantlab.ui.history.opened import Opened
 from quantlab.ui.services import Services
+from quantlab.ui.turns.taking import in_turn
+from quantlab.ui.turns.turns import LeftQueue
 
 if TYPE_CHECKING:
     from quantlab.ui.history.parts import HistoryParts
@@ -141,7 +143,7 @@ class HistoryHandlers(TabHandlers):
         return export
 
     def begin(self, request: gr.Request) -> Updates:
-        """The click's answer at once, before the queue is passed."""
+        """The click's answer at once, before its turn has come."""
         self.stops.begin(runner.session(request))
         parts = self.parts
         return {
@@ -154,30 +156,32 @@ class HistoryHandlers(TabHandlers):
     def resume(self, request: gr.Request, search: str, kind: str, opened: Opened | None) -> Iterator[Updates]:
         """Go on with what is open; yield how far it is, at last the whole. Ends when the visitor leaves."""
         said: Updates = {}
+        at = self.queueing(request)
         with self.running(request) as stop:
             try:
                 if opened is None or opened.entry is None:
                     raise BadInput("Nothing is open.", "Open an entry of the list first.")
                 if stop.is_set():
-                    raise Stopped
-                told: str | None = ""
-                entry, patience = opened.entry, Patience(stop)
-                with closing(batches(lambda: self.services.resume(entry.id, stop), stop)) as stream:
+                    raise LeftQueue
+                told, entry, patience = "", opened.entry, Patience(stop)
+                asked = in_turn(at.turns, at.visitor, "resume", lambda: self.services.resume(entry.id, stop), stop)
+                with closing(asked) as stream:
                     for shown in history_opened.progress(stream, entry):
-                        if told is None:
-                            continue
                         if patience.lost():
                             yield self._stopped("Stopped. What is finished is kept.")
-                            told = None
-                            continue
+                            return
                         yield {self.parts.status: gr.skip() if shown == told else shown}
                         told = shown
+            except LeftQueue:
+                if not self.stops.replaced(stop):
+                    yield self._stopped("Left the queue. Nothing ran.")
+                return
             except Stopped:
                 pass
             except Exception as error:
                 found = runner.problem_of(error, "an entry could not be resumed", OUR_FAULT)
                 said = {self.parts.problem: fragments.problem(found)}
-            if self.stops.replaced(runner.session(request), stop):
+            if self.stops.replaced(stop):
                 return
         yield self._after(opened, search, kind) | said
 
@@ -189,9 +193,6 @@ class HistoryHandlers(TabHandlers):
             parts.stop: gr.update(visible=False),
             parts.status: fragments.said(told),
         }
-
-    def _left_queue(self) -> Updates:
-        return self._stopped("Left the queue. Nothing ran.")
 
     def leave(self, request: gr.Request) -> None:
         """The tab was closed."""

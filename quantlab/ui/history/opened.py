@@ -12,9 +12,12 @@ from quantlab.export import LONGEST, read_json
 from quantlab.history import Entry, History
 from quantlab.history.entries import Kind
 from quantlab.records import Comparison, Quality
+from quantlab.ui.common import fragments
 from quantlab.ui.compare import view
 from quantlab.ui.history import fragments as html
 from quantlab.ui.quality import view as quality_view
+from quantlab.ui.turns.taking import TimeUp
+from quantlab.ui.turns.turns import Place
 
 
 @dataclass(frozen=True)
@@ -64,11 +67,14 @@ def known(history: History, record: Comparison | Quality) -> Entry | None:
     return None
 
 
-def progress(batches: Iterator[list[Any]], entry: Entry) -> Iterator[str]:
-    """How far the work on an entry is, as HTML, for each batch of its events."""
+def progress(told: Iterator[Place | TimeUp | list[Any]], entry: Entry) -> Iterator[str]:
+    """How far the work on an entry is, as HTML: where it waits for its turn, then for each batch of its events."""
     comparison = entry.kind == "comparison"
     shown: Any = view.View() if comparison else quality_view.QualityView()
-    for batch in batches:
-        for event in batch:
+    for batch in told:
+        if isinstance(batch, Place):
+            yield fragments.waiting(batch)
+            continue
+        for event in () if isinstance(batch, TimeUp) else batch:
             shown = view.fold(shown, event) if comparison else quality_view.fold(shown, event, time.monotonic())
         yield html.progress(shown)

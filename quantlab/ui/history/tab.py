@@ -11,7 +11,7 @@ from quantlab.ui import scripts
 from quantlab.ui.common.exports import FORMATS
 from quantlab.ui.common.fragments import said
 from quantlab.ui.common.panel import build_panel
-from quantlab.ui.common.tab import DEVICE_QUEUE, SMALL, wire_stop
+from quantlab.ui.common.tab import SMALL, TAKES_TURNS
 from quantlab.ui.history import fragments as html
 from quantlab.ui.history.entry_list import entry_list
 from quantlab.ui.history.handlers import HistoryHandlers
@@ -119,10 +119,10 @@ def _wire(parts: HistoryParts, handlers: HistoryHandlers, tab: gr.Tab) -> None:
     begun = parts.resume.click(handlers.begin, None, [parts.resume, parts.stop, parts.status, parts.problem], **SMALL)
     resumed = begun.then(
         handlers.resume, finding, parts.view(), show_progress="hidden", api_visibility="private",
-        trigger_mode="multiple", **DEVICE_QUEUE,
+        trigger_mode="multiple", **TAKES_TURNS,
     )  # fmt: skip
     then_charts(resumed)
-    wire_stop(parts.stop, handlers, [parts.resume, parts.stop, parts.status], resumed)
+    parts.stop.click(handlers.stop, None, [parts.resume, parts.stop, parts.status], **SMALL)
     for index, panel in enumerate(parts.panels):
         if panel.pick is not None:
             drawn = [*panel.plots, panel.table]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from threading import Event
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from quantlab.errors import BadInput
+from quantlab.errors import BadInput, QuantlabError
 from quantlab.records.inside import Inside, Outliers
 from quantlab.settings import AppSettings
 from quantlab.ui.common import fragments, panels, runner
@@ -17,6 +18,8 @@ from quantlab.ui.inside import form
 from quantlab.ui.inside import fragments as html
 from quantlab.ui.inside.form import InsideChoice
 from quantlab.ui.services import Services
+from quantlab.ui.turns.taking import visitor
+from quantlab.ui.turns.turns import LeftQueue
 
 if TYPE_CHECKING:
     from quantlab.ui.inside.parts import InsideParts
@@ -64,13 +67,26 @@ class InsideHandlers:
         nothing = {self.parts.methods: "", self.parts.saves: ""}
         return nothing | self._with_problem(self.parts.saves, compared, told=False)
 
-    def read(self, *chosen: Any) -> Updates:
+    def read(self, request: gr.Request, *chosen: Any) -> Iterator[Updates]:
         """A text is read, and the channels shown at the model's own spread."""
-        return self._channels(InsideChoice(*chosen), None)
+        yield from self._in_turn(request, lambda: self._channels(InsideChoice(*chosen), None))
 
-    def spread(self, sigma: float | None, *chosen: Any) -> Updates:
+    def spread(self, request: gr.Request, sigma: float | None, *chosen: Any) -> Iterator[Updates]:
         """The same activations at another spread."""
-        return self._channels(InsideChoice(*chosen), sigma)
+        yield from self._in_turn(request, lambda: self._channels(InsideChoice(*chosen), sigma))
+
+    def _in_turn(self, request: gr.Request, work: Callable[[], Updates]) -> Iterator[Updates]:
+        """What `work` gives when its turn has come, and until then the place."""
+        who, told = visitor(request), self.parts.outlier_problem
+        try:
+            with self.services.turns.enter(who.name, "inside") as turn:
+                for place in turn.places(Event(), who.gone):
+                    yield {told: fragments.waiting(place)}
+                yield work()
+        except LeftQueue:
+            return
+        except QuantlabError as error:  # it is full
+            yield {told: fragments.problem(Problem(error.what, error.advice))}
 
     def _channels(self, choice: InsideChoice, sigma: Any) -> Updates:
         def seen() -> Updates:

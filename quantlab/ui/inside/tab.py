@@ -9,7 +9,7 @@ from quantlab.teach.inside import grids
 from quantlab.ui.common import models, panels, rail
 from quantlab.ui.common.panel import Panel
 from quantlab.ui.common.panels import Named
-from quantlab.ui.common.tab import DEVICE_QUEUE, SMALL
+from quantlab.ui.common.tab import SMALL, TAKES_TURNS
 from quantlab.ui.inside import fragments as html
 from quantlab.ui.inside.form import BLOCKS, LAYER, NOTHING, PLAIN, SHOWN, TYPED, InsideChoice
 from quantlab.ui.inside.handlers import InsideHandlers
@@ -135,8 +135,8 @@ def _wire(parts: InsideParts, handlers: InsideHandlers, tab: gr.Tab) -> None:
         inputs.block_size.input, inputs.zero_point.input, inputs.beside.input,
     ]  # fmt: skip
     then_methods(gr.on(changes, handlers.look, fields, parts.view(), trigger_mode="always_last", **SMALL))
-    parts.read.click(handlers.read, fields, parts.outliers(), **slow, **DEVICE_QUEUE)
+    parts.read.click(handlers.read, fields, parts.outliers(), **slow, **TAKES_TURNS)
     parts.sigma.input(
         handlers.spread, [parts.sigma, *fields], parts.outliers(), trigger_mode="always_last", show_progress="hidden",
-        api_visibility="private", **DEVICE_QUEUE,
+        api_visibility="private", **TAKES_TURNS,
     )  # fmt: skip

@@ -12,7 +12,7 @@ from quantlab.teach.plan.planning import bundled
 from quantlab.ui import scripts
 from quantlab.ui.common import panels
 from quantlab.ui.common.panel import Panel
-from quantlab.ui.common.tab import DEVICE_QUEUE, SMALL, wire_stop
+from quantlab.ui.common.tab import SMALL, TAKES_TURNS
 from quantlab.ui.lessons import form
 from quantlab.ui.lessons import fragments as html
 from quantlab.ui.lessons.handlers import LessonsHandlers
@@ -131,11 +131,11 @@ def _wire(parts: LessonsParts, handlers: LessonsHandlers, tab: gr.Tab, kept: gr.
     acted, shown = [*asked, *act.inputs.listed()], [parts.steps, *parts.working()]
     act.show.click(handlers.show, acted, [*shown, *parts.results()], **SMALL)
     begun = act.start.click(handlers.begin, None, parts.working(), **SMALL)
-    run = begun.then(
+    begun.then(
         handlers.run, acted, [*shown, *parts.results()], show_progress="hidden", api_visibility="private",
-        **DEVICE_QUEUE,
+        **TAKES_TURNS,
     )  # fmt: skip
-    wire_stop(act.stop, handlers, parts.working(), run)
+    act.stop.click(handlers.stop, None, parts.working(), **SMALL)
     observe.again.click(handlers.back, None, [parts.steps, act.status], **SMALL)
     observe.on.click(handlers.on, None, [parts.steps], **SMALL)
     root.unload(handlers.leave)

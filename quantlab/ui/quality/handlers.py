@@ -15,7 +15,7 @@ from quantlab.reporting import advice
 from quantlab.reporting.advice.recipes import recipes
 from quantlab.reporting.advice.sources import context
 from quantlab.reporting.charts.registry import QUALITY
-from quantlab.ui.common import fragments, models
+from quantlab.ui.common import fragments, models, runner
 from quantlab.ui.common.precision_list import PrecisionList
 from quantlab.ui.common.problem import Problem
 from quantlab.ui.common.running import RunHandlers
@@ -113,8 +113,10 @@ class QualityHandlers(RunHandlers):
     def _view(self, problem: Problem | None = None) -> QualityView:
         return QualityView(problem=problem)
 
-    def _views(self, choice: QualityChoice, stop: threading.Event) -> Generator[QualityView, None, None]:
-        return quality_runner.views(choice, self.app, self.services, stop)
+    def _views(
+        self, choice: QualityChoice, stop: threading.Event, queueing: runner.Queueing
+    ) -> Generator[QualityView, None, None]:
+        return quality_runner.views(choice, self.app, self.services, stop, queueing)
 
     def _progress(
         self, view: QualityView, choice: QualityChoice, shown: dict[Any, str], running: bool = True

@@ -2,14 +2,14 @@
 
 import threading
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import replace
 from typing import Any
 
 from quantlab.records import QualityRequest
 from quantlab.records.events import QualityEvents
 from quantlab.settings import AppSettings
-from quantlab.ui.common.runner import watched
+from quantlab.ui.common.runner import Job, Queueing, watched
 from quantlab.ui.quality import form as choices
 from quantlab.ui.quality.form import QualityChoice
 from quantlab.ui.quality.view import QualityView, fold, halt
@@ -17,11 +17,11 @@ from quantlab.ui.services import Services
 
 
 def views(
-    choice: QualityChoice, app: AppSettings, services: Services, stop: threading.Event
+    choice: QualityChoice, app: AppSettings, services: Services, stop: threading.Event, queueing: Queueing
 ) -> Generator[QualityView, None, None]:
     """Measure; yield what the tab shows each time that something may have changed; see `runner.watched`."""
 
-    def begin() -> Callable[[], QualityEvents]:
+    def begin() -> Job:
         choices.check(choice, app)
         settings = choices.settings(choice, app)
 
@@ -29,7 +29,7 @@ def views(
             request = QualityRequest(choice.model, choice.precisions, choices.text(choice), settings)
             return services.quality(request, stop=stop)
 
-        return measure
+        return Job("quality", measure)
 
     def see(view: QualityView, batch: Sequence[Any]) -> QualityView:
         now = time.monotonic()
@@ -38,4 +38,4 @@ def views(
             view = fold(view, event, now)
         return view
 
-    yield from watched(QualityView(tasks=choice.all_tasks), begin, see, halt, app, stop)
+    yield from watched(QualityView(tasks=choice.all_tasks), begin, see, halt, app, stop, queueing)

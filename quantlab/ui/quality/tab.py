@@ -13,7 +13,7 @@ from quantlab.ui.common import rail
 from quantlab.ui.common.explained import exactly, info
 from quantlab.ui.common.fragments import said
 from quantlab.ui.common.panel import build_panel
-from quantlab.ui.common.tab import DEVICE_QUEUE, SMALL, wire_stop
+from quantlab.ui.common.tab import SMALL, TAKES_TURNS
 from quantlab.ui.quality import fragments as html
 from quantlab.ui.quality import inputs as quality_inputs
 from quantlab.ui.quality.form import QualityChoice, Taken
@@ -102,10 +102,10 @@ def _wire(parts: QualityParts, handlers: QualityHandlers) -> None:
     begun.then(None, None, js=scripts.ASKED)
     run = begun.then(
         handlers.run, inputs, parts.results(), show_progress="hidden", api_name="quality",
-        trigger_mode="multiple", **DEVICE_QUEUE,
+        trigger_mode="multiple", **TAKES_TURNS,
     )  # fmt: skip
     run.then(handlers.advise, limits, parts.advice, **SMALL)
-    wire_stop(parts.stop, handlers, parts.results(), run)
+    parts.stop.click(handlers.stop, None, parts.results(), **SMALL)
     gr.on([parts.bound.input, parts.memory.input], handlers.advise, limits, parts.advice, **SMALL)
     shown = [parts.inputs.source, parts.inputs.pasted, parts.inputs.file]
     parts.inputs.source.input(handlers.source, parts.inputs.source, shown, **SMALL)

@@ -6,6 +6,7 @@ from typing import Any, Literal
 from quantlab.records import Load, Model, Quality, QualityRun, TextFacts, events
 from quantlab.ui.common.notices import fold_common
 from quantlab.ui.common.problem import Problem
+from quantlab.ui.turns.turns import Place
 
 State = Literal["waiting", "loading", "measuring", "done", "failed", "stopped"]
 ENDED = ("done", "failed", "stopped")
@@ -39,7 +40,8 @@ class QualityView:
     """Everything that the tab's results are drawn from.
 
     `tasks` are those that were asked for. `at` is the clock in seconds when it was made, `since` when the row that is
-    measured now began. `notice` is a remark on the whole run. `over`: it has ended, or is awaited no longer.
+    measured now began. `notice` is a remark on the whole run. `over`: it has ended, or is awaited no longer. `place`:
+    there it waits for its turn, and nothing else has changed; `left`: it was called off before that.
     """
 
     variants: tuple[Variant, ...] = ()
@@ -54,6 +56,8 @@ class QualityView:
     at: float = 0.0
     since: float = 0.0
     over: bool = False
+    place: Place | None = None
+    left: bool = False
 
     @property
     def ended(self) -> tuple[Variant, ...]:

@@ -1,0 +1,1 @@
+"""Fair turns on the machine, and what needs none because it was answered before."""

@@ -1,0 +1,117 @@
+"""A visitor's turn from the asking to the end of the work: what every job that uses the machine goes through."""
+
+import threading
+import time
+from collections.abc import Callable, Generator
+from contextlib import closing
+from dataclasses import dataclass
+from typing import TypeVar
+
+import gradio as gr
+from gradio.context import LocalContext
+
+from quantlab.errors import BadInput
+from quantlab.settings import AppSettings
+from quantlab.ui.common.stream import batches
+from quantlab.ui.turns.turns import Place, Turns, never
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Visitor:
+    """Who asks: the name that turns are counted by, and whether he has left meanwhile."""
+
+    name: str
+    gone: Callable[[], bool] = never
+
+
+@dataclass(frozen=True)
+class TimeUp:
+    """A run was told to stop because it took all the time that one may take."""
+
+    seconds: float
+
+    @property
+    def error(self) -> BadInput:
+        """The same for work that leaves nothing when it is broken off."""
+        return BadInput(f"That took longer than {self.seconds:g} s, the limit of this public page.")
+
+
+def visitor(request: gr.Request) -> Visitor:
+    """Whoever sent the event that is handled now: who signed in with Hugging Face, else the page's session. Beside a
+    class's password any name can be typed, which tells nobody from another.
+
+    A browser tells when its page is closed. A program may just hang up, which gradio's queue notes with its event, or
+    cancel, which ends the event's task; neither reaches a generator that waits.
+    """
+    page, event_id = LocalContext.blocks.get(None), LocalContext.event_id.get(None)
+    queue = page._queue if page is not None and event_id is not None else None
+    tasks = [] if queue is None else [it for it in tuple(queue._asyncio_tasks) if it.get_name().endswith(str(event_id))]
+
+    def gone() -> bool:
+        event = queue.event_ids_to_events.get(event_id) if queue is not None else None
+        return (event is not None and not event.alive) or any(task.cancelling() for task in tasks)
+
+    return Visitor(_signed_in(request) or request.session_hash or event_id or "api", gone)
+
+
+def _signed_in(request: gr.Request) -> str:
+    scope = getattr(getattr(request, "request", None), "scope", None) or {}
+    told = (scope.get("session") or {}).get("oauth_info") or {}
+    who = (told.get("userinfo") or {}).get("sub")
+    return f"signed in: {who}" if who else ""
+
+
+def limit_s(app: AppSettings) -> float:
+    """How long a run may take, in seconds: in public its visitors share the machine."""
+    return app.max_seconds if app.public else float("inf")
+
+
+def nothing() -> None:
+    """Of work that is never there already."""
+
+
+def in_turn(
+    turns: Turns,
+    who: Visitor,
+    kind: str,
+    events: Callable[[], Generator[T, None, object]],
+    stop: threading.Event,
+    seconds: float = float("inf"),
+    answered: Callable[[], Generator[T, None, object] | None] = nothing,
+) -> Generator[Place | TimeUp | list[T], None, None]:
+    """Wait for a turn and do the work in a thread: yield places while it waits, then batches (see `batches`).
+
+    `answered` gives the events of the same work where it was done by somebody else, before or while this one waits:
+    they need no turn.
+
+    After `seconds` of work `stop` is set and a TimeUp given; what the work still tells comes after it. The turn is
+    over when the work has ended, also where nobody waits for that any more, so that no two works overlap. Raises Full
+    at once where no more are taken in, and LeftQueue where `stop` is set, or `who` is gone, before the turn comes.
+    """
+    there: list[Generator[T, None, object]] = []
+
+    def done() -> bool:
+        found = answered()
+        there.extend([] if found is None else [found])
+        return found is not None
+
+    if not done():
+        turn = turns.enter(who.name, kind)
+        try:
+            yield from turn.places(stop, lambda: who.gone() or done())
+        except BaseException:
+            turn.leave()
+            if not there:
+                raise
+    if there:
+        yield from batches(lambda: there[0], stop, nothing)
+        return
+    deadline = time.monotonic() + seconds
+    with closing(batches(events, stop, turn.leave)) as stream:
+        for batch in stream:
+            yield batch
+            if time.monotonic() > deadline and not stop.is_set():
+                stop.set()
+                yield TimeUp(seconds)
