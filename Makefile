@@ -39,7 +39,7 @@ help:
 	@echo 'make format      mend what ruff can mend'
 	@echo 'make lock        resolve all versions anew, run the tests with them, write .ci/constraints.txt'
 	@echo 'make bench       decode speed beside plain generate, into docs/'
-	@echo 'make load        thirty visitors of a class at once: how long an answer takes, what the server holds'
+	@echo 'make load        a class at once, seventy that ask and thirty that vote: what it takes, into docs/'
 	@echo 'make peers       figures and speed beside programs of llama.cpp, built once on a machine, into docs/'
 	@echo 'make sweep       every kind of model that transformers has, tried small, into docs/architectures.md'
 	@echo 'make gpu         the tests and the benchmark that need CUDA'

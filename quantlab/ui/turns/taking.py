@@ -53,7 +53,7 @@ def visitor(request: gr.Request) -> Visitor:
         event = queue.event_ids_to_events.get(event_id) if queue is not None else None
         return (event is not None and not event.alive) or any(task.cancelling() for task in tasks)
 
-    return Visitor(_signed_in(request) or request.session_hash or event_id or "api", gone)
+    return Visitor(_signed_in(request) or f"page: {request.session_hash or event_id}", gone)
 
 
 def _signed_in(request: gr.Request) -> str:
