@@ -39,18 +39,19 @@ class Heard:
     _last: str = field(default="", repr=False)
 
     def saw(self, text: str, since: float) -> None:
-        """Something was shown: the place, or that it has begun."""
+        """Something was shown: the place, that it has begun, or that it is full."""
         self.told_s = self.told_s if self.told_s is not None else time.perf_counter() - since
+        if (full := _FULL.search(text)) and self.outcome != "refused":
+            self.outcome, self.words, self.ended_s = "refused", full.group(), time.perf_counter() - since
         place = _PLACE.search(text)
         if place and place.group() != self._last:
             self._last, self.places = place.group(), self.places + 1
 
     def ended(self, text: str, since: float, answered: bool) -> None:
         self.saw(text, since)
-        self.ended_s = time.perf_counter() - since
-        full = _FULL.search(text)
-        self.outcome = "answered" if answered else "refused" if full else "lost"
-        self.words = "" if answered else full.group() if full else text[-300:]
+        if self.outcome != "refused":
+            self.ended_s = time.perf_counter() - since
+            self.outcome, self.words = ("answered", "") if answered else ("lost", text[-300:])
 
 
 def arguments(prompt: str) -> list[Any]:
@@ -88,9 +89,7 @@ def ask_as_program(submit: Callable[[], Any], good: Callable[[str], bool], toget
         text = str(job.result(timeout=1))
         heard.ended(text, since, good(text))
     except Exception as error:
-        heard.words = f"{type(error).__name__}: {error}"
-        if _FULL.search(str(error)):
-            heard.ended(str(error), since, False)
+        heard.ended(f"{type(error).__name__}: {error}", since, False)
     return heard
 
 

@@ -73,12 +73,11 @@ def overfull(programs: int, each: int) -> Scene:
         while time.perf_counter() < until and any(it.told_s is None for it in heard):
             for one, job in zip(heard, jobs, strict=True):
                 if one.told_s is None and (outputs := job.outputs()):
-                    text = str(outputs[-1])
-                    one.ended(text, since, answered=False) if job.done() else one.saw(text, since)
+                    one.saw(str(outputs[-1]), since)
             time.sleep(0.1)
-        waiting = [it for it in heard if it.outcome != "refused" and it.told_s is not None]
-        for one in waiting:
-            one.outcome = "answered"  # as far as it goes: it was told its place
+        for one in heard:
+            if one.outcome == "lost" and one.told_s is not None:
+                one.outcome = "answered"  # as far as it goes: it was told its place
         for client in clients:
             client.close()
         for job in jobs:
