@@ -44,6 +44,9 @@ PUBLIC_UPLOAD_BYTES = 1_000_000
 PUBLIC_UPLOADS_BYTES, PUBLIC_UPLOADS = 100_000_000, 500
 #: Events handled at once beside the runs that wait, each of which takes one of gradio's threads.
 THREADS = 64
+#: Events that gradio's own queue holds. Only a flood fills it, for runs wait in `Turns`, which says at once that it is
+#: full: of this one a program with gradio's client is told nothing.
+QUEUED = 1_000
 #: Visitors of whom something is kept in memory, 0.4 MB each; of more the one who was away longest is forgotten.
 PUBLIC_SESSIONS = 250
 
@@ -75,8 +78,7 @@ def start(page: gr.Blocks, app: AppSettings, *, block: bool) -> None:
             f"Port {app.port} is in use.", f"Stop what runs there, or choose another one: PORT={app.port + 1}."
         )
     with without_web_app():
-        # Runs wait in `Turns`, which says at once that it is full: gradio's own queue tells a program nothing of that.
-        page.queue(max_size=None, api_open=False)
+        page.queue(max_size=QUEUED, api_open=False)
     page.launch(
         max_threads=app.queue_size + THREADS,
         server_name=app.host,
