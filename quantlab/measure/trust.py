@@ -159,7 +159,9 @@ def verdict(runs: Sequence[Timed]) -> Verdict:
     if doubts := {run.precision: why for run in timed if (why := doubt(run))}:
         return Verdict(doubts=doubts)
     if len({_node(run) for run in timed}) > 1:
-        return Verdict(doubts={run.precision: f"it ran on {_node(run) or 'this machine'}, others elsewhere" for run in timed})
+        return Verdict(
+            doubts={run.precision: f"it ran on {_node(run) or 'this machine'}, others elsewhere" for run in timed}
+        )
     best, *others = sorted(timed, key=lambda run: -(run.decode_tokens_per_s or 0.0))
     near = tuple(run.precision for run in others if not apart(best, run))
     return Verdict(None, (best.precision, *near)) if near else Verdict(best.precision)
