@@ -44,7 +44,8 @@ def run(args: argparse.Namespace) -> int:
             render.show_sweep_plan(planned, found(history, planned))
             return 0
         with arguments.elsewhere(args) as on:
-            events = run_all(history, planned, progress, stop=stop, retry=args.retry, on=on)
+            at_once = 1 if on is None else on.at_once(len(asked.precisions))
+            events = run_all(history, planned, progress, stop=stop, retry=args.retry, on=on, at_once=at_once)
             with closing(events):
                 render.follow_sweep(events, stop)
         sweep = outcome(history, asked, planned, progress)

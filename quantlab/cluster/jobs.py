@@ -5,10 +5,12 @@ The reference comes first, since all others are set beside it; they then run at 
 
 import logging
 import os
+import socket
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
+from math import ceil
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
     from quantlab.fidelity.reference import Rows
 
 _PACKAGE = "ray>=2.60,<2.61"
+#: So long a node may take to answer, in seconds.
+_KNOCK_S = 10.0
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,11 @@ class Cluster:
     def quality(self, request: QualityRequest) -> Callable[..., QualityJob]:
         return partial(ClusterQuality, crew=self.crew, request=request)
 
+    def at_once(self, columns: int) -> int:
+        """One job more than fills it, since each begins with its reference alone."""
+        slots = sum(max(1, int(node.cards)) for node in self.crew.nodes())
+        return 1 + ceil(slots / columns)
+
 
 @contextmanager
 def joined(address: str) -> Iterator[Cluster]:
@@ -52,14 +61,30 @@ def joined(address: str) -> Iterator[Cluster]:
     except ImportError as error:
         raise Unavailable("A cluster needs the package ray.", f"pip install '{_PACKAGE}', on every node.") from error
     try:
+        _knock(address)
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, ignore_reinit_error=True)
-    except (ConnectionError, ValueError, RuntimeError, TimeoutError) as error:
+    except (OSError, ValueError, RuntimeError) as error:
         what = f"There is no Ray cluster at {address!r} ({str(error).splitlines()[0].rstrip('.')})."
         raise Unavailable(what, "Start one: ray start --head, and ray start --address HOST:PORT elsewhere.") from error
     try:
         yield Cluster(Crew())
     finally:
         ray.shutdown()
+
+
+def _knock(address: str) -> None:
+    """Raises OSError where nobody listens at the address: Ray itself would try for many minutes."""
+    if address == "auto":
+        from ray._private.utils import read_ray_address
+
+        address = os.environ.get("RAY_ADDRESS") or read_ray_address() or ""
+        if not address:
+            raise ConnectionError("none was started on this machine")
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host or not port.isdigit():
+        raise ValueError("an address is auto, HOST:PORT or ray://HOST:PORT")
+    with socket.create_connection((host, int(port)), timeout=_KNOCK_S):
+        pass
 
 
 def _task(request: Any, plan: Plan, entrant: Entrant) -> Task:

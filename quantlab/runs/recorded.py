@@ -48,6 +48,10 @@ class Elsewhere(Protocol):
 
     def quality(self, request: QualityRequest) -> Callable[..., QualityJob]: ...
 
+    def at_once(self, columns: int) -> int:
+        """How many jobs of so many columns keep it busy."""
+        ...
+
 
 @dataclass(frozen=True)
 class Earlier(Generic[R]):

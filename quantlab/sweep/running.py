@@ -2,6 +2,7 @@
 
 import json
 import logging
+import queue
 import threading
 from collections import Counter
 from collections.abc import Generator, Iterator, Mapping
@@ -27,7 +28,7 @@ from quantlab.records.events import (
     Token,
     TriedAgain,
 )
-from quantlab.records.swept import CellBegun, CellEnded, CellTold, Outcome, Place, SweepEvents, SweepStarted
+from quantlab.records.swept import CellBegun, CellEnded, CellTold, Outcome, SweepEvent, SweepEvents, SweepStarted
 from quantlab.runs.recorded import Earlier, Elsewhere, asked_of, recorded_compare, recorded_quality, resumed
 from quantlab.sweep.planning import Job
 
@@ -82,46 +83,115 @@ def run(
     stop: threading.Event | None = None,
     retry: bool = False,
     on: Elsewhere | None = None,
+    at_once: int = 1,
 ) -> SweepEvents:
     """Run what is not there yet; `progress` is filled as it goes. `retry`: what failed is measured once more.
 
     A job that fails, also by a defect, takes no other with it. Setting `stop` ends the sweep soon. `on` runs the
-    columns elsewhere. Raises Unavailable where the history can keep nothing more: to go on would be in vain.
+    columns elsewhere, those of so many jobs `at_once`. Raises Unavailable where the history can keep nothing more: to
+    go on would be in vain.
     """
     stop = stop or threading.Event()
     progress.entries.update(found(history, jobs))
-    yield _started(jobs, progress.entries)
-    for job in jobs:
-        if stop.is_set():
+    begun = progress.entries
+    yield _started(jobs, begun, retry)
+    left = [it for it in jobs if it not in begun or begun[it].state != "done" or (retry and begun[it].failed)]
+    work = _Work(history, progress, stop, on)
+    try:
+        if at_once == 1:
+            for job in left:
+                yield from work.one(job)
+        else:
+            yield from _together(work, left, at_once)
+    finally:
+        progress.entries.update(found(history, jobs))
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What the jobs of one sweep have in common."""
+
+    history: History
+    progress: Progress
+    stop: threading.Event
+    on: Elsewhere | None
+
+    def one(self, job: Job) -> SweepEvents:
+        """A job to its end, whatever that is."""
+        if self.stop.is_set():
             return
-        entry = progress.entries.get(job)
-        if entry is not None and entry.state == "done" and not (retry and entry.failed):
-            continue
+        entry, ended = self.progress.entries.get(job), set[str]()
         try:
-            yield from _told(job, _events(history, job, entry, stop, on))
-        except Stopped:
-            return
-        except Unavailable as error:
+            for event in _told(job, _events(self.history, job, entry, self.stop, self.on)):
+                if isinstance(event, CellEnded):
+                    ended.add(event.place.precision)
+                yield event
+        except (Stopped, _NotKept) as error:
             if isinstance(error, _NotKept):
                 raise
-            yield from _refused(job, error, progress)
         except QuantlabError as error:
-            yield from _refused(job, error, progress)
+            yield from self._refused(job, error, ended)
         except BaseException as error:
             if is_exit(error):
                 raise
             log.exception("a job of the sweep broke: %s", job.request.model)
             what = f"It broke: {type(error).__name__}."
             broken = Broken(what, "A defect, not your doing; the log has its traceback.")
-            yield from _refused(job, broken, progress)
-    progress.entries.update(found(history, jobs))
+            yield from self._refused(job, broken, ended)
+
+    def _refused(self, job: Job, error: QuantlabError, ended: set[str]) -> SweepEvents:
+        """The error is that of all cells of the job that had no end of their own, now or earlier."""
+        self.progress.refused[job] = error
+        entry = self.progress.entries.get(job)
+        there = ended | set(entry.finished if entry else ())
+        yield from (CellEnded(it, "failed", str(error)) for it in job.places if it.precision not in there)
 
 
-def _started(jobs: tuple[Job, ...], entries: Mapping[Job, Entry]) -> SweepStarted:
+def _together(work: _Work, jobs: list[Job], at_once: int) -> SweepEvents:
+    """So many jobs at once, each in a thread; what they tell comes through one queue."""
+    waiting: queue.SimpleQueue[Job] = queue.SimpleQueue()
+    told: queue.SimpleQueue[SweepEvent | BaseException | None] = queue.SimpleQueue()
+    for job in jobs:
+        waiting.put(job)
+
+    def go_on() -> None:
+        try:
+            while True:
+                for event in work.one(waiting.get_nowait()):
+                    told.put(event)
+        except queue.Empty:
+            told.put(None)
+        except BaseException as error:  # handed over whole, and raised by the one who waits
+            told.put(error)
+            told.put(None)
+
+    threads = [threading.Thread(target=go_on, daemon=True) for _ in range(min(at_once, len(jobs)))]
+    for thread in threads:
+        thread.start()
+    left = len(threads)
+    try:
+        while left:
+            event = told.get()
+            if isinstance(event, BaseException):
+                raise event
+            if event is None:
+                left -= 1
+            else:
+                yield event
+    except BaseException:
+        work.stop.set()
+        raise
+    finally:
+        for thread in threads:
+            thread.join()
+
+
+def _started(jobs: tuple[Job, ...], entries: Mapping[Job, Entry], retry: bool) -> SweepStarted:
     cells, earlier = Counter[str](), Counter[str]()
     for job in jobs:
         cells[job.request.model] += len(job.places)
-        earlier[job.request.model] += len(entries[job].finished) if job in entries else 0
+        if job in entries:
+            earlier[job.request.model] += len(entries[job].finished) - (len(entries[job].failed) if retry else 0)
     return SweepStarted(cells, earlier)
 
 
@@ -173,16 +243,3 @@ def _what(event: Event | QualityEvent) -> str:
     if isinstance(event, Measuring):
         return {"again": "speed", "text": "reading"}.get(event.stage, event.stage)
     return "answering" if isinstance(event, Token) else "loading"
-
-
-def _refused(job: Job, error: QuantlabError, progress: Progress) -> SweepEvents:
-    progress.refused[job] = error
-    for place in _open(job, progress):
-        yield CellEnded(place, "failed", str(error))
-
-
-def _open(job: Job, progress: Progress) -> Iterator[Place]:
-    """The cells of a job that have no end of their own."""
-    entry = progress.entries.get(job)
-    there = set(entry.finished) if entry else set()
-    return (place for place in job.places if place.precision not in there)
