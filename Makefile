@@ -160,7 +160,7 @@ peers: $(DEV) $(GGUF)
 
 # Every kind of causal language model that transformers has, tried small, into docs/architectures.md.
 sweep: $(DEV)
-	$(PY) -m tests.sweep $(ARGS)
+	$(PY) -m tests.architectures $(ARGS)
 
 gpu: $(DEV) $(GGUF)
 	$(PY) -m pytest -m gpu

@@ -48,6 +48,7 @@ if TYPE_CHECKING:
         Started,
         TimingAgain,
         Token,
+        TriedAgain,
     )
     from quantlab.reporting.code import code
     from quantlab.runs.library import estimate, quantize
@@ -91,6 +92,7 @@ __all__ = [
     "Text",
     "TimingAgain",
     "Token",
+    "TriedAgain",
     "Unavailable",
     "code",
     "compare",
@@ -120,7 +122,7 @@ _HOME = {
     **dict.fromkeys(("BadInput", "ModelError", "OutOfMemory", "QuantlabError", "Stopped", "Unavailable"), "errors"),
     **dict.fromkeys(("Started", "Loading", "Loaded", "Token", "TimingAgain", "Finished", "Done"), "records.events"),
     **dict.fromkeys(("QualityStarted", "Measuring", "Measured", "QualityDone"), "records.events"),
-    **dict.fromkeys(("Event", "QualityEvent", "NotKept", "ReferenceMoved"), "records.events"),
+    **dict.fromkeys(("Event", "QualityEvent", "NotKept", "ReferenceMoved", "TriedAgain"), "records.events"),
 }
 #: The version of a checkout that was not installed.
 _SOURCE_VERSION = "0.1.0+source"

@@ -20,6 +20,7 @@ from quantlab.records.events import (
     Started,
     TimingAgain,
     Token,
+    TriedAgain,
 )
 
 #: What may come next of one column, by the kind of its latest event.
@@ -49,6 +50,11 @@ class _Columns:
     answers: dict[str, int] = field(default_factory=dict)
     stages: dict[str, int] = field(default_factory=dict)
     ended: set[str] = field(default_factory=set)
+
+    def forget(self, name: str) -> None:
+        """It begins anew."""
+        for known in (self.latest, self.tokens, self.answers, self.stages):
+            known.pop(name, None)
 
     def see(self, event: Event | QualityEvent) -> None:
         run = getattr(event, "run", None)
@@ -108,6 +114,9 @@ def checked(
                         assert not absent, f"no end of {absent}"
                 case NotKept() | ReferenceMoved():
                     pass
+                case TriedAgain(precision=name):
+                    assert columns is not None and name not in columns.ended, f"{name} is tried again after its end"
+                    columns.forget(name)
                 case Loading(precision=""):
                     assert columns is None, "the model is found before the columns begin"
                 case _:

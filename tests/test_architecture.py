@@ -37,7 +37,7 @@ LEVELS = (
     ("reporting.text",),
     ("reporting.charts",),
     ("runs", "reporting"),
-    ("finetune", "notebook"),
+    ("finetune", "notebook", "cluster", "sweep"),
     ("teach.plan",),
     ("teach",),
     ("demo",),
@@ -53,6 +53,7 @@ CHARTS_MAY_MODULES = ("quantlab.measure.statistics", "quantlab.measure.trust", "
 PURE_DEMO_READERS = ("fidelity", "ui", "methods", "demo", *PURE_DEMO)
 CONFINED = {
     "gradio": ("quantlab/ui/", "app.py"),
+    "ray": ("quantlab/cluster/",),
     "spaces": ("quantlab/ui/", "app.py"),
     "plotly": ("quantlab/reporting/charts/",),
 }

@@ -120,7 +120,7 @@ def test_every_package_that_is_imported_is_asked_for():
     modules += [node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.module]
     imported = {module.partition(".")[0] for module in modules} - set(sys.stdlib_module_names) - {"quantlab"}
     distributions = importlib.metadata.packages_distributions()
-    extras = EXTRAS["gptq"] + EXTRAS["hqq"] + EXTRAS["gguf"] + EXTRAS["eval"]
+    extras = EXTRAS["gptq"] + EXTRAS["hqq"] + EXTRAS["gguf"] + EXTRAS["eval"] + EXTRAS["ray"]
     lines = [*listed("requirements.txt").values(), *map(Requirement, extras)]
     asked = {canonicalize_name(requirement.name) for requirement in lines}
     # What these bring along by themselves, and what only a Space or a notebook has.

@@ -3,8 +3,8 @@
 import pytest
 
 from quantlab.runtime.pieces import PROVEN
-from tests.sweep.report import markdown
-from tests.sweep.trial import Outcome, Trial, trial
+from tests.architectures.report import markdown
+from tests.architectures.trial import Outcome, Trial, trial
 
 RIGHT = """
     llama gpt2 gpt_neox opt bloom mpt falcon phi3 stablelm gemma2 gemma3 cohere2 olmo2 starcoder2

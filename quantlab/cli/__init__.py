@@ -18,6 +18,7 @@ from quantlab.cli import (
     others,
     plan,
     quality,
+    sweep,
 )
 from quantlab.cli.compare import REFUSED, SOME_FAILED
 from quantlab.errors import QuantlabError, Stopped
@@ -33,7 +34,8 @@ def parser() -> argparse.ArgumentParser:
         prog="quantlab", description="One language model at several precisions, side by side."
     )
     verbs = top.add_subparsers(dest="verb", required=True)
-    for module in (compare, quality, plan, inside, claims, lesson, doctor, classroom, finetune, merge, history, others):
+    every = (compare, quality, sweep, plan, inside, claims, lesson, doctor, classroom, finetune, merge, history, others)
+    for module in every:
         module.add(verbs)
     return top
 
@@ -41,6 +43,7 @@ def parser() -> argparse.ArgumentParser:
 VERBS = {
     "compare": compare.run,
     "quality": quality.run,
+    "sweep": sweep.run,
     "plan": plan.run,
     "claims": claims.run,
     "lesson": lesson.run,

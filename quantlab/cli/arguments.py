@@ -5,14 +5,18 @@ import math
 import os
 import re
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from quantlab.errors import BadInput, shown
 from quantlab.models.source import is_gguf
 from quantlab.records import Calibration, Placement, Precision
+
+if TYPE_CHECKING:
+    from quantlab.runs.recorded import Elsewhere
 
 #: What `add_subparsers` gives: Python has no public name for it.
 Verbs = Any
@@ -103,6 +107,26 @@ def placement(args: argparse.Namespace) -> Placement:
     from quantlab.runtime.placement import parse_device_map
 
     return Placement(args.device, args.compute_dtype, parse_device_map(args.device_map), args.kernel)
+
+
+def add_cluster(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument(
+        "--cluster",
+        metavar="ADDRESS",
+        help="run each column on a node of a Ray cluster: auto (the one of this machine), HOST:PORT or ray://HOST:PORT",
+    )
+
+
+@contextmanager
+def elsewhere(args: argparse.Namespace) -> Iterator["Elsewhere | None"]:
+    """The cluster that was asked for, joined for as long as the block goes on; None without one."""
+    if args.cluster is None:
+        yield None
+        return
+    from quantlab.cluster import joined
+
+    with joined(args.cluster) as cluster:
+        yield cluster
 
 
 def check_writable(file: Path) -> None:

@@ -39,6 +39,7 @@ def add(verbs: arguments.Verbs) -> None:
     )
     arguments.add_placement(compare)
     arguments.add_calibration(compare)
+    arguments.add_cluster(compare)
 
 
 def _settings(args: argparse.Namespace) -> Settings:
@@ -77,7 +78,10 @@ def run(args: argparse.Namespace) -> int:
 
     stop = threading.Event()
     request = ComparisonRequest(args.model, tuple(names), prompt, settings)
-    with closing(recorded_compare(opened(), request, stop=stop, fresh=args.fresh)) as events:
+    with (
+        arguments.elsewhere(args) as on,
+        closing(recorded_compare(opened(), request, stop=stop, fresh=args.fresh, on=on)) as events,
+    ):
         done = render.follow(events, stop)
     if "-" not in (args.json, args.code):
         render.show(done.comparison, replayed=done.replayed)

@@ -56,6 +56,7 @@ def add(verbs: arguments.Verbs) -> None:
     gate.add(quality)
     arguments.add_placement(quality)
     arguments.add_calibration(quality)
+    arguments.add_cluster(quality)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -78,7 +79,7 @@ def run(args: argparse.Namespace) -> int:
     stop = threading.Event()
     seconds: dict[str, float] = {}
     request = QualityRequest(args.model, tuple(names), read, settings)
-    with closing(recorded_quality(opened(), request, stop=stop)) as events:
+    with arguments.elsewhere(args) as on, closing(recorded_quality(opened(), request, stop=stop, on=on)) as events:
         quality = render.follow_quality(gate.clocked(events, seconds), stop)
     memory = None if args.memory is None else round(args.memory * 1e6)
     if "-" not in (args.json, args.card):

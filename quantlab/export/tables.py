@@ -62,8 +62,8 @@ def to_csv(record: Comparison | Quality) -> str:
         rows = [_quality_row(record, run) for run in record.runs]
     written = io.StringIO()
     writer = csv.writer(written, lineterminator="\n")
-    writer.writerow(map(_cell, columns))
-    writer.writerows([_cell(row.get(column)) for column in columns] for row in rows)
+    writer.writerow(map(cell, columns))
+    writer.writerows([cell(row.get(column)) for column in columns] for row in rows)
     return codec.whole(written.getvalue())
 
 
@@ -74,7 +74,7 @@ def task_names(quality: Quality) -> tuple[str, ...]:
     return (*(task for task in asked if task in found), *(task for task in found if task not in asked))
 
 
-def _cell(value: Any) -> Any:
+def cell(value: Any) -> Any:
     if isinstance(value, bool):
         return int(value)
     if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")):

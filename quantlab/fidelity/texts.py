@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType
 
@@ -56,6 +57,7 @@ def suiting(model: str, app: AppSettings) -> str:
     return "demo" if of_demo_world(model, app) else "english"
 
 
+@lru_cache(maxsize=8)  # a sweep asks it of one text for each of its jobs
 def is_named(read: Text) -> bool:
     """Whether `text(read.name)` gives it again: a file of a user's may have the same name."""
     try:

@@ -158,6 +158,10 @@ def verdict(runs: Sequence[Timed]) -> Verdict:
         return Verdict()
     if doubts := {run.precision: why for run in timed if (why := doubt(run))}:
         return Verdict(doubts=doubts)
+    if len({_node(run) for run in timed}) > 1:
+        return Verdict(
+            doubts={run.precision: f"it ran on {_node(run) or 'this machine'}, others elsewhere" for run in timed}
+        )
     best, *others = sorted(timed, key=lambda run: -(run.decode_tokens_per_s or 0.0))
     near = tuple(run.precision for run in others if not apart(best, run))
     return Verdict(None, (best.precision, *near)) if near else Verdict(best.precision)
@@ -186,11 +190,16 @@ def relation(run: Timed, reference: Timed | None) -> str:
         return units.NONE
     if run is reference:
         return units.ratio(1.0)
-    if doubt(run) or doubt(reference):
+    if doubt(run) or doubt(reference) or _node(run) != _node(reference):
         return units.NONE
     if not apart(run, reference):
         return "no difference"
     return units.ratio(run.decode_tokens_per_s / reference.decode_tokens_per_s)
+
+
+def _node(run: Timed) -> str:
+    """The machine that it ran on: between two of them no speed is compared."""
+    return getattr(run, "node", "")
 
 
 def few(positions: int) -> str:

@@ -53,7 +53,7 @@ class Bar:
                 self._draw(name, _STAGES[stage] + (f", {units.seconds(left)} left" if left else ""), done, total)
             case events.Finished(run=run) | events.Measured(run=run):
                 self._finished(run)
-            case events.ReferenceMoved(why=why):
+            case events.ReferenceMoved(why=why) | events.TriedAgain(why=why):
                 self._notes.append(why)
             case events.Done() | events.QualityDone():
                 self._whole = True

@@ -86,7 +86,15 @@ class ReferenceMoved:
     why: str
 
 
-Event = Started | Loading | Loaded | Token | TimingAgain | Finished | Done | NotKept | ReferenceMoved
+@dataclass(frozen=True)
+class TriedAgain:
+    """A column begins anew, once: what ran it ended before it did. `why` in words."""
+
+    precision: str
+    why: str
+
+
+Event = Started | Loading | Loaded | Token | TimingAgain | Finished | Done | NotKept | ReferenceMoved | TriedAgain
 #: What gives them; closing it ends the work.
 Events = Generator[Event, None, None]
 
@@ -128,5 +136,7 @@ class QualityDone(Shown):
     quality: Quality
 
 
-QualityEvent = QualityStarted | Loading | Loaded | Measuring | Measured | QualityDone | NotKept | ReferenceMoved
+QualityEvent = (
+    QualityStarted | Loading | Loaded | Measuring | Measured | QualityDone | NotKept | ReferenceMoved | TriedAgain
+)
 QualityEvents = Generator[QualityEvent, None, None]

@@ -180,7 +180,8 @@ class Run:
     `identity` is a digest of the files that all this follows from, the reference's included; empty: not known.
     `metrics` is the version of the definitions that the figures follow (`fidelity.METRICS`); 0: before it was told.
     `ttft_samples` and `decode_samples` are of every answer that was timed, the shown one first, whose own `timing` is;
-    `cpu` is the processor meanwhile. All three are empty in what was measured before answers were timed again.
+    `cpu` is the processor meanwhile. All three are empty in what was measured before answers were timed again. `node`
+    is the machine of a cluster that it ran on, by its host name; empty: the one that the comparison names.
     """
 
     precision: str
@@ -204,6 +205,7 @@ class Run:
     ttft_samples: tuple[Amount, ...] = ()
     decode_samples: tuple[Amount, ...] = ()
     cpu: CpuUse | None = None
+    node: str = ""
 
     @property
     def ttft_s(self) -> float | None:

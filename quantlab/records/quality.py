@@ -171,7 +171,7 @@ class QualityRun:
     is a digest of the files that all this follows from, the reference's included; empty: not known. `metrics` is the
     version of the definitions that the figures follow (`fidelity.METRICS`); 0: older than that was told. `nonfinite`
     counts the logits that were infinite or not a number where they left no figures at all; else `fidelity` does. `cpu`
-    is the processor while those answers were timed; None in what was measured before that was told.
+    is the processor while those answers were timed; None in what was measured before that was told. `node` as in `Run`.
     """
 
     precision: str
@@ -190,6 +190,7 @@ class QualityRun:
     metrics: int = 0
     nonfinite: int = 0
     cpu: CpuUse | None = None
+    node: str = ""
 
 
 @dataclass(frozen=True)

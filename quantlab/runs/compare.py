@@ -41,6 +41,7 @@ def compare(
     variants: VariantCache | None = None,
     known: Mapping[str, Run] | None = None,
     replay: Callable[[Plan], Comparison | None] | None = None,
+    make: "type[ComparisonJob] | Callable[..., ComparisonJob] | None" = None,
 ) -> Events:
     """Run one prompt through one model at several precisions.
 
@@ -48,6 +49,7 @@ def compare(
     `methods.published`); their columns go by a short label. `known` are runs of this comparison that were finished
     earlier; they are given again instead of being repeated, but for the reference where others are still to be set
     beside it. `replay` may know the whole comparison from its plan, which then is given at once, marked as replayed.
+    `make` makes another job of the plan than one in this process (see `quantlab.cluster`).
 
     Yields `Loading` with an empty precision while a model is fetched, then `Started`, and for each precision, the
     reference first, `Loading`, `Loaded`, `Token`, `TimingAgain` (not in a race) and `Finished`; at last `Done` with the
@@ -64,7 +66,7 @@ def compare(
         # What is kept does not say where the model lies; here it is known.
         yield from replayed(replace(earlier, model=found))
         return
-    job = _Job(planned, stop, VariantLoader(planned, stop, variants or variant_cache()), known or {})
+    job = (make or ComparisonJob)(planned, stop, VariantLoader(planned, stop, variants or variant_cache()), known or {})
     yield from job.run()
 
 
@@ -80,8 +82,8 @@ def replayed(earlier: Comparison) -> Events:
 
 
 @dataclass
-class _Job:
-    """One comparison under way."""
+class ComparisonJob:
+    """One comparison under way, in this process."""
 
     plan: Plan
     stop: threading.Event
@@ -97,8 +99,7 @@ class _Job:
         tokens = token_texts(prompt_input.tokenizer, prompt_input.prompt_ids)
         names = tuple(entrant.name for entrant in plan.order)
         yield Started(names, plan.reference.name, prompt_input.prompt_ids, tokens, plan.model)
-        stages = self._race() if plan.settings.race else self._one_by_one()
-        yield from stages
+        yield from self.columns()
         yield Done(
             Comparison(
                 model=plan.model,
@@ -114,6 +115,10 @@ class _Job:
             )
         )
 
+    def columns(self) -> Events:
+        """All of them; the runs go into `runs`."""
+        yield from self._race() if self.plan.settings.race else self._one_by_one()
+
     def _one_by_one(self) -> Events:
         waiting = list(self.plan.order)
         while waiting:
@@ -121,30 +126,33 @@ class _Job:
             if (earlier := self._earlier(entrant)) is not None:
                 yield from self._finish(earlier)
                 continue
-            with ExitStack() as leases:
-                try:
-                    with column_errors(entrant.name):
-                        ready = yield from self.loader.ready(entrant, leases)
-                        got = yield from generate(ready, self.plan.prompt_input, self._device, self.stop)
-                        run = yield from self._timed_again(ready, got, self._run_of(ready, got))
-                        run = self._checked(ready, run)
-                except QuantlabError as error:
-                    run = _failed(entrant, error)
-            yield from self._finish(run)
+            yield from self._finish((yield from self.column(entrant)))
             if entrant is self.plan.reference and self._no_numbers():
-                yield from self._move_on(run)
+                yield from self._move_on(entrant.name)
                 waiting = [it for it in self.plan.order if it.name not in self.runs]
+
+    def column(self, entrant: Entrant) -> Generator[Event, None, Run]:
+        """Load one and let it answer, beside the reference's answer where that is there already."""
+        with ExitStack() as leases:
+            try:
+                with column_errors(entrant.name):
+                    ready = yield from self.loader.ready(entrant, leases)
+                    got = yield from generate(ready, self.plan.prompt_input, self._device, self.stop)
+                    run = yield from self._timed_again(ready, got, self._run_of(ready, got))
+                    return self._checked(ready, run)
+            except QuantlabError as error:
+                return failed(entrant, error)
 
     def _no_numbers(self) -> bool:
         """Whether the reference's answer cannot be compared with. A logit of minus infinity alone is a probability."""
         return self.reference_scores is not None and bool(self.reference_scores.isnan().any())
 
-    def _move_on(self, run: Run) -> Events:
+    def _move_on(self, name: str) -> Events:
         """Another reference, where this one's logits are no numbers and nobody asked for it."""
-        self.not_finite.add(run.precision)
+        self.not_finite.add(name)
         if (found := moved(self.plan, self.not_finite)) is not None:
             self.plan, self.reference_answer, self.reference_scores = found, None, None
-            why = f"The logits of {run.precision} are no numbers: {found.reference.name} is the reference instead."
+            why = f"The logits of {name} are no numbers: {found.reference.name} is the reference instead."
             yield ReferenceMoved(found.reference.name, why)
 
     def _earlier(self, entrant: Entrant) -> Run | None:
@@ -169,7 +177,7 @@ class _Job:
                     with column_errors(entrant.name):
                         ready.append((yield from self.loader.ready(entrant, leases)))
                 except QuantlabError as error:
-                    yield from self._finish(_failed(entrant, error))
+                    yield from self._finish(failed(entrant, error))
             answers = yield from self._answer_together(ready)
             while ready:
                 one = ready.pop(0)
@@ -183,7 +191,7 @@ class _Job:
                     run = Run(one.precision, error.what, error.advice, load=one.load)
                 yield from self._finish(run)
                 if one.precision == self.plan.reference.name and self._no_numbers():
-                    yield from self._move_on(run)
+                    yield from self._move_on(run.precision)
                     ready.sort(key=lambda it: it.precision != self.plan.reference.name)
 
     def _answer_together(self, ready: list[Ready]) -> Generator[Event, None, dict[str, Generation | BaseException]]:
@@ -290,7 +298,8 @@ class _Job:
         yield Finished(run)
 
 
-def _failed(entrant: Entrant, error: QuantlabError) -> Run:
+def failed(entrant: Entrant, error: QuantlabError) -> Run:
+    """The run of a column that could not come to its end."""
     if isinstance(error, Stopped):
         return Run(entrant.name, stopped=True)
     return Run(entrant.name, error.what, error.advice)

@@ -68,6 +68,7 @@ def quality(
     variants: VariantCache | None = None,
     scores: ScoreStore | None = None,
     known: Mapping[str, QualityRun] | None = None,
+    make: "type[QualityJob] | Callable[..., QualityJob] | None" = None,
 ) -> QualityEvents:
     """Measure one model at several precisions beside the reference: over a text, at tasks, layer by layer.
 
@@ -76,6 +77,7 @@ def quality(
     with an empty precision while a model is fetched, then `QualityStarted`, for each precision, the reference first,
     `Loading`, `Loaded`, `Measuring` and `Measured`; at last `QualityDone`. A precision that fails is a run with an
     error. Setting `stop`, or closing the generator, ends the work soon; what is finished stays.
+    `make` as in `compare()`.
 
     Raises BadInput, ModelError or Unavailable before `QualityStarted` where nothing can be measured.
     """
@@ -92,21 +94,13 @@ def quality(
             "Choose a model that was trained; memory and speed are in the comparison.",
         )
     planned = plan_text(found, entrants, text, settings)
-    job = _Job(
-        planned,
-        text,
-        settings,
-        stop,
-        scores or score_store(),
-        VariantLoader(planned, stop, variants or variant_cache()),
-        known or {},
-    )
-    yield from job.run()
+    loader = VariantLoader(planned, stop, variants or variant_cache())
+    yield from (make or QualityJob)(planned, text, settings, stop, scores or score_store(), loader, known or {}).run()
 
 
 @dataclass
-class _Job:
-    """One quality run under way."""
+class QualityJob:
+    """One quality run under way, in this process."""
 
     plan: Plan
     text: Text
@@ -125,29 +119,11 @@ class _Job:
 
     def run(self) -> QualityEvents:
         plan, started = self.plan, datetime.now(UTC)
-        self.windows = self._windows()
+        self.begin()
         self.store.check(self.windows.scored, len(plan.prompt_input.tokenizer))
         facts = self.windows.facts(self.text)
         yield QualityStarted(tuple(e.name for e in plan.order), plan.reference.name, facts, plan.model)
-        self.rows = self.store.find(self._key())
-        waiting = list(self._order())
-        while waiting:
-            entrant = waiting.pop(0)
-            if entrant not in plan.entrants and self.rows is None:
-                continue  # there is nothing that it would be the noise of
-            run = self._known(entrant)
-            if run is None:
-                run = yield from self._measure(entrant)
-            elif entrant is self.plan.reference:
-                yield from self._outputs_again(entrant)
-            if entrant in plan.entrants:
-                self.runs[entrant.name] = run
-                yield Measured(run)
-            if run.fidelity is not None and entrant.name == self._rounding():
-                self.floor = run.fidelity
-            if run.nonfinite and entrant is self.plan.reference:
-                yield from self._move_on(run)
-                waiting = [it for it in self._order() if it.name not in self.runs]
+        yield from self.columns()
         yield from self._speeds_again()
         yield QualityDone(
             Quality(
@@ -164,13 +140,39 @@ class _Job:
             )
         )
 
-    def _move_on(self, run: QualityRun) -> QualityEvents:
+    def begin(self) -> None:
+        """Part the text into windows, and look for what is kept of the reference."""
+        self.windows = self._windows()
+        self.rows = self.store.find(self._key())
+
+    def columns(self) -> QualityEvents:
+        """All of them; the runs go into `runs`."""
+        plan, waiting = self.plan, list(self._order())
+        while waiting:
+            entrant = waiting.pop(0)
+            if entrant not in plan.entrants and self.rows is None:
+                continue  # there is nothing that it would be the noise of
+            run = self._known(entrant)
+            if run is None:
+                run = yield from self.measure(entrant)
+            elif entrant is self.plan.reference:
+                yield from self._outputs_again(entrant)
+            if entrant in plan.entrants:
+                self.runs[entrant.name] = run
+                yield Measured(run)
+            if run.fidelity is not None and entrant.name == self._rounding():
+                self.floor = run.fidelity
+            if run.nonfinite and entrant is self.plan.reference:
+                yield from self._move_on(entrant.name)
+                waiting = [it for it in self._order() if it.name not in self.runs]
+
+    def _move_on(self, name: str) -> QualityEvents:
         """Another reference, where this one's logits are no numbers and nobody asked for it."""
         without = {name for name, run in self.runs.items() if run.nonfinite and run.fidelity is None}
         if (found := moved(self.plan, without)) is not None:
             self.plan, self.no_floor = found, ""
             self.rows = self.store.find(self._key())
-            why = f"The logits of {run.precision} are no numbers: {found.reference.name} is the reference instead."
+            why = f"The logits of {name} are no numbers: {found.reference.name} is the reference instead."
             yield ReferenceMoved(found.reference.name, why)
 
     def _speeds_again(self) -> QualityEvents:
@@ -240,7 +242,7 @@ class _Job:
             return False
         return run.identity == self.plan.identity(entrant)
 
-    def _measure(self, entrant: Entrant) -> Generator[QualityEvent, None, QualityRun]:
+    def measure(self, entrant: Entrant) -> Generator[QualityEvent, None, QualityRun]:
         run = QualityRun(entrant.name, identity=self.plan.identity(entrant), metrics=METRICS)
         with ExitStack() as leases:
             try:

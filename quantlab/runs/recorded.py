@@ -6,10 +6,10 @@ is replayed. One that was cut short is resumed: what was finished is not repeate
 
 import json
 import threading
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from quantlab import models
 from quantlab.checkpoints.store import identity
@@ -31,14 +31,26 @@ from quantlab.records import (
     Settings,
 )
 from quantlab.records.events import Event, Events, QualityEvent, QualityEvents, QualityStarted, Started
-from quantlab.runs.compare import compare
+from quantlab.runs.compare import ComparisonJob, compare
 from quantlab.runs.plan import Plan
-from quantlab.runs.quality import quality
+from quantlab.runs.quality import QualityJob, quality
 from quantlab.runtime.placement import resolve
 from quantlab.settings import app_settings
 
 S = TypeVar("S", Settings, QualitySettings)
 R = TypeVar("R", Run, QualityRun)
+
+
+class Elsewhere(Protocol):
+    """Where columns run instead of in this process: it makes the jobs of what was asked for."""
+
+    def comparison(self, request: ComparisonRequest) -> Callable[..., ComparisonJob]: ...
+
+    def quality(self, request: QualityRequest) -> Callable[..., QualityJob]: ...
+
+    def at_once(self, columns: int) -> int:
+        """How many jobs of so many columns keep it busy."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -56,11 +68,11 @@ def recorded_compare(
     stop: threading.Event | None = None,
     fresh: bool = False,
     earlier: Earlier[Run] | None = None,
+    on: Elsewhere | None = None,
 ) -> Events:
-    """`compare()`, kept in the history (None: not kept), and replayed from it unless `fresh`."""
+    """`compare()`, kept in the history (None: not kept), and replayed from it unless `fresh`; `on` runs its columns."""
     prompt, settings = request.prompt, request.settings
-    asked = {**_whole(request), "prompt": prompt, "settings": _plain(settings)}
-    recorder = Recorder(history, asked, entry=earlier.entry if earlier else None)
+    recorder = Recorder(history, asked_of(request), entry=earlier.entry if earlier else None)
 
     def replay(plan: Plan) -> Comparison | None:
         if history is None or plan.settings.sample or plan.settings.race:
@@ -83,7 +95,10 @@ def recorded_compare(
         )
 
     known = {run.precision: run for run in earlier.runs} if earlier else None
-    events = compare(request.model, request.precisions, prompt, settings, stop=stop, known=known, replay=replay)
+    make = on.comparison(request) if on else None
+    events = compare(
+        request.model, request.precisions, prompt, settings, stop=stop, known=known, replay=replay, make=make
+    )
     yield from recorder.follow(events, draft)
 
 
@@ -93,16 +108,11 @@ def recorded_quality(
     *,
     stop: threading.Event | None = None,
     earlier: Earlier[QualityRun] | None = None,
+    on: Elsewhere | None = None,
 ) -> QualityEvents:
-    """`quality()`, kept in the history (None: not kept)."""
+    """`quality()`, kept in the history (None: not kept); `on` runs its columns."""
     read, settings = request.text, request.settings
-    content = None if is_named(read) else read.content
-    asked = {
-        **_whole(request),
-        "text": {"name": read.name, "content": content},
-        "settings": _plain(settings),
-    }
-    recorder = Recorder(history, asked, entry=earlier.entry if earlier else None)
+    recorder = Recorder(history, asked_of(request), entry=earlier.entry if earlier else None)
 
     def draft(started: QualityStarted) -> Quality:
         return Quality(
@@ -114,7 +124,8 @@ def recorded_quality(
         )
 
     known = {run.precision: run for run in earlier.runs} if earlier else None
-    events = quality(request.model, request.precisions, read, settings, stop=stop, known=known)
+    make = on.quality(request) if on else None
+    events = quality(request.model, request.precisions, read, settings, stop=stop, known=known, make=make)
     yield from recorder.follow(events, draft)
 
 
@@ -130,7 +141,7 @@ def _begun(started: Started | QualityStarted, settings: Settings | QualitySettin
 
 
 def resumed(
-    history: History, entry: int, stop: threading.Event | None = None
+    history: History, entry: int, stop: threading.Event | None = None, on: Elsewhere | None = None
 ) -> Generator[Event | QualityEvent, None, None]:
     """Go on with an entry that did not come to its end. Raises BadInput where there is nothing to go on with."""
     kind = history.entry(entry).kind
@@ -143,14 +154,14 @@ def resumed(
             settings = _with_whole_paths(codec.read(Settings, asked["settings"], "settings"), asked["settings"])
             earlier = Earlier(entry, tuple(run for run in found.done if isinstance(run, Run)))
             again = ComparisonRequest(asked["model"], tuple(asked["precisions"]), asked["prompt"], settings)
-            yield from recorded_compare(history, again, stop=stop, earlier=earlier)
+            yield from recorded_compare(history, again, stop=stop, earlier=earlier, on=on)
         else:
             how = _with_whole_paths(codec.read(QualitySettings, asked["settings"], "settings"), asked["settings"])
             name, content = asked["text"]["name"], asked["text"]["content"]
             read = text(name) if content is None else pasted(content, name)
             before = Earlier(entry, tuple(run for run in found.done if isinstance(run, QualityRun)))
             more = QualityRequest(asked["model"], tuple(asked["precisions"]), read, how)
-            yield from recorded_quality(history, more, stop=stop, earlier=before)
+            yield from recorded_quality(history, more, stop=stop, earlier=before, on=on)
     finally:
         history.interrupt(entry)  # nothing happens where it has come to its end
 
@@ -177,6 +188,16 @@ def comparison_key(plan: Plan) -> str:
         "versions": versions(),
     }
     return models.digest(everything)
+
+
+def asked_of(request: ComparisonRequest | QualityRequest) -> dict[str, Any]:
+    """What an entry of the history keeps of what was asked for, in JSON's types; the same for the same request."""
+    settings = {"settings": _plain(request.settings)}
+    if isinstance(request, ComparisonRequest):
+        return {**_whole(request), "prompt": request.prompt, **settings}
+    read = request.text
+    content = None if is_named(read) else read.content
+    return {**_whole(request), "text": {"name": read.name, "content": content}, **settings}
 
 
 def _whole(request: ComparisonRequest | QualityRequest) -> dict[str, Any]:

@@ -48,6 +48,18 @@ def test_what_a_doubt_withholds(other, reason):
     assert trust.relation(NF4, other) == trust.relation(other, NF4) == "-"
 
 
+def test_speeds_of_two_machines_are_not_compared():
+    there = replace(FP32, node="node-1a2b3c")
+    found = trust.verdict([NF4, there])
+    assert found.fastest is None and found.doubts == {
+        "nf4": "it ran on this machine, others elsewhere",
+        "fp32": "it ran on node-1a2b3c, others elsewhere",
+    }
+    assert trust.relation(NF4, there) == "-"
+    both = [replace(run, node="node-1a2b3c") for run in (NF4, FP32)]
+    assert trust.verdict(both).fastest == "nf4" and trust.relation(*both) == "4.08 x"
+
+
 def test_a_difference_within_the_spread_of_both_is_none():
     near = timed("fp4", 37.0, 39.0, 41.0)
     assert trust.spread(near.decode_samples) == pytest.approx(2 / 39) and not trust.apart(NF4, near)

@@ -19,6 +19,7 @@ EVENTS = (
     events.TimingAgain("fp32", 2),
     *(events.Finished(run) for run in COMPARISON.runs),
     events.ReferenceMoved("int8", "<i>why</i>"),
+    events.TriedAgain("int8", "<u>tried again</u>"),
     events.Done(COMPARISON),
 )
 
@@ -53,7 +54,7 @@ def test_events_are_handed_on_and_drawn(kernel):
     told = "\n".join(kernel)
     assert "fp32 (1 of 2)" in told and 'value="5" max="8"' in told and "timing again, 2 answers" in told
     assert "fp32, int8" in kernel[-1] and "done in" in kernel[-1] and "failed: int8" in kernel[-1]
-    assert "&lt;i&gt;why" in kernel[-1] and "<i>" not in told
+    assert "&lt;i&gt;why" in kernel[-1] and "&lt;u&gt;tried" in kernel[-1] and "<i>" not in told
 
 
 def test_one_that_ends_early_says_so(kernel):

@@ -3,7 +3,7 @@
 import pytest
 
 from quantlab.records import Model, Run, Settings
-from quantlab.records.events import Finished, NotKept, ReferenceMoved, Started
+from quantlab.records.events import Finished, NotKept, ReferenceMoved, Started, TriedAgain
 from quantlab.ui.common import fragments
 from quantlab.ui.common.problem import Problem
 from quantlab.ui.compare.view import View, fold, halt
@@ -75,3 +75,8 @@ def test_what_is_not_kept_is_said_with_the_status():
 def test_another_reference_is_said():
     view = fold(View(reference="fp16"), ReferenceMoved("bf16", "fp16 <gave> no numbers."))
     assert view.reference == "bf16" and "fp16 &lt;gave&gt; no numbers." in fragments.status(view, running=True)
+
+
+def test_that_a_column_is_tried_again_is_said():
+    view = fold(View(reference="fp32"), TriedAgain("nf4", "nf4 is tried <again>."))
+    assert view.reference == "fp32" and "nf4 is tried &lt;again&gt;." in fragments.status(view, running=True)

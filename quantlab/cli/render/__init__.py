@@ -11,11 +11,13 @@ from quantlab.cli.render.pitfalls import show_pitfalls
 from quantlab.cli.render.plan import show_plan, show_suited
 from quantlab.cli.render.progress import follow_steps
 from quantlab.cli.render.quality import follow_quality, show_gate, show_quality
+from quantlab.cli.render.sweep import follow_sweep, show_sweep, show_sweep_plan
 
 __all__ = [
     "follow",
     "follow_quality",
     "follow_steps",
+    "follow_sweep",
     "follow_training",
     "show",
     "show_beginning",
@@ -34,5 +36,7 @@ __all__ = [
     "show_quality",
     "show_saved",
     "show_suited",
+    "show_sweep",
+    "show_sweep_plan",
     "show_trained",
 ]

@@ -105,7 +105,7 @@ def show_common(event: events.Event | events.QualityEvent, line: Line) -> None:
         case events.Loading(precision=name, done=done, total=total, what=what):
             line.tell(f"load {name}" if name else "model", done, total, what)
             line.stage(f"{name}: loading" if name else "getting the model")
-        case events.ReferenceMoved(why=why):
+        case events.ReferenceMoved(why=why) | events.TriedAgain(why=why):
             line.warn(why)
         case events.NotKept(why=why):
             line.warn(f"nothing more of this is kept. {why}")

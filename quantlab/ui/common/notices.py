@@ -21,6 +21,8 @@ def fold_common(view: V, event: object) -> V:
     match event:
         case events.ReferenceMoved():
             fields = {"reference": event.precision, "notice": event.why}
+        case events.TriedAgain():
+            fields = {"notice": event.why}
         case events.NotKept():
             fields = {"notice": f"It is not kept in the history. {event.why}"}
         case _:

@@ -16,7 +16,7 @@ from quantlab.runtime.torch_session import Call, TorchSession, cached_tensors
 from quantlab.teach.plan.memory import KV_TYPES, activation_bytes, kv_cache_bytes, kv_type
 from quantlab.teach.plan.network import network
 from tests import tiny
-from tests.sweep.configs import config as small_config
+from tests.architectures.configs import config as small_config
 
 #: One of each way to keep keys and values: grouped, shared by all heads, in windows, heads of two sizes, latent.
 OTHERS = ("falcon", "gpt_bigcode", "gemma3_text", "gemma4_text", "gpt_oss", "deepseek_v3", "opt", "bloom")

@@ -20,7 +20,7 @@ from quantlab.errors import QuantlabError
 from quantlab.methods import method_of, precision, variant_of
 from quantlab.records import Calibration, Model, Precision, ResolvedPlacement, silent
 from quantlab.settings import AppSettings
-from tests.sweep.configs import config
+from tests.architectures.configs import config
 from tests.tiny import letters
 
 PRECISIONS = ("fp32", "int8", "nf4", "rtn-4")

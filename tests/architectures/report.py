@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from importlib.metadata import version
 
-from tests.sweep.trial import PRECISIONS, Trial, precisions_of
+from tests.architectures.trial import PRECISIONS, Trial, precisions_of
 
 HEAD = """\
 # Which models run

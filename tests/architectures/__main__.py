@@ -1,7 +1,7 @@
 """Try every kind of model that transformers can go on with a text with: `make sweep`. Writes docs/architectures.md.
 
-    python -m tests.sweep                 all of them, into the document
-    python -m tests.sweep llama mixtral   these, onto the terminal
+    python -m tests.architectures                 all of them, into the document
+    python -m tests.architectures llama mixtral   these, onto the terminal
 
 Each is tried in a process that may end: what kills it is a finding, not the end of the sweep.
 """
@@ -14,8 +14,8 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 
-from tests.sweep.report import markdown
-from tests.sweep.trial import Outcome, Trial, precisions_of, trial
+from tests.architectures.report import markdown
+from tests.architectures.trial import Outcome, Trial, precisions_of, trial
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENT = ROOT / "docs" / "architectures.md"
@@ -59,7 +59,7 @@ def sweep(kinds: list[str]) -> list[Trial]:
 
 
 def _one_process(kinds: list[str]) -> list[Trial]:
-    command = [sys.executable, "-m", "tests.sweep", "--worker", *kinds]
+    command = [sys.executable, "-m", "tests.architectures", "--worker", *kinds]
     found: list[Trial] = []
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
         for line in process.stdout:
