@@ -149,7 +149,7 @@ def test_stop_before_its_turn_and_errors_leave_the_entry_as_it_was(history, tmp_
     tab.begin(REQUEST)
     tab.stop(REQUEST)
     (last,) = tab.resume(REQUEST, "", "", opened)
-    assert last["problem"] == "" and "What is finished is kept." in last["status"]
+    assert "problem" not in last and "Left the queue. Nothing ran." in last["status"] and last["resume"]["interactive"]
     assert history.entry(entry).state == "interrupted"
 
 

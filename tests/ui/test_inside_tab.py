@@ -37,6 +37,12 @@ def seen(event: str, choice: InsideChoice, *before: object) -> dict:
     return getattr(handlers(), event)(*before, *choice.__dict__.values())
 
 
+def in_turn(event: str, choice: InsideChoice, *before: object) -> dict:
+    """The same of what waits for its turn."""
+    (found,) = seen(event, choice, SimpleNamespace(session_hash="one"), *before)
+    return found
+
+
 def test_opening_the_tab_chooses_the_first_layer_and_shows_it():
     found = seen("opened", InsideChoice())
     assert (
@@ -94,16 +100,16 @@ def test_what_cannot_be_is_a_card_and_no_more(choice, says):
 
 
 def test_a_text_is_read_and_the_spread_moved():
-    found = seen("read", CHOICE)
+    found = in_turn("read", CHOICE)
     own = found["sigma"]["value"]
     assert 0.5 < own < 1.0 and found["outlying"]["visible"] and found["outlier_problem"] == ""
     assert f"The model’s own spread is {own:.2f}" in found["channels"]
     assert "5. 1 times 4, in bfloat16" in found["product"] and found["product"].count("<table>") == 6
-    moved = seen("spread", CHOICE, 1.5)
+    moved = in_turn("spread", CHOICE, 1.5)
     assert "sigma" not in moved and moved["channels"] != found["channels"]
-    assert "The spread cannot be 99" in seen("spread", CHOICE, 99)["outlier_problem"]
-    assert "must be a number" in seen("spread", CHOICE, "x")["outlier_problem"]
-    assert "meet no activations" in seen("read", replace(CHOICE, source=TYPED))["outlier_problem"]
+    assert "The spread cannot be 99" in in_turn("spread", CHOICE, 99)["outlier_problem"]
+    assert "must be a number" in in_turn("spread", CHOICE, "x")["outlier_problem"]
+    assert "meet no activations" in in_turn("read", replace(CHOICE, source=TYPED))["outlier_problem"]
 
 
 def test_a_choice_is_a_request():
