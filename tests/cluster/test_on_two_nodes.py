@@ -153,11 +153,11 @@ def test_a_node_that_dies_in_the_middle_costs_one_retry(cluster, local):
             and {"rtn-4", "nf4"} <= reading | {it.precision for it in events if isinstance(it, Loaded)}
             and reading - {"fp32"}
         ):
-            free = {node.id: node.free_memory for node in cluster.crew.nodes()}
-            busy = [it for it in local.worker_nodes if free.get(it.node_id, MEMORY) < MEMORY]
-            killed = busy[0]
+            nodes = {node.id: node for node in cluster.crew.nodes()}
+            killed = next(it for it in local.worker_nodes if nodes[it.node_id].free_memory < MEMORY)
+            cards = nodes[killed.node_id].cards
             local.remove_node(killed, allow_graceful=False)
-    local.add_node(num_cpus=1, num_gpus=2, memory=MEMORY, object_store_memory=STORE)
+    local.add_node(num_cpus=1, num_gpus=int(cards), memory=MEMORY, object_store_memory=STORE)
     local.wait_for_nodes()
     tried = [event for event in events if isinstance(event, TriedAgain)]
     assert killed is not None and len(tried) == 1 and "tried once more elsewhere" in tried[0].why

@@ -16,6 +16,7 @@ HOSTILE = "<script>x</script> \"'& {{ 7 * 7 }}{% endif %}{# gone #} &lt;"
 #: HTML that is put in as it is: our own documents, style and scripts, and a chart's JSON.
 TRUSTED = {
     "reporting/html/report.html": {"section.figure", "definitions", "library"},
+    "reporting/html/swept.html": {"library", "section.figure"},
     "reporting/html/style.html": {"chart_css"},
     "ui/common/fragments.html": {"body"},
     "ui/lessons/fragments.html": {"body", "question", "answer"},

@@ -4,12 +4,13 @@ import csv
 import io
 import json
 import random
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from quantlab.records import Machine
 from quantlab.records.swept import Cell, Front, Place, Sweep, SweepAsked
-from quantlab.reporting.html.swept import swept_html
+from quantlab.reporting.html.swept import MOST_EACH, shown_fronts, swept_html
 from quantlab.sweep.exported import COLUMNS, to_csv, to_json, without_paths
 from quantlab.sweep.outcome import fronts
 
@@ -104,3 +105,15 @@ def test_the_page_escapes_what_failed_and_draws_the_front():
     page = swept_html(without_paths(a_sweep()))
     assert "It &lt;b&gt;broke&lt;/b&gt;." in page and "<b>broke</b>" not in page
     assert 'data-chart="chart-1"' in page and "2 not measured yet" in page
+
+
+def test_of_many_models_the_fronts_over_all_are_shown_alone():
+    cells = [
+        a_cell(f"m{i}", name, size, kld=kld, accuracy={"demo_facts": 0.5 - kld}, accuracy_se={"demo_facts": 0.1})
+        for i in range(MOST_EACH + 1)
+        for name, size, kld in (("fp32", 10, 0.0), ("nf4", 5, 0.1))
+    ]
+    sweep = replace(a_sweep(), cells=tuple(cells), fronts=fronts(cells))
+    assert len(sweep.fronts) == 1 + MOST_EACH + 1 and [it.measure for it in shown_fronts(sweep)] == ["accuracy"]
+    page = swept_html(sweep)
+    assert f"These are {MOST_EACH + 1} here: report.json" in page and "Distance (mean KLD)" not in page

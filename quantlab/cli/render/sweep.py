@@ -17,6 +17,7 @@ from quantlab.cli.render.tables import NAME_WIDTH, broken, narrow, printable
 from quantlab.records import units
 from quantlab.records.swept import CellBegun, CellEnded, CellTold, Front, Place, Sweep, SweepEvent, SweepStarted
 from quantlab.reporting.charts.sweep_front import table, title
+from quantlab.reporting.html.swept import shown_fronts
 
 #: So many models are in the table at once: those under way, and those around them.
 _ROWS = 12
@@ -141,7 +142,7 @@ def show_sweep_plan(jobs: Sequence[Any], entries: Mapping[Any, Any], console: Sc
 def show_sweep(sweep: Sweep, console: Screen | None = None) -> None:
     """The fronts, and how many cells failed; the report has everything."""
     console = console or Screen()
-    for front in sweep.fronts:
+    for front in shown_fronts(sweep):
         _show_front(front, console)
     failed = [cell for cell in sweep.cells if cell.outcome == "failed"]
     done = sum(cell.outcome == "done" for cell in sweep.cells)

@@ -14,10 +14,11 @@ Every chart has a table twin with the same figures for those who cannot see it:
 | `flips.figure`, of one task | `flips.table`, of all |
 | `layers.figure`, of one precision | `layers.table` |
 | `planned.figure` | `planned.table` |
+| `sweep_front.figure` | `sweep_front.table` |
 | `inside.figure` | `inside.table`; `inside.values` and `inside.methods` are tables of their own |
 | `outliers.channels`, `outliers.losses` | `outliers.table` |
 
-The first four take a Comparison, `planned` a Plan, `inside` and `outliers` what lies inside a matrix, the others a
-Quality; `token_table` and `layers` take the precision's name too.
+The first four take a Comparison, `planned` a Plan, `sweep_front` a Front, `inside` and `outliers` what lies inside a
+matrix, the others a Quality; `token_table` and `layers` take the precision's name too.
 `style` holds the colour and symbol of each precision; how tokens and names are shown is in `reporting.text`.
 """

@@ -4,13 +4,15 @@ from collections.abc import Iterator
 
 from quantlab.fidelity.summary import with_error
 from quantlab.records import units
-from quantlab.records.swept import Cell, Sweep
+from quantlab.records.swept import Cell, Front, Sweep
 from quantlab.reporting.charts import style, sweep_front
 from quantlab.reporting.charts.inline import figure_json, library
 from quantlab.reporting.charts.table import Table
 from quantlab.reporting.html.sections import Section
 from quantlab.reporting.templates import page
 
+#: So many fronts of one model each are shown; of more the JSON alone has them.
+MOST_EACH = 24
 _CELLS = ("model", "precision", "over", "stored", "KLD (nats)", "same top", "perplexity", "decode", "note")
 
 
@@ -33,6 +35,7 @@ def swept_html(sweep: Sweep) -> str:
         ],
         version=sweep.versions.get("quantlab", ""),
         failed=failed,
+        hidden=len(sweep.fronts) - len(shown_fronts(sweep)),
         sections=list(_sections(sweep)),
         library=library(),
         chart_css=style.TEXT_CSS,
@@ -50,11 +53,17 @@ def _counted(sweep: Sweep) -> str:
 
 
 def _sections(sweep: Sweep) -> Iterator[Section]:
-    for front in sweep.fronts:
+    for front in shown_fronts(sweep):
         yield Section.of(sweep_front.title(front), sweep_front.table(front), figure_json(sweep_front.figure(front)))
     if tasks := list(dict.fromkeys(task for cell in sweep.cells for task in cell.accuracy)):
         yield Section.of("Accuracy at the tasks", _accuracies(sweep, tasks))
     yield Section.of("All cells", cells_table(sweep))
+
+
+def shown_fronts(sweep: Sweep) -> tuple[Front, ...]:
+    """All fronts, but those of one model each only where there are few: a thousand of them nobody looks through."""
+    each = sum(front.measure == "mean KLD" for front in sweep.fronts)
+    return tuple(it for it in sweep.fronts if it.measure != "mean KLD" or each <= MOST_EACH)
 
 
 def cells_table(sweep: Sweep) -> Table:

@@ -15,7 +15,7 @@ from tests.export.drawing import example_quality
 
 RECORDS = {"comparison": example_comparison(), "quality": example_quality()}
 #: Charts of other records than these two, and what is no chart.
-ELSEWHERE = {"planned", "inside", "outliers", "abilities"}
+ELSEWHERE = {"sweep_front", "planned", "inside", "outliers", "abilities"}
 CASES = [
     (chart, RECORDS[kind]) for kind, every in (("comparison", COMPARISON), ("quality", QUALITY)) for chart in every
 ]
