@@ -94,6 +94,11 @@ class AppSettings(BaseSettings):
     metrics: bool = Field(default=True, description="whether /metrics tells counts to Prometheus")
     shutdown_seconds: float = Field(default=30.0, ge=0, description="how long SIGTERM lets running answers end")
 
+    @property
+    def signs_in(self) -> bool:
+        """Whether visitors sign in with Hugging Face."""
+        return self.sign_in or bool(self.organisation)
+
     @field_validator("allowed_models", mode="before")
     @classmethod
     def _comma_separated(cls, value: object) -> object:

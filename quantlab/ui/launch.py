@@ -70,7 +70,7 @@ def serve(app: AppSettings) -> None:
     start(page, app, block=False, work=work, answers=answers)
     print(f"quantlab is at {page.local_url}  (Ctrl+C ends it)", flush=True)
     threading.Thread(target=_warm_up, name="imports", daemon=True).start()
-    ending.serve_until_told(page, lambda: work.end(app.shutdown_seconds, lambda: bool(answers)))
+    ending.serve_until_told(page, lambda: work.end(app.shutdown_seconds, answers.any))
 
 
 #: What watches visitors, publishes files, or shows a stranger our errors.
@@ -121,8 +121,6 @@ def _hosting(page: gr.Blocks, app: AppSettings, work: Work, answers: Open) -> di
     visitors = Visitors(behind_proxy=bool(app.space))
     before = [Middleware(Gate, work.metrics, visitors, answers, app.rate_limit, logged)]
     if login.check_sign_in(app):
-        # gradio adds the pages of the sign-in, and the session that says who somebody is.
-        page.expects_oauth = True
         before.append(Middleware(login.SignedIn, app.organisation))
     if app.public:
         before.append(Middleware(UploadQuota, PUBLIC_UPLOAD_BYTES, PUBLIC_UPLOADS_BYTES, PUBLIC_UPLOADS))

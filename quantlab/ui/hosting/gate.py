@@ -52,7 +52,7 @@ class Open:
         with self._lock:
             self._count += change
 
-    def __bool__(self) -> bool:
+    def any(self) -> bool:
         return self._count > 0
 
 

@@ -28,7 +28,7 @@ def by_password(app: AppSettings) -> Callable[[str, str], bool] | None:
 
 def check_sign_in(app: AppSettings) -> bool:
     """Whether visitors sign in with Hugging Face. Raises BadInput where that cannot be."""
-    if not (app.sign_in or app.organisation):
+    if not app.signs_in:
         return False
     if not app.space or not os.environ.get("OAUTH_CLIENT_ID"):
         raise BadInput(
