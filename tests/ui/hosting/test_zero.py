@@ -22,11 +22,10 @@ from quantlab.ui.hosting import zero
 from quantlab.ui.hosting.lent import LEAST_S, LOAD_S, MOST_S, Pace
 from tests.fakes import Script, services
 from tests.ui.hosting.asking import ask
-from tests.ui.hosting.device_api import DeviceApi, device_api
+from tests.ui.hosting.device_api import DeviceApi, device_api, of_space
 from tests.ui.hosting.running import Server, running
 
 ROOT = Path(__file__).parents[3]
-SPACE = {"SPACES_ZERO_GPU": "true", "SPACE_ID": "somebody/quantlab"}
 ASKED = ComparisonRequest("demo", ("fp32", "nf4"), "Once upon a time", Settings(max_new_tokens=8))
 TEXT = Text("a text", "It rained . " * 400, "")
 
@@ -112,27 +111,13 @@ def test_a_fault_in_the_worker_stays_a_defect():
 # A Space
 
 
-def environment(package: Path, folder: Path, api: DeviceApi, **more: str) -> dict[str, str]:
-    cgroup = folder / "cgroup"
-    cgroup.write_text("0::/space\n")
-    return {
-        **SPACE,
-        "PYTHONPATH": f"{ROOT}:{package}",
-        "HOME": str(folder),
-        "SPACES_ZERO_DEVICE_API_URL": api.url,
-        "ZEROGPU_PROC_SELF_CGROUP_PATH": str(cgroup),
-        "ZEROGPU_OFFLOAD_DIR": str(folder / "offload"),
-        **more,
-    }
-
-
 @pytest.mark.slow
 def test_the_default_columns_of_smollm2_are_resident(spaces_package, tmp_path):
     with device_api() as api:
         done = subprocess.run(
             [sys.executable, "-m", "tests.ui.hosting.zero_space", "residents"],
             cwd=ROOT,
-            env=os.environ | environment(spaces_package, tmp_path, api, HF_HUB_OFFLINE="1"),
+            env=os.environ | of_space(api, tmp_path, ROOT, spaces_package, HF_HUB_OFFLINE="1"),
             capture_output=True,
             text=True,
             timeout=600,
@@ -153,8 +138,14 @@ def api() -> Iterator[DeviceApi]:
 @pytest.fixture(scope="module")
 def space(api, spaces_package, tmp_path_factory) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("space")
-    more = environment(
-        spaces_package, folder, api, QUANTLAB_DEVICE="cpu", QUANTLAB_ALLOWED_MODELS="demo", QUANTLAB_MAX_COLUMNS="2"
+    more = of_space(
+        api,
+        folder,
+        ROOT,
+        spaces_package,
+        QUANTLAB_DEVICE="cpu",
+        QUANTLAB_ALLOWED_MODELS="demo",
+        QUANTLAB_MAX_COLUMNS="2",
     )
     with running([sys.executable, "-m", "tests.ui.hosting.zero_space"], ROOT, folder / "log", **more) as server:
         yield server
