@@ -67,10 +67,11 @@ def serve(app: AppSettings) -> None:
     _open_history(services)
     page = build_page(app, services)
     zero.load_residents(app)
+    told = ending.listen()
     start(page, app, block=False, work=work, answers=answers)
     print(f"quantlab is at {page.local_url}  (Ctrl+C ends it)", flush=True)
     threading.Thread(target=_warm_up, name="imports", daemon=True).start()
-    ending.serve_until_told(page, lambda: work.end(app.shutdown_seconds, answers.any))
+    ending.serve_until(told, page, lambda: work.end(app.shutdown_seconds, answers.any))
 
 
 #: What watches visitors, publishes files, or shows a stranger our errors.

@@ -45,7 +45,7 @@ def build_page(app: AppSettings, services: Services) -> gr.Blocks:
         gr.HTML(fragments.HEADER, elem_id="masthead", apply_default_css=False)
         if app.signs_in:
             # With it gradio adds the pages of the sign-in; here it says who is signed in, and signs out.
-            gr.LoginButton("Sign in with Hugging Face", elem_id="sign-in", size="sm")
+            gr.LoginButton(logout_value="Sign out ({})", variant="secondary", size="sm", elem_id="sign-in")
         start, kept = rail.opening_of(app, services), quiz.browser_state()
         with gr.Tabs(elem_id="tabs"):
             with gr.Tab("Compare"):

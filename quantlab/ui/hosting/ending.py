@@ -8,12 +8,9 @@ from collections.abc import Callable
 
 import gradio as gr
 
-log = logging.getLogger(__name__)
 
-
-def serve_until_told(page: gr.Blocks, end: Callable[[], bool]) -> None:
-    """Block until Ctrl+C or SIGTERM. After the latter `end` is called, which lets running work end; a second one is
-    not waited for."""
+def listen() -> threading.Event:
+    """An event that SIGTERM sets, once: a second one ends the process at once. Call it before anybody is served."""
     told = threading.Event()
 
     def tell(number: int, frame: object) -> None:
@@ -21,6 +18,11 @@ def serve_until_told(page: gr.Blocks, end: Callable[[], bool]) -> None:
         told.set()
 
     signal.signal(signal.SIGTERM, tell)
+    return told
+
+
+def serve_until(told: threading.Event, page: gr.Blocks, end: Callable[[], bool]) -> None:
+    """Block until Ctrl+C, or until `told`: then `end` is called, which lets running work end."""
     try:
         while page.is_running and not told.wait(0.5):
             pass

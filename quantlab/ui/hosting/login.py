@@ -1,8 +1,10 @@
 """Who may come in: those who know the class's password, or who sign in with Hugging Face."""
 
 import hmac
+import math
 import os
 import re
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -50,12 +52,13 @@ class SignedIn:
     async def __call__(self, scope: Scope, receive: Callable, send: Callable) -> None:
         if scope["type"] == "http" and not _FOR_ALL.match(scope["path"]):
             who = (scope.get("session") or {}).get("oauth_info")
-            if who is None:
+            if who is None or who.get("expires_at", math.inf) < time.time():
                 await self._to_sign_in(scope, send)
                 return
             if self._organisation and self._organisation not in organisations(who):
                 await refuse(send, 403, f"This page is for members of {self._organisation} at Hugging Face.")
                 return
+            scope = scope | {"session": scope["session"] | {"oauth_info": _without_lists(who)}}
         await self._app(scope, receive, send)
 
     async def _to_sign_in(self, scope: Scope, send: Callable) -> None:
@@ -65,6 +68,12 @@ class SignedIn:
         headers = [(b"location", b"/login/huggingface"), (b"content-length", b"0")]
         await send({"type": "http.response.start", "status": 302, "headers": headers})
         await send({"type": "http.response.body", "body": b""})
+
+
+def _without_lists(who: Mapping[str, Any]) -> dict[str, Any]:
+    """What handlers are told of somebody. gradio breaks off over a session in which something is a list."""
+    userinfo = {name: value for name, value in (who.get("userinfo") or {}).items() if not isinstance(value, list)}
+    return {"userinfo": userinfo}
 
 
 def organisations(who: Mapping[str, Any]) -> set[str]:

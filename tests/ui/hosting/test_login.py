@@ -4,6 +4,7 @@ import base64
 import hashlib
 import json
 import re
+import time
 
 import httpx
 import pytest
@@ -86,9 +87,10 @@ def space(monkeypatch) -> None:
     monkeypatch.setattr(oauth, "get_space", lambda: "somebody/quantlab")
 
 
-def cookie(*organisations: str) -> dict[str, str]:
+def cookie(*organisations: str, left_s: float = 3_600) -> dict[str, str]:
     """The session of somebody who has signed in, as gradio's own middleware signs it."""
-    info = {"userinfo": {"preferred_username": "ada", "orgs": [{"preferred_username": it} for it in organisations]}}
+    orgs = [{"sub": "1", "name": it.title(), "preferred_username": it} for it in organisations]
+    info = {"userinfo": {"preferred_username": "ada", "orgs": orgs}, "expires_at": time.time() + left_s}
     held = base64.b64encode(json.dumps({"oauth_info": info}).encode())
     key = hashlib.sha256(b"secret-v4").hexdigest()
     return {"Cookie": f"session={TimestampSigner(key).sign(held).decode()}"}
@@ -104,13 +106,17 @@ def test_who_is_not_signed_in_is_sent_there(space):
         assert httpx.get(f"{url}gradio_api/heartbeat/abc").status_code == 401
         forged = cookie()["Cookie"][:-2] + "xx"
         assert httpx.get(f"{url}config", headers={"Cookie": forged}).status_code == 401
+        assert httpx.get(f"{url}config", headers=cookie(left_s=-1)).status_code == 401
         assert httpx.get(f"{url}config", headers=cookie()).status_code == 200
         assert httpx.get(f"{url}healthz").status_code == 200
 
 
 def test_of_an_organisation_only_its_members_come_in(space):
     with served(Script(0, 0), organisation="a-school", space="somebody/quantlab") as url:
-        assert httpx.get(f"{url}config", headers=cookie("another", "a-school")).status_code == 200
+        member = cookie("another", "a-school")
+        assert httpx.get(f"{url}config", headers=member).status_code == 200
+        client = Client(url, headers=member, verbose=False, download_files=False)
+        assert ask(client).count("col-done") == 2
         for others in ((), ("another",), ("a-school-too",)):
             answer = httpx.get(f"{url}config", headers=cookie(*others))
             assert answer.status_code == 403 and "members of a-school" in answer.json()["detail"]
