@@ -89,7 +89,7 @@ class AppSettings(BaseSettings):
     password: SecretStr | None = Field(default=None, description="the class's password; empty: everybody comes in")
     sign_in: bool = Field(default=False, description="visitors of a Space sign in with Hugging Face")
     organisation: str = Field(default="", description="of those, only members of this organisation at Hugging Face")
-    rate_limit: str = Field(default="", description='what a visitor may ask for, as "60/minute"; empty: no limit')
+    rate_limit: str = Field(default="", description='runs of one visitor, as "10/minute"; empty: no limit')
     access_log: bool | None = Field(default=None, description="a line for each request; None: in public")
     metrics: bool = Field(default=True, description="whether /metrics tells counts to Prometheus")
     shutdown_seconds: float = Field(default=30.0, ge=0, description="how long SIGTERM lets running answers end")

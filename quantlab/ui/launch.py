@@ -20,8 +20,9 @@ from quantlab.ui import scripts
 from quantlab.ui.common.looked import Looked
 from quantlab.ui.common.recorded import RecordedJobs
 from quantlab.ui.hosting import ending, login, zero
-from quantlab.ui.hosting.gate import Gate, Open, rate_of
+from quantlab.ui.hosting.gate import Gate, Open
 from quantlab.ui.hosting.quota import UploadQuota
+from quantlab.ui.hosting.rate import RunRate
 from quantlab.ui.hosting.routes import routes
 from quantlab.ui.hosting.visitors import Visitors
 from quantlab.ui.hosting.work import Work
@@ -62,7 +63,8 @@ class PortInUse(QuantlabError):
 
 def serve(app: AppSettings) -> None:
     """Serve the page until interrupted; print its address. Raises PortInUse."""
-    work, answers = Work(), Open()
+    visitors = Visitors(behind_proxy=bool(app.space))
+    work, answers = Work(may=RunRate(app.rate_limit, visitors).check), Open()
     services = real_services(app, work)
     _open_history(services)
     page = build_page(app, services)
@@ -84,7 +86,7 @@ def start(
     """Launch a page with everything off that watches visitors or publishes files.
 
     `work` is what the services are counted by, `answers` counts those on their way out. Raises PortInUse, and BadInput
-    for a rate or a sign-in that cannot be.
+    for a sign-in that cannot be.
     """
     if app.port and _taken(app.host, app.port):
         raise PortInUse(
@@ -99,7 +101,7 @@ def start(
         prevent_thread_lock=not block,
         **dict.fromkeys(_OFF, False),
         **(_public_limits() if app.public else {}),
-        **_hosting(page, app, work or Work(), answers or Open()),
+        **_hosting(app, work or Work(), answers or Open()),
         quiet=True,
         footer_links=[],
         theme=theme(),
@@ -113,14 +115,13 @@ def _public_limits() -> dict[str, Any]:
     return {"max_file_size": PUBLIC_UPLOAD_BYTES, "state_session_capacity": PUBLIC_SESSIONS}
 
 
-def _hosting(page: gr.Blocks, app: AppSettings, work: Work, answers: Open) -> dict[str, Any]:
+def _hosting(app: AppSettings, work: Work, answers: Open) -> dict[str, Any]:
     """Who comes in and how often, what is told of it, and what stands before the page's own server for that."""
-    rate_of(app.rate_limit)
     logged = app.public if app.access_log is None else app.access_log
     if logged:
         ending.log_access()
     visitors = Visitors(behind_proxy=bool(app.space))
-    before = [Middleware(Gate, work.metrics, visitors, answers, app.rate_limit, logged)]
+    before = [Middleware(Gate, work.metrics, visitors, answers, logged)]
     if login.check_sign_in(app):
         before.append(Middleware(login.SignedIn, app.organisation))
     if app.public:

@@ -18,8 +18,9 @@ _LOOK_S, _STOPPING_S = 0.05, 3.0
 class Work:
     """The jobs of a page. Any thread may call it."""
 
-    def __init__(self, metrics: Metrics | None = None) -> None:
-        self.metrics = metrics or Metrics()
+    def __init__(self, metrics: Metrics | None = None, may: Callable[[], None] = lambda: None) -> None:
+        """`may` raises Unavailable where whoever asks has to wait before the next run."""
+        self.metrics, self._may = metrics or Metrics(), may
         self._lock = threading.Lock()
         self._stops: dict[object, tuple[threading.Event, ...]] = {}
         self._ending = False
@@ -34,7 +35,7 @@ class Work:
             return len(self._stops)
 
     def counted(self, kind: str, job: Callable[..., Generator[E, None, R]]) -> Callable[..., Generator[E, None, R]]:
-        """`job`, counted while it runs. Raises Unavailable in its place once the server is ending."""
+        """`job`, counted while it runs. Raises Unavailable in its place once the server is ending, or too often."""
 
         def run(*args: object, **named: object) -> Generator[E, None, R]:
             stops = tuple(it for it in (*args, *named.values()) if isinstance(it, threading.Event))
@@ -64,6 +65,11 @@ class Work:
         return run
 
     def _enter(self, stops: tuple[threading.Event, ...]) -> object:
+        try:
+            self._may()
+        except Unavailable:
+            self.metrics.refuse("rate")
+            raise
         ticket = object()
         with self._lock:
             if not self._ending:

@@ -1,6 +1,9 @@
 """Health, metrics, the access log and the rates, of a page that is served."""
 
 import logging
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import httpx
 import pytest
@@ -10,9 +13,10 @@ from prometheus_client.parser import text_string_to_metric_families
 import quantlab
 from quantlab.errors import BadInput
 from quantlab.settings import AppSettings
+from quantlab.ui import launch
+from quantlab.ui.hosting.rate import RunRate
 from quantlab.ui.hosting.visitors import Visitors
-from quantlab.ui.launch import start
-from quantlab.ui.page import build_page
+from quantlab.ui.hosting.work import Work
 from tests.fakes import Script, services
 from tests.ui.hosting.asking import ask
 from tests.ui.pages import served
@@ -20,10 +24,17 @@ from tests.ui.pages import served
 SECRET = "my grandmother's recipe"
 
 
-def joined(url: str, **headers: str) -> httpx.Response:
-    """A click as a browser sends it, of an event that is not there: what is asked here is whether it is let in."""
-    body = {"data": [], "fn_index": 99_999, "session_hash": "abc"}
-    return httpx.post(f"{url}gradio_api/queue/join", json=body, headers=headers)
+@contextmanager
+def rated(rate: str, **more: object) -> Iterator[str]:
+    """A page whose comparisons are counted against a rate."""
+    visitors = Visitors(behind_proxy=bool(more.get("space")))
+    work = Work(may=RunRate(rate, visitors).check)
+    with served(Script(0, 0), {"compare": work.counted("compare", services(Script(0, 0)).compare)}, **more) as url:
+        yield url
+
+
+def asked(url: str, **headers: str) -> str:
+    return ask(Client(url, headers=headers, verbose=False, download_files=False))
 
 
 def test_health_and_metrics_are_told_beside_the_page():
@@ -68,24 +79,20 @@ def test_at_home_nothing_is_logged(caplog):
 
 
 def test_a_visitor_has_a_rate_and_is_told_when_to_come_back():
-    with served(Script(0, 0), rate_limit="3/minute") as url:
-        codes = [joined(url).status_code for _ in range(4)]
-        assert 429 not in codes[:3] and codes[3] == 429
-        refused = joined(url)
-        assert 1 <= int(refused.headers["retry-after"]) <= 60
-        # Where gradio's own page looks for the words of an error.
-        assert refused.json()["detail"].startswith("That was too often. Try again in ")
-        assert httpx.get(f"{url}config").status_code == 200, "to look is free"
-        found = httpx.get(f"{url}metrics").text
-        assert 'quantlab_refused_total{why="rate"} 2.0' in found
+    with rated("2/minute") as url:
+        assert [asked(url).count("col-done") for _ in range(2)] == [2, 2]
+        refused = asked(url)
+        assert "That was too often for one visitor." in refused and "col-done" not in refused
+        (seconds,) = re.findall(r"Try again in (\d+) s", refused)
+        assert 1 <= int(seconds) <= 60
 
 
 def test_of_a_space_each_visitor_behind_its_proxy_has_his_own_rate():
-    with served(Script(0, 0), rate_limit="1/minute", space="somebody/quantlab") as url:
-        assert joined(url, **{"x-forwarded-for": "1.2.3.4"}).status_code != 429
-        assert joined(url, **{"x-forwarded-for": "1.2.3.5"}).status_code != 429
+    with rated("1/minute", space="somebody/quantlab") as url:
+        first, second = ({"x-forwarded-for": address} for address in ("1.2.3.4", "1.2.3.5"))
+        assert all("col-done" in asked(url, **it) for it in (first, second))
         # What a visitor writes before the address that the proxy saw makes him nobody else.
-        assert joined(url, **{"x-forwarded-for": "6.6.6.6, 1.2.3.4"}).status_code == 429
+        assert "too often" in asked(url, **{"x-forwarded-for": "6.6.6.6, 1.2.3.4"})
 
 
 def test_elsewhere_what_a_visitor_says_of_his_address_counts_for_nothing():
@@ -106,6 +113,5 @@ def test_a_network_of_version_6_is_one_visitor():
 
 @pytest.mark.parametrize("rate", ["often", "0.5/s", "x/minute"])
 def test_a_rate_that_is_none_is_refused_at_the_start(rate):
-    app = AppSettings(public=False, port=0, rate_limit=rate)
     with pytest.raises(BadInput, match="QUANTLAB_RATE_LIMIT"):
-        start(build_page(app, services()), app, block=False)
+        launch.serve(AppSettings(public=False, port=0, rate_limit=rate))

@@ -84,6 +84,22 @@ def test_loads_and_errors_are_those_of_the_events():
     assert ("quantlab_loads_total", "memory") not in samples(work.metrics)
 
 
+def test_who_asks_too_often_is_refused_before_anything_runs():
+    begun: list[int] = []
+
+    def too_often() -> None:
+        raise Unavailable("That was too often.")
+
+    def job():
+        begun.append(1)
+        yield 1
+
+    work = Work(may=too_often)
+    with pytest.raises(Unavailable, match="too often"):
+        next(work.counted("compare", job)())
+    assert samples(work.metrics)["quantlab_refused_total", "rate"] == 1 and not begun and not work.running
+
+
 def test_waits_are_handed_in():
     metrics = Metrics()
     metrics.waited(2.5)
