@@ -93,10 +93,11 @@ def on_lent_gpu(job: Job[E], app: AppSettings) -> Job[E]:
 
     pace = Pace(_residents)
 
-    @spaces.GPU(duration=pace.seconds)
-    def lent(request: Any) -> Generator[E | _Raised, None, None]:
+    # The seconds go along: a worker of an earlier run knows only what had been learnt then.
+    @spaces.GPU(duration=lambda request, seconds: seconds)
+    def lent(request: Any, seconds: int) -> Generator[E | _Raised, None, None]:
         stop = threading.Event()
-        clock = threading.Timer(pace.seconds(request) - _SPARE_S, stop.set)
+        clock = threading.Timer(seconds - _SPARE_S, stop.set)
         clock.daemon = True
         clock.start()
         try:
@@ -108,8 +109,9 @@ def on_lent_gpu(job: Job[E], app: AppSettings) -> Job[E]:
 
     def here(request: Any, *, stop: threading.Event | None = None, **kept: bool) -> Generator[E, None, None]:
         # `kept` says how to use the history, which a Space does not have.
+        seconds = pace.seconds(request)
         try:
-            with closing(lent(request)) as events:
+            with closing(lent(request, seconds)) as events:
                 for event in events:
                     if isinstance(event, _Raised):
                         raise event.again()
@@ -118,7 +120,7 @@ def on_lent_gpu(job: Job[E], app: AppSettings) -> Job[E]:
                     if stop is not None and stop.is_set():
                         return
         except gr.Error as error:
-            raise in_words(error, pace.seconds(request)) from error
+            raise in_words(error, seconds) from error
         except httpx.HTTPError as error:
             raise Unavailable("ZeroGPU does not answer, so no GPU can be had.", "Try again in a minute.") from error
 

@@ -6,7 +6,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,13 +38,17 @@ def running(command: Sequence[str], folder: Path, log: Path, **environment: str)
     port = free_port()
     more: Mapping[str, str] = {"PORT": str(port), "OMP_NUM_THREADS": "1", **environment}
     with log.open("wb") as out:
-        process = subprocess.Popen([*command], cwd=folder, env=os.environ | more, stdout=out, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(
+            [*command], cwd=folder, env=os.environ | more, stdout=out, stderr=subprocess.STDOUT, start_new_session=True
+        )
     server = Server(f"http://127.0.0.1:{port}/", process, log)
     try:
         _wait(server)
         yield server
     finally:
-        process.kill()
+        # A worker that was forked outlives its parent where that is killed.
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
         process.wait()
 
 
