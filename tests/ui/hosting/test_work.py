@@ -6,11 +6,13 @@ from dataclasses import replace
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from quantlab.errors import BadInput, Stopped, Unavailable
+from quantlab.errors import BadInput, QuantlabError, Stopped, Unavailable
 from quantlab.records import ComparisonRequest
 from quantlab.records.events import Loaded
+from quantlab.settings import AppSettings
 from quantlab.ui.hosting.metrics import Metrics
 from quantlab.ui.hosting.work import Work
+from quantlab.ui.launch import real_services
 from tests.fakes import Script, services
 
 ASKED = ComparisonRequest("demo", ("fp32", "nf4"), "Once upon a time")
@@ -147,3 +149,14 @@ def test_answers_on_their_way_out_are_waited_for():
     left = iter([True, True, False, False])
     assert Work().end(5, lambda: next(left))
     assert next(left) is False
+
+
+def test_waits_and_full_queues_of_the_page_are_told():
+    work = Work()
+    turns = real_services(AppSettings(public=False, queue_size=1), work).turns
+    turns.enter("first", "compare")
+    turns.enter("second", "compare")
+    with pytest.raises(QuantlabError):
+        turns.enter("third", "compare")
+    found = samples(work.metrics)
+    assert found["quantlab_wait_seconds_count",] == 1 and found["quantlab_refused_total", "full"] == 1
