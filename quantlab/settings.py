@@ -5,7 +5,7 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Self
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from quantlab.errors import BadInput
@@ -39,7 +39,9 @@ class AppSettings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="QUANTLAB_", extra="ignore", populate_by_name=True)
 
     public: bool = Field(default_factory=lambda: bool(os.environ.get("SPACE_ID")))
-    zero_gpu: bool = Field(default_factory=lambda: bool(os.environ.get("SPACES_ZERO_GPU")))
+    space: str = Field(default_factory=lambda: os.environ.get("SPACE_ID", ""), description="the Space that this is")
+    # As the package `spaces` reads it.
+    zero_gpu: bool = Field(default_factory=lambda: os.environ.get("SPACES_ZERO_GPU", "").lower() in ("1", "t", "true"))
     # Spaces set the address on which their proxy looks for the app.
     host: str = Field(default_factory=lambda: os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1"))
     port: int = Field(default_factory=lambda: int(os.environ.get("PORT", "7860")), ge=0, le=65_535)
@@ -83,6 +85,19 @@ class AppSettings(BaseSettings):
     replay_bytes: int = Field(
         default=50 * 10**6, ge=0, description="the most that finished comparisons take in memory, packed"
     )
+    # Hosting: who comes in, how often, and what is told of it.
+    password: SecretStr | None = Field(default=None, description="the class's password; empty: everybody comes in")
+    sign_in: bool = Field(default=False, description="visitors of a Space sign in with Hugging Face")
+    organisation: str = Field(default="", description="of those, only members of this organisation at Hugging Face")
+    rate_limit: str = Field(default="", description='runs of one visitor, as "10/minute"; empty: no limit')
+    access_log: bool | None = Field(default=None, description="a line for each request; None: in public")
+    metrics: bool = Field(default=True, description="whether /metrics tells counts to Prometheus")
+    shutdown_seconds: float = Field(default=30.0, ge=0, description="how long SIGTERM lets running answers end")
+
+    @property
+    def signs_in(self) -> bool:
+        """Whether visitors sign in with Hugging Face."""
+        return self.sign_in or bool(self.organisation)
 
     @field_validator("allowed_models", mode="before")
     @classmethod

@@ -142,16 +142,6 @@ def test_every_package_that_is_imported_is_asked_for():
     assert {module: names for module, names in bringing.items() if not names & asked} == {}
 
 
-def test_a_zero_gpu_space_gets_the_same_with_an_older_torch():
-    printed = make(ROOT, "space-zero")
-    assert printed.returncode == 0
-    zero, runtime = requirements(printed.stdout), listed("requirements.txt")
-    assert "2.11.0" in zero["torch"].specifier and "2.12.0" not in zero["torch"].specifier
-    assert {name: str(zero[name]) for name in zero if name != "torch"} == {
-        name: str(runtime[name]) for name in runtime if name != "torch"
-    }
-
-
 def test_the_readme_names_the_line_that_a_space_adds():
     readme = (ROOT / "README.md").read_text()
     line = listed("requirements-gptq.txt")["gptqmodel"]

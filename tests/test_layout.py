@@ -12,6 +12,7 @@ ROOT = Path(__file__).resolve().parent.parent
 TOP_LEVEL = {
     *("README.md", "ARCHITECTURE.md", "LICENSE", "Makefile", "pyproject.toml", "app.py"),
     *("CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md", "CITATION.cff", ".pre-commit-config.yaml"),
+    *("Dockerfile", "compose.yaml", ".dockerignore"),
     *("requirements.txt", "requirements-dev.txt", "requirements-gptq.txt"),
     *("quantlab", "assets", "examples", "tests", "docs", ".ci", ".github", ".gitignore", ".gitattributes"),
 }

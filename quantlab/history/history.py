@@ -79,7 +79,7 @@ class History:
         self._keep_limit()
         with self._database.writing() as connection:
             names, marks = ", ".join(row), ", ".join(f":{name}" for name in row)
-            connection.execute(f"INSERT INTO entries ({names}) VALUES ({marks})", row)
+            connection.execute(f"INSERT INTO entries ({names}) VALUES ({marks})", row)  # noqa: S608 - names of our own columns
             return int(connection.execute("SELECT last_insert_rowid()").fetchone()[0])
 
     def add_run(self, entry: int, run: Run | QualityRun) -> None:
@@ -108,7 +108,7 @@ class History:
         with self._database.writing() as connection:
             entries.row_of(connection, entry)
             connection.execute(
-                f"UPDATE entries SET {changes}, owner = NULL,"
+                f"UPDATE entries SET {changes}, owner = NULL,"  # noqa: S608 - the same
                 " replay_key = CASE WHEN :clean THEN replay_key END WHERE id = :id",
                 row,
             )
@@ -149,7 +149,7 @@ class History:
         values |= {"kind": kind, "limit": limit, "offset": offset}
         with self._database.reading() as connection:
             rows = connection.execute(
-                f"SELECT {entries.COLUMNS} FROM entries {where}"
+                f"SELECT {entries.COLUMNS} FROM entries {where}"  # noqa: S608 - the same
                 " ORDER BY started DESC, id DESC LIMIT :limit OFFSET :offset",
                 values,
             ).fetchall()
@@ -194,7 +194,7 @@ class History:
         """The newest complete entry of that key, for a replay."""
         with self._database.reading() as connection:
             row = connection.execute(
-                f"SELECT {entries.COLUMNS} FROM entries"
+                f"SELECT {entries.COLUMNS} FROM entries"  # noqa: S608 - the same
                 " WHERE replay_key = ? AND state = 'done' ORDER BY id DESC LIMIT 1",
                 (key,),
             ).fetchone()

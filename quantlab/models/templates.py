@@ -135,7 +135,7 @@ def _takes_little(node: Any) -> bool:
 def _in_a_process(line: str, most: int, stop: threading.Event | None) -> str:
     """What the process of its own gives. Raises ModelError, or Stopped."""
     try:
-        process = subprocess.Popen(
+        process = subprocess.Popen(  # noqa: S603 - our own module
             [sys.executable, "-m", "quantlab.models.templates", str(most), str(SECONDS)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

@@ -83,7 +83,7 @@ class Schema:
         if found > self.version:
             raise BadInput(
                 f"The {self.name} in {file} has version {found}; this quantlab knows versions up to {self.version}.",
-                f"Update quantlab, or set {self.setting} to another file.",
+                f"Update quantlab, or set {self.setting} to another file.",  # noqa: S608 - a sentence
             )
         for step in self.migrations[found:]:
             for statement in step:

@@ -83,6 +83,8 @@ class VariantCache:
     estimate: Callable[[Variant], int]
     budget: Callable[[str, int], int]
     needs: Callable[[Variant], tuple[Need, ...]] | None = None
+    #: How many variants were dropped from memory.
+    evictions: int = 0
     _entries: OrderedDict[Variant, _Entry] = field(default_factory=OrderedDict)
     _changed: threading.Condition = field(default_factory=threading.Condition)
     _turn: threading.Lock = field(default_factory=threading.Lock)
@@ -175,6 +177,15 @@ class VariantCache:
         with self._changed:
             return sum(_held(variant, entry).get(device, 0) for variant, entry in self._entries.items())
 
+    def held(self) -> dict[str, int]:
+        """Bytes that the variants took when they were loaded, by device."""
+        found: dict[str, int] = {}
+        with self._changed:
+            for variant, entry in self._entries.items():
+                for device, nbytes in _held(variant, entry).items():
+                    found[device] = found.get(device, 0) + nbytes
+        return found
+
     def drop_unused(self) -> int:
         """Drop every variant without a lease. Returns how many went."""
         dropped = 0
@@ -193,6 +204,7 @@ class VariantCache:
             idle = [(it, entry) for it, entry in self._entries.items() if entry.ready and not entry.leases]
             oldest = next((it for it, entry in idle if which(it, entry)), None)
             ready = self._entries.pop(oldest).ready if oldest is not None else None
+            self.evictions += ready is not None
         if ready is None:
             return False
         ready.brought.loaded.close()

@@ -68,7 +68,7 @@ def run(
     # A folder of its own to stand in: some libraries leave logs wherever they are started.
     with TemporaryDirectory(prefix="quantlab-") as standing_in, os.fdopen(read_end) as told:
         try:
-            process = subprocess.Popen(
+            process = subprocess.Popen(  # noqa: S603 - our own module
                 [sys.executable, "-m", "quantlab.runtime.worker", task],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,

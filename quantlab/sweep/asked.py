@@ -93,7 +93,7 @@ def read(file: Path) -> SweepAsked:
         raise wrong((), "a sweep is made of fields, such as models and precisions.")
     _check_keys(root, wrong)
     try:
-        found = _File.model_validate(yaml.load(content, _LOADER))
+        found = _File.model_validate(yaml.load(content, _LOADER))  # noqa: S506 - a safe one
     except ValidationError as error:
         first = error.errors()[0]
         raise wrong(first["loc"], f"{first['msg']}.") from None

@@ -16,13 +16,19 @@ from quantlab.records import Comparison, Estimate, Placement, Settings
 from quantlab.records.finetuning import FinetuneSettings, TrainingEvent
 from quantlab.settings import ASSETS, AppSettings
 from quantlab.teach.quiz import own, questions
-from quantlab.ui import scripts, zero
+from quantlab.ui import scripts
 from quantlab.ui.common.looked import Looked
 from quantlab.ui.common.recorded import RecordedJobs
+from quantlab.ui.hosting import ending, login, zero
+from quantlab.ui.hosting.gate import Gate, Open
+from quantlab.ui.hosting.quota import UploadQuota
+from quantlab.ui.hosting.rate import RunRate
+from quantlab.ui.hosting.routes import routes
+from quantlab.ui.hosting.visitors import Visitors
+from quantlab.ui.hosting.work import Work
 from quantlab.ui.inside.jobs import InsideJobs
 from quantlab.ui.page import build_page, without_web_app
 from quantlab.ui.quiz.jobs import ClassJobs
-from quantlab.ui.quota import UploadQuota
 from quantlab.ui.services import Services, nothing_made
 from quantlab.ui.theme import theme
 from quantlab.ui.turns.replays import Replays
@@ -57,22 +63,31 @@ class PortInUse(QuantlabError):
 
 def serve(app: AppSettings) -> None:
     """Serve the page until interrupted; print its address. Raises PortInUse."""
-    services = real_services(app)
+    visitors = Visitors(behind_proxy=bool(app.space))
+    work, answers = Work(may=RunRate(app.rate_limit, visitors).check), Open()
+    services = real_services(app, work)
     _open_history(services)
     page = build_page(app, services)
     zero.load_residents(app)
-    start(page, app, block=False)
+    told = ending.listen()
+    start(page, app, block=False, work=work, answers=answers)
     print(f"quantlab is at {page.local_url}  (Ctrl+C ends it)", flush=True)
     threading.Thread(target=_warm_up, name="imports", daemon=True).start()
-    page.block_thread()
+    ending.serve_until(told, page, lambda: work.end(app.shutdown_seconds, answers.any))
 
 
 #: What watches visitors, publishes files, or shows a stranger our errors.
 _OFF = ("inbrowser", "share", "show_error", "enable_monitoring", "run_history", "ssr_mode", "pwa", "mcp_server")
 
 
-def start(page: gr.Blocks, app: AppSettings, *, block: bool) -> None:
-    """Launch a page with everything off that watches visitors or publishes files. Raises PortInUse."""
+def start(
+    page: gr.Blocks, app: AppSettings, *, block: bool, work: Work | None = None, answers: Open | None = None
+) -> None:
+    """Launch a page with everything off that watches visitors or publishes files.
+
+    `work` is what the services are counted by, `answers` counts those on their way out. Raises PortInUse, and BadInput
+    for a sign-in that cannot be.
+    """
     if app.port and _taken(app.host, app.port):
         raise PortInUse(
             f"Port {app.port} is in use.", f"Stop what runs there, or choose another one: PORT={app.port + 1}."
@@ -86,6 +101,7 @@ def start(page: gr.Blocks, app: AppSettings, *, block: bool) -> None:
         prevent_thread_lock=not block,
         **dict.fromkeys(_OFF, False),
         **(_public_limits() if app.public else {}),
+        **_hosting(app, work or Work(), answers or Open()),
         quiet=True,
         footer_links=[],
         theme=theme(),
@@ -96,39 +112,54 @@ def start(page: gr.Blocks, app: AppSettings, *, block: bool) -> None:
 
 def _public_limits() -> dict[str, Any]:
     """What bounds the memory and the disk that strangers can fill."""
-    quota = Middleware(UploadQuota, PUBLIC_UPLOAD_BYTES, PUBLIC_UPLOADS_BYTES, PUBLIC_UPLOADS)
+    return {"max_file_size": PUBLIC_UPLOAD_BYTES, "state_session_capacity": PUBLIC_SESSIONS}
+
+
+def _hosting(app: AppSettings, work: Work, answers: Open) -> dict[str, Any]:
+    """Who comes in and how often, what is told of it, and what stands before the page's own server for that."""
+    logged = app.public if app.access_log is None else app.access_log
+    if logged:
+        ending.log_access()
+    visitors = Visitors(behind_proxy=bool(app.space))
+    before = [Middleware(Gate, work.metrics, visitors, answers, logged)]
+    if login.check_sign_in(app):
+        before.append(Middleware(login.SignedIn, app.organisation))
+    if app.public:
+        before.append(Middleware(UploadQuota, PUBLIC_UPLOAD_BYTES, PUBLIC_UPLOADS_BYTES, PUBLIC_UPLOADS))
     return {
-        "max_file_size": PUBLIC_UPLOAD_BYTES,
-        "state_session_capacity": PUBLIC_SESSIONS,
-        "app_kwargs": {"middleware": [quota]},
+        "auth": login.by_password(app),
+        "auth_message": login.ASKED_FOR,
+        "app_kwargs": {"middleware": before, "routes": routes(work, told=app.metrics)},
     }
 
 
-def real_services(app: AppSettings) -> Services:
-    """The layers below, each imported when it is first called: they bring torch."""
+def real_services(app: AppSettings, work: Work | None = None) -> Services:
+    """The layers below, each imported when it is first called: they bring torch. What runs is counted by `work`."""
+    work = work or Work()
+    counted, metrics = work.counted, work.metrics
     recorded, looked, replays = RecordedJobs(app), Looked(app), Replays(app)
     return Services(
-        compare=replays.keeping(zero.on_lent_gpu(recorded.compare, app)),
+        compare=counted("compare", replays.keeping(zero.on_lent_gpu(recorded.compare, app))),
         estimates=looked.estimates,
         choices=lambda: _choices(app),
         estimate_precision=lambda model, name, placement: _estimate_precision(model, name, placement, app),
         estimate_published=lambda spec, placement: _estimate_published(spec, placement, app),
-        quantize=_quantize,
-        quality=zero.on_lent_gpu(recorded.quality, app),
+        quantize=counted("quantize", _quantize),
+        quality=counted("quality", zero.on_lent_gpu(recorded.quality, app)),
         no_tasks=_no_tasks,
         history=recorded.history,
-        resume=recorded.resume,
-        claims=_claims,
+        resume=counted("resume", recorded.resume),
+        claims=counted("claims", _claims),
         inside=InsideJobs(app),
         quiz=lambda: own.every(app.quiz_folder),
         make_question=lambda comparison: _make_question(comparison, app),
         classroom=ClassJobs(app),
-        unkept=zero.on_lent_gpu(recorded.unkept, app),
+        unkept=counted("compare", zero.on_lent_gpu(recorded.unkept, app)),
         diagnose=_diagnose,
-        finetune=_finetune,
+        finetune=counted("finetune", _finetune),
         preview_rows=_preview_rows,
         facts=looked.facts,
-        turns=Turns(app.queue_size, app.queue_each),
+        turns=Turns(app.queue_size, app.queue_each, waited=metrics.waited, refused=lambda: metrics.refuse("full")),
         answered=replays.answered,
     )
 

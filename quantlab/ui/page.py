@@ -43,6 +43,9 @@ def build_page(app: AppSettings, services: Services) -> gr.Blocks:
     kept = PUBLIC_UPLOADS_KEPT if app.public else None
     with gr.Blocks(title=TITLE, analytics_enabled=False, fill_width=True, delete_cache=kept) as page:
         gr.HTML(fragments.HEADER, elem_id="masthead", apply_default_css=False)
+        if app.signs_in:
+            # With it gradio adds the pages of the sign-in; here it says who is signed in, and signs out.
+            gr.LoginButton(logout_value="Sign out ({})", variant="secondary", size="sm", elem_id="sign-in")
         start, kept = rail.opening_of(app, services), quiz.browser_state()
         with gr.Tabs(elem_id="tabs"):
             with gr.Tab("Compare"):

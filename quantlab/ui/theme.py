@@ -18,6 +18,9 @@ VARIABLES = dict(
     body_text_color_subdued_dark="#a1abb9",
     background_fill_primary="#ffffff",
     background_fill_primary_dark="#171b22",
+    # The page of the password, which no style sheet reaches, lies on this; else it is of two grounds.
+    panel_background_fill="*background_fill_primary",
+    panel_background_fill_dark="*background_fill_primary",
     background_fill_secondary="#f6f7f9",
     background_fill_secondary_dark="#0f1217",
     border_color_primary="#dde1e7",

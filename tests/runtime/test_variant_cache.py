@@ -101,6 +101,17 @@ def test_the_least_recently_used_goes_first():
     assert [model.closed for model in device.models] == [0, 1, 0, 0]
 
 
+def test_what_it_holds_and_what_went_is_told():
+    device = Device()
+    cache = device.cache()
+    assert cache.held() == {} and cache.evictions == 0
+    use(cache, A, B, C, D)
+    assert cache.held() == {"cpu": device.used()} == {"cpu": 900} and cache.evictions == 1
+    with cache.lease(D):
+        cache.drop_unused()
+        assert cache.held() == {"cpu": 300} and cache.evictions == sum(model.closed for model in device.models) == 3
+
+
 def test_what_is_leased_never_goes():
     device = Device()
     cache = device.cache()

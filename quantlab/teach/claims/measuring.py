@@ -169,7 +169,7 @@ def _run(code: str, ids: list[int]) -> "tuple[str, torch.Tensor | None]":
     names |= {it.__name__: it for it in (AutoModelForCausalLM, BitsAndBytesConfig)}
     try:
         with watching(silent), torch.inference_mode():
-            exec(compile(code, "claim.py", "exec"), names)
+            exec(compile(code, "claim.py", "exec"), names)  # noqa: S102 - a program that we wrote
     except Exception as error:  # what it raises is the finding
         first_line = (str(error).splitlines() or [""])[0]
         return f"{type(error).__name__}: {first_line}".rstrip(": "), None

@@ -1,6 +1,7 @@
 """From a blocking iterator of events to batches at the pace of a screen, and the registry of who runs what."""
 
 import contextlib
+import contextvars
 import queue
 import threading
 import time
@@ -31,7 +32,9 @@ def batches(
     called when the thread has come to its end, once, however that was: only then is the machine free.
     """
     feed: queue.SimpleQueue[Any] = queue.SimpleQueue()
-    thread = threading.Thread(target=_pump, args=(events, stop, feed, ended), name="comparison", daemon=True)
+    # With what gradio knows of the visitor: on ZeroGPU the seconds are taken from whose request it is.
+    run = contextvars.copy_context().run
+    thread = threading.Thread(target=run, args=(_pump, events, stop, feed, ended), name="comparison", daemon=True)
     try:
         thread.start()
     except BaseException:  # no more threads

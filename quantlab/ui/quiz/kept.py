@@ -9,7 +9,7 @@ from typing import Any
 from quantlab.teach.quiz.questions import Question
 
 #: Under which name the browser keeps it. The secret is none: it only makes what is kept readable after a restart.
-STORAGE_KEY = SECRET = "quantlab-quiz"
+STORAGE_KEY = SECRET = "quantlab-quiz"  # noqa: S105 - see above
 _VISITOR = re.compile(r"[\w-]{8,64}", re.ASCII)
 _CODE = re.compile(r"[A-Z0-9]{1,12}", re.ASCII)
 

@@ -97,7 +97,7 @@ class Replays:
                 self._drop(key)
                 return None
             self._kept.move_to_end(key)
-        comparison: Comparison = pickle.loads(zlib.decompress(kept.packed))  # packed above, by this process
+        comparison: Comparison = pickle.loads(zlib.decompress(kept.packed))  # noqa: S301 - packed above, by this process
         return comparison
 
     def _drop(self, key: str) -> None:
