@@ -83,6 +83,7 @@ class AppSettings(BaseSettings):
     replay_bytes: int = Field(
         default=50 * 10**6, ge=0, description="the most that finished comparisons take in memory, packed"
     )
+    mcp: bool = Field(default=False, description="whether the endpoints are tools for language models too (MCP)")
 
     @field_validator("allowed_models", mode="before")
     @classmethod
