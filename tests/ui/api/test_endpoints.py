@@ -96,8 +96,8 @@ def test_a_quality_run_too(client):
 
 
 def test_a_text_of_ones_own_is_read(client):
-    done = client.predict("demo", ["fp32", "nf4"], text="A text of a program. " * 40, windows=2, api_name="/quality")
-    assert done["quality"]["text"]["name"] == "pasted text"
+    done = client.predict("demo", ["fp32", "nf4"], text="A text of a program. " * 300, windows=2, api_name="/quality")
+    assert done["quality"]["text"]["name"] == "pasted text", "source is not read"
 
 
 def test_brief_leaves_the_long_lists_out(client):
