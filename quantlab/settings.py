@@ -5,7 +5,7 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Self
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from quantlab.errors import BadInput
@@ -83,6 +83,8 @@ class AppSettings(BaseSettings):
     replay_bytes: int = Field(
         default=50 * 10**6, ge=0, description="the most that finished comparisons take in memory, packed"
     )
+    openai_key: SecretStr | None = Field(default=None, description="handed to served models that want a key")
+    served_seconds: float = Field(default=60.0, gt=0, description="how long a served model may say nothing")
     mcp: bool = Field(default=False, description="whether the endpoints are tools for language models too (MCP)")
 
     @field_validator("allowed_models", mode="before")

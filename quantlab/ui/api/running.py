@@ -37,7 +37,8 @@ def told(
     app: AppSettings,
     brief: bool,
 ) -> Iterator[Told]:
-    """The events of a run, which `begin` checks and gives, told when to stop. The last one is `done` with the whole record. Closing the generator stops the run.
+    """The events of a run, which `begin` checks and gives, told when to stop. The last one is `done` with the whole
+    record. Closing the generator stops the run.
 
     `brief`: without the lists that have an entry for each token. Raises gr.Error with what happened and what to do.
     """

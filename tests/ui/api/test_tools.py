@@ -46,7 +46,7 @@ def test_every_tool_says_what_it_does_and_what_each_argument_means():
     found = asked(listed)
     assert {it.name for it in found} == NAMES
     for tool in found:
-        assert len(tool.description) > 80 and "Returns: quantlab." in tool.description or "event" in tool.description
+        assert (len(tool.description) > 80 and "Returns: quantlab." in tool.description) or "event" in tool.description
         for name, schema in tool.inputSchema["properties"].items():
             assert schema.get("description"), f"{tool.name}: {name}"
     compare = next(it for it in found if it.name == "compare").inputSchema
@@ -58,7 +58,11 @@ def test_every_tool_says_what_it_does_and_what_each_argument_means():
 def test_a_tool_answers_in_json_with_its_last_event():
     async def compared(session):
         looked = await session.call_tool("models", {})
-        return looked, await session.call_tool("compare", GOOD), await session.call_tool("compare", GOOD | {"brief": True})
+        return (
+            looked,
+            await session.call_tool("compare", GOOD),
+            await session.call_tool("compare", GOOD | {"brief": True}),
+        )
 
     looked, whole, brief = asked(compared)
     assert json.loads(looked.content[0].text)["models"][0]["name"] == "demo" and not looked.isError
@@ -101,5 +105,5 @@ def test_there_are_no_tools_unless_they_are_asked_for():
 def test_tools_without_their_package_say_what_to_install(monkeypatch):
     monkeypatch.setattr(tools.importlib.util, "find_spec", lambda _name: None)
     assert tools.wanted(AppSettings(mcp=False)) is False
-    with pytest.raises(Unavailable, match="need the package mcp.*pip install 'quantlab\\[mcp\\]'"):
+    with pytest.raises(Unavailable, match=r"need the package mcp.*pip install 'quantlab\[mcp\]'"):
         tools.wanted(AppSettings(mcp=True))
