@@ -90,7 +90,7 @@ def answered(
     prompt_input, can, answer = plan.prompt_input, None, _Answer()
     again: list[Timing] = []
     yield Loading(name, 0, 0, f"asking {server.place}")
-    for it in told(_conversation(server, prompt_input, answer), stop):
+    for it in told(_conversation(server, plan, answer), stop):
         if isinstance(it, Can):
             can = it
         elif isinstance(it, _Again):
@@ -117,11 +117,12 @@ def answered(
     return run if theirs is None else _against(run, prompt_input.tokenizer, answer, against, theirs, scores)
 
 
-def _conversation(server: Server, prompt_input: PromptInput, answer: _Answer) -> Callable:
+def _conversation(server: Server, plan: Plan, answer: _Answer) -> Callable:
     """A coroutine that asks what the server can, then for the answer, then for it again to time it."""
-    from quantlab.methods.served.client import Arrived, Client
+    from quantlab.methods.served.client import Arrived, Client, Prompt
 
-    app, settings, prompt = app_settings(), prompt_input.settings, _prompt(prompt_input)
+    app, prompt_input = app_settings(), plan.prompt_input
+    settings, prompt = prompt_input.settings, Prompt(plan.prompt, _templated(prompt_input))
     key = app.openai_key.get_secret_value() if app.openai_key else None
     limit = 10 * app.served_seconds
 
@@ -149,7 +150,7 @@ def _conversation(server: Server, prompt_input: PromptInput, answer: _Answer) ->
     return talk
 
 
-def _prompt(prompt_input: PromptInput) -> str:
+def _templated(prompt_input: PromptInput) -> str:
     """The prompt as text, in the model's template. Without the token that a server puts in front itself."""
     ids, tokenizer = list(prompt_input.prompt_ids), prompt_input.tokenizer
     begins = tokenizer.bos_token_id

@@ -38,6 +38,14 @@ class Can:
 
 
 @dataclass(frozen=True)
+class Prompt:
+    """What is asked: as it was typed, for a chat, and in the model's own template, for what goes on writing."""
+
+    typed: str
+    templated: str
+
+
+@dataclass(frozen=True)
 class Arrived:
     """A piece, and when it came by `time.perf_counter`."""
 
@@ -65,7 +73,7 @@ class Client:
     async def __aexit__(self, *_error: object) -> None:
         await self._http.aclose()
 
-    async def probe(self, prompt: str) -> Can:
+    async def probe(self, prompt: Prompt) -> Can:
         """Which model is meant, and how it can be asked; it answers with one token for that. Raises QuantlabError."""
         model = await self._model()
         refused: _Refused | None = None
@@ -81,7 +89,9 @@ class Client:
             return Can(model, chat, logprobs and any(found.tops), plain, found.prompt_tokens)
         raise refused or ModelError(f"{self._server.place} answers nothing.")
 
-    async def answer(self, can: Can, prompt: str, settings: Settings, tell: Callable[[Arrived], object]) -> str | None:
+    async def answer(
+        self, can: Can, prompt: Prompt, settings: Settings, tell: Callable[[Arrived], object]
+    ) -> str | None:
         """Tell each piece when it comes, before them an empty one when it is asked. Gives why the answer ended.
 
         Raises QuantlabError.
@@ -182,7 +192,7 @@ class _Refused(ModelError):
     absent = False
 
 
-def asked(can: Can, prompt: str, settings: Settings) -> dict[str, Any]:
+def asked(can: Can, prompt: Prompt, settings: Settings) -> dict[str, Any]:
     """What is sent. Greedy is temperature 0 without any penalty: some servers have one for words that come again, which
     llama.cpp and vLLM know by two names."""
     how: dict[str, Any] = (
@@ -196,5 +206,5 @@ def asked(can: Can, prompt: str, settings: Settings) -> dict[str, Any]:
     body = {"model": can.model, "max_tokens": settings.max_new_tokens, **how}
     if can.chat:
         told = {"logprobs": True, "top_logprobs": TOP} if can.logprobs else {}
-        return {**body, "messages": [{"role": "user", "content": prompt}], **told}
-    return {**body, "prompt": prompt, **({"logprobs": TOP} if can.logprobs else {})}
+        return {**body, "messages": [{"role": "user", "content": prompt.typed}], **told}
+    return {**body, "prompt": prompt.templated, **({"logprobs": TOP} if can.logprobs else {})}
