@@ -64,4 +64,4 @@ def read(spec: str) -> Server:
 
 def precision(server: Server, name: str) -> Precision:
     """The precision, called `name`, as which it enters a comparison. How many bits it has nobody tells."""
-    return Precision(name, METHOD, 0.0, f"served at {server.place}")
+    return Precision(name, METHOD, 0.0, "answers from another program")

@@ -30,7 +30,7 @@ def tell_json(page: gr.Blocks) -> None:
     def written(data: Sequence[Any], root_url: str) -> Any:
         return write([as_json(it) if isinstance(it, Mapping) else it for it in data], root_url)
 
-    server.postprocess_output_data = written  # type: ignore[method-assign]
+    server.postprocess_output_data = written
 
 
 def as_json(data: Any) -> str:
