@@ -82,6 +82,19 @@ def test_what_no_server_tells_is_missing_and_says_why():
     assert run.served.address in to_csv(found)
 
 
+def test_the_program_of_a_comparison_leaves_it_out_and_says_so():
+    from quantlab.reporting.code import as_asked, code
+
+    with serving(Script()) as spec:
+        found = compared("fp32", spec)
+    program = code(found, as_asked(found, ["fp32", spec]))
+    compile(program, "program", "exec")
+    address = spec.removeprefix("openai:")
+    assert (
+        f"was answered by a server, 'demo' at {address}" in program and 'from_pretrained(\n    "openai' not in program
+    )
+
+
 def test_a_file_without_the_field_is_read():
     import json
 
