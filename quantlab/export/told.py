@@ -1,4 +1,4 @@
-"""Events and estimates as plain data, as programs are told of a run. Every field is described in docs/export.md."""
+"""Events and estimates as plain data, as programs are told of a run. Every field is described in docs/api.md."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -1,4 +1,4 @@
-"""A served model as a column of a comparison: what it gives, what it lacks, and servers that misbehave."""
+"""A served model as a column of a comparison: what it gives and what it lacks."""
 
 import os
 import socket
@@ -16,35 +16,20 @@ import pytest
 from quantlab.errors import BadInput
 from quantlab.export import read_json, to_csv, to_json, to_markdown
 from quantlab.measure import trust
-from quantlab.records import Comparison, QualitySettings, Run, Settings
-from quantlab.records.events import Done, Finished, Loaded, TimingAgain, Token
+from quantlab.records import Comparison, QualitySettings, Settings
+from quantlab.records.events import Finished, Loaded, TimingAgain, Token
 from quantlab.reporting.html import html
 from quantlab.runs import compare as comparing
 from quantlab.runs.quality import quality
 from quantlab.settings import app_settings
+from tests.served_columns import NEW, PROMPT, compared, run_of
 from tests.served_stand_in import WORDS, Script, serving
-
-PROMPT, NEW = "Tell me a story about Sanna Corsa.", 12
 
 
 @pytest.fixture(autouse=True)
 def patience(monkeypatch):
     """No server is waited for longer than a test may take."""
     monkeypatch.setattr(app_settings(), "served_seconds", 1.0)
-
-
-def compared(*names: str, prompt: str = PROMPT, stop: threading.Event | None = None, **how: object) -> Comparison:
-    settings = Settings(**{"max_new_tokens": NEW, **how})
-    *_, last = comparing.compare("demo", names, prompt, settings, stop=stop)
-    assert isinstance(last, Done)
-    return last.comparison
-
-
-def run_of(spec: str, **how: object) -> Run:
-    """The run of a served column beside fp32, which never suffers by it."""
-    found = compared("fp32", spec, **how)
-    assert found.reference == "fp32" and found.runs[0].error is None and len(found.runs[0].differences) == 0
-    return found.runs[1]
 
 
 def test_its_text_comes_piece_by_piece_and_is_timed():
@@ -190,121 +175,6 @@ def test_which_model_is_meant():
     with serving(Script(models=())) as spec:
         assert "serves no model" in (run_of(spec).error or "")
         assert run_of(f"{spec}#demo").error is None, "some servers list none"
-
-
-def broken(what: str):
-    """A reply that is no answer."""
-
-    def reply(handler, path, body):
-        match what:
-            case "html":
-                handler.say(b"<!doctype html><h1>It works</h1>", kind="text/html")
-            case "redirect":
-                handler.send_response(307)
-                handler.send_header("location", "http://127.0.0.1:1/elsewhere")
-                handler.send_header("content-length", "0")
-                handler.end_headers()
-            case "gone":
-                handler.say({"detail": "Not Found"}, 404)
-            case "fault":
-                handler.say({"error": {"message": "out of memory\x1b[31m\n" + "x" * 3_000}}, 500)
-            case "json":
-                handler.say([1, 2, 3])
-            case "nested":
-                handler.say(b"[" * 100_000)
-            case "endless body":
-                handler.begin("application/json")
-                while True:
-                    handler.send(b"x" * 2**16)
-            case "silent":
-                time.sleep(3)
-            case "hangs up":
-                handler.connection.close()
-        return True
-
-    return reply
-
-
-def stream(what: str):
-    """A stream that goes wrong after its first piece."""
-
-    def reply(handler, path, body):
-        if path != "completions" or not body.get("stream"):
-            return False
-        handler.begin("text/event-stream")
-        handler.send('data: {"choices": [{"text": "Once"}]}\n\n')
-        match what:
-            case "cut":
-                pass
-            case "silent":
-                time.sleep(3)
-            case "html":
-                handler.send("<html>gateway timeout</html>\n")
-            case "error":
-                handler.send('data: {"error": {"message": "CUDA out of memory"}}\n\n')
-            case "no json":
-                handler.send("data: {broken\n\n")
-            case "endless line":
-                while True:
-                    handler.send("data: " + "x" * 2**16)
-            case "never ends":
-                while True:
-                    handler.send('data: {"choices": [{"text": " word"}]}\n\n')
-            case "dribble":
-                while True:
-                    handler.send(": still here\n\n")
-                    time.sleep(0.05)
-        return True
-
-    return reply
-
-
-BROKEN = {
-    "html": "answers with a web page",
-    "redirect": "leads elsewhere, to 'http://127.0.0.1:1/elsewhere'",
-    "gone": "no such API",
-    "fault": "out of memory",
-    "json": "no JSON",
-    "nested": "no JSON",
-    "endless body": "has no end",
-    "silent": "said nothing for 1 s",
-    "hangs up": "broke off",
-}
-STREAMS = {
-    "cut": "broke off in the middle",
-    "silent": "said nothing for 1 s",
-    "html": "answers with a web page",
-    "error": "CUDA out of memory",
-    "no json": "no JSON",
-    "endless line": "has no end",
-    "never ends": "goes on after 12 tokens",
-    "dribble": "took more than 4 s",
-}
-
-
-@pytest.mark.parametrize(("kind", "said"), BROKEN.items(), ids=BROKEN)
-def test_a_server_that_gives_no_answer_costs_its_own_column(kind, said):
-    with serving(Script(reply=broken(kind))) as spec:
-        run = run_of(spec)
-    assert said in (run.error or "") and run.text == "" and len(run.error or "") < 600 and "\x1b[31m" not in run.advice
-
-
-@pytest.mark.parametrize(("kind", "said"), STREAMS.items(), ids=STREAMS)
-def test_a_stream_that_goes_wrong_costs_its_own_column(kind, said, monkeypatch):
-    if kind == "dribble":
-        monkeypatch.setattr(app_settings(), "served_seconds", 0.4)
-    with serving(Script(reply=stream(kind))) as spec:
-        run = run_of(spec)
-    # Silence is measured from byte to byte; a whole conversation has ten times as much.
-    assert said in (run.error or "")
-
-
-def test_nothing_that_listens():
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    run = run_of(f"openai:http://127.0.0.1:{port}/v1")
-    assert run.error == f"Nothing answers at 127.0.0.1:{port}." and "Start the server" in run.advice
 
 
 def test_stop_leaves_a_server_that_does_not_answer_at_once(monkeypatch):

@@ -115,8 +115,8 @@ def _tops(told: Any) -> tuple[tuple[str, ...], tuple[Mapping[str, float], ...]]:
     tokens, tops = told.get("tokens"), told.get("top_logprobs")
     if not isinstance(tokens, list) or not all(isinstance(it, str) for it in tokens):
         return (), ()
-    rows: list[Any] = tops if isinstance(tops, list) and len(tops) == len(tokens) else [None] * len(tokens)
-    return tuple(tokens), tuple(_finite(it) if isinstance(it, Mapping) else {} for it in rows)
+    told_rows: list[Any] = tops if isinstance(tops, list) and len(tops) == len(tokens) else [None] * len(tokens)
+    return tuple(tokens), tuple(_finite(it) if isinstance(it, Mapping) else {} for it in told_rows)
 
 
 def _listed(told: Any) -> Mapping[str, float]:
