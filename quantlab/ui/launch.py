@@ -94,7 +94,7 @@ def start(page: gr.Blocks, app: AppSettings, *, block: bool) -> None:
         css_paths=[ASSETS / "style.css"],
         js=scripts.ON_LOAD,
     )
-    tools.tell_json(page)
+    tools.fit(page)
 
 
 def _public_limits() -> dict[str, Any]:

@@ -1,14 +1,18 @@
 """The endpoints as tools for language models (MCP), where the page's settings ask for that."""
 
+import asyncio
 import importlib.util
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from typing import Any
 
 import gradio as gr
 
 from quantlab.errors import Unavailable
 from quantlab.settings import AppSettings
+
+#: How often it is looked whether a tool has answered, in seconds.
+_EVERY_S = 0.05
 
 
 def wanted(app: AppSettings) -> bool:
@@ -20,17 +24,43 @@ def wanted(app: AppSettings) -> bool:
     return app.mcp
 
 
-def tell_json(page: gr.Blocks) -> None:
-    """Let the tools of a page that is served answer in JSON; by itself gradio writes objects as Python shows them."""
+def fit(page: gr.Blocks) -> None:
+    """What gradio's tools lack, for a page that is served: by themselves they write objects as Python shows them, and
+    what a client began goes on when it has gone away."""
     server = page.mcp_server_obj
     if server is None:
         return
-    write = server.postprocess_output_data
+    write, follow = server.postprocess_output_data, server._execute_tool_with_progress
 
     def written(data: Sequence[Any], root_url: str) -> Any:
         return write([as_json(it) if isinstance(it, Mapping) else it for it in data], root_url)
 
+    async def followed(job: Any, token: str | int) -> list[Any]:
+        return await with_its_request(job, follow(job, token))
+
     server.postprocess_output_data = written
+    server._execute_tool_with_progress = followed
+    server._execute_tool_without_progress = awaited
+
+
+async def awaited(job: Any) -> list[Any]:
+    """What a job of gradio's client gives, waited for in no thread: that could not be called off."""
+
+    async def result() -> list[Any]:
+        while not job.done():
+            await asyncio.sleep(_EVERY_S)
+        return [job.result()]
+
+    return await with_its_request(job, result())
+
+
+async def with_its_request(job: Any, answer: Coroutine[Any, Any, list[Any]]) -> list[Any]:
+    """The answer of a job, which is cancelled with the request that waits for it."""
+    try:
+        return await answer
+    except asyncio.CancelledError:
+        job.cancel()
+        raise
 
 
 def as_json(data: Any) -> str:

@@ -3,6 +3,7 @@
 import asyncio
 import importlib.util
 import json
+import time
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -21,21 +22,29 @@ GOOD = {"model": "demo", "precisions": ["fp32", "nf4"], "prompt": "Hello there",
 installed = pytest.mark.skipif(importlib.util.find_spec("mcp") is None, reason="needs the package mcp")
 
 
-def asked(what: Callable[[Any], Coroutine[Any, Any, Any]], script: Script | None = None) -> Any:
-    """What a client of the protocol finds out from a public page with tools."""
+def asked(
+    what: Callable[[Any], Coroutine[Any, Any, Any]],
+    script: Script | None = None,
+    until: Callable[[], bool] = lambda: True,
+) -> Any:
+    """What a client of the protocol finds out from a public page with tools; the page stays `until` something holds."""
     from mcp import ClientSession
-    from mcp.client.streamable_http import streamablehttp_client
+    from mcp.client.streamable_http import streamable_http_client
 
     async def ask(url: str) -> Any:
         async with (
-            streamablehttp_client(f"{url}gradio_api/mcp/") as (read, write, _),
+            streamable_http_client(f"{url}gradio_api/mcp/") as (read, write, _),
             ClientSession(read, write) as session,
         ):
             await session.initialize()
             return await what(session)
 
     with served(script or Script(**FAST), public=True, mcp=True) as url:
-        return asyncio.run(ask(url))
+        found = asyncio.run(ask(url))
+        last = time.monotonic() + 15
+        while not until() and time.monotonic() < last:
+            time.sleep(0.05)
+        return found
 
 
 @installed
@@ -92,6 +101,26 @@ def test_the_limits_of_the_page_hold(tool, changes, said):
     found = asked(refused, script)
     assert found.isError and said in found.content[0].text and "Traceback" not in found.content[0].text
     assert script.stops == []
+
+
+@installed
+@pytest.mark.parametrize("follows", [False, True], ids=["waits", "follows"])
+def test_a_client_that_goes_away_stops_its_run(follows):
+    """It would have gone on for half a minute."""
+    script = Script(load_s=0, gap_s=0.5)
+
+    async def left(session):
+        async def progress(*_told):
+            """Asked for, so that the tool is followed."""
+
+        more = {"progress_callback": progress} if follows else {}
+        waiting = asyncio.create_task(session.call_tool("compare", GOOD | {"max_new_tokens": 400}, **more))
+        while not script.running:
+            await asyncio.sleep(0.05)
+        waiting.cancel()
+
+    asked(left, script, until=lambda: not script.running)
+    assert script.stops[0].is_set() and not script.running and script.written < 40
 
 
 def test_there_are_no_tools_unless_they_are_asked_for():
