@@ -53,8 +53,15 @@ def show(page, chart: str) -> None:
     page.wait_for_selector(f"#panel-{chart} .panel-head")
 
 
+class Refused(Exception):
+    """A component took no such value, or a handler raised."""
+
+
 def ask_privately(url: str, handler: str, *values: Any) -> list[Any]:
-    """What a handler of the page gives back at its end, asked over HTTP as anybody can, though no client offers it."""
+    """What a handler of the page gives back at its end, asked over HTTP as anybody can, though no client offers it.
+
+    Raises Refused.
+    """
     config = httpx.get(f"{url}config").json()
     number = next(it["id"] for it in config["dependencies"] if it["api_name"] == handler)
     session = uuid.uuid4().hex
@@ -65,5 +72,7 @@ def ask_privately(url: str, handler: str, *values: Any) -> list[Any]:
             for line in told.iter_lines():
                 event = json.loads(line.removeprefix("data:")) if line.startswith("data:") else {}
                 if event.get("msg") == "process_completed":
-                    return event["output"].get("data") or [str(event["output"].get("error"))]
+                    if not event["success"]:
+                        raise Refused(event["output"]["error"])
+                    return event["output"]["data"]
     raise AssertionError("the answer ended too soon")

@@ -67,11 +67,14 @@ def test_every_tool_says_what_it_does_and_what_each_argument_means():
 def test_a_tool_answers_in_json_with_its_last_event():
     async def compared(session):
         looked = await session.call_tool("models", {})
-        return (
-            looked,
-            await session.call_tool("compare", GOOD),
-            await session.call_tool("compare", GOOD | {"brief": True}),
-        )
+        told = []
+
+        async def progress(step, _total, _message):
+            told.append(step)
+
+        whole = await session.call_tool("compare", GOOD, progress_callback=progress)
+        assert told, "whoever asks is told that it goes on"
+        return looked, whole, await session.call_tool("compare", GOOD | {"brief": True})
 
     looked, whole, brief = asked(compared)
     assert json.loads(looked.content[0].text)["models"][0]["name"] == "demo" and not looked.isError
