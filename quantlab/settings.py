@@ -93,6 +93,10 @@ class AppSettings(BaseSettings):
     access_log: bool | None = Field(default=None, description="a line for each request; None: in public")
     metrics: bool = Field(default=True, description="whether /metrics tells counts to Prometheus")
     shutdown_seconds: float = Field(default=30.0, ge=0, description="how long SIGTERM lets running answers end")
+    # Programs, and models that other programs serve.
+    openai_key: SecretStr | None = Field(default=None, description="handed to served models that want a key")
+    served_seconds: float = Field(default=60.0, gt=0, description="how long a served model may say nothing")
+    mcp: bool = Field(default=False, description="whether the endpoints are tools for language models too (MCP)")
 
     @property
     def signs_in(self) -> bool:

@@ -63,7 +63,7 @@ LIGHT_ROOMS = (
     *("reporting", "reporting.text", "reporting.charts", "teach.plan", "ui", "cli.render", "cli", "app"),
 )
 #: What every installation has. Any other package that a method imports is that method's own, and may be missing.
-CORE = ("torch", "transformers", "accelerate", "safetensors", "numpy", *sys.stdlib_module_names)
+CORE = ("torch", "transformers", "accelerate", "safetensors", "numpy", "httpx", *sys.stdlib_module_names)
 METHOD_MODULE = {
     "bitsandbytes": "quantlab/methods/bitsandbytes",
     "gptqmodel": "quantlab/methods/",

@@ -38,7 +38,8 @@ def add_precisions(verb: argparse.ArgumentParser) -> None:
         default=[],
         metavar="PATH_OR_ID[::PRECISION]",
         help="a published checkpoint to compare with: a quantized folder, a Hub id or the address of its page, a .gguf "
-        "file (::NAME picks one of several), or another model at a precision; may be repeated",
+        "file (::NAME picks one of several), another model at a precision, or a served model "
+        "(openai:http://HOST:PORT/v1#MODEL); may be repeated",
     )
     verb.add_argument("--reference", help="the precision that the others are compared with")
 
@@ -69,10 +70,12 @@ def checkpoint(spec: str) -> str:
 
     Raises BadInput for one that does not exist, before anything heavy is imported.
     """
-    from quantlab.methods import published
+    from quantlab.methods import published, served
     from quantlab.runtime.kv_cache import MARK, split
     from quantlab.settings import app_settings
 
+    if served.is_served(spec):
+        return published.read(spec).spec
     base, kv_cache = split(spec)
     found = published.read(base)
     if not published.is_published(base):

@@ -28,7 +28,7 @@ COMPARISON_COLUMNS = (
     *("peak_bytes", "kv_cache_bytes", "bandwidth_share", "nonfinite", "new_tokens", "first_divergence"),
     *("kld_mean", "kld_max", "same_top", "prompt", "text"),
     *("ttft_median_s", "decode_median_tokens_per_s", "ttft_spread", "decode_spread", "answers_timed", "speed_doubt"),
-    "positions",
+    *("positions", "served", "top_k_kld"),
 )
 _SPREAD = ("mean", "se", "median", "p90", "p99", "p999", "max")
 #: The first columns of a quality run's CSV; those of its tasks follow, `NAME.acc` and so on.
@@ -107,6 +107,8 @@ def _comparison_row(comparison: Comparison, run: Run) -> Row:
         "text": run.text,
         "ttft_spread": trust.spread(run.ttft_samples),
         "positions": len(klds) or None,
+        "served": run.served.address if run.served else None,
+        "top_k_kld": run.served.distance if run.served else None,
         **_speed(run),
     }
 
@@ -242,7 +244,8 @@ def _note(run: Run | QualityRun, row: Row) -> str:
     caution = run.caution if isinstance(run, Run) else None
     doubt = row.get("speed_doubt")
     few = trust.few(row.get("positions") or 0)
-    said = ("stopped early" if run.stopped else caution, f"speed not compared: {doubt}" if doubt else "")
+    served = " ".join(run.served.said) if isinstance(run, Run) and run.served else ""
+    said = ("stopped early" if run.stopped else caution, served, f"speed not compared: {doubt}" if doubt else "")
     return "; ".join(filter(None, (*said, f"KLD and same top {few}" if few else "")))
 
 

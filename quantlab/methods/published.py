@@ -14,7 +14,7 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from quantlab.errors import BadInput, ModelError, QuantlabError, shown
-from quantlab.methods import adapters, method_of, precision, split_adapter
+from quantlab.methods import adapters, method_of, precision, served, split_adapter
 from quantlab.methods.stored import STORED as AS_PUBLISHED
 from quantlab.models import SEPARATOR, source
 from quantlab.models.gguf import files
@@ -46,6 +46,8 @@ class Published:
     @property
     def label(self) -> str:
         """Short enough for a column's head: the last part of the name, without `.gguf`, and the pick."""
+        if served.is_served(self.name):
+            return served.read(self.name).label
         path = self.name.partition("@")[0].replace("\\", "/").rstrip("/")
         short = path.rpartition("/")[2].removesuffix(".gguf") or self.name
         return f"{short}{SEPARATOR}{self.pick}" if self.pick else short
@@ -53,13 +55,16 @@ class Published:
 
 def is_published(name: str) -> bool:
     """Whether a name among precisions is meant as a checkpoint: a path, a Hub id, or anything with a pick."""
-    if source.is_gguf(name):
+    if source.is_gguf(name) or served.is_served(name):
         return True
     return bool(_PATHLIKE.match(name)) and split_adapter(split(name)[0])[1] is None
 
 
 def read(spec: str) -> Published:
     """Raises BadInput where a part is empty, and for an address that is no model's page on the Hub."""
+    if served.is_served(spec):
+        served.read(spec)
+        return Published(spec, spec.strip(), None)
     name, separator, pick = (part.strip() for part in spec.strip().partition(SEPARATOR))
     if MARK in spec:
         raise BadInput(
@@ -82,6 +87,10 @@ def check_there(published: Published, app: AppSettings) -> None:
     The Hub is not asked.
     """
     if app.public:  # no answer there tells what lies on the server's disk
+        if served.is_served(published.name):
+            raise BadInput("This public page asks no servers of visitors.", "Tick precisions from the list.")
+        return
+    if served.is_served(published.name):
         return
     path = Path(published.name)
     try:
@@ -118,6 +127,8 @@ def _near(name: str, names: Iterable[str]) -> str:
 
 def whole(spec: str, app: AppSettings) -> str:
     """The same spec with a local path made absolute, so that it leads there from any folder; all else as it is."""
+    if served.is_served(spec):
+        return spec
     base, kv_cache = split(spec)
     weights, adapter = split_adapter(base)
     if adapter is not None:
@@ -145,6 +156,8 @@ def _joined(weights: str, adapter: str, kv_cache: str | None) -> str:
 
 def label(spec: str) -> str:
     """The name of a column, with its adapter's and the type of its cache. Raises BadInput as `read` does."""
+    if served.is_served(spec):
+        return served.read(spec).label
     base, kv_cache = split(spec)
     weights, adapter = split_adapter(base)
     if adapter is not None:

@@ -8,6 +8,7 @@ from typing import Literal
 
 from quantlab.records.asked import Model, Settings
 from quantlab.records.ranges import Amount, Share
+from quantlab.records.served import Served
 from quantlab.shown import Shown
 
 LoadOrigin = Literal["built", "disk", "memory"]
@@ -182,6 +183,7 @@ class Run:
     `ttft_samples` and `decode_samples` are of every answer that was timed, the shown one first, whose own `timing` is;
     `cpu` is the processor meanwhile. All three are empty in what was measured before answers were timed again. `node`
     is the machine of a cluster that it ran on, by its host name; empty: the one that the comparison names.
+    `served` is the server that answered, None where the variant ran here; then there is no load and no memory.
     """
 
     precision: str
@@ -206,6 +208,7 @@ class Run:
     decode_samples: tuple[Amount, ...] = ()
     cpu: CpuUse | None = None
     node: str = ""
+    served: Served | None = None
 
     @property
     def ttft_s(self) -> float | None:

@@ -20,6 +20,7 @@ from quantlab.runs.generate import Generation, Ready, generate, text_of, texts_o
 from quantlab.runs.loading import VariantLoader, column_errors, find_entrants, variant_cache
 from quantlab.runs.plan import Entrant, Plan, moved, plan
 from quantlab.runs.repeats import COLUMN_S, TOGETHER_S, Again, again, with_speeds
+from quantlab.runs.served import answered
 from quantlab.runtime.background import forward
 from quantlab.runtime.variant_cache import VariantCache
 from quantlab.settings import app_settings
@@ -136,6 +137,8 @@ class ComparisonJob:
         with ExitStack() as leases:
             try:
                 with column_errors(entrant.name):
+                    if entrant.server is not None:
+                        return (yield from self._served(entrant))
                     ready = yield from self.loader.ready(entrant, leases)
                     got = yield from generate(ready, self.plan.prompt_input, self._device, self.stop)
                     run = yield from self._timed_again(ready, got, self._run_of(ready, got))
@@ -172,7 +175,7 @@ class ComparisonJob:
         machine(self._device)  # measures the bandwidth once, and not while they all use it
         with ExitStack() as leases:
             ready: list[Ready] = []
-            for entrant in self.plan.order:
+            for entrant in (it for it in self.plan.order if it.server is None):
                 try:
                     with column_errors(entrant.name):
                         ready.append((yield from self.loader.ready(entrant, leases)))
@@ -193,6 +196,8 @@ class ComparisonJob:
                 if one.precision == self.plan.reference.name and self._no_numbers():
                     yield from self._move_on(run.precision)
                     ready.sort(key=lambda it: it.precision != self.plan.reference.name)
+        for entrant in (it for it in self.plan.order if it.server is not None):
+            yield from self._finish((yield from self.column(entrant)))
 
     def _answer_together(self, ready: list[Ready]) -> Generator[Event, None, dict[str, Generation | BaseException]]:
         told: queue.Queue = queue.Queue()
@@ -232,6 +237,16 @@ class ComparisonJob:
     @property
     def _device(self) -> str:
         return self.loader.device
+
+    def _served(self, entrant: Entrant) -> Generator[Event, None, Run]:
+        """The run of a column that a server answers, if it is not stopped before that."""
+        if self.stop.is_set() or entrant.server is None:
+            raise Stopped
+        return (
+            yield from answered(
+                entrant.server, entrant.name, self.plan, self.stop, self.reference_answer, self.reference_scores
+            )
+        )
 
     def _run_of(self, ready: Ready, got: Generation) -> Run:
         """The run with its figures; the reference's answer is read by this variant too (teacher-forced)."""

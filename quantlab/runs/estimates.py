@@ -9,7 +9,7 @@ from contextlib import suppress
 
 from quantlab import models
 from quantlab.errors import ModelError, QuantlabError
-from quantlab.methods import METHODS, OWN, at_kv_cache, method_of, precision
+from quantlab.methods import METHODS, OWN, at_kv_cache, method_of, precision, served
 from quantlab.methods.published import AS_PUBLISHED, as_stored, check_there, precision_of, read
 from quantlab.models.folder import DTYPE_BITS
 from quantlab.records import Checkpoint, Estimate, Placement, Precision, ResolvedPlacement, Variant
@@ -73,6 +73,10 @@ def estimate_published(spec: str, placement: Placement, app: AppSettings) -> Est
 
     Its weights are not downloaded. Raises BadInput or ModelError.
     """
+    if served.is_served(spec):
+        check_there(read(spec), app)
+        server = served.read(spec)
+        return Estimate(served.precision(server, server.label), None, None, 0, "Served")
     spec, kv_cache = split(spec)
     published = read(spec)
     check_there(published, app)

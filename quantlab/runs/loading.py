@@ -73,6 +73,11 @@ class VariantLoader:
         """Load and warm up a column; `leases` pins it. Raises what keeps it from running."""
         if entrant.failure is not None:
             raise entrant.failure
+        if entrant.server is not None:
+            raise Unavailable(
+                f"{entrant.name} is served: it tells too little for its quality to be measured.",
+                "Compare it over a prompt instead.",
+            )
         reason = refusal(entrant, self.device)
         if reason is not None:
             raise Unavailable(f"{entrant.name} cannot run here: it {reason}.")

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 from quantlab import methods, models
 from quantlab.errors import BadInput, ModelError, QuantlabError, Stopped
-from quantlab.methods import METHODS, at_kv_cache, most_precise, precision, variant_of
+from quantlab.methods import METHODS, at_kv_cache, most_precise, precision, served, variant_of
 from quantlab.methods.gguf.trying import tokens
 from quantlab.methods.published import STORED, as_stored, check_there, is_published, label, precision_of, read
+from quantlab.methods.served import Server, is_served
 from quantlab.models.architecture import vocabulary_size
 from quantlab.models.folder import read_json
 from quantlab.models.tokenizer import check_ids, encode_prompt, load_tokenizer
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
 #: The decode speed is measured after this many characters of a text, or this many tokens where that is less.
 _PROMPT, _PROMPT_TOKENS = 400, 64
+_REFERENCE_HERE = "Choose a precision that runs here, such as bf16: the others are held against it."
 #: Where the ways to part a text part: signs before line ends, spaces in a row, digits, capitals after an apostrophe,
 #: letters and digits side by side, and words that are common enough to be tokens.
 SPLITS = (
@@ -46,11 +48,14 @@ SPLITS = (
 
 @dataclass(frozen=True)
 class Entrant:
-    """A column before it runs: a precision, under the name of its column, of a model; or why it cannot run."""
+    """A column before it runs: a precision, under the name of its column, of a model; or why it cannot run.
+
+    `server` answers in its place, where the column is of a served model."""
 
     precision: Precision
     model: Model
     failure: QuantlabError | None = None
+    server: Server | None = None
 
     @property
     def name(self) -> str:
@@ -90,6 +95,10 @@ def enter(model: Model, name: str, asked: str, app: AppSettings, progress: Progr
     A checkpoint that cannot be had (the Hub is out of reach, a file is damaged) is an entrant with its failure. Raises
     BadInput for a precision, a file or a pick that does not exist, Stopped from `progress`.
     """
+    if is_served(asked):
+        check_there(read(asked), app)
+        server = served.read(asked)
+        return Entrant(served.precision(server, name), model, server=server)
     asked, kv_cache = split(asked)
     if not is_published(asked):
         chosen = precision(asked)
@@ -206,7 +215,12 @@ def _reference(entrants: tuple[Entrant, ...], wanted: str | None, device: str) -
                 f"The reference {wanted!r} is not among the precisions.",
                 f"Choose one of: {', '.join(entrant.name for entrant in entrants)}.",
             )
+        if found.server is not None:
+            raise BadInput(f"{found.name} is served: it tells too little to be the reference.", _REFERENCE_HERE)
         return found
+    if all(it.server for it in entrants):
+        raise BadInput("Only served models are chosen.", _REFERENCE_HERE)
+    entrants = tuple(it for it in entrants if it.server is None)
     runnable = [it for it in entrants if it.failure is None and refusal(it, device) is None] or entrants
     best = most_precise(tuple(entrant.precision for entrant in runnable))
     return next(entrant for entrant in runnable if entrant.precision is best)
@@ -220,7 +234,7 @@ def moved(plan: Plan, without: Collection[str]) -> Plan | None:
     """
     if plan.settings.reference is not None:
         return None
-    left = tuple(entrant for entrant in plan.entrants if entrant.name not in without)
+    left = tuple(it for it in plan.entrants if it.name not in without and it.server is None)
     return replace(plan, reference=_reference(left, None, plan.placement.device)) if left else None
 
 

@@ -75,7 +75,8 @@ def recorded_compare(
     recorder = Recorder(history, asked_of(request), entry=earlier.entry if earlier else None)
 
     def replay(plan: Plan) -> Comparison | None:
-        if history is None or plan.settings.sample or plan.settings.race:
+        # What a server answers may be another today.
+        if history is None or plan.settings.sample or plan.settings.race or any(it.server for it in plan.entrants):
             return None
         recorder.key = comparison_key(plan)
         found = None if fresh or earlier else history.find(recorder.key)

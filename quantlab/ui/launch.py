@@ -17,6 +17,7 @@ from quantlab.records.finetuning import FinetuneSettings, TrainingEvent
 from quantlab.settings import ASSETS, AppSettings
 from quantlab.teach.quiz import own, questions
 from quantlab.ui import scripts
+from quantlab.ui.api import tools
 from quantlab.ui.common.looked import Looked
 from quantlab.ui.common.recorded import RecordedJobs
 from quantlab.ui.hosting import ending, login, zero
@@ -77,7 +78,7 @@ def serve(app: AppSettings) -> None:
 
 
 #: What watches visitors, publishes files, or shows a stranger our errors.
-_OFF = ("inbrowser", "share", "show_error", "enable_monitoring", "run_history", "ssr_mode", "pwa", "mcp_server")
+_OFF = ("inbrowser", "share", "show_error", "enable_monitoring", "run_history", "ssr_mode", "pwa")
 
 
 def start(
@@ -103,11 +104,13 @@ def start(
         **(_public_limits() if app.public else {}),
         **_hosting(app, work or Work(), answers or Open()),
         quiet=True,
-        footer_links=[],
+        footer_links=["api"],
+        mcp_server=tools.wanted(app),
         theme=theme(),
         css_paths=[ASSETS / "style.css"],
         js=scripts.ON_LOAD,
     )
+    tools.fit(page)
 
 
 def _public_limits() -> dict[str, Any]:

@@ -8,6 +8,7 @@ from gradio import blocks
 
 from quantlab.settings import AppSettings
 from quantlab.ui import between
+from quantlab.ui.api import endpoints
 from quantlab.ui.claims import tab as claims
 from quantlab.ui.common import fragments, rail
 from quantlab.ui.compare import tab as compare
@@ -69,4 +70,5 @@ def build_page(app: AppSettings, services: Services) -> gr.Blocks:
         between.wire(asking, measuring, quality_tab)
         between.wire_trained(tuned, asking)
         gr.HTML(fragments.definitions(), elem_id="definitions", apply_default_css=False)
+        endpoints.build(app, services)
     return page

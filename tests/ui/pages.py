@@ -1,9 +1,13 @@
 """Pages on the fake services, served and driven for a test."""
 
+import json
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
+
+import httpx
 
 from quantlab.settings import AppSettings
 from quantlab.ui.launch import start
@@ -47,3 +51,28 @@ def show(page, chart: str) -> None:
     """Choose a chart of the comparison: memory, time, difference or tokens."""
     page.check(f"#show-{chart}")
     page.wait_for_selector(f"#panel-{chart} .panel-head")
+
+
+class Refused(Exception):
+    """A component took no such value, or a handler raised."""
+
+
+def ask_privately(url: str, handler: str, *values: Any) -> list[Any]:
+    """What a handler of the page gives back at its end, asked over HTTP as anybody can, though no client offers it.
+
+    Raises Refused.
+    """
+    config = httpx.get(f"{url}config").json()
+    number = next(it["id"] for it in config["dependencies"] if it["api_name"] == handler)
+    session = uuid.uuid4().hex
+    asked = {"data": list(values), "fn_index": number, "session_hash": session}
+    with httpx.Client(base_url=url, timeout=120) as client:
+        client.post("gradio_api/queue/join", json=asked).raise_for_status()
+        with client.stream("GET", "gradio_api/queue/data", params={"session_hash": session}) as told:
+            for line in told.iter_lines():
+                event = json.loads(line.removeprefix("data:")) if line.startswith("data:") else {}
+                if event.get("msg") == "process_completed":
+                    if not event["success"]:
+                        raise Refused(event["output"]["error"])
+                    return event["output"]["data"]
+    raise AssertionError("the answer ended too soon")

@@ -4,12 +4,14 @@ Each handler gets `EXAMPLES`, `MANY_INPUTS=1000` asks for so many.
 """
 
 import asyncio
+import inspect
 import os
 import traceback
 from pathlib import Path
 
 import gradio as gr
 import pytest
+from gradio.components.api_component import Api
 from gradio.exceptions import Error
 from gradio.state_holder import SessionState
 from hypothesis import HealthCheck, given, settings
@@ -57,18 +59,26 @@ HANDLERS = [
 ]
 
 
-def _usual(component) -> object:
-    """What the page itself sends while nothing was typed."""
+#: What a program has to name.
+NEEDED = {"model": "demo", "precisions": ["fp32", "nf4"], "prompt": "Hello", "precision": "nf4"}
+
+
+def _usual(component, name: str) -> object:
+    """What the page itself sends while nothing was typed, or what a program has to."""
+    if isinstance(component, Api) and component.value is None:
+        return NEEDED.get(name)
     value = component.value if not callable(getattr(component, "value", None)) else None
     return value.model_dump() if hasattr(value, "model_dump") else value
 
 
 def _inputs(block) -> st.SearchStrategy[list]:
     """Mostly as the page sends them: where every field is junk, the first refusal hides what the others would do."""
+    names = [*inspect.signature(block.fn).parameters, *[""] * len(block.inputs)]
+    usual = [_usual(*each) for each in zip(block.inputs, names, strict=False)]
     return st.tuples(
         *(
-            st.one_of(st.just(_usual(it)), st.just(_usual(it)), junk, files if isinstance(it, gr.File) else scalars)
-            for it in block.inputs
+            st.one_of(st.just(one), st.just(one), junk, files if isinstance(it, gr.File) else scalars)
+            for it, one in zip(block.inputs, usual, strict=True)
         )
     ).map(list)
 

@@ -9,8 +9,6 @@ from pathlib import Path
 
 import httpx
 import pytest
-from gradio_client import Client
-from gradio_client.exceptions import AppError
 
 from quantlab.settings import AppSettings
 from quantlab.ui import launch
@@ -18,7 +16,7 @@ from quantlab.ui.compare.form import FIELDS, Choice
 from quantlab.ui.launch import PortInUse, start
 from quantlab.ui.page import build_page
 from tests.fakes import Script, services
-from tests.ui.pages import FAST, served
+from tests.ui.pages import FAST, Refused, ask_privately, served
 
 ROOT = Path(__file__).parents[2]
 GOOD = Choice(precisions=("fp32", "nf4"), prompt="Hello there", max_new_tokens=8)
@@ -35,21 +33,16 @@ def url(script) -> Iterator[str]:
         yield address
 
 
-@pytest.fixture(scope="module")
-def client(url) -> Client:
-    return Client(url, verbose=False, download_files=False)
-
-
-def ask(client: Client, **changes: object) -> str:
-    """What the page would show after `compare` with a good choice but for `changes`."""
+def ask(url: str, **changes: object) -> str:
+    """What the page would show after its `compare` with a good choice but for `changes`."""
     values = {**GOOD.__dict__, **changes}
     arguments = [list(v) if isinstance(v, tuple) else v for v in (values[name] for name in FIELDS)]
-    return str(client.predict(*arguments, api_name="/compare"))
+    return str(ask_privately(url, "tab_compare", *arguments))
 
 
-def test_the_api_runs_a_comparison(client, script):
+def test_the_handler_of_the_page_runs_a_comparison(url, script):
     before = len(script.stops)
-    found = ask(client)
+    found = ask(url)
     assert "Mira Toll" in found and "col-done" in found and len(script.stops) == before + 1
 
 
@@ -73,12 +66,12 @@ def test_the_api_runs_a_comparison(client, script):
         ("seed", None),
     ],
 )
-def test_the_server_refuses_what_a_page_would_not_send(client, script, name, value):
+def test_the_server_refuses_what_a_page_would_not_send(url, script, name, value):
     written = script.written
     try:
-        found = ask(client, **{name: value})
-    except AppError:
-        found = "fault"  # refused by the component itself
+        found = ask(url, **{name: value})
+    except Refused as refused:  # by the component itself
+        found = f"fault: {refused}"
     assert "fault" in found and "Mira Toll" not in found
     assert script.written == written and "Traceback" not in found
 
@@ -93,7 +86,7 @@ def test_what_watches_or_publishes_is_off(url):
     assert httpx.get(f"{url}monitoring", follow_redirects=True).status_code >= 400
     config = httpx.get(f"{url}config").json()
     assert config["analytics_enabled"] is False and config.get("run_history") is False
-    assert config["show_error"] is False and config["footer_links"] == []
+    assert config["show_error"] is False and config["footer_links"] == ["api"] and config["mcp_server"] is False
     assert httpx.get(f"{url}gradio_api/file={ROOT / 'pyproject.toml'}").status_code in (403, 404)
     assert httpx.get(f"{url}gradio_api/file=/etc/passwd").status_code in (403, 404)
 

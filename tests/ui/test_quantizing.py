@@ -4,7 +4,6 @@ import io
 import re
 
 import pytest
-from gradio_client import Client
 from PIL import Image
 from playwright.sync_api import expect
 
@@ -14,7 +13,7 @@ from quantlab.ui.compare.form import FIELDS, Choice
 from quantlab.ui.compare.save import SaveHandlers, SavePanel
 from tests.fake_estimates import BLOCKED, QUANTIZED
 from tests.fakes import Script, services
-from tests.ui.pages import FAST, compare, served
+from tests.ui.pages import FAST, ask_privately, compare, served
 
 TICKED = "Array.from(document.querySelectorAll('#precisions input:checked')).map(e => e.name)"
 SPEC = "someone/TinyLlama-1.1B-Chat-v1.0-GPTQ"
@@ -268,10 +267,9 @@ def test_in_public_nothing_can_be_added_or_saved(open_page):
         expect(page.get_by_label("range slider for Temperature")).to_be_visible()
         assert not page.locator("#add").is_visible() and page.locator("#save").count() == 0
         assert not page.locator("#calibration-file").is_visible() and page.locator("[data-spec*='/']").count() == 0
-        client = Client(address, verbose=False, download_files=False)
         values = Choice(precisions=("fp32", SPEC), prompt="Hello").__dict__
         given = [list(v) if isinstance(v, tuple) else v for v in (values[name] for name in FIELDS)]
-        assert "takes no checkpoints of visitors" in str(client.predict(*given, api_name="/compare"))
+        assert "takes no checkpoints of visitors" in str(ask_privately(address, "tab_compare", *given))
         assert script.stops == []
 
 

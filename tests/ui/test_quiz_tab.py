@@ -8,7 +8,6 @@ from html import unescape
 from types import SimpleNamespace
 
 import pytest
-from gradio_client import Client
 from playwright.sync_api import expect
 
 from quantlab.records.asked import FOUR_BITS_ONCE
@@ -23,7 +22,7 @@ from quantlab.ui.quiz import kept as browser
 from quantlab.ui.quiz.handlers import QuizHandlers
 from quantlab.ui.quiz.jobs import ClassJobs
 from tests.fakes import Script, services
-from tests.ui.pages import FAST, open_tab, served
+from tests.ui.pages import FAST, ask_privately, open_tab, served
 from tests.ui.test_looks import WIDE, grave
 
 FIRST = bundled()[0]
@@ -36,7 +35,7 @@ def app(tmp_path) -> AppSettings:
 
 @pytest.fixture
 def class_url(app):
-    """A public page with classes. Browsers do not queue for the quiz, but gradio_client does, as for everything."""
+    """A public page with classes. Browsers do not queue for the quiz; what asks here does."""
     limits = {"public": True, "classroom_file": app.classroom_file, "queue_size": 60}
     with served(Script(**FAST), {"classroom": ClassJobs(app)}, **limits) as address:
         yield address
@@ -158,29 +157,23 @@ def as_browser(visitor: str, code: str) -> dict:
     return {"visitor": visitor, "code": code, "at": FIRST.key, "votes": {}}
 
 
-def visitor_of(url: str) -> Client:
-    """A client; what it fetches before it can ask takes long where thirty come at once on two cores."""
-    return Client(url, verbose=False, httpx_kwargs={"timeout": 120})
-
-
 def test_thirty_visitors_at_once_are_all_counted_and_none_twice(class_url, app):
-    teacher = visitor_of(class_url)
-    code, board, _ = teacher.predict(api_name="/class_open")
+    code, board, *_ = ask_privately(class_url, "class_open")
     assert code in board
 
     def visit(number: int) -> str:
-        client, visitor = visitor_of(class_url), f"visitor-{number:02}"
+        visitor = f"visitor-{number:02}"
         letter = letter_of(visitor, FIRST.quantized if number < 21 else "fp32")
-        first = client.predict(letter, as_browser(visitor, code), api_name="/quiz_vote")
+        first = ask_privately(class_url, "quiz_vote", letter, as_browser(visitor, code))
         other = "B" if letter == "A" else "A"
-        again = client.predict(other, as_browser(visitor, code), api_name="/quiz_vote")
+        again = ask_privately(class_url, "quiz_vote", other, as_browser(visitor, code))
         assert "quiz-revealed" in first[3] and first[-1] == ""
         assert again[3] == first[3] and again[0]["votes"] == first[0]["votes"], "what was counted is shown"
         return f"your vote for {letter} counts" in again[-1]
 
     with ThreadPoolExecutor(30) as pool:
         assert all(pool.map(visit, range(30)))
-    board, problem = teacher.predict(code, api_name="/class_board")
+    board, problem = ask_privately(class_url, "class_board", code)
     assert problem == "" and "30 visitors" in board and f"fp32 9, {FIRST.quantized} 21" in board
     assert (
         f"21 of 30 found {FIRST.quantized}; by guessing alone so many, or more, would come about in 2 of 100" in board

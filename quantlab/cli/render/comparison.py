@@ -77,7 +77,7 @@ def show(comparison: Comparison, console: Screen | None = None, replayed: bool =
 def _notes(run: Run) -> tuple[str, ...]:
     """The kernel and what was really stored; what to know of it; where its layers lie, if not all in one place."""
     if run.load is None:
-        return ()
+        return run.served.said if run.served else ()
     places = run.load.device_map
     spread = "; ".join(f"{name}: {device}" for name, device in places.items())
     details = "; ".join(f"{name} {value}" for name, value in run.load.details.items())

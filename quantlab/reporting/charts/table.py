@@ -25,12 +25,14 @@ def absent(run: Run | QualityRun, columns: int, why: str) -> tuple[str, ...]:
 
 
 def reason(run: Run | QualityRun, why: str = "") -> str:
-    """What a reader must know of a run: its error and advice, else `why`, else that it was stopped."""
+    """What a reader must know of a run: its error and advice, else `why`, else that it was stopped; of a served one
+    what no server tells, too."""
     if run.error is not None:
         return f"{run.error} {run.advice}".strip()
     if run.stopped:
-        return f"stopped early{': ' + why if why else ''}"
-    return why
+        why = f"stopped early{': ' + why if why else ''}"
+    served = run.served.said if isinstance(run, Run) and run.served else ()
+    return " ".join((f"{why}." if why and served else why, *served)).strip()
 
 
 def race_note(comparison: Comparison) -> str:

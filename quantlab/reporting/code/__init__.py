@@ -76,6 +76,12 @@ class _Script:
         if run.error:
             self._bodies.append(f"# {name} did not run in the comparison.")
             return
+        if run.served is not None:
+            told = f"{run.served.model!r} at {run.served.address}"
+            self._bodies.append(
+                f"# {name} was answered by a server, {ascii(told)[1:-1]}, which this program does not ask."
+            )
+            return
         base, kv_cache = split(typed)
         weights, adapter = split_adapter(base)
         made = self._column(run, weights)

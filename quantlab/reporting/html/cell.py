@@ -159,15 +159,15 @@ def _figures(comparison: Comparison) -> Section:
 
 
 def _row(comparison: Comparison, run: Run) -> tuple[str, ...]:
-    if run.error is not None or run.load is None:
+    if run.error is not None or (run.load is None and run.served is None):
         return absent(run, len(_COLUMNS), "not loaded")
     reference = run.precision == comparison.reference
     estimate = " (estimate)" if run.peak and run.peak.bytes is not None and run.peak.estimate else ""
     parted = run.first_divergence
     return (
         run.precision,
-        units.size(run.load.stored_bytes),
-        units.number(run.load.bits_per_weight),
+        units.size(run.load.stored_bytes if run.load else None),
+        units.number(run.load.bits_per_weight if run.load else None),
         units.size(run.peak.bytes if run.peak else None) + estimate,
         units.size(run.kv_cache_bytes),
         units.seconds(run.ttft_s) + trust.around(run.ttft_samples),

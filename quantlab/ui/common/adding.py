@@ -26,7 +26,7 @@ def build(app: AppSettings, before_ids: str = "") -> Adding:
         spec = gr.Textbox(
             label="Add a precision or a published checkpoint",
             info="A precision with options, a folder, a .gguf file or a Hugging Face id; ::NAME picks one of several"
-            " files. +kv-int8 keeps keys and values in 8 bits (of GGUF +kv-q8_0).",
+            " files. +kv-int8 keeps keys and values in 8 bits (of GGUF +kv-q8_0). A served model: openai:http://HOST/v1#NAME.",
             placeholder="nf4+kv-int8, rtn-4-g32, owner/name or /path/to/model.gguf",
             max_lines=1,
             max_length=500,

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from quantlab.errors import QuantlabError
 from quantlab.methods import PRECISIONS, method_of, precision
 from quantlab.methods.published import SEPARATOR, STORED, is_published, labels, read
+from quantlab.methods.served import is_served
 from quantlab.records import Card, Estimate, Placement, Precision
 from quantlab.runtime.kv_cache import MARK, split
 from quantlab.settings import AppSettings
@@ -145,6 +146,8 @@ def look_at(spec: str, model: str, placement: Placement, services: Services) -> 
     """What is added as a row: a precision of the model with options in its name, or a published checkpoint by its
     shortest name. Raises QuantlabError for what a user can mend.
     """
+    if is_served(spec):
+        return Row(spec.strip(), services.estimate_published(spec.strip(), placement))
     base, kv_cache = split(spec.strip())
     if is_precision(base):
         return Row(spec.strip(), services.estimate_precision(model, spec.strip(), placement))

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from quantlab.measure import trust
 from quantlab.measure.statistics import mean, median, percentile
 from quantlab.records import Load, Peak, Run, Timing, units
+from quantlab.records.served import Served
 from quantlab.reporting.advice.words import listed
 from quantlab.runtime.kv_cache import RESERVED_DETAIL
 
@@ -61,6 +62,8 @@ def details(run: Run | None, load: Load | None) -> tuple[Figure, ...]:
         rows.append(_bytes("KV cache", run.kv_cache_bytes, "keys and values at the end of the run", "kv_cache_bytes"))
     if load:
         rows += _loading(load)
+    if run and run.served and run.served.distance is not None:
+        rows.append(_coarse(run.served))
     if run and run.nonfinite:
         rows.append(Figure("Broken logits", f"{run.nonfinite:,}", "not finite: NaN or infinity", anchor="nonfinite"))
     return tuple(rows)
@@ -73,6 +76,7 @@ def remarks(run: Run | None, load: Load | None, greedy: bool = False) -> tuple[s
     """
     found = [run.caution] if run and run.caution else []
     found += load.notes if load else ()
+    found += run.served.said if run and run.served else ()
     if load and (inside := narrow_bits(load)):
         found.append(
             f"Only the quantized layers have {units.bits(inside)} a weight: embeddings and norms stay wider, and the "
@@ -159,6 +163,13 @@ def _fidelity(run: Run | None, reference: str) -> tuple[Figure, Figure]:
         Figure(same_name, units.percent(same / count), same_term, f"{same} of {count} tokens{more}", anchor="same_top"),
         Figure(kld_name, units.nats(kld), kld_term, f"{kld!r} nats{more}", anchor="kld"),
     )
+
+
+def _coarse(served: Served) -> Figure:
+    """The divergence that a server's few log-probabilities allow, under a name of its own."""
+    exact = f"{served.distance!r} nats over {len(served.top_k_kld)} positions; at most the full KLD"
+    name, term = f"Distance, top {served.top_k} only", "top-k divergence: tokens that are not told count as one"
+    return Figure(name, units.nats(served.distance), term, exact, anchor="top_k_kld")
 
 
 def _times(run: Run, timing: Timing) -> list[Figure]:

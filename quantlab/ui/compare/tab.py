@@ -118,7 +118,7 @@ def _wire(parts: Parts, copy: gr.Button, handlers: Handlers) -> None:
     begun.then(None, None, js=scripts.ASKED)
     begun.then(
         handlers.run, inputs, parts.results(), show_progress="hidden", api_name="compare",
-        trigger_mode="multiple", **TAKES_TURNS,
+        api_visibility="private", trigger_mode="multiple", **TAKES_TURNS,
     )  # fmt: skip
     parts.stop.click(handlers.stop, None, parts.results(), **SMALL)
     copied = gr.on([copy.click, parts.copy_result.click], handlers.link, inputs, [parts.link, parts.status], **SMALL)

@@ -102,7 +102,7 @@ def _wire(parts: QualityParts, handlers: QualityHandlers) -> None:
     begun.then(None, None, js=scripts.ASKED)
     run = begun.then(
         handlers.run, inputs, parts.results(), show_progress="hidden", api_name="quality",
-        trigger_mode="multiple", **TAKES_TURNS,
+        api_visibility="private", trigger_mode="multiple", **TAKES_TURNS,
     )  # fmt: skip
     run.then(handlers.advise, limits, parts.advice, **SMALL)
     parts.stop.click(handlers.stop, None, parts.results(), **SMALL)

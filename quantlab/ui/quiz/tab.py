@@ -14,7 +14,7 @@ from quantlab.ui.services import Services
 
 #: For programs too, by these names: what a class does from its browsers can be tried out before the lesson.
 #: Browsers do not queue for them; where a program's library does so all the same, nobody waits for another one.
-_OPEN = SMALL | {"api_visibility": "public", "concurrency_limit": None}
+_OPEN = SMALL | {"concurrency_limit": None}
 
 
 def browser_state() -> gr.BrowserState:
