@@ -73,7 +73,8 @@ def _usual(component, name: str) -> object:
 
 def _inputs(block) -> st.SearchStrategy[list]:
     """Mostly as the page sends them: where every field is junk, the first refusal hides what the others would do."""
-    names = [*inspect.signature(block.fn).parameters, *[""] * len(block.inputs)]
+    named = [name for name in inspect.signature(block.fn).parameters if name != "request"]
+    names = [*named, *[""] * len(block.inputs)]
     usual = [_usual(*each) for each in zip(block.inputs, names, strict=False)]
     return st.tuples(
         *(
