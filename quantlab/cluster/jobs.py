@@ -98,7 +98,7 @@ def _task(request: Any, plan: Plan, entrant: Entrant) -> Task:
 
 
 def _need(crew: Crew, plan: Plan, entrant: Entrant) -> Need:
-    return Need(0, 0, 0) if entrant.failure else need_of(plan.variant(entrant), crew.nodes())
+    return Need(0, 0, 0) if entrant.failure or entrant.server else need_of(plan.variant(entrant), crew.nodes())
 
 
 @dataclass

@@ -19,7 +19,8 @@ from quantlab.teach.plan.cards import CARDS, MEMORIES
 from quantlab.teach.plan.cards import card as card_of
 from quantlab.teach.plan.exported import plan_data
 from quantlab.ui.api.running import Told, plainly, told
-from quantlab.ui.common.tab import DEVICE_QUEUE
+from quantlab.ui.common.runner import Job, Queueing
+from quantlab.ui.common.tab import TAKES_TURNS
 from quantlab.ui.compare import form as choices
 from quantlab.ui.compare.form import Choice
 from quantlab.ui.plan import form as plan_form
@@ -27,6 +28,7 @@ from quantlab.ui.plan.form import PlanChoice
 from quantlab.ui.quality import form as quality_form
 from quantlab.ui.quality.form import QualityChoice
 from quantlab.ui.services import Services
+from quantlab.ui.turns.taking import nothing, visitor
 
 F = TypeVar("F", bound=Callable[..., Any])
 _MOST_PRECISE, _DEFAULT_DTYPE = choices.MOST_PRECISE, choices.COMPUTE_DTYPES[0]
@@ -49,6 +51,7 @@ class Endpoints:
     @one_object
     def compare(
         self,
+        request: gr.Request,
         model: str,
         precisions: list[str],
         prompt: str,
@@ -96,17 +99,19 @@ class Endpoints:
                 Choice.calibration_file, Choice.kernel, fresh,
             )  # fmt: skip
 
-        def begin(stop: threading.Event) -> Callable[[], Any]:
+        def begin(stop: threading.Event) -> Job:
             choices.check(choice, self._app)
             settings = choices.settings(choice, self._app)
-            request = ComparisonRequest(choice.model, choice.precisions, choice.prompt, settings)
-            return lambda: self._services.compare(request, stop=stop, fresh=choice.fresh)
+            asked = ComparisonRequest(choice.model, choice.precisions, choice.prompt, settings)
+            answered = nothing if choice.fresh else self._services.answered(asked)
+            return Job("compare", lambda: self._services.compare(asked, stop=stop, fresh=choice.fresh), answered)
 
-        yield from told(begin, self._app, bool(brief))
+        yield from told(begin, self._app, self._queueing(request), bool(brief))
 
     @one_object
     def quality(
         self,
+        request: gr.Request,
         model: str,
         precisions: list[str],
         source: str = QualityChoice.source,
@@ -145,17 +150,17 @@ class Endpoints:
                 _names("tasks", tasks or []), "", layers, noise_floor, reference, compute_dtype,
             )  # fmt: skip
 
-        def begin(stop: threading.Event) -> Callable[[], Any]:
+        def begin(stop: threading.Event) -> Job:
             quality_form.check(choice, self._app)
             settings = quality_form.settings(choice, self._app)
 
             def measure() -> Any:  # a text may have to be fetched
-                request = QualityRequest(choice.model, choice.precisions, quality_form.text(choice), settings)
-                return self._services.quality(request, stop=stop)
+                asked = QualityRequest(choice.model, choice.precisions, quality_form.text(choice), settings)
+                return self._services.quality(asked, stop=stop)
 
-            return measure
+            return Job("quality", measure)
 
-        yield from told(begin, self._app, bool(brief))
+        yield from told(begin, self._app, self._queueing(request), bool(brief))
 
     def plan(
         self,
@@ -252,6 +257,10 @@ class Endpoints:
             found = [estimate_data(it) for it in self._services.estimates(model, where)]
             return {"schema": "quantlab.precisions/1", "model": model, "precisions": found}
 
+    def _queueing(self, request: gr.Request) -> Queueing:
+        """Where a program takes its turns: like a page, it is the visitor of its session."""
+        return Queueing(self._services.turns, visitor(request))
+
     def _where(self, model: str, compute_dtype: str) -> Any:
         """The placement of a look-up. Raises BadInput for a model or a type that is not to be had on this page."""
         choice = replace(Choice(), model=str(model or "").strip(), compute_dtype=str(compute_dtype))
@@ -277,6 +286,6 @@ def build(app: AppSettings, services: Services) -> None:
         if own.api_name in names:  # Gradio would number ours
             own.api_name = f"tab_{own.api_name}"
     for run in runs:
-        gr.api(run, api_name=run.__name__, **DEVICE_QUEUE)
+        gr.api(run, api_name=run.__name__, **TAKES_TURNS)
     for look in looks:
         gr.api(look, api_name=look.__name__, **_QUICK)

@@ -1,7 +1,7 @@
 """A run as a program follows it: the same job, limits and clock as the page's, told as events."""
 
 import threading
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -9,11 +9,13 @@ from typing import Any
 import gradio as gr
 
 from quantlab.errors import QuantlabError
+from quantlab.export.codec import plain
 from quantlab.export.told import event_data
 from quantlab.records.events import Done, Event, Loading, Measuring, QualityDone, QualityEvent, Token
 from quantlab.settings import AppSettings
 from quantlab.ui.common import runner
 from quantlab.ui.common.problem import Problem
+from quantlab.ui.turns.turns import Place
 
 Told = dict[str, Any]
 #: Nothing is new. It is told all the same, for only what tells can find out that nobody listens any more.
@@ -25,16 +27,20 @@ _PASSING = (Token, Loading, Measuring)
 
 @dataclass(frozen=True)
 class Batch:
-    """What is told at once. `notice` says that the run was cut short, `problem` why there was none."""
+    """What is told at once: a `place` while the run waits for its turn, which it may have `left`; then events. `notice`
+    says that the run was cut short, `problem` why there was none."""
 
     events: tuple[Event | QualityEvent, ...] = ()
     notice: str = ""
     problem: Problem | None = None
+    place: Place | None = None
+    left: bool = False
 
 
 def told(
-    begin: Callable[[threading.Event], Callable[[], Generator[Any, None, None]]],
+    begin: Callable[[threading.Event], runner.Job],
     app: AppSettings,
+    queueing: runner.Queueing,
     brief: bool,
 ) -> Iterator[Told]:
     """The events of a run, which `begin` checks and gives, told when to stop. The last one is `done` with the whole
@@ -43,7 +49,7 @@ def told(
     `brief`: without the lists that have an entry for each token. Raises gr.Error with what happened and what to do.
     """
     batch, done, stop = Batch(), False, threading.Event()
-    with closing(runner.watched(batch, lambda: begin(stop), _see, _halt, app, stop)) as batches:
+    with closing(runner.watched(batch, lambda: begin(stop), _see, _halt, app, stop, queueing)) as batches:
         for batch in batches:
             if batch.problem is not None:
                 raise refused(batch.problem)
@@ -53,7 +59,9 @@ def told(
                     done = True
                     data["notice"] = batch.notice or None
                 yield shortened(data) if brief else data
-            if not batch.events and not done:
+            if batch.place is not None:
+                yield {"event": "waiting", **plain(batch.place)}
+            elif not batch.events and not done:
                 yield WORKING
     if not done:
         raise refused(Problem(batch.notice or "Stopped.", "Ask for fewer precisions or tokens."))

@@ -72,7 +72,11 @@ class Replays:
     def keep(self, request: ComparisonRequest, comparison: Comparison) -> None:
         """Keep one of which every column answered, if it was made of the model's own files alone."""
         key, identity = _key(request), comparison.model.identity
-        whole = all(run.error is None and not run.stopped and run.identity == identity for run in comparison.runs)
+        # What a server answers may be another the next time.
+        whole = all(
+            run.error is None and not run.stopped and run.identity == identity and run.served is None
+            for run in comparison.runs
+        )
         if key is None or not identity or not whole:
             return
         packed = zlib.compress(pickle.dumps(comparison), 1)

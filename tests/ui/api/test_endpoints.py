@@ -22,6 +22,7 @@ from quantlab.export import record_from
 from quantlab.settings import DOCS, AppSettings
 from quantlab.ui.api.endpoints import Endpoints
 from quantlab.ui.page import build_page
+from quantlab.ui.turns.turns import Turns
 from tests.fakes import Script, services
 from tests.ui.pages import FAST, served
 
@@ -234,6 +235,23 @@ def test_a_cancelled_job_stops_its_run():
         assert ends(script, 0)
 
 
+def test_who_waits_is_told_his_place_and_that_no_more_are_taken():
+    script = Script(load_s=0, gap_s=0.2)
+    with served(script, {"turns": Turns(limit=1)}) as address:
+        first, second, third = (Client(address, verbose=False, download_files=False) for _ in range(3))
+        running = first.submit(**GOOD | {"max_new_tokens": 60}, api_name="/compare")
+        while not script.running:
+            time.sleep(0.02)
+        waits = second.submit(**GOOD, api_name="/compare")
+        while not any(it["event"] == "waiting" for it in waits.outputs()):
+            time.sleep(0.02)
+        with pytest.raises(AppError, match="1 run waits here already, and no more are taken now"):
+            third.predict(**GOOD, api_name="/compare")
+        assert waits.outputs()[-1] == {"event": "waiting", "number": 1, "waiting": 1, "seconds": None}
+        running.cancel()
+        assert waits.result()["event"] == "done"
+
+
 EXAMPLES = re.findall(r"```python\n(.*?)```", (DOCS / "api.md").read_text("utf-8"), re.S)
 
 
@@ -262,7 +280,8 @@ def test_whatever_is_sent_is_answered_or_refused(name, data):
     names = [it["parameter_name"] for it in parameters]
     sent = {**NEEDED[name], **data.draw(st.dictionaries(st.sampled_from(names), ANYTHING, max_size=4))}
     try:
-        answer = getattr(every, name[1:])(**sent)
+        asker = {"request": gr.Request(session_hash="one")} if name in ("/compare", "/quality") else {}
+        answer = getattr(every, name[1:])(**asker, **sent)
         found = answer if isinstance(answer, dict) else list(answer)[-1]
     except gr.Error as error:
         assert str(error.message) and "wrong on our side" not in error.message, sent
