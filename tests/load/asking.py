@@ -14,15 +14,13 @@ from typing import Any, Literal
 from gradio_client import Client
 from playwright.async_api import Page, async_playwright
 
-from quantlab.ui.compare.form import FIELDS, Choice
-
 Outcome = Literal["answered", "refused", "lost"]
 #: What is asked of the page, so small that sixty of it are over in minutes.
 PRECISIONS, NEW_TOKENS = ("fp32", "nf4"), 16
 #: Nobody waits longer than this for an answer, in seconds: it is lost then.
 PATIENCE_S = 1_800.0
 _LOOK_S = 0.2
-_PLACE = re.compile(r"Place \d+ of \d+|Yours is next")
+_PLACE = re.compile(r"Place \d+ of \d+|Yours is next|'event': 'waiting', 'number': \d+")
 _FULL = re.compile(r"\d+ runs? (?:of yours )?waits? (?:here )?already")
 
 
@@ -54,18 +52,14 @@ class Heard:
             self.outcome, self.words = ("answered", "") if answered else ("lost", text[-300:])
 
 
-def arguments(prompt: str) -> list[Any]:
-    """What a program sends to `/compare`."""
-    values = Choice("demo", PRECISIONS, prompt, max_new_tokens=NEW_TOKENS).__dict__
-    return [list(it) if isinstance(it, tuple) else it for it in (values[name] for name in FIELDS)]
-
-
 def compare(client: Client, prompt: str) -> Any:
-    return client.submit(*arguments(prompt), api_name="/compare")
+    """A comparison, as programs ask for it."""
+    asked = {"model": "demo", "precisions": list(PRECISIONS), "prompt": prompt, "max_new_tokens": NEW_TOKENS}
+    return client.submit(**asked, api_name="/compare")
 
 
 def is_answer(text: str) -> bool:
-    return text.count("col-done") == len(PRECISIONS)
+    return "'event': 'done'" in text
 
 
 def arrived(url: str, programs: int) -> list[Client]:

@@ -72,7 +72,9 @@ def overfull(programs: int, each: int) -> Scene:
         until = since + 120
         while time.perf_counter() < until and any(it.told_s is None for it in heard):
             for one, job in zip(heard, jobs, strict=True):
-                if one.told_s is None and (outputs := job.outputs()):
+                if one.told_s is None and job.done() and (error := job.exception()) is not None:
+                    one.ended(str(error), since, answered=False)
+                elif one.told_s is None and (outputs := job.outputs()):
                     one.saw(str(outputs[-1]), since)
             time.sleep(0.1)
         for one in heard:
@@ -85,7 +87,7 @@ def overfull(programs: int, each: int) -> Scene:
         left = time.perf_counter()
         newcomer = Client(url, verbose=False, download_files=False)
         job = compare(newcomer, "Is anybody there?")
-        while not any("col-" in str(it) for it in job.outputs()) and time.perf_counter() < left + 120:
+        while not any("'loading'" in str(it) for it in job.outputs()) and time.perf_counter() < left + 120:
             time.sleep(0.05)
         freed = time.perf_counter() - left
         job.cancel()
