@@ -73,6 +73,13 @@ def test_sign_in_is_for_spaces(monkeypatch):
     assert "not both" in refused(sign_in=True, password="x", space="somebody/quantlab")
 
 
+def test_a_space_that_has_sign_in_asks_for_it(monkeypatch):
+    monkeypatch.setenv("OAUTH_CLIENT_ID", "id")
+    assert not AppSettings().sign_in
+    monkeypatch.setenv("SPACE_ID", "somebody/quantlab")
+    assert AppSettings().signs_in and not AppSettings(sign_in=False).signs_in
+
+
 @pytest.fixture
 def space(monkeypatch) -> None:
     """What Hugging Face sets in a Space whose front matter says hf_oauth."""

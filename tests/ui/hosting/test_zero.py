@@ -176,7 +176,7 @@ def test_an_error_of_a_column_comes_back_in_its_words(space):
 def test_a_quota_that_is_used_up_is_told_in_words(space, api):
     api.refuse = {"left": 3, "wait": 3600.0}
     try:
-        found = asked_of(space, {"X-IP-Token": "a.e30.b"})
+        found = asked_of(space, {"X-IP-Token": "a.e30.b"}, prompt="What nobody has asked before")
     finally:
         api.refuse = None
     assert "ZeroGPU lends you no GPU now" in found and "3s left" in found and "fewer precisions" in found
