@@ -87,7 +87,11 @@ class AppSettings(BaseSettings):
     )
     # Hosting: who comes in, how often, and what is told of it.
     password: SecretStr | None = Field(default=None, description="the class's password; empty: everybody comes in")
-    sign_in: bool = Field(default=False, description="visitors of a Space sign in with Hugging Face")
+    # A Space whose front matter says hf_oauth has a client's id.
+    sign_in: bool = Field(
+        default_factory=lambda: bool(os.environ.get("SPACE_ID") and os.environ.get("OAUTH_CLIENT_ID")),
+        description="visitors of a Space sign in with Hugging Face",
+    )
     organisation: str = Field(default="", description="of those, only members of this organisation at Hugging Face")
     rate_limit: str = Field(default="", description='runs of one visitor, as "10/minute"; empty: no limit')
     access_log: bool | None = Field(default=None, description="a line for each request; None: in public")

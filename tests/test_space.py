@@ -18,7 +18,7 @@ import yaml
 from gradio_client import Client
 from packaging.requirements import Requirement
 
-from tests.ui.hosting.asking import ask
+from tests.ui.hosting.asking import ask, finished
 from tests.ui.hosting.conftest import SPACES
 from tests.ui.hosting.device_api import device_api, of_space
 from tests.ui.hosting.running import Server, running
@@ -191,7 +191,7 @@ def test_the_one_for_zero_gpu_starts_too(folders, environment, tmp_path):
         command = [str(environment / "bin" / "python"), program]
         with running(command, folders["zero"], tmp_path / "log", **more) as server:
             serves_strangers(server)
-            assert ask(Client(server.url, verbose=False, download_files=False)).count("col-done") == 2
+            assert finished(ask(Client(server.url, verbose=False, download_files=False))) == 2
         assert len(api.scheduled) == len(api.released) == 1
 
 

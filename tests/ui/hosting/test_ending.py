@@ -10,7 +10,7 @@ import httpx
 import pytest
 from gradio_client import Client
 
-from tests.ui.hosting.asking import ask
+from tests.ui.hosting.asking import ask, finished
 from tests.ui.hosting.running import Server, running
 
 ROOT = Path(__file__).parents[3]
@@ -55,7 +55,7 @@ def test_the_running_answer_ends_and_new_ones_are_refused_in_words(tmp_path):
         waiting, refused = in_thread(lambda: ask(late))
         running_one.join(30)
         waiting.join(30)
-        assert str(answer[0]).count("col-done") == 2, answer
+        assert finished(str(answer[0])) == 2, answer
         assert "about to end and begins nothing new" in str(refused[0])
         assert server.process.wait(30) == 0
         assert "All answers were given." in server.said() and "Traceback" not in server.said()

@@ -18,7 +18,7 @@ from quantlab.ui.hosting.rate import RunRate
 from quantlab.ui.hosting.visitors import Visitors
 from quantlab.ui.hosting.work import Work
 from tests.fakes import Script, services
-from tests.ui.hosting.asking import ask
+from tests.ui.hosting.asking import ask, finished
 from tests.ui.pages import served
 
 SECRET = "my grandmother's recipe"
@@ -80,9 +80,9 @@ def test_at_home_nothing_is_logged(caplog):
 
 def test_a_visitor_has_a_rate_and_is_told_when_to_come_back():
     with rated("2/minute") as url:
-        assert [asked(url).count("col-done") for _ in range(2)] == [2, 2]
+        assert [finished(asked(url)) for _ in range(2)] == [2, 2]
         refused = asked(url)
-        assert "That was too often for one visitor." in refused and "col-done" not in refused
+        assert "That was too often for one visitor." in refused
         (seconds,) = re.findall(r"Try again in (\d+) s", refused)
         assert 1 <= int(seconds) <= 60
 
@@ -90,7 +90,7 @@ def test_a_visitor_has_a_rate_and_is_told_when_to_come_back():
 def test_of_a_space_each_visitor_behind_its_proxy_has_his_own_rate():
     with rated("1/minute", space="somebody/quantlab") as url:
         first, second = ({"x-forwarded-for": address} for address in ("1.2.3.4", "1.2.3.5"))
-        assert all("col-done" in asked(url, **it) for it in (first, second))
+        assert all(finished(asked(url, **it)) for it in (first, second))
         # What a visitor writes before the address that the proxy saw makes him nobody else.
         assert "too often" in asked(url, **{"x-forwarded-for": "6.6.6.6, 1.2.3.4"})
 

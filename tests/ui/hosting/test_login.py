@@ -17,7 +17,7 @@ from quantlab.settings import AppSettings
 from quantlab.ui.launch import start
 from quantlab.ui.page import build_page
 from tests.fakes import Script, services
-from tests.ui.hosting.asking import ask
+from tests.ui.hosting.asking import ask, finished
 from tests.ui.pages import served
 
 PASSWORD = "bits are cheap"
@@ -28,7 +28,7 @@ SHUT = ("config", "gradio_api/info", "gradio_api/queue/data?session_hash=a", "gr
 def test_with_the_password_a_class_comes_in():
     with served(Script(0, 0), password=PASSWORD) as url:
         client = Client(url, auth=("Ada", PASSWORD), verbose=False, download_files=False)
-        assert ask(client).count("col-done") == 2
+        assert finished(ask(client)) == 2
 
 
 def test_without_it_nothing_is_shown_or_done():
@@ -71,6 +71,13 @@ def test_sign_in_is_for_spaces(monkeypatch):
     assert "QUANTLAB_PASSWORD" in refused(organisation="a-school")
     monkeypatch.setenv("OAUTH_CLIENT_ID", "id")
     assert "not both" in refused(sign_in=True, password="x", space="somebody/quantlab")
+
+
+def test_a_space_that_has_sign_in_asks_for_it(monkeypatch):
+    monkeypatch.setenv("OAUTH_CLIENT_ID", "id")
+    assert not AppSettings().sign_in
+    monkeypatch.setenv("SPACE_ID", "somebody/quantlab")
+    assert AppSettings().signs_in and not AppSettings(sign_in=False).signs_in
 
 
 @pytest.fixture
@@ -116,7 +123,7 @@ def test_of_an_organisation_only_its_members_come_in(space):
         member = cookie("another", "a-school")
         assert httpx.get(f"{url}config", headers=member).status_code == 200
         client = Client(url, headers=member, verbose=False, download_files=False)
-        assert ask(client).count("col-done") == 2
+        assert finished(ask(client)) == 2
         for others in ((), ("another",), ("a-school-too",)):
             answer = httpx.get(f"{url}config", headers=cookie(*others))
             assert answer.status_code == 403 and "members of a-school" in answer.json()["detail"]

@@ -21,7 +21,7 @@ from quantlab.ui.compare.form import DEFAULT_TICKS
 from quantlab.ui.hosting import zero
 from quantlab.ui.hosting.lent import LEAST_S, LOAD_S, MOST_S, Pace
 from tests.fakes import Script, services
-from tests.ui.hosting.asking import ask
+from tests.ui.hosting.asking import ask, finished
 from tests.ui.hosting.device_api import DeviceApi, device_api, of_space
 from tests.ui.hosting.running import Server, running
 
@@ -159,7 +159,7 @@ def asked_of(server: Server, headers: dict[str, str] | None = None, **changes: o
 def test_a_comparison_runs_in_a_lent_worker_on_the_visitors_quota(space, api):
     payload = base64.urlsafe_b64encode(b"{}").decode().rstrip("=")
     found = asked_of(space, {"X-IP-Token": f"a.{payload}.b"})
-    assert found.count("col-done") == 2, space.said()[-3_000:]
+    assert finished(found) == 2, space.said()[-3_000:]
     asked = api.scheduled[-1]
     assert LEAST_S <= int(asked["durationSeconds"]) <= MOST_S and asked["cgroupPath"] == "/space"
     assert asked["token"] == f"a.{payload}.b"
@@ -176,7 +176,7 @@ def test_an_error_of_a_column_comes_back_in_its_words(space):
 def test_a_quota_that_is_used_up_is_told_in_words(space, api):
     api.refuse = {"left": 3, "wait": 3600.0}
     try:
-        found = asked_of(space, {"X-IP-Token": "a.e30.b"})
+        found = asked_of(space, {"X-IP-Token": "a.e30.b"}, prompt="What nobody has asked before")
     finally:
         api.refuse = None
     assert "ZeroGPU lends you no GPU now" in found and "3s left" in found and "fewer precisions" in found
