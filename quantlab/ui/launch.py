@@ -6,6 +6,7 @@ import sys
 import threading
 from collections.abc import Generator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
@@ -111,6 +112,13 @@ def start(
         js=scripts.ON_LOAD,
     )
     tools.fit(page)
+    _begin_sessions_lightly(page)
+
+
+def _begin_sessions_lightly(page: gr.Blocks) -> None:
+    """Gradio describes every component anew for each session that begins, in the loop that serves everybody. That is for
+    its deep links, of which this page has none; what an event changes is described when it does."""
+    page.state_holder.blocks = SimpleNamespace(default_config=page.default_config, blocks={})
 
 
 def _public_limits() -> dict[str, Any]:

@@ -82,6 +82,19 @@ def test_a_model_in_public_is_picked_from_the_list_only(url):
     assert model["allow_custom_value"] is False and "/etc" not in str(model["choices"])
 
 
+def test_a_session_begins_without_a_description_of_every_component():
+    page, app = build_page(AppSettings(public=True, port=0), services(Script(0, 0))), AppSettings(public=True, port=0)
+    start(page, app, block=False)
+    try:
+        session = page.state_holder["one"]
+        assert session.config_values == {} and set(session.blocks_config.blocks) == set(page.blocks)
+        assert "Mira Toll" in str(ask(page.local_url))
+        told = [it for it in page.state_holder.session_data.values() if it.config_values]
+        assert told and all(len(it.config_values) < len(page.blocks) / 2 for it in told), "what was changed alone"
+    finally:
+        page.close(verbose=False)
+
+
 def test_what_watches_or_publishes_is_off(url):
     assert httpx.get(f"{url}monitoring", follow_redirects=True).status_code >= 400
     config = httpx.get(f"{url}config").json()

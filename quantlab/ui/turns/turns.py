@@ -20,8 +20,9 @@ from quantlab.errors import QuantlabError, Stopped
 
 #: How often whoever waits looks whether he was called, told to stop, or left, in seconds.
 POLL_S = 0.2
-#: A place is told no more often than this, in seconds: with sixty who wait, telling is work too.
-TOLD_S = 1.0
+#: A place is told no more often than this, in seconds, and so many places a second to all who wait together: telling is
+#: work for the same machine.
+TOLD_S, TOLD_TOGETHER = 1.0, 8.0
 #: Runs by which the next ones are expected, of each kind.
 _REMEMBERED = 20
 
@@ -226,7 +227,7 @@ class Turn:
                 self.leave()
                 raise LeftQueue
             place, now = self.place(), time.monotonic()
-            if place is not None and place != told and now - told_at >= TOLD_S:
+            if place is not None and place != told and now - told_at >= max(TOLD_S, place.waiting / TOLD_TOGETHER):
                 told, told_at = place, now
                 yield place
             self.called.wait(POLL_S)

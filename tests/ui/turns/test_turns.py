@@ -2,12 +2,14 @@
 
 import threading
 from dataclasses import dataclass
+from itertools import pairwise
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from quantlab.ui.turns.turns import Full, LeftQueue, Place, Turns, rounded, words
+from quantlab.ui.turns.turns import TOLD_S, TOLD_TOGETHER, Full, LeftQueue, Place, Turns, rounded, words
 
 
 @dataclass
@@ -151,6 +153,29 @@ def test_whoever_waits_is_told_and_then_called():
     assert next(places) == Place(1, 1)
     first.leave()
     assert list(places) == [] and second.called.is_set()
+
+
+@pytest.mark.parametrize("others", [12, 64])
+def test_the_more_wait_the_more_seldom_each_is_told(monkeypatch, others):
+    clock = Clock()
+    monkeypatch.setattr("quantlab.ui.turns.turns.time", SimpleNamespace(monotonic=clock))
+    monkeypatch.setattr("quantlab.ui.turns.turns.POLL_S", 0)
+    turns = Turns(limit=99, clock=clock)
+    with turns.enter("running", "compare"):
+        before = [turns.enter(f"other {number}", "compare") for number in range(others)]
+        last = turns.enter("last", "compare")
+
+        def one_leaves():
+            clock.now += 0.25  # it looks four times a second
+            before.pop().leave()
+            return not before
+
+        told = []
+        with pytest.raises(LeftQueue):
+            for place in last.places(threading.Event(), one_leaves):
+                told.append((clock.now, place.waiting))
+    gaps = [(after - before, waiting) for (before, _), (after, waiting) in pairwise(told)]
+    assert gaps and all(gap >= max(TOLD_S, waiting / TOLD_TOGETHER) for gap, waiting in gaps)
 
 
 @pytest.mark.parametrize("how", ["stop", "gone", "closed"])
