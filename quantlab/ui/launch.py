@@ -116,8 +116,8 @@ def start(
 
 
 def _begin_sessions_lightly(page: gr.Blocks) -> None:
-    """Gradio describes every component anew for each session that begins, in the loop that serves everybody. That is for
-    its deep links, of which this page has none; what an event changes is described when it does."""
+    """Gradio describes every component anew for each session that begins, in the loop that serves everybody. That is
+    for its deep links, of which this page has none; what an event changes is described when it does."""
     page.state_holder.blocks = SimpleNamespace(default_config=page.default_config, blocks={})
 
 
