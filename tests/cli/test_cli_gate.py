@@ -137,7 +137,7 @@ def test_a_run_that_does_not_end_leaves_no_pass_of_an_earlier_one(monkeypatch, t
 def test_who_stops_it_gets_130_and_what_was_not_measured_is_told(monkeypatch, capsys, tmp_path):
     file = tmp_path / "gate.xml"
 
-    def interrupted(*_asked, stop):
+    def interrupted(*_asked, stop, on):
         stop.set()
         yield QualityDone(quality(("fp32", "bf16", "nf4"), errors={}, stopped="nf4"))
 

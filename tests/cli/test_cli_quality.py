@@ -87,7 +87,7 @@ def test_what_cannot_be_measured_is_refused_in_two_lines(capsys, arguments, told
 def test_without_a_name_the_text_suits_the_model_and_is_told(capsys, monkeypatch, arguments, name, told):
     reads = []
 
-    def measure(history, request, stop):
+    def measure(history, request, stop, on):
         reads.append(request.text.name)
         raise Stopped
         yield

@@ -1,6 +1,6 @@
 """Whatever is sent to a handler: it answers, or refuses in words; it never breaks, and tells no path of this machine.
 
-Each handler gets `EXAMPLES`, `MANY_INPUTS=1000` asks for so many.
+Each is asked `EXAMPLES` times; `MANY_INPUTS=1000` asks it a thousand times.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ from tests.fakes import Script, services
 EXAMPLES = int(os.environ.get("MANY_INPUTS", "15"))
 ROOM = str(Path(quantlab.__file__).parent)
 #: What a page says of what nobody foresaw.
-DEFECT = "on our side"
+DEFECTS = ("on our side", "A defect, not your doing")
 _FILE = {"meta": {"_type": "gradio.FileData"}, "orig_name": "x.txt", "size": 3}
 
 scalars = st.one_of(
@@ -123,7 +123,7 @@ def test_no_input_breaks_a_handler(page, number):
             return
         answered.append(inputs)
         said = repr(told)
-        assert ROOM not in said and DEFECT not in said
+        assert ROOM not in said and not any(it in said for it in DEFECTS)
 
     run()
     assert answered  # else nothing came as far as a handler

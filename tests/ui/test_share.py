@@ -71,6 +71,14 @@ def test_a_published_checkpoint_of_the_hub_is_kept_and_one_on_this_disk_is_not()
     assert from_query(parsed(query), DEFAULT, PUBLIC).precisions == ("nf4",)
 
 
+def test_a_served_model_is_neither_written_into_a_link_nor_taken_from_one():
+    """A link comes from anybody: it makes this machine ask no server."""
+    served = "openai:http://127.0.0.1:8000/v1#demo"
+    query = parsed(to_query(replace(DEFAULT, precisions=("fp32", served))))
+    assert query["precisions"] == "fp32"
+    assert from_query({"precisions": f"fp32,{served}"}, DEFAULT, LOCAL).precisions == ("fp32",)
+
+
 def test_what_a_link_leaves_out_is_named():
     assert left_out(Choice(precisions=("nf4", "TheBloke/TinyLlama-GPTQ"))) == ()
     choice = Choice("/home/me/model", ("nf4", "/models/secret.gguf"), "x" * (MAX_LINK_PROMPT + 1))
