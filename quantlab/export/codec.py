@@ -24,15 +24,8 @@ R = TypeVar("R")
 LATER: frozenset[str] = frozenset(
     {"Peak.device", "Run.identity", "Run.metrics", "QualityRun.decode_samples", "QualityRun.identity"}
     | {"QualityRun.metrics", "QualityRun.nonfinite", "QualitySettings.noise_floor"}
-    | {
-        "Run.ttft_samples",
-        "Run.decode_samples",
-        "Run.cpu",
-        "QualityRun.cpu",
-        "Run.node",
-        "QualityRun.node",
-        "Run.served",
-    }
+    | {"Run.ttft_samples", "Run.decode_samples", "Run.cpu", "QualityRun.cpu"}
+    | {"Run.node", "QualityRun.node", "Run.served"}
 )
 #: `Record.field` that files call by another name than the code: they keep the one they began with.
 WRITTEN_AS: Mapping[str, str] = {"LayerError.isolated": "own", "LayerError.propagated": "relative"}

@@ -18,7 +18,7 @@ from quantlab.settings import AppSettings
 from quantlab.ui.common import runner
 from quantlab.ui.compare import runner as compare_runner
 from quantlab.ui.compare.form import Choice
-from tests.fakes import Script, services
+from tests.fakes import Script, alone, services
 from tests.tiny import letters, write
 
 #: Every way of parting the letters is tried before it is seen that the text ends otherwise.
@@ -110,7 +110,10 @@ def test_a_panic_from_elsewhere_ends_one_column_and_the_page_s_run():
         raise PanicException("shape")
     choice = Choice(prompt="Hello", precisions=("fp32",))
     script = services(Script(0, 0, crash=PanicException("shape")))
-    assert list(compare_runner.views(choice, AppSettings(), script, threading.Event()))[-1].problem == runner.OUR_FAULT
+    assert (
+        list(compare_runner.views(choice, AppSettings(), script, threading.Event(), alone()))[-1].problem
+        == runner.OUR_FAULT
+    )
 
 
 @pytest.mark.parametrize("kind", [KeyboardInterrupt, SystemExit, GeneratorExit])
