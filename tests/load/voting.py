@@ -6,6 +6,7 @@ first class to the last, or the server spoke to another host.
 """
 
 import argparse
+import json
 import os
 import tempfile
 import threading
@@ -75,21 +76,29 @@ class Visitor:
 
     def __post_init__(self) -> None:
         self._http = httpx.Client(base_url=self.url, timeout=120)
-        self._session = f"load-{self.number}"
+        self._session, self._events = f"load-{self.number}", dict[str, int]()
 
     def arrive(self) -> "Visitor":
         """Load the page, and have its first event answered: for that the server makes the visitor's session."""
         self.times.timed("page", lambda: self._http.get("/").raise_for_status())
+        events = self._http.get("config").raise_for_status().json()["dependencies"]
+        self._events = {it["api_name"]: it["id"] for it in events}
         self.ask("first event", "quiz_next", None)
         return self
 
     def ask(self, kind: str, name: str, *data: Any) -> list[Any]:
-        """What an event of the page gives back, by its name for programs."""
-        sent = {"data": list(data), "session_hash": self._session}
-        return self.times.timed(kind, lambda: self._answer(name, sent))
+        """What an event of the page gives back, asked as a browser asks: over the queue."""
+        sent = {"data": list(data), "fn_index": self._events[name], "session_hash": self._session}
+        return self.times.timed(kind, lambda: self._answer(sent))
 
-    def _answer(self, name: str, sent: dict[str, Any]) -> list[Any]:
-        return self._http.post(f"gradio_api/run/{name}", json=sent).raise_for_status().json()["data"]
+    def _answer(self, sent: dict[str, Any]) -> list[Any]:
+        self._http.post("gradio_api/queue/join", json=sent).raise_for_status()
+        with self._http.stream("GET", "gradio_api/queue/data", params={"session_hash": self._session}) as told:
+            for line in told.iter_lines():
+                event = json.loads(line.removeprefix("data:")) if line.startswith("data:") else {}
+                if event.get("msg") == "process_completed":
+                    return event["output"]["data"]
+        raise AssertionError("the answer ended too soon")
 
     def lesson(self, code: str, asked: tuple[Question, ...], think: float) -> None:
         """Join a class and vote: the right one two times of three, each thought over for a while of its own length."""
