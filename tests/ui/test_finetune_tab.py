@@ -57,6 +57,7 @@ def test_a_training_is_watched_and_its_adapter_named(opened):
 def test_all_weights_are_a_choice_with_its_own_settings(opened):
     """Adapters' settings go, precisions without a gradient for each number too; what comes out is a model."""
     page = opened()
+    expect(page.locator("#finetune-status")).to_contain_text("Press Train.")
     page.click("#finetune-settings > button")
     expect(page.locator("#finetune-rank")).to_be_visible()
     page.get_by_label("All weights").check()

@@ -66,7 +66,7 @@ def _inputs(start: FinetuneChoice, app: AppSettings, opening: rail.Opening) -> t
     )  # fmt: skip
     precision = gr.Dropdown(
         list(BASES), value=start.precision, label="Precision of the base", elem_id="finetune-precision",
-        info="Weights that are read as they are, or quantized while they load.",
+        info="Weights as they are, or quantized; they stay so.",
     )  # fmt: skip
     name = gr.Textbox(
         form.free_name(start.name, app), label="Name of the adapter or model", max_lines=1, elem_id="finetune-name"
@@ -112,7 +112,7 @@ def _stage(inputs: FinetuneInputs, about: gr.HTML, allowed: bool) -> FinetunePar
         )
         stop = gr.Button("Stop", elem_id="finetune-stop", interactive=False, scale=0, min_width=70)
         look = gr.Button("Show the first rows", elem_id="finetune-look", scale=0, min_width=210)
-    status = gr.HTML("", elem_id="finetune-status", apply_default_css=False)
+    status = gr.HTML(view.empty() if allowed else "", elem_id="finetune-status", apply_default_css=False)
     result = gr.HTML("", elem_id="finetune-result", apply_default_css=False)
     compare = gr.Button("Ask it beside its base", visible=False, elem_id="finetune-compare", scale=0)
     preview = gr.HTML("", elem_id="finetune-preview", apply_default_css=False)

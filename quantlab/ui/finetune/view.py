@@ -46,6 +46,11 @@ def intro(app: AppSettings, allowed: bool) -> str:
     return _HTML.intro(app.public, allowed, app.zero_gpu, units.seconds(app.finetune_seconds))
 
 
+def empty() -> str:
+    """What stands there before anything was trained."""
+    return _HTML.empty()
+
+
 def about(data: str) -> str:
     """What the chosen rows are, with questions to ask before and after."""
     known = SETS.get(data)
