@@ -35,7 +35,7 @@ def open_page(browser) -> Iterator[Callable]:
         page = contexts[-1].new_page()
         page.on("pageerror", lambda error: errors.append(str(error)))
         page.goto(address)
-        page.wait_for_selector("#precisions input:checked")
+        page.wait_for_selector("#precisions input:checked", state="attached")
         return page
 
     yield opened
@@ -53,7 +53,7 @@ def compared(browser, url) -> Iterator:
     page.asked = []
     context.on("request", lambda request: page.asked.append(request.url))
     page.goto(url)
-    page.wait_for_selector("#precisions input:checked")
+    page.wait_for_selector("#precisions input:checked", state="attached")
     compare(page)
     page.wait_for_timeout(500)
     yield page

@@ -185,3 +185,14 @@ def test_of_a_page_only_the_launch_makes_a_web_application(monkeypatch):
         assert len(made) == 1
         assert httpx.get(address).status_code == 200
     assert blocks.App.create_app is not None and len(made) == 1
+
+
+def test_of_what_is_chosen_the_last_counts():
+    """Gradio drops an event of `input` while an earlier one of the same handler is not answered yet."""
+    page = build_page(AppSettings(public=False), services())
+    dropped = [
+        block.fn.__qualname__
+        for block in page.fns.values()
+        if block.fn is not None and any(event == "input" for _, event in block.targets) and block.trigger_mode == "once"
+    ]
+    assert dropped == []

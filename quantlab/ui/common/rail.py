@@ -19,7 +19,7 @@ from quantlab.ui.common.explained import info
 from quantlab.ui.common.precision_list import PrecisionList, Room
 from quantlab.ui.common.problem import Problem
 from quantlab.ui.common.runner import problem_of
-from quantlab.ui.common.tab import TabHandlers
+from quantlab.ui.common.tab import LAST, TabHandlers
 from quantlab.ui.compare import form as choices
 from quantlab.ui.compare.form import Choice
 from quantlab.ui.services import Services
@@ -224,13 +224,13 @@ def wire(parts: Any, handlers: RailHandlers, asked: gr.components.Component, sui
     listed = [parts.offered, inputs.precisions, inputs.reference]
     before = [inputs.compute_dtype, inputs.precisions, parts.offered]
     filled = [*listed, parts.about, parts.problem, *suited]
-    inputs.model.input(handlers.estimate, [inputs.model, *before, asked], filled, **_QUICK)
-    inputs.compute_dtype.input(handlers.estimate, [inputs.model, *before], filled, **_QUICK)
+    inputs.model.input(handlers.estimate, [inputs.model, *before, asked], filled, **_QUICK, **LAST)
+    inputs.compute_dtype.input(handlers.estimate, [inputs.model, *before], filled, **_QUICK, **LAST)
     parts.dropped.upload(handlers.open, [parts.dropped, *before, asked], [inputs.model, *filled], **_QUICK)
     held = parts.my_card
     gr.on(
         card.changes(held), handlers.card, [held.card, held.context, inputs.model, inputs.compute_dtype, parts.offered],
-        [parts.offered, inputs.precisions, held.kept, *held.listed()], **_QUICK, trigger_mode="always_last",
+        [parts.offered, inputs.precisions, held.kept, *held.listed()], **_QUICK, **LAST,
     )  # fmt: skip
     told = gr.on(
         [adds.add.click, adds.spec.submit], handlers.add, [adds.spec, inputs.model, *before],

@@ -16,6 +16,8 @@ from quantlab.ui.turns.taking import visitor
 
 #: Events that use the machine wait in `Turns` for one another, where they tell their places; gradio calls all at once.
 TAKES_TURNS: dict[str, Any] = {"concurrency_limit": None, "concurrency_id": "turns"}
+#: Of what is chosen or typed while an earlier choice is still looked up, the last one counts. Gradio would drop it.
+LAST: dict[str, Any] = {"trigger_mode": "always_last"}
 SMALL = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
 
 

@@ -10,7 +10,7 @@ from quantlab.settings import AppSettings
 from quantlab.ui.common import panels, rail
 from quantlab.ui.common.panels import Named
 from quantlab.ui.common.precision_list import PrecisionList
-from quantlab.ui.common.tab import SMALL, TAKES_TURNS
+from quantlab.ui.common.tab import LAST, SMALL, TAKES_TURNS
 from quantlab.ui.finetune import form, view
 from quantlab.ui.finetune.form import FinetuneChoice
 from quantlab.ui.finetune.handlers import FinetuneHandlers
@@ -147,12 +147,14 @@ def _wire(parts: FinetuneParts, handlers: FinetuneHandlers, allowed: bool) -> No
             )
         ),
         **SMALL,
+        **LAST,
     )
     inputs.method.input(
         handlers.method_chosen,
         [inputs.method, inputs.data],
         [inputs.precision, inputs.learning_rate, *parts.of_adapters()],
         **SMALL,
+        **LAST,
     )
     parts.look.click(handlers.look, inputs.listed(), [parts.preview], **SMALL)
     if not allowed:

@@ -11,7 +11,7 @@ from quantlab.ui import scripts
 from quantlab.ui.common.exports import FORMATS
 from quantlab.ui.common.fragments import said
 from quantlab.ui.common.panel import build_panel
-from quantlab.ui.common.tab import SMALL, TAKES_TURNS
+from quantlab.ui.common.tab import LAST, SMALL, TAKES_TURNS
 from quantlab.ui.history import fragments as html
 from quantlab.ui.history.entry_list import entry_list
 from quantlab.ui.history.handlers import HistoryHandlers
@@ -94,13 +94,13 @@ def _panel(kind: type[Comparison] | type[Quality], chart: Chart) -> HistoryPanel
 def _wire(parts: HistoryParts, handlers: HistoryHandlers, tab: gr.Tab) -> None:
     finding = [parts.search, parts.kind, parts.opened]
     root = gr.context.Context.root_block
-    gr.on([tab.select, parts.kind.input, root.load], handlers.find, finding[:2], parts.entries, **SMALL)
-    parts.search.change(handlers.find, finding[:2], parts.entries, trigger_mode="always_last", **SMALL)
+    gr.on([tab.select, parts.kind.input, root.load], handlers.find, finding[:2], parts.entries, **SMALL, **LAST)
+    parts.search.change(handlers.find, finding[:2], parts.entries, **SMALL, **LAST)
 
     def then_charts(event: Any) -> None:
         event.then(handlers.draw, parts.opened, parts.drawn(), show_progress="hidden", api_visibility="private")
 
-    opened = parts.entries.input(handlers.open, [parts.entries, *finding], parts.view(), **SMALL)
+    opened = parts.entries.input(handlers.open, [parts.entries, *finding], parts.view(), **SMALL, **LAST)
     opened.then(None, None, None, js=scripts.SHOW_OPENED)
     root.load(None, None, None, js=scripts.SHOW_ENTRY)
     parts.link.click(None, None, None, js=scripts.COPY_ADDRESS)
@@ -126,5 +126,5 @@ def _wire(parts: HistoryParts, handlers: HistoryHandlers, tab: gr.Tab) -> None:
     for index, panel in enumerate(parts.panels):
         if panel.pick is not None:
             drawn = [*panel.plots, panel.table]
-            panel.pick.input(handlers.pick(index), [parts.opened, panel.pick], drawn, **SMALL)
+            panel.pick.input(handlers.pick(index), [parts.opened, panel.pick], drawn, **SMALL, **LAST)
     root.unload(handlers.leave)

@@ -9,7 +9,7 @@ from quantlab.teach.inside import grids
 from quantlab.ui.common import models, panels, rail
 from quantlab.ui.common.panel import Panel
 from quantlab.ui.common.panels import Named
-from quantlab.ui.common.tab import SMALL, TAKES_TURNS
+from quantlab.ui.common.tab import LAST, SMALL, TAKES_TURNS
 from quantlab.ui.inside import fragments as html
 from quantlab.ui.inside.form import BLOCKS, LAYER, NOTHING, PLAIN, SHOWN, TYPED, InsideChoice
 from quantlab.ui.inside.handlers import InsideHandlers
@@ -127,16 +127,16 @@ def _wire(parts: InsideParts, handlers: InsideHandlers, tab: gr.Tab) -> None:
         event.then(handlers.methods, fields, [parts.methods, parts.saves], **SMALL)
 
     then_methods(tab.select(handlers.opened, fields, parts.view(), **SMALL))
-    then_methods(inputs.model.input(handlers.model, fields, parts.view(), **slow))
+    then_methods(inputs.model.input(handlers.model, fields, parts.view(), **slow, **LAST))
     moves = [inputs.layer.input, inputs.shown.input]
-    then_methods(gr.on(moves, handlers.moved, fields, parts.view(), trigger_mode="always_last", **SMALL))
+    then_methods(gr.on(moves, handlers.moved, fields, parts.view(), **LAST, **SMALL))
     changes = [
         inputs.source.input, inputs.block.input, inputs.values.change, inputs.grid.input, inputs.bits.input,
         inputs.block_size.input, inputs.zero_point.input, inputs.beside.input,
     ]  # fmt: skip
-    then_methods(gr.on(changes, handlers.look, fields, parts.view(), trigger_mode="always_last", **SMALL))
+    then_methods(gr.on(changes, handlers.look, fields, parts.view(), **LAST, **SMALL))
     parts.read.click(handlers.read, fields, parts.outliers(), **slow, **TAKES_TURNS)
     parts.sigma.input(
-        handlers.spread, [parts.sigma, *fields], parts.outliers(), trigger_mode="always_last", show_progress="hidden",
+        handlers.spread, [parts.sigma, *fields], parts.outliers(), **LAST, show_progress="hidden",
         api_visibility="private", **TAKES_TURNS,
     )  # fmt: skip

@@ -12,7 +12,7 @@ from quantlab.teach.plan.planning import bundled
 from quantlab.ui import scripts
 from quantlab.ui.common import panels
 from quantlab.ui.common.panel import Panel
-from quantlab.ui.common.tab import SMALL, TAKES_TURNS
+from quantlab.ui.common.tab import LAST, SMALL, TAKES_TURNS
 from quantlab.ui.lessons import form
 from quantlab.ui.lessons import fragments as html
 from quantlab.ui.lessons.handlers import LessonsHandlers
@@ -121,7 +121,7 @@ def _wire(parts: LessonsParts, handlers: LessonsHandlers, tab: gr.Tab, kept: gr.
     linked = root.load(handlers.linked, None, [parts.lesson], **SMALL)
     linked.then(None, None, None, js=scripts.SHOW_LESSON)
     tab.select(handlers.opened, [parts.lesson, parts.opened, parts.tried], parts.view(), **SMALL)
-    parts.lesson.input(handlers.open, asked, parts.view(), **SMALL)
+    parts.lesson.input(handlers.open, asked, parts.view(), **SMALL, **LAST)
     parts.reflect.following.click(handlers.following, asked, [parts.lesson, *parts.view()], **SMALL)
     gr.on(
         [predict.go.click, predict.number.submit], handlers.predict,

@@ -11,7 +11,7 @@ from quantlab.teach.plan.cards import CARDS, MEMORIES
 from quantlab.teach.plan.planning import bundled
 from quantlab.ui.common import panels, rail
 from quantlab.ui.common.panels import Named
-from quantlab.ui.common.tab import SMALL
+from quantlab.ui.common.tab import LAST, SMALL
 from quantlab.ui.plan import form
 from quantlab.ui.plan.form import PlanChoice
 from quantlab.ui.plan.handlers import PlanHandlers
@@ -126,7 +126,7 @@ def _wire(parts: PlanParts, handlers: PlanHandlers, tab: gr.Tab) -> None:
     inputs = parts.inputs
     tuning = (inputs.finetune, inputs.rank, inputs.targets, inputs.checkpointing)
     changed = [it.input for it in inputs.listed() if it not in tuning]
-    options: dict[str, Any] = {**SMALL, "trigger_mode": "always_last"}
+    options: dict[str, Any] = SMALL | LAST
     gr.on([tab.select, *changed], handlers.plan, inputs.listed(), parts.results(), **options)
     # A text box tells of what is typed into it by its change alone.
     trained = [inputs.finetune.input, inputs.rank.input, inputs.targets.change, inputs.checkpointing.input]

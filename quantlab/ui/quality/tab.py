@@ -13,7 +13,7 @@ from quantlab.ui.common import rail
 from quantlab.ui.common.explained import exactly, info
 from quantlab.ui.common.fragments import said
 from quantlab.ui.common.panel import build_panel
-from quantlab.ui.common.tab import SMALL, TAKES_TURNS
+from quantlab.ui.common.tab import LAST, SMALL, TAKES_TURNS
 from quantlab.ui.quality import fragments as html
 from quantlab.ui.quality import inputs as quality_inputs
 from quantlab.ui.quality.form import QualityChoice, Taken
@@ -104,12 +104,14 @@ def _wire(parts: QualityParts, handlers: QualityHandlers) -> None:
         handlers.run, inputs, parts.results(), show_progress="hidden", api_name="quality",
         api_visibility="private", trigger_mode="multiple", **TAKES_TURNS,
     )  # fmt: skip
-    run.then(handlers.advise, limits, parts.advice, **SMALL)
+    run.then(handlers.advise, limits, parts.advice, **SMALL, **LAST)
     parts.stop.click(handlers.stop, None, parts.results(), **SMALL)
-    gr.on([parts.bound.input, parts.memory.input], handlers.advise, limits, parts.advice, **SMALL)
+    gr.on([parts.bound.input, parts.memory.input], handlers.advise, limits, parts.advice, **SMALL, **LAST)
     shown = [parts.inputs.source, parts.inputs.pasted, parts.inputs.file]
-    parts.inputs.source.input(handlers.source, parts.inputs.source, shown, **SMALL)
+    parts.inputs.source.input(handlers.source, parts.inputs.source, shown, **SMALL, **LAST)
     for index, panel in enumerate(parts.panels):
         if panel.pick is not None:
-            panel.pick.input(handlers.pick(index), [parts.quality, panel.pick], [*panel.plots, panel.table], **SMALL)
+            panel.pick.input(
+                handlers.pick(index), [parts.quality, panel.pick], [*panel.plots, panel.table], **SMALL, **LAST
+            )
     gr.context.Context.root_block.unload(handlers.leave)
