@@ -68,12 +68,18 @@ def _takes_long(item: pytest.Item) -> bool:
     return "published" in getattr(item, "fixturenames", ()) or (loads and not _long().isdisjoint(about))
 
 
+#: Folders whose tests run in the process of those that drive a browser, so that both end at about the same time.
+_BESIDE = {"cluster", "finetune", "sweep"}
+
+
 def pytest_itemcollected(item: pytest.Item) -> None:
     """As soon as it is there: `-m` chooses before `pytest_collection_modifyitems` below is called."""
     if "browser" in getattr(item, "fixturenames", ()):
         item.add_marker("browser")
     if _takes_long(item):
         item.add_marker("slow")
+    if _BESIDE & set(item.path.relative_to(Path(__file__).parent).parts):
+        item.add_marker("beside")
 
 
 @pytest.hookimpl(trylast=True)
