@@ -6,7 +6,7 @@ from dataclasses import fields, replace
 from typing import get_args
 
 from quantlab.cli.arguments import MODEL, Verbs, add_placement, placement
-from quantlab.errors import Stopped
+from quantlab.errors import BadInput, Stopped
 from quantlab.finetune.sets import SETS, home_of, model_of, settings_of
 from quantlab.records.finetuning import FinetuneSettings, InitLoraWeights, TrainingMethod
 
@@ -70,6 +70,10 @@ def add(verbs: Verbs) -> None:
     add_placement(verb)
 
 
+#: What says nothing where all weights are trained.
+_OF_ADAPTERS = ("rank", "alpha", "dropout", "targets", "rslora", "dora", "init_lora_weights")
+
+
 def run(args: argparse.Namespace) -> int:
     from quantlab.cli import render
     from quantlab.finetune.job import finetune
@@ -77,6 +81,11 @@ def run(args: argparse.Namespace) -> int:
     given = {field.name: getattr(args, field.name, None) for field in fields(FinetuneSettings)}
     if args.targets is not None:
         given["targets"] = tuple(word.strip() for word in args.targets.split(",") if word.strip())
+    if args.method == "full" and (odd := [name for name in _OF_ADAPTERS if given[name]]):
+        raise BadInput(
+            f"--{odd[0].replace('_', '-')} is for adapters, and --method full trains all weights.",
+            "Leave one of them out.",
+        )
     # A switch that is not set says nothing against the rows' own settings.
     told = {name: value for name, value in given.items() if value is not None and value is not False}
     settings = replace(settings_of(args.data, args.method or _DEFAULT.method), **told)

@@ -77,9 +77,10 @@ def finetune(
     check(asked)
     if why := unavailable(asked):
         raise Unavailable(f"Fine-tuning {why}.")
-    path, folder = sets.file_of(file), folders.made(out)
+    path = sets.file_of(file)
     digest = data.digest(path)
-    data.rows(path, digest)  # wrong rows are told before a model is fetched
+    data.rows(path, digest)  # wrong rows are told before a model is fetched, or a folder made
+    folder = folders.made(out)
     where = placements.resolve(placement or Placement("auto"))
     found = result(in_background(lambda progress: models.resolve_main(model, app_settings(), progress), stop))
     _refuse(found, asked, where)
@@ -143,7 +144,7 @@ def _check_init(asked: FinetuneSettings) -> None:
     if init == "pissa" and asked.precision not in PISSA:
         raise BadInput(
             f"PiSSA takes the adapters out of the weights, and those of {asked.precision} cannot be changed so.",
-            f"Choose from: {', '.join(PISSA)}; or begin with LoftQ.",
+            f"Choose from: {', '.join(PISSA)}; or begin with LoftQ, on one of {', '.join(LOFTQ)}.",
         )
     if init != "default" and asked.dora:
         raise BadInput("DoRA begins with the usual matrices.", "Leave one of the two out.")

@@ -170,7 +170,13 @@ def real_services(app: AppSettings, work: Work | None = None) -> Services:
         finetune=counted("finetune", _finetune),
         preview_rows=_preview_rows,
         facts=looked.facts,
-        turns=Turns(app.queue_size, app.queue_each, waited=metrics.waited, refused=lambda: metrics.refuse("full")),
+        turns=Turns(
+            app.queue_size,
+            app.queue_each,
+            may=work.check_open,
+            waited=metrics.waited,
+            refused=lambda: metrics.refuse("full"),
+        ),
         answered=replays.answered,
     )
 

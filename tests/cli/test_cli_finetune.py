@@ -42,3 +42,16 @@ def test_what_all_weights_cannot_be(capsys, file, tmp_path):
     code, _, told = run(capsys, *asked)
     assert code != 0 and "All weights cannot be trained in nf4" in told and "fp32, bf16" in told
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("option", [["--rank", "4"], ["--dora"], ["--init-lora-weights", "loftq"]])
+def test_options_of_adapters_are_refused_where_all_weights_are_trained(option, capsys, tmp_path):
+    assert main(["finetune", "--data", "newcomers", "--method", "full", "--out", str(tmp_path / "x"), *option]) == 2
+    assert f"{option[0]} is for adapters" in capsys.readouterr().err
+    assert not (tmp_path / "x").exists()
+
+
+def test_rows_that_are_refused_leave_no_folder(capsys, tmp_path):
+    (bad := tmp_path / "bad.jsonl").write_text('{"text": "a"}\n{"text": \n')
+    assert main(["finetune", "--data", str(bad), "--model", "demo", "--out", str(tmp_path / "x")]) == 2
+    assert "line 2" in capsys.readouterr().err and not (tmp_path / "x").exists()

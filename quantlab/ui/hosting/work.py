@@ -75,8 +75,16 @@ class Work:
             if not self._ending:
                 self._stops[ticket] = stops
                 return ticket
+        raise self._refused()
+
+    def check_open(self) -> None:
+        """Raises Unavailable once the server is ending: whoever comes or waits is told at once."""
+        if self._ending:
+            raise self._refused()
+
+    def _refused(self) -> Unavailable:
         self.metrics.refuse("ending")
-        raise Unavailable("This server is about to end and begins nothing new.", "Try again in a minute.")
+        return Unavailable("This server is about to end and begins nothing new.", "Try again in a minute.")
 
     def end(self, seconds: float, busy: Callable[[], bool] = lambda: False) -> bool:
         """Begin nothing new, let what runs end, and stop what still runs after so many seconds.

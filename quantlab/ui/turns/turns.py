@@ -67,7 +67,8 @@ class Turns:
     """At most `limit` wait, at most `each` of them of one visitor; `at_once` run. Any thread may call it.
 
     `waited` is told how many seconds each one waited that is called, `refused` when somebody is told that it is full.
-    `clock` gives seconds; one that never goes back.
+    `may` raises where nothing more begins, for those who come and for those who wait. `clock` gives seconds; one that
+    never goes back.
     """
 
     def __init__(
@@ -76,12 +77,13 @@ class Turns:
         each: int = 3,
         at_once: int = 1,
         *,
+        may: Callable[[], None] = lambda: None,
         waited: Callable[[float], None] = lambda seconds: None,
         refused: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.limit, self.each, self.at_once = limit, each, at_once
-        self._tell_waited, self._tell_refused, self._clock = waited, refused, clock
+        self._tell_waited, self._tell_refused, self._clock, self.may = waited, refused, clock, may
         self._lock = threading.Lock()
         #: Who waits, by visitor: the first visitor is the next one called.
         self._waiting: OrderedDict[str, deque[Turn]] = OrderedDict()
@@ -95,8 +97,9 @@ class Turns:
     def enter(self, visitor: str, kind: str) -> "Turn":
         """A turn for a visitor's run, called at once where the machine is free. Whoever gets one must leave it.
 
-        `kind` names runs that take about as long as one another. Raises Full.
+        `kind` names runs that take about as long as one another. Raises Full, and what `may` raises.
         """
+        self.may()
         with self._lock:
             mine, count = self._waiting.get(visitor, ()), sum(map(len, self._waiting.values()))
             if count >= self.limit or len(mine) >= self.each:
@@ -219,13 +222,19 @@ class Turn:
     def places(self, stop: threading.Event, gone: Callable[[], bool] = never) -> Iterator[Place]:
         """Yield the place whenever it is another one, until this turn is called.
 
-        Raises LeftQueue as soon as `stop` is set or whoever waits is `gone`; the place is free then.
+        Raises LeftQueue as soon as `stop` is set or whoever waits is `gone`, and what the turns' `may` raises; the
+        place is free then.
         """
         told, told_at = None, float("-inf")
         while not self.called.is_set():
             if stop.is_set() or gone():
                 self.leave()
                 raise LeftQueue
+            try:
+                self._turns.may()
+            except BaseException:
+                self.leave()
+                raise
             place, now = self.place(), time.monotonic()
             if place is not None and place != told and now - told_at >= max(TOLD_S, place.waiting / TOLD_TOGETHER):
                 told, told_at = place, now

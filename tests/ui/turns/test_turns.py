@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from quantlab.errors import Unavailable
 from quantlab.ui.turns.turns import TOLD_S, TOLD_TOGETHER, Full, LeftQueue, Place, Turns, rounded, words
 
 
@@ -222,3 +223,23 @@ def test_times_are_said_as_people_say_them():
     assert words(Place(1, 4, 0)) == "Yours is next, any moment."
     assert words(Place(3, 7, 40)) == "Place 3 of 7, about 40 s."
     assert words(Place(60, 60, 240)) == "Place 60 of 60, about 4 min."
+
+
+def test_where_nothing_more_begins_those_who_come_and_those_who_wait_are_told():
+    ending = threading.Event()
+
+    def may() -> None:
+        if ending.is_set():
+            raise Unavailable("This server is about to end.")
+
+    turns = Turns(may=may)
+    with turns.enter("first", "run"):
+        waits = turns.enter("second", "run")
+        places = waits.places(threading.Event())
+        assert next(places).number == 1
+        ending.set()
+        with pytest.raises(Unavailable, match="about to end"):
+            next(places)
+        with pytest.raises(Unavailable, match="about to end"):
+            turns.enter("third", "run")
+        assert turns.traffic().waiting == 0 and turns.traffic().running == 1
