@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, get_args
 
 from quantlab import models
-from quantlab.checkpoints.load import checkpoint_store
 from quantlab.errors import BadInput, OutOfMemory, QuantlabError, Stopped, Unavailable, unknown
 from quantlab.finetune import data, sets
 from quantlab.finetune import folder as folders
@@ -208,6 +207,8 @@ def _weights(found: Model, asked: FinetuneSettings, where: ResolvedPlacement, pr
     chosen = precision(asked.precision)
     if not method_of(chosen).kept:
         return found.folder
+    from quantlab.checkpoints.load import checkpoint_store  # the page imports this module at its start
+
     return checkpoint_store().get(variant_of(found, chosen, where, Calibration()), progress).folder
 
 

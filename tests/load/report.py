@@ -1,12 +1,13 @@
 """docs/load.md: what was measured, on what, and what was asked."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
+from operator import attrgetter
 from pathlib import Path
 
 from quantlab.measure.machine import machine
-from tests.load.asking import NEW_TOKENS, PRECISIONS, Heard
+from tests.load.asking import NEW_TOKENS, PRECISIONS
 from tests.load.scenes import SETTLES_S, Scene
 
 _TEXT = """# Load
@@ -84,8 +85,7 @@ def _table(scenes: Sequence[Scene]) -> str:
 
 
 def _row(scene: Scene) -> tuple[str, ...]:
-    told: Callable[[Heard], float | None] = lambda it: it.told_s  # noqa: E731
-    ended: Callable[[Heard], float | None] = lambda it: it.ended_s  # noqa: E731
+    told, ended = attrgetter("told_s"), attrgetter("ended_s")
     return (
         scene.title,
         str(len(scene.heard)),

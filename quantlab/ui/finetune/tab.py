@@ -136,19 +136,9 @@ def _panel(named: Named) -> tuple[gr.Plot, gr.HTML]:
 
 def _wire(parts: FinetuneParts, handlers: FinetuneHandlers, allowed: bool) -> None:
     inputs = parts.inputs
-    changed: list[Any] = [parts.about, inputs.file, inputs.name, inputs.targets, parts.preview, inputs.model]
-    changed += [inputs.precision, inputs.steps, inputs.batch, inputs.learning_rate, inputs.rank, inputs.alpha]
-    inputs.data.input(
-        handlers.chosen,
-        [inputs.data],
-        list(
-            dict.fromkeys(
-                [*changed, inputs.dropout, inputs.context, inputs.held_out, inputs.method, *parts.of_adapters()]
-            )
-        ),
-        **SMALL,
-        **LAST,
-    )
+    changed: list[Any] = [parts.about, inputs.file, inputs.name, parts.preview, inputs.model, inputs.method]
+    changed += [inputs.precision, inputs.steps, inputs.batch, inputs.learning_rate, inputs.context, inputs.held_out]
+    inputs.data.input(handlers.chosen, [inputs.data], [*changed, *parts.of_adapters()], **SMALL, **LAST)
     inputs.method.input(
         handlers.method_chosen,
         [inputs.method, inputs.data],
