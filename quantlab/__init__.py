@@ -10,13 +10,12 @@ docs/library.md shows each.
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from quantlab import shown
+from quantlab.records import shown
 
 if TYPE_CHECKING:
     from quantlab.checkpoints.export import Saved
     from quantlab.errors import BadInput, ModelError, OutOfMemory, QuantlabError, Stopped, Unavailable
     from quantlab.fidelity.texts import text
-    from quantlab.notebook import compare, quality
     from quantlab.records import (
         Calibration,
         Comparison,
@@ -52,6 +51,7 @@ if TYPE_CHECKING:
     )
     from quantlab.reporting.code import code
     from quantlab.runs.library import estimate, quantize
+    from quantlab.runs.notebook import compare, quality
     from quantlab.teach.lessons.library import judge, lessons
     from quantlab.teach.plan.library import plan, which_fit
 

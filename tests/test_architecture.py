@@ -23,7 +23,7 @@ EVERYTHING = PRODUCT + sorted(p.relative_to(ROOT).as_posix() for p in ROOT.glob(
 #: The rooms from the ground up; each may import those above it in this list and itself. "api" is quantlab/__init__.py.
 PURE_DEMO = ("demo.words", "demo.world", "demo.stories", "demo.corpus")
 LEVELS = (
-    ("errors", "shown"),
+    ("errors",),
     ("records", "settings"),
     ("runtime",),
     ("measure",),
@@ -37,7 +37,7 @@ LEVELS = (
     ("reporting.text",),
     ("reporting.charts",),
     ("runs", "reporting"),
-    ("finetune", "notebook", "cluster", "sweep"),
+    ("runs.cluster", "runs.sweep", "runs.notebook", "finetune"),
     ("teach.plan",),
     ("teach",),
     ("demo",),
@@ -53,7 +53,7 @@ CHARTS_MAY_MODULES = ("quantlab.measure.statistics", "quantlab.measure.trust", "
 PURE_DEMO_READERS = ("fidelity", "ui", "methods", "demo", *PURE_DEMO)
 CONFINED = {
     "gradio": ("quantlab/ui/", "app.py"),
-    "ray": ("quantlab/cluster/",),
+    "ray": ("quantlab/runs/cluster/",),
     "spaces": ("quantlab/ui/", "app.py"),
     "plotly": ("quantlab/reporting/charts/",),
 }

@@ -126,7 +126,7 @@ def elsewhere(args: argparse.Namespace) -> Iterator["Elsewhere | None"]:
     if args.cluster is None:
         yield None
         return
-    from quantlab.cluster import joined
+    from quantlab.runs.cluster import joined
 
     with joined(args.cluster) as cluster:
         yield cluster

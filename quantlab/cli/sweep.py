@@ -26,17 +26,17 @@ def add(verbs: arguments.Verbs) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from quantlab.sweep.asked import folder_of, read
+    from quantlab.runs.sweep.asked import folder_of, read
 
     asked = read(args.file)
     folder = folder_of(asked, args.out)
 
     from quantlab.cli import render  # here, because torch comes with these
-    from quantlab.sweep.outcome import outcome
-    from quantlab.sweep.planning import jobs
-    from quantlab.sweep.reports import write
-    from quantlab.sweep.running import Progress, found, opened
-    from quantlab.sweep.running import run as run_all
+    from quantlab.runs.sweep.outcome import outcome
+    from quantlab.runs.sweep.planning import jobs
+    from quantlab.runs.sweep.reports import write
+    from quantlab.runs.sweep.running import Progress, found, opened
+    from quantlab.runs.sweep.running import run as run_all
 
     stop, planned, progress = threading.Event(), jobs(asked), Progress()
     with opened(folder) as history:

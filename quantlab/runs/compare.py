@@ -50,7 +50,7 @@ def compare(
     `methods.published`); their columns go by a short label. `known` are runs of this comparison that were finished
     earlier; they are given again instead of being repeated, but for the reference where others are still to be set
     beside it. `replay` may know the whole comparison from its plan, which then is given at once, marked as replayed.
-    `make` makes another job of the plan than one in this process (see `quantlab.cluster`).
+    `make` makes another job of the plan than one in this process (see `quantlab.runs.cluster`).
 
     Yields `Loading` with an empty precision while a model is fetched, then `Started`, and for each precision, the
     reference first, `Loading`, `Loaded`, `Token`, `TimingAgain` (not in a race) and `Finished`; at last `Done` with the

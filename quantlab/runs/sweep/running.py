@@ -30,7 +30,7 @@ from quantlab.records.events import (
 )
 from quantlab.records.swept import CellBegun, CellEnded, CellTold, Outcome, SweepEvent, SweepEvents, SweepStarted
 from quantlab.runs.recorded import Earlier, Elsewhere, asked_of, recorded_compare, recorded_quality, resumed
-from quantlab.sweep.planning import Job
+from quantlab.runs.sweep.planning import Job
 
 log = logging.getLogger(__name__)
 #: More entries than any sweep has.

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from quantlab.errors import BadInput
-from quantlab.sweep.asked import MAX_BYTES, read
+from quantlab.runs.sweep.asked import MAX_BYTES, read
 
 GOOD = """\
 models: [demo, smollm2]

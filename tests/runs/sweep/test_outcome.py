@@ -11,8 +11,8 @@ from pathlib import Path
 from quantlab.records import Machine
 from quantlab.records.swept import Cell, Front, Place, Sweep, SweepAsked
 from quantlab.reporting.html.swept import MOST_EACH, shown_fronts, swept_html
-from quantlab.sweep.exported import COLUMNS, to_csv, to_json, without_paths
-from quantlab.sweep.outcome import fronts
+from quantlab.runs.sweep.exported import COLUMNS, to_csv, to_json, without_paths
+from quantlab.runs.sweep.outcome import fronts
 
 MACHINE = Machine("Fake CPU", 2, 8_000_000_000, "cpu", 8_000_000_000, "Linux", None)
 

@@ -5,9 +5,9 @@ from dataclasses import replace
 import pytest
 
 from quantlab import models
-from quantlab.cluster.nodes import Need, Node, holders, need_of, node_of, refused
 from quantlab.methods import precision, variant_of
 from quantlab.records import Calibration, ResolvedPlacement
+from quantlab.runs.cluster.nodes import Need, Node, holders, need_of, node_of, refused
 from quantlab.runs.estimates import estimated_bytes
 from quantlab.settings import app_settings
 

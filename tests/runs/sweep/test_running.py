@@ -17,14 +17,14 @@ from quantlab.methods import PRECISIONS, refusal
 from quantlab.records import QualityRequest
 from quantlab.records.swept import CellEnded, SweepAsked, SweepStarted
 from quantlab.runs.compare import variant_cache
+from quantlab.runs.sweep.asked import read
+from quantlab.runs.sweep.outcome import outcome
+from quantlab.runs.sweep.planning import jobs
+from quantlab.runs.sweep.running import Progress, found, opened, run
 from quantlab.settings import app_settings
-from quantlab.sweep.asked import read
-from quantlab.sweep.outcome import outcome
-from quantlab.sweep.planning import jobs
-from quantlab.sweep.running import Progress, found, opened, run
 from tests import tiny
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 PROMPTS = 250
 
 
@@ -101,7 +101,7 @@ def test_what_cannot_run_is_a_card_and_the_rest_goes_on(tmp_path, folders):
 
 
 def test_a_defect_of_one_job_is_a_card_too(tmp_path, folders, monkeypatch):
-    from quantlab.sweep import running
+    from quantlab.runs.sweep import running
 
     real = running.recorded_compare
 

@@ -6,11 +6,11 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from quantlab.cluster.column import Begun, Column, Ended, Shared, Task
-from quantlab.cluster.nodes import Need, Node, holders, node_of, refused
 from quantlab.errors import QuantlabError
 from quantlab.records import ComparisonRequest, QualityRun, Run
 from quantlab.records.events import Event, Loading, QualityEvent, TriedAgain
+from quantlab.runs.cluster.column import Begun, Column, Ended, Shared, Task
+from quantlab.runs.cluster.nodes import Need, Node, holders, node_of, refused
 
 #: How long the wait for news lasts before Stop is looked at.
 _POLL_S = 0.2

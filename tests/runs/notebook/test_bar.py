@@ -7,8 +7,8 @@ import pytest
 
 import quantlab
 from quantlab import notebook
-from quantlab.notebook import bar
 from quantlab.records import events
+from quantlab.runs.notebook import bar
 from tests.examples import example_comparison
 
 COMPARISON = example_comparison(("fp32", "int8"))

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from quantlab.sweep import asked
-from quantlab.sweep.exported import COLUMNS
-from tests.cluster.costs import totals
+from quantlab.runs.sweep import asked
+from quantlab.runs.sweep.exported import COLUMNS
+from tests.runs.cluster.costs import totals
 
-DOCUMENT = (Path(__file__).resolve().parents[2] / "docs" / "scale.md").read_text("utf-8")
+DOCUMENT = (Path(__file__).resolve().parents[3] / "docs" / "scale.md").read_text("utf-8")
 
 
 def figures(heading: str) -> dict[str, float]:

@@ -11,9 +11,9 @@ from quantlab.measure.machine import machine, versions
 from quantlab.records import Comparison, Placement, Quality, QualityRun, Run
 from quantlab.records.swept import Cell, Front, FrontPoint, Measure, Place, Sweep, SweepAsked
 from quantlab.reporting.charts.quality_map import Point, front
+from quantlab.runs.sweep.planning import Job
+from quantlab.runs.sweep.running import Progress
 from quantlab.runtime import placement as placements
-from quantlab.sweep.planning import Job
-from quantlab.sweep.running import Progress
 
 Value = Callable[[Cell], tuple[float, float | None] | None]
 

@@ -9,11 +9,11 @@ from functools import wraps
 from inspect import signature
 from typing import ParamSpec, TypeVar
 
-from quantlab.notebook.bar import Bar, in_notebook
 from quantlab.records import Settings
 from quantlab.records.events import Event, QualityEvent
 from quantlab.runs import compare as comparing
 from quantlab.runs import quality as measuring
+from quantlab.runs.notebook.bar import Bar, in_notebook
 
 __all__ = ["compare", "quality"]
 

@@ -10,19 +10,19 @@ from pathlib import Path
 import psutil
 import pytest
 
-from quantlab.cluster.column import Ended, Task
-from quantlab.cluster.nodes import Need
 from quantlab.fidelity.texts import text
 from quantlab.history import History
 from quantlab.records import ComparisonRequest, Placement, QualityRequest, QualitySettings, Settings
 from quantlab.records.events import Done, Loaded, Loading, Measuring, QualityDone, TriedAgain
 from quantlab.records.swept import CellEnded, SweepAsked
+from quantlab.runs.cluster.column import Ended, Task
+from quantlab.runs.cluster.nodes import Need
 from quantlab.runs.compare import variant_cache
 from quantlab.runs.recorded import recorded_compare, recorded_quality, resumed
-from quantlab.sweep.outcome import outcome
-from quantlab.sweep.planning import jobs
-from quantlab.sweep.running import Progress, opened
-from quantlab.sweep.running import run as run_all
+from quantlab.runs.sweep.outcome import outcome
+from quantlab.runs.sweep.planning import jobs
+from quantlab.runs.sweep.running import Progress, opened
+from quantlab.runs.sweep.running import run as run_all
 from tests.event_grammar import checked
 
 pytestmark = pytest.mark.slow
@@ -56,7 +56,7 @@ def local():
 
 @pytest.fixture(scope="module")
 def cluster(local):
-    from quantlab.cluster import joined
+    from quantlab.runs.cluster import joined
 
     with joined(local.address) as found:
         yield found

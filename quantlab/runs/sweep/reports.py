@@ -5,7 +5,7 @@ from pathlib import Path
 from quantlab.errors import Unavailable
 from quantlab.records.swept import Sweep
 from quantlab.reporting.html.swept import swept_html
-from quantlab.sweep.exported import to_csv, to_json, without_paths
+from quantlab.runs.sweep.exported import to_csv, to_json, without_paths
 
 
 def write(folder: Path, sweep: Sweep) -> tuple[Path, ...]:

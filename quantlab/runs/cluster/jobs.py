@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from quantlab.cluster.column import Ended, HeldRows, Shared, Task
-from quantlab.cluster.crew import Crew
-from quantlab.cluster.nodes import Need, need_of
 from quantlab.errors import Unavailable
 from quantlab.fidelity import METRICS
 from quantlab.records import ComparisonRequest, QualityRequest, QualityRun, Run
 from quantlab.records.events import Events, Measured, QualityEvents
+from quantlab.runs.cluster.column import Ended, HeldRows, Shared, Task
+from quantlab.runs.cluster.crew import Crew
+from quantlab.runs.cluster.nodes import Need, need_of
 from quantlab.runs.compare import ComparisonJob
 from quantlab.runs.plan import Entrant, Plan
 from quantlab.runs.quality import QualityJob

@@ -1,4 +1,4 @@
-"""The unit costs of a sweep over a cluster, measured on two nodes of this machine: `python -m tests.cluster.costs`.
+"""The unit costs of a sweep over a cluster, on two nodes of this machine: `python -m tests.runs.cluster.costs`.
 
 Prints the first table of docs/scale.md, and the totals that follow from it. A test holds the document to the latter.
 """
@@ -46,7 +46,7 @@ def measure() -> dict[str, float]:
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     from ray.cluster_utils import Cluster
 
-    from quantlab.cluster import joined
+    from quantlab.runs.cluster import joined
 
     sizes = {"memory": 500_000_000, "object_store_memory": 400_000_000}
     local = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False, **sizes})

@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from quantlab import models
-from quantlab.cluster.column import Begun, Column, Ended, HeldRows, Shared, Task, work
 from quantlab.fidelity.texts import text
 from quantlab.records import ComparisonRequest, Placement, QualityRequest, QualitySettings, Settings
 from quantlab.records.events import Loading, Token
+from quantlab.runs.cluster.column import Begun, Column, Ended, HeldRows, Shared, Task, work
 from quantlab.runs.compare import variant_cache
 from quantlab.runs.recorded import recorded_compare
 from quantlab.runtime.background import result
@@ -62,7 +62,7 @@ def test_whatever_goes_wrong_is_the_run_of_the_column(folder, tmp_path, monkeypa
 
     ended = result(work(a_task(folder, "rtn-5x", "x"), Shared(), threading.Event()))
     assert "Unknown precision" in ended.run.error
-    monkeypatch.setattr("quantlab.cluster.column.plan", breaking)
+    monkeypatch.setattr("quantlab.runs.cluster.column.plan", breaking)
     assert "ZeroDivisionError" in result(work(a_task(folder, "fp32"), Shared(), threading.Event())).run.error
     monkeypatch.undo()
     stop = threading.Event()
@@ -80,7 +80,7 @@ def test_without_the_reference_s_rows_a_column_says_so():
 
 
 def test_the_actor_is_asked_again_and_again_for_what_is_new(folder, monkeypatch):
-    monkeypatch.setattr("quantlab.cluster.column._node_id", lambda: "here")
+    monkeypatch.setattr("quantlab.runs.cluster.column._node_id", lambda: "here")
     column, told = Column(), []
     (begun,) = column.begin(a_task(folder, "fp32"), None)
     assert isinstance(begun, Begun) and begun.node == "here"
