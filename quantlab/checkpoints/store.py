@@ -118,11 +118,11 @@ class CheckpointStore:
     def entries(self) -> tuple[Entry, ...]:
         """All whole checkpoints, the most recently used one first."""
         found = []
-        for it, manifest in self._whole():
+        for it, manifest in sorted(self._whole(), key=lambda each: each[0].used, reverse=True):
             told = (manifest["model"], manifest["precision"], it.nbytes)
-            used = datetime.fromtimestamp(it.used, UTC)
+            used = datetime.fromtimestamp(it.used / 1e9, UTC)
             found.append(Entry(it.name, *told, manifest["build_s"], manifest["built"], used))
-        return tuple(sorted(found, key=lambda entry: entry.used, reverse=True))
+        return tuple(found)
 
     def clear(self, names: tuple[str, ...] | None = None) -> int:
         """Remove the named checkpoints, or all; what broken builds left goes too. Returns how many went."""
@@ -190,7 +190,7 @@ def _read(folder: Path) -> dict | None:
 
 
 def _used(folder: Path, manifest: dict) -> CachedCheckpoint:
-    touch(folder / MANIFEST)
+    touch(folder / MANIFEST, folder.parent.glob(f"*/{MANIFEST}"))
     return CachedCheckpoint(folder, manifest["build_s"], built_now=False)
 
 

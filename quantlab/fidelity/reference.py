@@ -5,7 +5,6 @@ the least recently used ones go when all together exceed the limit.
 """
 
 import os
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from uuid import uuid4
 
 import numpy as np
+from filelock import FileLock, Timeout
 from numpy.lib.format import write_array_header_1_0
 
 from quantlab.errors import BadInput, Unavailable
@@ -23,9 +23,8 @@ from quantlab.settings import app_settings
 if TYPE_CHECKING:
     import torch
 
-_SUFFIX, _ASIDE = ".npy", ".part"
-#: A file that is still written to is younger than this, in seconds: what a killed process left goes after it.
-_STALE_S = 24 * 3600.0
+#: Whoever writes a file aside holds its lock, which the system gives back in whatever way the process ends.
+_SUFFIX, _ASIDE, _LOCK = ".npy", ".part", ".lock"
 
 
 @dataclass(frozen=True)
@@ -62,7 +61,7 @@ class ScoreStore:
         file = self.root / f"{key}{_SUFFIX}"
         try:
             table = np.load(file, mmap_mode="r", allow_pickle=False)
-            touch(file)
+            touch(file, self.root.glob(f"*{_SUFFIX}"))
         except (OSError, ValueError, EOFError):  # not there, or damaged: it is made again
             return None
         tokens, vocabulary = table.shape
@@ -98,23 +97,25 @@ class ScoreStore:
         try:
             self.root.mkdir(parents=True, exist_ok=True)
             self._clean()
-            with aside.open("wb") as opened:
+            with _lock_of(aside), aside.open("wb") as opened:
                 writer = Writer(opened, tokens, vocabulary)
                 yield writer
                 writer.finish()
-            aside.rename(self.root / f"{key}{_SUFFIX}")
+                aside.rename(self.root / f"{key}{_SUFFIX}")
         except OSError as error:
             raise _no_room(self.root, tokens * vocabulary * 4, error) from error
         finally:
-            with suppress(OSError):
-                aside.unlink()
+            for left in (aside, aside.with_suffix(_LOCK)):
+                with suppress(OSError):
+                    left.unlink()
         shrink(self._whole(), self.limit, f"{key}{_SUFFIX}", self._remove)
 
     def _clean(self) -> None:
-        """Remove what killed processes left behind."""
+        """Remove what killed processes left behind: what is written by a living one stays, because its lock is held."""
         for left in self.root.glob(f"*{_ASIDE}"):
-            if _age_s(left) > _STALE_S:
+            with suppress(Timeout, OSError), _lock_of(left).acquire(timeout=0):
                 left.unlink(missing_ok=True)
+                left.with_suffix(_LOCK).unlink(missing_ok=True)
 
     def _whole(self) -> Iterator[Item]:
         return items(self.root.glob(f"*{_SUFFIX}"))
@@ -158,8 +159,5 @@ def _no_room(root: Path, nbytes: int, error: OSError) -> Unavailable:
     )
 
 
-def _age_s(file: Path) -> float:
-    try:
-        return time.time() - file.stat().st_mtime
-    except OSError:
-        return 0.0
+def _lock_of(aside: Path) -> FileLock:
+    return FileLock(aside.with_suffix(_LOCK))

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 _GPTQMODEL, _AUTO = ("gptq", "awq"), "auto"
 #: Methods whose weights are unpacked, by the library itself, where it has no kernel for them.
 _UNPACKED = ("compressed-tensors", "fp8")
-_FLOATS = (torch.float32, torch.float16, torch.bfloat16)
+_FLOATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 
 
 class QuantizedModel(TorchModel):

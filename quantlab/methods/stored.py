@@ -10,7 +10,7 @@ from quantlab.methods.transformers_method import TransformersMethod
 from quantlab.methods.weights import DTYPE_BYTES
 from quantlab.models.folder import DTYPE_BITS
 from quantlab.models.gguf.header import BLOCKS
-from quantlab.models.layouts import packed_bits, quantization
+from quantlab.models.layouts import FLOATS, packed_bits, quantization
 from quantlab.records import PARTS, Checkpoint, Model, Precision, Progress, ResolvedPlacement, TensorInfo
 from quantlab.runtime.kv_cache import GGML, HQQ_BITS
 from quantlab.runtime.parts import is_overhead, part_of
@@ -30,7 +30,6 @@ PACKAGES: Mapping[str, tuple[tuple[str, str], ...]] = {
 _DESCRIPTOR = re.compile(r"\.quant_state\.bitsandbytes__|\.weight_format$")
 #: How the tensors with the codes are called behind the name of their layer.
 _CODES = re.compile(r"\.(qweight|weight_packed|_weight_qdata|weight)$")
-_FLOATS = ("F32", "F16", "BF16")
 
 
 class Stored(TransformersMethod[Precision]):
@@ -87,7 +86,7 @@ class Stored(TransformersMethod[Precision]):
             if _DESCRIPTOR.search(name):
                 continue
             layer = _layer_of(name, layers)
-            widened = info.dtype in _FLOATS and layer is None
+            widened = info.dtype in FLOATS and layer is None
             nbytes = math.prod(info.shape) * DTYPE_BYTES[placement.compute_dtype] if widened else _nbytes(info)
             overhead = layer is not None and is_overhead(name.removeprefix(f"{layer}."))
             parts["quantization" if overhead else part_of(name)] += nbytes
@@ -121,7 +120,7 @@ def _quantized_layers(checkpoint: Checkpoint) -> dict[str, dict[str, TensorInfo]
     tensors = checkpoint.tensors
     codes = {name: _CODES.sub("", name) for name in tensors if _CODES.search(name)}
     # bitsandbytes may keep its codes in a floating type; then what describes them tells.
-    packed = [n for n in codes if tensors[n].dtype not in _FLOATS or f"{n}.absmax" in tensors]
+    packed = [n for n in codes if tensors[n].dtype not in FLOATS or f"{n}.absmax" in tensors]
     layers: dict[str, dict[str, TensorInfo]] = {codes[name]: {} for name in packed}
     for name, info in tensors.items():
         layer = _layer_of(name, layers)

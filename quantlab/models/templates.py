@@ -66,6 +66,17 @@ def render(tokenizer: "PreTrainedTokenizerBase", text: str, stop: threading.Even
     return _rendered[line]
 
 
+def check_holds(
+    tokenizer: "PreTrainedTokenizerBase", text: str, rendered: str, stop: threading.Event | None = None
+) -> None:
+    """Raises ModelError where a template gives the same text whatever is typed, as do those for messages in parts.
+
+    Trimmed, in capitals or with marks in between it is still what was typed: another message makes another text.
+    """
+    if text.strip() not in rendered and rendered == render(tokenizer, f"x {text}", stop):
+        raise ModelError("The model's chat template leaves out what was typed: it is made for other messages.", _RAW)
+
+
 def is_plain(template: Any) -> bool:
     """Whether a template surely takes little: no more than one loop, over the messages, and nothing that grows.
 

@@ -148,7 +148,8 @@ def encode_prompt(
     """Token ids of a prompt, BOS exactly once where the tokenizer or its chat template wants it.
 
     The chat template, where there is one, is applied to one user message unless `raw`. Raises BadInput for an empty
-    prompt, ModelError for a template that fails or takes too much (see `models.templates`), Stopped once `stop` is set.
+    prompt, ModelError for a template that fails, takes too much or leaves the prompt out (see `models.templates`),
+    Stopped once `stop` is set.
     """
     try:
         prompt.encode()
@@ -163,6 +164,7 @@ def encode_prompt(
     if not chat:
         return prefix + tokenizer.encode(text, add_special_tokens=False)
     rendered = templates.render(tokenizer, text, stop)
+    templates.check_holds(tokenizer, text, rendered, stop)
     ids = tokenizer.encode(rendered, add_special_tokens=False)
     while len(ids) > 1 and ids[0] == ids[1] == tokenizer.bos_token_id:
         ids = ids[1:]

@@ -5,6 +5,7 @@ a folder too: what goes while it is looked at is not there.
 """
 
 import os
+import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,22 +13,34 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Item:
-    """Something in the folder: a file, or a folder of files. `used` is in seconds since 1970."""
+    """Something in the folder: a file, or a folder of files. `used` is in nanoseconds since 1970."""
 
     name: str
     nbytes: int
-    used: float
+    used: int
 
 
-def touch(mark: Path) -> None:
-    """Note that something was used now. `mark` is the file that tells."""
-    os.utime(mark)
+def touch(mark: Path, marks: Iterable[Path] = ()) -> None:
+    """Note that something was used now. `mark` is the file that tells, `marks` those of everything in the folder.
+
+    It is later than each of them, also where the clock was set back since: else what is used would go first. Raises
+    FileNotFoundError where it is not there.
+    """
+    newest = max((_used_ns(other) for other in marks if other != mark), default=0)
+    os.utime(mark, ns=(max(time.time_ns(), newest + 1),) * 2)
+
+
+def _used_ns(mark: Path) -> int:
+    try:
+        return mark.stat().st_mtime_ns
+    except FileNotFoundError:
+        return 0
 
 
 def item(path: Path, mark: Path | None = None) -> Item | None:
     """What lies at `path`; None where it went meanwhile. `mark` is the file whose time tells, without one itself."""
     try:
-        return Item(path.name, nbytes(path), (mark or path).stat().st_mtime)
+        return Item(path.name, nbytes(path), (mark or path).stat().st_mtime_ns)
     except FileNotFoundError:
         return None
 

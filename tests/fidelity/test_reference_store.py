@@ -1,6 +1,8 @@
 """The kept log-probabilities: whole or not there, capped, and never fatal."""
 
 import os
+import subprocess
+import sys
 import time
 
 import numpy as np
@@ -66,14 +68,27 @@ def test_a_table_above_the_limit_is_refused_before_it_is_made(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_what_a_killed_process_left_goes_when_it_is_old(tmp_path):
+@pytest.mark.parametrize("clock", [-1e6, 0, 1e6], ids=["set back", "right", "set on"])
+def test_what_a_killed_process_left_goes_and_what_a_living_one_writes_stays(clock, tmp_path):
     store = ScoreStore(tmp_path, 10**6)
-    old, young = tmp_path / "x.123.part", tmp_path / "y.456.part"
-    for file, age in ((old, 10**6), (young, 10)):
-        file.write_bytes(b"half")
-        os.utime(file, (time.time() - age,) * 2)
-    write(store, "a")
-    assert not old.exists() and young.exists()
+    with store.writing("y", 10, 8) as writer:
+        (written,) = tmp_path.glob("y.*.part")
+        (left := tmp_path / "x.123.part").write_bytes(b"half")
+        for file in (left, written):
+            os.utime(file, (time.time() + clock,) * 2)
+        write(store, "a")
+        assert not left.exists() and written.exists()
+        writer.append(torch.zeros(10, 8))
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["a.npy", "y.npy"]
+
+
+def test_a_killed_process_holds_no_lock(tmp_path):
+    ends = "import os, sys; from pathlib import Path; from quantlab.fidelity.reference import ScoreStore\n"
+    ends += "with ScoreStore(Path(sys.argv[1]), 10**6).writing('x', 10, 8): os.kill(os.getpid(), 9)"
+    subprocess.run([sys.executable, "-c", ends, str(tmp_path)])
+    assert len(list(tmp_path.glob("x.*.part"))) == 1
+    write(ScoreStore(tmp_path, 10**6), "a")
+    assert [file.name for file in tmp_path.iterdir()] == ["a.npy"]
 
 
 def test_a_full_disk_is_told(tmp_path, monkeypatch):

@@ -127,3 +127,32 @@ def test_a_prompt_is_rendered_once(tokenizer, monkeypatch):
     first = templates.render(tokenizer, "Hello")
     monkeypatch.setattr(templates, "_in_a_process", None)
     assert templates.render(tokenizer, "Hello") == first
+
+
+PARTS = (
+    "{% for message in messages %}<{{ message.role }}>{% for part in message.content %}"
+    "{% if part.type == 'text' %}{{ part.text }}{% endif %}{% endfor %}</s>{% endfor %}"
+)
+
+
+@pytest.mark.parametrize("template", [PARTS, "{{ bos_token }}[INST] Hello [/INST]", "{% if false %}{{ 1 }}{% endif %}"])
+def test_a_template_that_leaves_out_what_was_typed_is_told(tokenizer, template):
+    tokenizer.chat_template = template
+    with pytest.raises(ModelError, match="leaves out what was typed") as told:
+        encode_prompt(tokenizer, "Who is Ann?", raw=False)
+    assert "--raw" in told.value.advice
+    assert encode_prompt(tokenizer, "Who is Ann?", raw=True)
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{{ messages[0].content|upper }}",
+        "{{ messages[0].content[:3] }}",
+        "{{ messages[0].content|trim }}",
+        "{% for letter in messages[0].content %}{{ letter }}-{% endfor %}",
+    ],
+)
+def test_what_is_changed_by_a_template_is_not_left_out(tokenizer, template):
+    tokenizer.chat_template = template
+    assert encode_prompt(tokenizer, " Who is Ann? ", raw=False)

@@ -30,14 +30,24 @@ class Rate:
 
     def hit(self, visitor: str) -> bool:
         """Count one; whether it is within the rate."""
+        self._forget_what_is_to_come(visitor)
         return self._limiter.hit(self._rate, visitor)
 
     def reached(self, visitor: str) -> bool:
+        self._forget_what_is_to_come(visitor)
         return not self._limiter.test(self._rate, visitor)
 
     def left_s(self, visitor: str) -> int:
         """Seconds until one more is within the rate."""
-        return max(1, math.ceil(self._limiter.get_window_stats(self._rate, visitor).reset_time - time.time()))
+        return max(1, math.ceil(self._wait_s(visitor)))
+
+    def _forget_what_is_to_come(self, visitor: str) -> None:
+        """`limits` reads the clock of the wall: set back, it would hold a visitor off for as long as it was."""
+        if self._wait_s(visitor) > self._rate.get_expiry():
+            self._limiter.clear(self._rate, visitor)
+
+    def _wait_s(self, visitor: str) -> float:
+        return self._limiter.get_window_stats(self._rate, visitor).reset_time - time.time()
 
 
 class RunRate:
