@@ -10,7 +10,7 @@ docs/library.md shows each.
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from quantlab.records import shown
+from quantlab import shown
 
 if TYPE_CHECKING:
     from quantlab.checkpoints.export import Saved
@@ -109,12 +109,12 @@ __all__ = [
 #: Where each name is at home; all others are records.
 _HOME = {
     "code": "reporting.code",
-    "compare": "notebook",
+    "compare": "runs.notebook",
     "estimate": "runs.library",
     "judge": "teach.lessons.library",
     "lessons": "teach.lessons.library",
     "plan": "teach.plan.library",
-    "quality": "notebook",
+    "quality": "runs.notebook",
     "quantize": "runs.library",
     "text": "fidelity.texts",
     "which_fit": "teach.plan.library",

@@ -23,7 +23,7 @@ EVERYTHING = PRODUCT + sorted(p.relative_to(ROOT).as_posix() for p in ROOT.glob(
 #: The rooms from the ground up; each may import those above it in this list and itself. "api" is quantlab/__init__.py.
 PURE_DEMO = ("demo.words", "demo.world", "demo.stories", "demo.corpus")
 LEVELS = (
-    ("errors",),
+    ("errors", "shown"),
     ("records", "settings"),
     ("runtime",),
     ("measure",),

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from quantlab.records import Comparison, Load, Model, Quality, QualityRun, Run, TextFacts
-from quantlab.records.shown import Shown
+from quantlab.shown import Shown
 
 
 @dataclass(frozen=True)

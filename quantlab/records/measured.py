@@ -9,7 +9,7 @@ from typing import Literal
 from quantlab.records.asked import Model, Settings
 from quantlab.records.ranges import Amount, Share
 from quantlab.records.served import Served
-from quantlab.records.shown import Shown
+from quantlab.shown import Shown
 
 LoadOrigin = Literal["built", "disk", "memory"]
 

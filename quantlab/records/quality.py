@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from quantlab.records.asked import Calibration, Model, Placement, Request
 from quantlab.records.measured import CpuUse, Load, Machine
 from quantlab.records.ranges import Amount, Cosine, PercentPoints, Share
-from quantlab.records.shown import Shown
+from quantlab.shown import Shown
 
 #: The quantiles that a `Spread` names, as shares.
 QUANTILES = (0.5, 0.9, 0.99, 0.999)

@@ -8,7 +8,7 @@ from quantlab.measure import trust
 from quantlab.records import QualityRun, Run, events, units
 from quantlab.reporting.templates import Pieces
 
-_PIECES = Pieces("notebook/bar.html")
+_PIECES = Pieces("runs/notebook/bar.html")
 #: Seconds between two drawings: each is a message to the browser, and is kept by a notebook that is not watched.
 _EVERY_S = 0.2
 _STAGES = {

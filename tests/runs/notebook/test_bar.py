@@ -6,8 +6,8 @@ from types import SimpleNamespace
 import pytest
 
 import quantlab
-from quantlab import notebook
 from quantlab.records import events
+from quantlab.runs import notebook
 from quantlab.runs.notebook import bar
 from tests.examples import example_comparison
 
