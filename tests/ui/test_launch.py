@@ -164,7 +164,7 @@ from quantlab.settings import AppSettings
 from quantlab.ui.launch import real_services
 from quantlab.ui.page import build_page
 build_page(AppSettings(public=False), real_services(AppSettings(public=False)))
-print(*({"torch", "transformers", "plotly", "bitsandbytes", "accelerate"} & set(sys.modules)))
+print(*({"torch", "transformers", "plotly", "bitsandbytes", "accelerate", "limits"} & set(sys.modules)))
 """
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert (done.returncode, done.stdout.split()) == (0, []), done.stderr[-2_000:]

@@ -7,8 +7,6 @@ import threading
 import time
 from collections.abc import Callable
 
-from limits import parse
-
 from quantlab.ui.hosting.metrics import Metrics
 from quantlab.ui.hosting.quota import App, Scope
 from quantlab.ui.hosting.rate import Rate
@@ -23,7 +21,7 @@ _SILENT = re.compile(r"^/(assets|static|svelte|theme\.css|favicon\.ico|healthz|m
 #: What follows names a file or a session of a visitor's.
 _NAMED = re.compile(r"((?:file|proxy)=|/(?:file|call/[^/]+|stream|heartbeat|monitoring)/).*")
 #: Wrong passwords of one visitor.
-_WRONG = parse("20/minute")
+_WRONG = "20/minute"
 
 
 class Open:

@@ -2,31 +2,35 @@
 
 import math
 import time
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 from gradio.context import LocalContext
-from limits import RateLimitItem, parse
-from limits.storage import MemoryStorage
-from limits.strategies import MovingWindowRateLimiter
 
 from quantlab.errors import BadInput, Unavailable
 from quantlab.ui.hosting.visitors import Visitors
 
-
-def rate_of(text: str) -> RateLimitItem | None:
-    """A rate as `limits` writes it, such as "10/minute"; None for an empty one. Raises BadInput."""
-    if not text.strip():
-        return None
-    try:
-        return parse(text)
-    except ValueError as error:
-        raise BadInput(f"QUANTLAB_RATE_LIMIT is no rate: {text}.", 'Write it like "10/minute".') from error
+if TYPE_CHECKING:
+    from limits import RateLimitItem
+    from limits.strategies import MovingWindowRateLimiter
 
 
 class Rate:
-    """One rate, for each visitor by himself. Any thread may call it."""
+    """One rate as `limits` writes it, such as "10/minute", for each visitor by himself.
 
-    def __init__(self, rate: RateLimitItem) -> None:
-        self._rate, self._limiter = rate, MovingWindowRateLimiter(MemoryStorage())
+    That package is imported by `check`, else when the first visitor is counted: it is a tenth of what the start of a
+    page imports. Once it is there any thread may ask.
+    """
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def check(self) -> None:
+        """Raises BadInput for a text that is no rate."""
+        try:
+            _ = self._rate, self._limiter
+        except ValueError as error:
+            raise BadInput(f"QUANTLAB_RATE_LIMIT is no rate: {self._text}.", 'Write it like "10/minute".') from error
 
     def hit(self, visitor: str) -> bool:
         """Count one; whether it is within the rate."""
@@ -40,6 +44,19 @@ class Rate:
     def left_s(self, visitor: str) -> int:
         """Seconds until one more is within the rate."""
         return max(1, math.ceil(self._wait_s(visitor)))
+
+    @cached_property
+    def _rate(self) -> "RateLimitItem":
+        from limits import parse
+
+        return parse(self._text)
+
+    @cached_property
+    def _limiter(self) -> "MovingWindowRateLimiter":
+        from limits.storage import MemoryStorage
+        from limits.strategies import MovingWindowRateLimiter
+
+        return MovingWindowRateLimiter(MemoryStorage())
 
     def _forget_what_is_to_come(self, visitor: str) -> None:
         """`limits` reads the clock of the wall: set back, it would hold a visitor off for as long as it was."""
@@ -57,8 +74,9 @@ class RunRate:
     """
 
     def __init__(self, text: str, visitors: Visitors) -> None:
-        rate = rate_of(text)
-        self._rate, self._visitors = (Rate(rate) if rate else None), visitors
+        self._rate, self._visitors = (Rate(text) if text.strip() else None), visitors
+        if self._rate is not None:
+            self._rate.check()
 
     def check(self) -> None:
         """Raises Unavailable where it was too often."""
