@@ -45,6 +45,7 @@ def parts(folder: Path) -> HistoryParts:
             chart.key,
             tuple(f"{chart.key}.{name or 'figure'}" for name in chart.parts),
             f"{chart.key}.table",
+            f"{chart.key}.head",
             f"{chart.key}.pick" if chart.pick else None,
             kind,
             chart,

@@ -27,7 +27,7 @@ def handlers() -> InsideHandlers:
     inputs = SimpleNamespace(**{name: f"inputs.{name}" for name in CHOICE.__dict__})
     names = ("problem", "told", "values", "cost", "saves", "methods", "of_model", "of_integers")
     more = ("read", "sigma", "outlying", "channels", "product", "outlier_problem")
-    chart, channels = Panel("c", ("plot",), "twin"), Panel("o", ("left", "right"), "twins")
+    chart, channels = Panel("c", ("plot",), "twin", "head"), Panel("o", ("left", "right"), "twins", "heads")
     known = {name: name for name in (*names, *more)}
     parts = SimpleNamespace(inputs=inputs, chart=chart, channels_chart=channels, **known)
     return InsideHandlers(parts, PUBLIC, replace(services(Script(0, 0)), inside=InsideJobs(PUBLIC)))

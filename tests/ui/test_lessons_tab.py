@@ -265,13 +265,13 @@ def parts() -> SimpleNamespace:
     def named(prefix, *names, **more):
         return SimpleNamespace(**{name: f"{prefix}.{name}" for name in names}, **more)
 
-    chart = SimpleNamespace(column="chart", filled=lambda figures, tables: {})
+    chart = SimpleNamespace(column="chart", head="observe.head", filled=lambda figures, tables: {})
     inputs = named("inputs", *(it.name for it in fields(Acted)))
     return named(
         "", "lesson", "head", "steps", "teacher", "tried", "opened",
         predict=named("predict", "text", "number", "choice", "problem"),
         act=named("act", "text", "show", "start", "stop", "status", inputs=inputs),
-        observe=named("observe", "verdict", "text", "told", "head", chart=chart),
+        observe=named("observe", "verdict", "text", "told", chart=chart),
         reflect=named("reflect", "text"),
     )  # fmt: skip
 

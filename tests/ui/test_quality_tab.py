@@ -33,7 +33,13 @@ def handlers(script: Script | None = None) -> QualityHandlers:
         *("advised", "advice", "charts"),
     )
     panels = tuple(
-        Panel(f"{c.key}.column", (f"{c.key}.plot",), f"{c.key}.table", f"{c.key}.pick" if c.pick else None)
+        Panel(
+            f"{c.key}.column",
+            (f"{c.key}.plot",),
+            f"{c.key}.table",
+            f"{c.key}.head",
+            f"{c.key}.pick" if c.pick else None,
+        )
         for c in QUALITY
     )
     inputs = SimpleNamespace(**{name: f"inputs.{name}" for name in FIELDS})

@@ -17,7 +17,7 @@ from quantlab.models import SEPARATOR
 from quantlab.records import Finetuned, Placement
 from quantlab.records.finetuning import FinetuneSettings, Trained, TrainingEvent, TrainingStarted, TrainingStep
 from quantlab.teach.plan.asked import Asked
-from quantlab.ui.common import fragments, panels, precision_list
+from quantlab.ui.common import fragments, precision_list
 from quantlab.ui.common.runner import problem_of
 from quantlab.ui.common.steps import StepHandlers, Updates
 from quantlab.ui.common.stream import Patience
@@ -159,10 +159,8 @@ class FinetuneHandlers(StepHandlers):
         taken = view.memory(seen, self._planned(model, asked, seen))
         return {
             parts.charts: gr.update(visible=True),
-            parts.losses: training.losses(seen.steps),
-            parts.loss_table: panels.twins((training.loss_table(seen.steps),)),
-            parts.memory: training.memory(taken),
-            parts.memory_table: panels.twins((training.memory_table(taken),)),
+            **parts.losses.filled((training.losses(seen.steps),), (training.loss_table(seen.steps),)),
+            **parts.memory.filled((training.memory(taken),), (training.memory_table(taken),)),
         }
 
     def _planned(self, model: str, asked: FinetuneSettings, seen: Watched) -> Mapping[str, Finetuned]:

@@ -5,6 +5,7 @@ from typing import Any
 
 import gradio as gr
 
+from quantlab.ui.common.panel import Panel
 from quantlab.ui.common.tab import InputFields
 
 
@@ -46,10 +47,8 @@ class FinetuneParts:
     look: gr.Button
     status: gr.HTML
     preview: gr.HTML
-    losses: gr.Plot
-    loss_table: gr.HTML
-    memory: gr.Plot
-    memory_table: gr.HTML
+    losses: Panel
+    memory: Panel
     charts: gr.Column
     result: gr.HTML
     compare: gr.Button
@@ -63,6 +62,6 @@ class FinetuneParts:
 
     def shown(self) -> list[Any]:
         return [
-            *(self.start, self.stop, self.status, self.losses, self.loss_table, self.memory, self.memory_table),
+            *(self.start, self.stop, self.status, *self.losses.listed(), *self.memory.listed()),
             *(self.charts, self.result, self.compare, self.inputs.name, *self.led),
         ]

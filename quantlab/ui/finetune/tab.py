@@ -7,7 +7,8 @@ import gradio as gr
 from quantlab.finetune.job import BASES
 from quantlab.finetune.sets import SETS
 from quantlab.settings import AppSettings
-from quantlab.ui.common import panels, rail
+from quantlab.ui.common import rail
+from quantlab.ui.common.panel import panel_of
 from quantlab.ui.common.panels import Named
 from quantlab.ui.common.precision_list import PrecisionList
 from quantlab.ui.common.tab import LAST, SMALL, TAKES_TURNS
@@ -117,21 +118,12 @@ def _stage(inputs: FinetuneInputs, about: gr.HTML, allowed: bool) -> FinetunePar
     compare = gr.Button("Ask it beside its base", visible=False, elem_id="finetune-compare", scale=0)
     preview = gr.HTML("", elem_id="finetune-preview", apply_default_css=False)
     with gr.Column(visible=False, elem_id="finetune-charts") as charts:
-        losses, loss_table = _panel(LOSS)
-        memory, memory_table = _panel(MEMORY)
+        losses, memory = panel_of(LOSS, [LOSS.title]), panel_of(MEMORY, [MEMORY.title])
     led = (gr.State(""), gr.State([]), gr.State(PrecisionList()), gr.State("default"), gr.State(""))
     return FinetuneParts(
-        inputs, about, train, stop, look, status, preview, losses, loss_table, memory, memory_table, charts, result,
+        inputs, about, train, stop, look, status, preview, losses, memory, charts, result,
         compare, led,
     )  # fmt: skip
-
-
-def _panel(named: Named) -> tuple[gr.Plot, gr.HTML]:
-    with gr.Column(elem_id=f"panel-{named.key}", min_width=280):
-        gr.HTML(panels.head(named), apply_default_css=False)
-        plot = gr.Plot(label=named.title, show_label=False, container=False, elem_classes="as-chart")
-        twin = gr.HTML("", elem_classes="as-table", apply_default_css=False)
-    return plot, twin
 
 
 def _wire(parts: FinetuneParts, handlers: FinetuneHandlers, allowed: bool) -> None:

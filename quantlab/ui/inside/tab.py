@@ -6,8 +6,8 @@ import gradio as gr
 
 from quantlab.settings import AppSettings
 from quantlab.teach.inside import grids
-from quantlab.ui.common import models, panels, rail
-from quantlab.ui.common.panel import Panel
+from quantlab.ui.common import models, rail
+from quantlab.ui.common.panel import Panel, panel_of
 from quantlab.ui.common.panels import Named
 from quantlab.ui.common.tab import LAST, SMALL, TAKES_TURNS
 from quantlab.ui.inside import fragments as html
@@ -92,15 +92,7 @@ def _inputs(start: InsideChoice, app: AppSettings, opening: rail.Opening) -> tup
 
 
 def _panel(named: Named, plots: int) -> Panel:
-    with gr.Column(elem_id=f"panel-{named.key}", min_width=280) as column:
-        gr.HTML(panels.head(named), apply_default_css=False)
-        with gr.Row(elem_classes="inside-plots"):
-            drawn = tuple(
-                gr.Plot(label=named.title, show_label=False, container=False, elem_classes="as-chart", min_width=240)
-                for _ in range(plots)
-            )
-        table = gr.HTML("", elem_classes="as-table", apply_default_css=False)
-    return Panel(column, drawn, table)
+    return panel_of(named, [named.title] * plots, row="inside-plots")
 
 
 def _outliers() -> tuple[Any, ...]:

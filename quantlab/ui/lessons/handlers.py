@@ -237,7 +237,7 @@ class LessonsHandlers(StepHandlers):
         seen, chart = self.parts.observe, self.parts.observe.chart
         return {
             seen.told: made.told,
-            seen.head: panels.head(made.named) if made.figure is not None else "",
+            seen.chart.head: panels.head(made.named) if made.figure is not None else "",
             chart.column: gr.update(visible=made.figure is not None),
             **chart.filled((made.figure,), tuple(made.tables)),
         }

@@ -47,7 +47,6 @@ class ObserveParts:
     verdict: gr.HTML
     text: gr.HTML
     told: gr.HTML
-    head: gr.HTML
     chart: Panel
     again: gr.Button
     on: gr.Button
@@ -91,4 +90,4 @@ class LessonsParts:
     def results(self) -> list[Any]:
         """What the third and the fourth step show."""
         seen = self.observe
-        return [seen.verdict, seen.text, seen.told, seen.head, *seen.chart.listed(), self.reflect.text]
+        return [seen.verdict, seen.text, seen.told, seen.chart.head, *seen.chart.listed(), self.reflect.text]

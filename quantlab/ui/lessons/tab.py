@@ -10,8 +10,7 @@ from quantlab.teach.lessons.observing import SHOW
 from quantlab.teach.plan.cards import CARDS, MEMORIES
 from quantlab.teach.plan.planning import bundled
 from quantlab.ui import scripts
-from quantlab.ui.common import panels
-from quantlab.ui.common.panel import Panel
+from quantlab.ui.common.panel import panel_of
 from quantlab.ui.common.tab import LAST, SMALL, TAKES_TURNS
 from quantlab.ui.lessons import form
 from quantlab.ui.lessons import fragments as html
@@ -104,14 +103,11 @@ def _observe() -> ObserveParts:
     verdict = gr.HTML("", elem_id="lesson-verdict", apply_default_css=False)
     text = gr.HTML("", elem_id="lesson-observe-text", apply_default_css=False)
     told = gr.HTML("", elem_id="lesson-told", apply_default_css=False)
-    with gr.Column(elem_id=f"panel-{EMPTY.named.key}", min_width=280, visible=False) as column:
-        head = gr.HTML(panels.head(EMPTY.named), apply_default_css=False)
-        plot = gr.Plot(label="Chart", show_label=False, container=False, elem_classes="as-chart", min_width=240)
-        table = gr.HTML("", elem_classes="as-table", apply_default_css=False)
+    chart = panel_of(EMPTY.named, ["Chart"], visible=False)
     with gr.Row(elem_id="lesson-after", elem_classes="actions"):
         again = gr.Button("Try something else", elem_id="lesson-again", scale=0, min_width=190)
         on = gr.Button("Go on", variant="primary", elem_id="lesson-on", scale=0, min_width=110)
-    return ObserveParts(verdict, text, told, head, Panel(column, (plot,), table), again, on)
+    return ObserveParts(verdict, text, told, chart, again, on)
 
 
 def _wire(parts: LessonsParts, handlers: LessonsHandlers, tab: gr.Tab, kept: gr.BrowserState) -> None:

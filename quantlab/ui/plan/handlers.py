@@ -13,7 +13,7 @@ from quantlab.settings import AppSettings
 from quantlab.teach.plan.cards import CARDS, MEMORIES
 from quantlab.teach.plan.cards import card as card_of
 from quantlab.teach.plan.planning import bundled
-from quantlab.ui.common import fragments, panels
+from quantlab.ui.common import fragments
 from quantlab.ui.common.problem import Problem
 from quantlab.ui.common.runner import problem_of
 from quantlab.ui.plan import form, view
@@ -43,8 +43,9 @@ class PlanHandlers:
             return shown | {parts.problem: ""} | self._results(choice)
         except Exception as error:
             found = problem_of(error, "a plan could not be made", _OUR_FAULT)
-            emptied = dict.fromkeys((parts.verdicts, parts.twin, parts.cards, parts.inverse, parts.trained), "")
-            return shown | emptied | {parts.problem: fragments.problem(found), parts.chart: gr.update(visible=False)}
+            emptied = dict.fromkeys((parts.verdicts, parts.chart.table, parts.cards, parts.inverse, parts.trained), "")
+            hidden = {parts.chart.column: gr.update(visible=False)}
+            return shown | emptied | hidden | {parts.problem: fragments.problem(found)}
 
     def _results(self, choice: PlanChoice) -> Updates:
         parts, model, asked, card = self.parts, form.model(choice), form.asked(choice), card_of(choice.card or "")
@@ -55,9 +56,8 @@ class PlanHandlers:
         figure, table = _drawn(here)
         return {
             parts.verdicts: view.verdicts(here),
-            parts.chart: gr.update(visible=True),
-            parts.plot: figure,
-            parts.twin: panels.twins((table,)),
+            parts.chart.column: gr.update(visible=True),
+            **parts.chart.filled((figure,), (table,)),
             parts.cards: view.cards(everywhere),
             parts.inverse: view.inverse(found, card, asked.context, asked.batch),
             parts.trained: fragments.problem(wrong) if wrong else view.trained(here),

@@ -5,6 +5,7 @@ from typing import Any
 
 import gradio as gr
 
+from quantlab.ui.common.panel import Panel
 from quantlab.ui.common.tab import InputFields
 
 
@@ -43,9 +44,7 @@ class PlanParts:
     numbers: gr.Column
     problem: gr.HTML
     verdicts: gr.HTML
-    chart: gr.Column
-    plot: gr.Plot
-    twin: gr.HTML
+    chart: Panel
     cards: gr.HTML
     inverse: gr.HTML
     trained: gr.HTML
@@ -56,9 +55,7 @@ class PlanParts:
             *named,
             self.problem,
             self.verdicts,
-            self.chart,
-            self.plot,
-            self.twin,
+            *self.chart.listed(),
             self.cards,
             self.inverse,
             self.trained,

@@ -9,7 +9,8 @@ from quantlab.runtime.placement import COMPUTE_DTYPES
 from quantlab.settings import AppSettings
 from quantlab.teach.plan.cards import CARDS, MEMORIES
 from quantlab.teach.plan.planning import bundled
-from quantlab.ui.common import panels, rail
+from quantlab.ui.common import rail
+from quantlab.ui.common.panel import panel_of
 from quantlab.ui.common.panels import Named
 from quantlab.ui.common.tab import LAST, SMALL
 from quantlab.ui.plan import form
@@ -37,17 +38,14 @@ def build(opening: rail.Opening, app: AppSettings, services: Services) -> None:
         with gr.Column(min_width=280, elem_id="plan-stage"):
             problem = gr.HTML("", elem_id="plan-problem", apply_default_css=False)
             verdicts = gr.HTML("", elem_id="plan-verdicts", apply_default_css=False)
-            with gr.Column(elem_id="panel-plan", min_width=280, visible=False) as chart:
-                gr.HTML(panels.head(MEMORY), apply_default_css=False)
-                plot = gr.Plot(label="Memory", show_label=False, container=False, elem_classes="as-chart")
-                twin = gr.HTML("", elem_classes="as-table", apply_default_css=False)
+            chart = panel_of(MEMORY, [MEMORY.title], visible=False)
             inverse = gr.HTML("", elem_id="plan-inverse", apply_default_css=False)
             cards = gr.HTML("", elem_id="plan-cards", apply_default_css=False)
             with gr.Accordion("Fine-tuning", open=False, elem_id="plan-training"):
                 tuning = _tuning(start)
                 trained = gr.HTML("", elem_id="plan-trained", apply_default_css=False)
     inputs = PlanInputs(*named, *more, *asked, *tuning)
-    parts = PlanParts(inputs, numbers, problem, verdicts, chart, plot, twin, cards, inverse, trained)
+    parts = PlanParts(inputs, numbers, problem, verdicts, chart, cards, inverse, trained)
     _wire(parts, PlanHandlers(parts, app, services), tab)
 
 
