@@ -21,6 +21,7 @@ from quantlab.cli import (
     sweep,
 )
 from quantlab.cli.compare import REFUSED, SOME_FAILED
+from quantlab.cli.parser import Parser
 from quantlab.errors import QuantlabError, Stopped
 
 # transformers warns of what is refused in our own words, or means nothing here. It reads this while it is imported.
@@ -30,9 +31,7 @@ INTERRUPTED = 130
 
 
 def parser() -> argparse.ArgumentParser:
-    top = argparse.ArgumentParser(
-        prog="quantlab", description="One language model at several precisions, side by side."
-    )
+    top = Parser(prog="quantlab", description="One language model at several precisions, side by side.")
     verbs = top.add_subparsers(dest="verb", required=True)
     every = (compare, quality, sweep, plan, inside, claims, lesson, doctor, classroom, finetune, merge, history, others)
     for module in every:

@@ -11,6 +11,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from quantlab.cli.parser import number
 from quantlab.errors import BadInput, shown
 from quantlab.models.source import is_gguf
 from quantlab.records import Calibration, Placement, Precision
@@ -112,6 +113,12 @@ def placement(args: argparse.Namespace) -> Placement:
     return Placement(args.device, args.compute_dtype, parse_device_map(args.device_map), args.kernel)
 
 
+def add_context(verb: argparse.ArgumentParser, what: str) -> None:
+    verb.add_argument(
+        "--context", type=int, help=f"{what} (default: 4096, or as many as the model was made for where that is fewer)"
+    )
+
+
 def add_cluster(verb: argparse.ArgumentParser) -> None:
     verb.add_argument(
         "--cluster",
@@ -174,10 +181,7 @@ def size(text: str) -> int:
 
 def amount(text: str) -> float:
     """A number that may be a limit: finite, and not negative."""
-    try:
-        found = float(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"{shown(text)} is no number") from error
+    found = number(text)
     if not 0 <= found < math.inf:
         raise argparse.ArgumentTypeError(f"{shown(text)} is no limit: give a finite number that is not negative")
     return found

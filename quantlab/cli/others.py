@@ -5,7 +5,16 @@ import threading
 from contextlib import closing
 from dataclasses import replace
 
-from quantlab.cli.arguments import MODEL, Verbs, add_calibration, add_placement, calibration, listed, placement
+from quantlab.cli.arguments import (
+    MODEL,
+    Verbs,
+    add_calibration,
+    add_context,
+    add_placement,
+    calibration,
+    listed,
+    placement,
+)
 from quantlab.errors import unknown
 
 
@@ -15,7 +24,7 @@ def add(verbs: Verbs) -> None:
     offered = verbs.add_parser("precisions", help="list what can run here, its memory, and why the rest cannot")
     offered.add_argument("--model", default="demo")
     offered.add_argument("--card", help='what fits there instead of here: a name ("RTX 3060") or a size (12, 12GB)')
-    offered.add_argument("--context", type=int, default=4_096, help="with --card: tokens of prompt and answer together")
+    add_context(offered, "with --card: tokens of prompt and answer together")
     add_placement(offered)
     verbs.add_parser("models", help="list the models that need no download")
     verbs.add_parser("serve", help="open the page (settings: QUANTLAB_* and PORT in the environment)")
@@ -96,7 +105,7 @@ def precisions(args: argparse.Namespace) -> int:
     there, wanted = card(args.card), planning.check(Asked(context=args.context, compute_dtype=dtype))
     found = estimates(models.peek_main(args.model, app), replace(asked, compute_dtype=dtype))
     plan = planning.planned(args.model, replace(wanted, precisions=card_rows.planned_names(found)), (there,), app)
-    render.show_estimates(card_rows.on_card(found, there, plan), dtype, context=args.context)
+    render.show_estimates(card_rows.on_card(found, there, plan), dtype, context=plan.context)
     for note in plan.notes:
         print(note)
     return 0

@@ -23,7 +23,7 @@ def add(verbs: arguments.Verbs) -> None:
     numbers = ",".join(f"{field.name}=N" for field in fields(ModelNumbers) if field.name != "tied")
     verb.add_argument("--numbers", metavar="NAME=N,...", help=f"a model of these instead: {numbers},tied=yes")
     verb.add_argument("--precisions", help="comma-separated, from below (default: bf16,int8,nf4,q4_k_m)")
-    verb.add_argument("--context", type=int, default=4_096, help="tokens of each sequence, prompt and answer together")
+    arguments.add_context(verb, "tokens of each sequence, prompt and answer together")
     verb.add_argument("--batch", type=int, default=1, help="sequences at once")
     verb.add_argument("--kv", default="auto", help="keys and values: auto, f32, f16, bf16, q8_0, q4_0, int8, int4")
     verb.add_argument("--card", help='a name ("RTX 3060") or a size (12, 12GB, 11.5GiB); default: all that are known')
@@ -69,6 +69,7 @@ def _plan(args: argparse.Namespace, model: str | ModelNumbers) -> int:
 
 def _which_fit(args: argparse.Namespace, models: Sequence[str | ModelNumbers]) -> int:
     from quantlab.cli import render
+    from quantlab.teach.plan.asked import Asked
     from quantlab.teach.plan.cards import card
     from quantlab.teach.plan.exported import suited_data
     from quantlab.teach.plan.library import which_fit
@@ -80,8 +81,9 @@ def _which_fit(args: argparse.Namespace, models: Sequence[str | ModelNumbers]) -
     every = [*bundled(), *(model for model in models if model not in bundled())]
     found = which_fit(args.card, every, args.context, args.batch, args.kv, _names(args.precisions))
     asked = card(args.card)
-    if not _written(args, suited_data(found, asked, args.context, args.batch)):
-        render.show_suited(found, asked, args.context, args.batch)
+    tokens = Asked(context=args.context).tokens
+    if not _written(args, suited_data(found, asked, tokens, args.batch)):
+        render.show_suited(found, asked, tokens, args.batch, own=args.context is None)
     return 0
 
 

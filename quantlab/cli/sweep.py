@@ -20,7 +20,11 @@ def add(verbs: arguments.Verbs) -> None:
     )
     sweep.add_argument("file", type=Path, metavar="FILE.yaml", help="docs/scale.md shows a whole one")
     sweep.add_argument("--out", metavar="DIR", help="the sweep's folder (default: beside the file, FILE.sweep)")
-    sweep.add_argument("--plan", action="store_true", help="only count the cells, and what is there already")
+    sweep.add_argument(
+        "--plan",
+        action="store_true",
+        help="count the cells and what is there already, look every name up; measures and writes nothing",
+    )
     sweep.add_argument("--retry", action="store_true", help="measure once more what failed")
     arguments.add_cluster(sweep)
 
@@ -28,6 +32,8 @@ def add(verbs: arguments.Verbs) -> None:
 def run(args: argparse.Namespace) -> int:
     from quantlab.runs.sweep.asked import folder_of, read
 
+    if args.plan:
+        return _plan(args)
     asked = read(args.file)
     folder = folder_of(asked, args.out)
 
@@ -35,24 +41,40 @@ def run(args: argparse.Namespace) -> int:
     from quantlab.runs.sweep.outcome import outcome
     from quantlab.runs.sweep.planning import jobs
     from quantlab.runs.sweep.reports import write
-    from quantlab.runs.sweep.running import Progress, found, opened
+    from quantlab.runs.sweep.running import Progress, opened
     from quantlab.runs.sweep.running import run as run_all
 
     stop, planned, progress = threading.Event(), jobs(asked), Progress()
     with opened(folder) as history:
-        if args.plan:
-            render.show_sweep_plan(planned, found(history, planned))
-            return 0
         with arguments.elsewhere(args) as on:
             at_once = 1 if on is None else on.at_once(len(asked.precisions))
             events = run_all(history, planned, progress, stop=stop, retry=args.retry, on=on, at_once=at_once)
             with closing(events):
-                render.follow_sweep(events, stop)
+                now = render.follow_sweep(events, stop)
         sweep = outcome(history, asked, planned, progress)
         written = write(folder, sweep)
-    render.show_sweep(sweep)
+    render.show_sweep(sweep, now)
     print(f"Written: {', '.join(map(str, written))}", file=sys.stderr)
     if stop.is_set():
         raise Stopped
     failed = [cell.outcome == "failed" for cell in sweep.cells]
     return REFUSED if failed and all(failed) else SOME_FAILED if any(failed) else 0
+
+
+def _plan(args: argparse.Namespace) -> int:
+    """What the file asks for, and what of it is there: every name is looked up, nothing is measured or written."""
+    from quantlab.runs.sweep.asked import folder_of, looked_up
+
+    asked, left_out = looked_up(args.file)
+
+    from quantlab.cli import render  # here, because torch comes with these
+    from quantlab.cli.render.screen import visible
+    from quantlab.runs.sweep.planning import jobs
+    from quantlab.runs.sweep.running import found, looked_into
+
+    planned = jobs(asked)
+    with looked_into(folder_of(asked, args.out)) as history:
+        render.show_sweep_plan(planned, {} if history is None else found(history, planned))
+    for told in left_out:
+        print(visible(f"quantlab: {told}"), file=sys.stderr)
+    return 0

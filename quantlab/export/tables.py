@@ -12,7 +12,7 @@ from quantlab.export.comparisons import run_data
 from quantlab.export.qualities import quality_run_data
 from quantlab.measure import trust
 from quantlab.measure.statistics import mean, median, percentile
-from quantlab.records import Comparison, Machine, Quality, QualityRun, Run
+from quantlab.records import Comparison, Machine, Quality, QualityRun, Run, units
 
 _HEAD = ("started", "model", "revision", "device", "reference")
 _LOAD = (
@@ -223,7 +223,8 @@ def _about_text(quality: Quality) -> list[str]:
     text, floor = quality.text, quality.noise_floor
     noise = f"mean KLD {_figure(floor.kld.mean)} nats ({line(quality.floor)})" if floor else line(quality.floor)
     return [
-        f"Text: {line(text.name)}, {text.scored:,} tokens scored, {text.windows:,} windows of {text.window_tokens:,}",
+        f"Text: {line(text.name)}, {text.scored:,} tokens scored, {units.counted(text.windows, 'window')} of "
+        f"{text.window_tokens:,}",
         f"Noise floor: {noise}",
     ]
 

@@ -4,15 +4,18 @@ import csv
 import hashlib
 import io
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from quantlab.errors import BadInput
+from quantlab.records import units
 
 #: The largest file that is read, in bytes.
 LONGEST = 50 * 10**6
+_LINE_END = re.compile(r"\r\n|\n|\r")
 ROLES = ("system", "user", "assistant")
 _FORMS = 'Each line is an object such as {"text": ..}, {"prompt": .., "completion": ..} or {"messages": [..]}.'
 
@@ -84,11 +87,14 @@ def _bytes(path: Path) -> bytes:
 
 
 def _jsonl(content: str, name: str) -> Iterator[Row]:
-    for at, line in enumerate(content.splitlines(), 1):
+    # `splitlines` would part a line at marks that a text within JSON may hold.
+    for at, line in enumerate(_LINE_END.split(content), 1):
         if not line.strip():
             continue
         try:
             data = json.loads(line)
+        except json.JSONDecodeError as error:  # its own words name the line once more, which is always 1 here
+            raise BadInput(f"{name}, line {at} is no JSON: {error.msg}, at character {error.colno}.", _FORMS) from None
         except (ValueError, RecursionError) as error:
             raise BadInput(f"{name}, line {at} is no JSON: {error}.", _FORMS) from None
         yield _row(data, at, name)
@@ -103,7 +109,8 @@ def _csv(content: str, name: str) -> Iterator[Row]:
                 continue
             if len(cells) != 2:
                 raise BadInput(
-                    f"{name}, line {reader.line_num} has {len(cells)} columns.", "Two are needed: prompt, completion."
+                    f"{name}, line {reader.line_num} has {units.counted(len(cells), 'column')}.",
+                    "Two are needed: prompt, completion.",
                 )
             if reader.line_num == 1 and [cell.strip().lower() for cell in cells] == ["prompt", "completion"]:
                 continue

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from quantlab.demo.corpus import ASSISTANT, END, HELD_OUT_SEED, USER, documents
 from quantlab.errors import BadInput
-from quantlab.records import Calibration
+from quantlab.records import Calibration, units
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -53,7 +53,7 @@ def windows(tokenizer: "PreTrainedTokenizerBase", wanted: Calibration, context: 
             break
     if len(ids) < length:
         raise BadInput(
-            f"The calibration text has {len(ids)} tokens, and one window needs {length}.",
+            f"The calibration text has {units.counted(len(ids), 'token')}, and one window needs {length}.",
             f"Give a longer text, or shorter samples: at most {len(ids)} tokens.",
         )
     return [ids[start : start + length] for start in range(0, min(needed, len(ids) - length + 1), length)]

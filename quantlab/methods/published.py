@@ -88,7 +88,7 @@ def check_there(published: Published, app: AppSettings) -> None:
     """
     if app.public:  # no answer there tells what lies on the server's disk
         if served.is_served(published.name):
-            raise BadInput("This public page asks no servers of visitors.", "Tick precisions from the list.")
+            raise BadInput("This public page asks no servers of visitors.", "Choose precisions from the list.")
         return
     if served.is_served(published.name):
         return

@@ -72,7 +72,7 @@ class Claims:
         """The device that it was measured on, and the day."""
         machine = self.machine
         name = machine.cpu if machine.device.startswith("cpu") else machine.device
-        return f"{name}, {machine.cores} cores, {self.started:%Y-%m-%d}"
+        return f"{name}, {units.counted(machine.cores, 'core')}, {self.started:%Y-%m-%d}"
 
     def verdict(self, number: int) -> ClaimVerdict:
         """Raises KeyError where there is no such claim."""

@@ -127,9 +127,12 @@ class CellBegun:
 
 @dataclass(frozen=True)
 class CellEnded:
+    """`earlier`: it was there already, and is told again by a job that is gone on with."""
+
     place: Place
     outcome: Outcome
     error: str = ""
+    earlier: bool = False
 
 
 @dataclass(frozen=True)

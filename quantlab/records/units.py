@@ -69,7 +69,12 @@ def size(n: int | None) -> str:
 
 def exact_bytes(n: int | None) -> str:
     """Every byte: "2,300,416 bytes"."""
-    return NONE if n is None else f"{n:,} byte{'' if n == 1 else 's'}"
+    return NONE if n is None else counted(n, "byte")
+
+
+def counted(count: int, one: str, many: str = "") -> str:
+    """So many of what is called `one`: "1 cell", "2,000 cells"; `many` where that is more than an s behind it."""
+    return f"{count:,} {one if count == 1 else many or f'{one}s'}"
 
 
 def seconds(value: float | None) -> str:

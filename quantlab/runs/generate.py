@@ -117,9 +117,9 @@ def warm_up(
 
 
 def _repacking_note(stored: int, running: int) -> tuple[str, ...]:
-    if stored == running:
-        return ()
-    return (f"After the first run the library repacked the weights: {units.size(stored)} -> {units.size(running)}",)
+    before, after = units.size(stored), units.size(running)
+    # Figures that look alike would tell of nothing; the exact ones are in the record.
+    return () if before == after else (f"After the first run the library repacked the weights: {before} -> {after}",)
 
 
 def check_tokenizer(model: Model, prompt_input: PromptInput, loaded: LoadedModel | None = None) -> None:

@@ -25,6 +25,17 @@ def test_one_card_is_told_in_sentences(capsys):
     assert max(len(line) for line in out.splitlines()) <= 80
 
 
+def test_where_no_context_is_named_that_of_a_small_model_is_taken_and_told(capsys):
+    _, out, _ = run(capsys, "--model", "demo", "--precisions", "bf16", "--card", "12")
+    told = " ".join(out.split())
+    assert "1 x 1,024 tokens" in told and "No context was named" in told and "more than the model" not in told
+    _, out, _ = run(capsys, "--card", "12", "--model", "demo", "--model", MISTRAL)
+    assert "A model that was made for fewer tokens is planned with as many as that." in " ".join(out.split())
+    assert main(["precisions", "--model", "demo", "--card", "12"]) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    assert "1,024 tokens" in told and "4,096" not in told
+
+
 def test_without_a_card_every_card_is_listed(capsys):
     _, out, _ = run(capsys, "--model", "shape:Llama-2-70B", "--precisions", "bf16,nf4-dq")
     rows = {line.split("  ")[0]: line.split()[-2:] for line in out.splitlines() if "cards" in line or "fits" in line}

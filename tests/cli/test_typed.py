@@ -1,5 +1,9 @@
 """Whatever is typed on the command line is taken as it is meant, or refused in words that say what to do."""
 
+import argparse
+from collections.abc import Iterator
+from pathlib import Path
+
 import pytest
 
 from quantlab import cli
@@ -141,3 +145,47 @@ def test_a_folder_with_another_cache_is_kept_whole_in_the_history(tmp_path, monk
     monkeypatch.chdir(tmp_path)
     assert whole("./mine+kv-int8", AppSettings(public=False)) == f"{tmp_path}/mine+kv-int8"
     assert label("./mine+kv-int8") == "mine+kv-int8"
+
+
+def parsers(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
+    """It and all below it."""
+    yield parser
+    for action in parser._actions:
+        for below in (action.choices or {}).values() if isinstance(action, argparse._SubParsersAction) else ():
+            yield from parsers(below)
+
+
+#: Every option of every verb that takes a value which is read: numbers, sizes, ages, choices.
+READ = [
+    (parser, action)
+    for parser in parsers(cli.parser())
+    for action in parser._actions
+    if (action.type not in (None, Path) or action.choices) and action.nargs != 0
+]
+
+
+@pytest.mark.parametrize(
+    "typed", ["7" * 5_000 + "x", "red\x1b[31m\x07" * 40, "two\nlines"], ids=["long", "ESC", "lines"]
+)
+@pytest.mark.parametrize(
+    ("parser", "action"),
+    READ,
+    ids=[f"{parser.prog} {action.dest}".removeprefix("quantlab ") for parser, action in READ],
+)
+def test_what_no_option_takes_is_shown_short_and_without_control_characters(parser, action, typed, capsys):
+    with pytest.raises(SystemExit) as ended:
+        parser.parse_args([*action.option_strings[-1:], typed])
+    said = capsys.readouterr().err
+    assert ended.value.code == 2 and said.replace("\n", "").isprintable()
+    told = said[said.index(": error: ") :]
+    assert len(told) < 700 and told.count("\n") == 1 and typed[:3] in told
+
+
+@pytest.mark.parametrize("typed", ["7" * 5_000, "--no\x1b[31m", "x\ny"])
+def test_what_nothing_takes_is_too(typed, capsys):
+    for words in (["models", typed], ["models", *[typed] * 900], ["compare", f"--ma={typed}"]):
+        with pytest.raises(SystemExit):
+            cli.main(words)
+        said = capsys.readouterr().err
+        told = said[said.index(": error: ") :]
+        assert said.replace("\n", "").isprintable() and len(told) < 700 and told.count("\n") == 1

@@ -36,6 +36,12 @@ def test_every_form(write):
     assert [turn.trained for turn in found[2].turns] == [False, False, True]
 
 
+def test_marks_within_a_text_end_no_line(write):
+    text = "one\u2028two\x85three\x0bfour"
+    found = rows(write(f"{json.dumps({'text': text}, ensure_ascii=False)}\r\n\r{json.dumps(ONE)}"))
+    assert [row.line for row in found] == [1, 3] and found[0].turns[0].text == text
+
+
 def test_a_table_of_two_columns(write):
     content = 'Prompt,Completion\n"Where, please?","In ""Kestrel""\nby the sea"\n\nWho?,Sanna\n'
     found = rows(write(content, "rows.csv"))
@@ -48,6 +54,7 @@ def test_a_table_of_two_columns(write):
     ("content", "told"),
     [
         (lines(ONE, "{"), "rows.jsonl, line 2 is no JSON"),
+        (lines(ONE, '{"text": '), r"^rows.jsonl, line 2 is no JSON: Expecting value, at character 10\. Each line"),
         (lines(ONE, "", "[1]"), "line 3 is no object"),
         (lines(ONE, {"question": "a", "answer": "b"}), "line 2 holds answer, question"),
         (lines(ONE, {"text": 5}), "line 2: text is no text"),
@@ -70,7 +77,7 @@ def test_a_line_that_is_none_is_named(write, content, told):
 
 @pytest.mark.parametrize(
     ("content", "told"),
-    [("a,b\nc\n", "line 2 has 1 columns"), ("a,b\nc,d,e\n", "line 2 has 3 columns"), ('a,"b\n', "is no CSV")],
+    [("a,b\nc\n", "line 2 has 1 column\\."), ("a,b\nc,d,e\n", "line 2 has 3 columns"), ('a,"b\n', "is no CSV")],
 )
 def test_a_table_that_is_none(write, content, told):
     with pytest.raises(BadInput, match=told):

@@ -84,6 +84,15 @@ def test_every_token_can_be_seen_and_none_is_markup(token: str):
     assert not set("<>$") & set(escaped(token))
 
 
+@pytest.mark.parametrize(
+    ("count", "names", "told"),
+    [(0, ("cell",), "0 cells"), (1, ("cell",), "1 cell"), (2_000, ("cell",), "2,000 cells"),
+     (1, ("entry", "entries"), "1 entry"), (3, ("entry", "entries"), "3 entries")],
+)  # fmt: skip
+def test_one_is_told_as_one(count, names, told):
+    assert units.counted(count, *names) == told
+
+
 def test_tokens():
     assert (visible(" the"), visible("\n"), visible("\x00"), visible("")) == ("␣the", "↵", "\\u0000", "(empty)")
     assert escaped("<b>&lt;$x$") == "&lt;b&gt;&amp;lt;&#36;x&#36;"

@@ -146,7 +146,7 @@ def test_reference_and_compute_type_are_what_was_chosen():
     assert asked.reference == "nf4" and asked.placement.compute_dtype == "bfloat16"
     last = measured(choice)[-1]
     assert last["quality"].reference == "nf4" and "Reference: <b>nf4</b>" in last["table"]
-    assert "int8 is not ticked" in measured(replace(choice, reference="int8"))[-1]["problem"]
+    assert "&#39;int8&#39; is none of the precisions" in measured(replace(choice, reference="int8"))[-1]["problem"]
     told = measured(replace(choice, compute_dtype="float8"))[-1]["problem"]
     assert "Unknown compute dtype" in told
 

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 from quantlab.settings import AppSettings
 from quantlab.ui.claims.handlers import QUICK, ClaimsHandlers
+from quantlab.ui.hosting.work import Work
 from quantlab.ui.turns.turns import Turns
 from tests.fakes import Script, services
 
@@ -26,6 +27,15 @@ def test_in_public_the_clock_ends_work_in_steps():
         list(turn.places(threading.Event()))
         assert turn.called.is_set()
     assert "holds here" in told(ClaimsHandlers(PARTS, LOCAL, services(Script(load_s=0.2))))[-1]
+
+
+def test_work_that_the_servers_end_cuts_short_says_so():
+    work, given = Work(), services(Script(load_s=20))
+    handlers = ClaimsHandlers(PARTS, LOCAL, replace(given, claims=work.counted("claims", given.claims)))
+    ender = threading.Timer(0.3, work.end, [0])
+    ender.start()
+    assert "Cut short: this server ends. Ask again in a minute. Stopped." in told(handlers)[-1]
+    ender.join()
 
 
 def test_work_that_waits_says_where_and_full_is_a_problem():

@@ -1,5 +1,6 @@
 """Words that first-time users stumbled over, those in their place, and figures that seem to contradict."""
 
+import ast
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -70,6 +71,8 @@ def test_repacked_weights_and_devices_are_said_plainly():
     assert _repacking_note(116_400_000, 113_100_000) == (
         "After the first run the library repacked the weights: 116 MB -> 113 MB",
     )
+    assert _repacking_note(3_400_000, 3_400_100) == () == _repacking_note(9_999, 9_999)
+    assert _repacking_note(9_999, 9_998) != ()
     run = example_run("nf4", "fp32", 20)
     told = {row.name: row.value for row in figures.details(run, run.load)}
     assert told["Device"] == "cpu" and told["Loaded by"] == "reading what was quantized before"
@@ -140,3 +143,44 @@ def test_a_cache_that_is_reserved_says_why_it_is_larger():
     said = told(replace(run, load=replace(run.load, details=kept)))
     assert "Its KV cache of 1.50 MB is reserved at once, for a multiple of 256 tokens." in said
     assert "KV cache" not in told(run)
+
+
+#: What stands on the page alone.
+_OF_THE_PAGE = re.compile(
+    r"\b((?:un)?tick(?:s|ed)?|under settings|tabs?|box(?:es)?|buttons?|press|click|slider|menu|dropdown|the rail)\b",
+    re.I,
+)
+#: Rooms of the page from which errors go to programs too.
+_FOR_PROGRAMS = ("api", "turns", "hosting", "form.py", "runner.py", "typed.py")
+_ERRORS = {
+    "BadInput",
+    "ModelError",
+    "Unavailable",
+    "OutOfMemory",
+    "Broken",
+    "QuantlabError",
+    "Full",
+    "Problem",
+    "Ended",
+}
+
+
+def errors_told() -> list[tuple[str, str]]:
+    """File and words of every error that the command line or a program can be told."""
+    found = []
+    for file in ROOT.glob("quantlab/**/*.py"):
+        parts = file.relative_to(ROOT / "quantlab").parts
+        if parts[0] == "ui" and not set(parts) & set(_FOR_PROGRAMS):
+            continue
+        for call in ast.walk(ast.parse(file.read_text("utf-8"))):
+            if isinstance(call, ast.Call) and getattr(call.func, "id", getattr(call.func, "attr", "")) in _ERRORS:
+                words = [
+                    it.value for it in ast.walk(call) if isinstance(it, ast.Constant) and isinstance(it.value, str)
+                ]
+                found.append(("/".join(parts), " ".join(words)))
+    return found
+
+
+def test_an_error_that_a_program_or_a_terminal_can_be_told_says_nothing_of_the_page_s_controls():
+    told = errors_told()
+    assert len(told) > 400 and [it for it in told if _OF_THE_PAGE.search(it[1])] == []

@@ -25,7 +25,7 @@ def follow(stream: Iterable[events.Event | events.QualityEvent], stop: threading
         for event in stream:
             match event:
                 case events.Started(precisions=names):
-                    line.tell(f"{len(names)} precisions")
+                    line.tell(units.counted(len(names), "precision"))
                 case events.Token(precision=name, index=index):
                     line.tell(name, index + 1, what="tokens")
                     if index == 0:
@@ -64,7 +64,7 @@ def show(comparison: Comparison, console: Screen | None = None, replayed: bool =
             console.print(f"{escape(run.precision)}: {escape(note)}", style="dim")
     machine = comparison.machine
     bandwidth = f", memory read at {machine.bandwidth / 1e9:.1f} GB/s" if machine.bandwidth else ""
-    console.print(f"{escape(machine.device)}, {machine.cores} cores{bandwidth}", style="dim")
+    console.print(f"{escape(machine.device)}, {units.counted(machine.cores, 'core')}{bandwidth}", style="dim")
     if comparison.settings.race:
         console.print("[yellow]All ran at once: these timings do not count.[/]")
     elif said := trust.said([run for run in comparison.runs if not run.error]):

@@ -36,7 +36,7 @@ def _started(event: TrainingStarted) -> str:
     data, share = event.data, event.trainable / event.parameters
     cut = "".join(f"; {it}" for it in shortened(data))
     return (
-        f"{data.rows} rows ({data.trained_tokens:,} of {data.tokens:,} tokens are learnt), "
+        f"{units.counted(data.rows, 'row')} ({data.trained_tokens:,} of {data.tokens:,} tokens are learnt), "
         f"{data.held_out} held out{cut}; {event.trainable:,} of {event.parameters:,} parameters are trained "
         f"({units.percent(share)})"
     )
@@ -54,7 +54,7 @@ def show_trained(found: Trained, console: Screen | None = None) -> None:
     how = (
         f"stopped; these are the weights after step {found.steps}, the last that was kept"
         if found.stopped
-        else f"{found.steps} steps"
+        else units.counted(found.steps, "step")
     )
     console.print(escape(printable(f"{found.folder}: {units.size(found.nbytes)}, {how}.")), highlight=False)
     if found.held_out_before is not None and found.held_out_after is not None:

@@ -100,8 +100,10 @@ def _finetuned(plan: Plan, console: Screen) -> None:
         console.print(escape(f"Cards that hold it: {holding}."), highlight=False)
 
 
-def show_suited(found: Sequence[Suited], card: Card, context: int, batch: int, console: Screen | None = None) -> None:
-    """For each model what it can be had at on one card."""
+def show_suited(
+    found: Sequence[Suited], card: Card, context: int, batch: int, console: Screen | None = None, *, own: bool = False
+) -> None:
+    """For each model what it can be had at on one card. `own`: with no more tokens than it was made for."""
     console = console or Screen()
     title = f"{card.name}, {units.size(card.nbytes)}: most bits that fit with {batch:,} x {context:,} tokens"
     table = narrow(escape(title), "model", "precision", "together", "left", "longest context")
@@ -115,6 +117,8 @@ def show_suited(found: Sequence[Suited], card: Card, context: int, batch: int, c
     for column in table.columns[2:]:
         column.justify = "right"
     console.print(table)
+    if own:
+        console.print("A model that was made for fewer tokens is planned with as many as that.", highlight=False)
     for each in found:
         if each.why:
             console.print(escape(printable(f"{each.model}: {each.why}")), highlight=False)

@@ -26,14 +26,15 @@ _SHOWN = 12
 
 
 class Board:
-    """What is known of each model's cells while the sweep goes on."""
+    """What is known of each model's cells while the sweep goes on; `measured` counts those that were measured now."""
 
     def __init__(self) -> None:
         self.cells: Mapping[str, int] = {}
         self.done: Counter[str] = Counter()
         self.failed: Counter[str] = Counter()
         self.now: dict[str, str] = {}
-        self._begun, self._measured = time.monotonic(), 0
+        self.measured = 0
+        self._begun, self._ended = time.monotonic(), 0
 
     def see(self, event: SweepEvent) -> None:
         match event:
@@ -41,8 +42,11 @@ class Board:
                 self.cells, self.done = cells, Counter(earlier)
             case CellBegun(place=place, what=what):
                 self.now[place.model] = f"{place.precision}: {what}"
+            case CellEnded(earlier=True, place=place):  # counted at the start
+                self.now.pop(place.model, None)
             case CellEnded(place=place, outcome=outcome):
-                self._measured += 1
+                self._ended += 1
+                self.measured += outcome == "done"
                 self.done[place.model] += outcome != "stopped"
                 self.failed[place.model] += outcome == "failed"
                 self.now.pop(place.model, None)
@@ -73,27 +77,31 @@ class Board:
 
     def _time_left(self) -> str:
         """By the pace of the cells that were measured now."""
-        if not self._measured or not self.left:
+        if not self._ended or not self.left:
             return ""
-        pace = (time.monotonic() - self._begun) / self._measured
+        pace = (time.monotonic() - self._begun) / self._ended
         return f"about {units.seconds(pace * self.left)} left"
 
 
-def follow_sweep(stream: Iterable[SweepEvent], stop: threading.Event) -> None:
-    """Show the events as they come: a table on a terminal, else a line for each cell. Ctrl-C sets `stop`."""
+def follow_sweep(stream: Iterable[SweepEvent], stop: threading.Event) -> int:
+    """Show the events as they come: a table on a terminal, else a line for each cell. Ctrl-C sets `stop`.
+
+    Returns how many cells were measured now.
+    """
     board, console = Board(), Screen(stderr=True)
     with Line("sweep") as line, interrupt_sets(stop, line):
         if not sys.stderr.isatty():
             for event in stream:
                 board.see(event)
                 _tell(event, board, line)
-            return
+            return board.measured
     live = Live(console=console, refresh_per_second=4, get_renderable=board.table)
     with live, interrupt_sets(stop, _Aside(live)):
         for event in stream:
             board.see(event)
-            if isinstance(event, CellTold) or (isinstance(event, CellEnded) and event.error):
+            if isinstance(event, CellTold) or (isinstance(event, CellEnded) and event.error and not event.earlier):
                 live.console.print(_said(event), markup=False, highlight=False, soft_wrap=True)
+    return board.measured
 
 
 class _Aside(Line):
@@ -108,8 +116,9 @@ class _Aside(Line):
 
 def _tell(event: SweepEvent, board: Board, line: Line) -> None:
     if isinstance(event, SweepStarted):
-        line.stage(f"{sum(event.cells.values()):,} cells, {sum(event.earlier.values()):,} there from earlier")
-    elif isinstance(event, CellTold | CellEnded):
+        count, earlier = sum(event.cells.values()), sum(event.earlier.values())
+        line.stage(f"{units.counted(count, 'cell')}, {earlier:,} there already")
+    elif isinstance(event, CellTold) or (isinstance(event, CellEnded) and not event.earlier):
         line.stage(_said(event))
 
 
@@ -131,22 +140,23 @@ def show_sweep_plan(jobs: Sequence[Any], entries: Mapping[Any, Any], console: Sc
     for job in jobs:
         cells[job.request.model] += len(job.places)
         there[job.request.model] += len(entries[job].finished) if job in entries else 0
-    found = narrow(
-        f"{sum(cells.values()):,} cells, {sum(there.values()):,} of them measured", "model", "cells", "there"
-    )
+    title = f"{units.counted(sum(cells.values()), 'cell')}, {sum(there.values()):,} there already"
+    found = narrow(title, "model", "cells", "there")
     for name, count in cells.items():
         found.add_row(escape(broken(printable(name), NAME_WIDTH + 20)), f"{count:,}", f"{there[name]:,}")
     console.print(found)
 
 
-def show_sweep(sweep: Sweep, console: Screen | None = None) -> None:
-    """The fronts, and how many cells failed; the report has everything."""
+def show_sweep(sweep: Sweep, now: int, console: Screen | None = None) -> None:
+    """The fronts, and what became of the cells, `now` of them measured just now; the report has everything."""
     console = console or Screen()
     for front in shown_fronts(sweep):
         _show_front(front, console)
     failed = [cell for cell in sweep.cells if cell.outcome == "failed"]
     done = sum(cell.outcome == "done" for cell in sweep.cells)
-    console.print(f"{done:,} cells measured, {len(failed):,} failed, {sweep.missing:,} not measured.", highlight=False)
+    left = len(sweep.cells) - done - len(failed) + sweep.missing
+    counts = f"{max(0, done - now):,} there already, {len(failed):,} failed, {left:,} not measured"
+    console.print(f"{units.counted(now, 'cell')} measured now, {counts}.", highlight=False)
     for cell in failed[:_SHOWN]:
         console.print(f"{_placed(cell.place)}: {visible(cell.error)} {visible(cell.advice)}", markup=False)
     if len(failed) > _SHOWN:

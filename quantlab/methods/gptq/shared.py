@@ -12,7 +12,7 @@ from quantlab.methods.base import Method, already_quantized, missing_package
 from quantlab.methods.gptq.architectures import ARCHITECTURES
 from quantlab.models.layouts import IN_BLOCK
 from quantlab.models.materialize import materialized
-from quantlab.records import Calibration, Checkpoint, Model, Progress, ResolvedPlacement, Variant
+from quantlab.records import Calibration, Checkpoint, Model, Progress, ResolvedPlacement, Variant, units
 from quantlab.records.asked import P
 from quantlab.runtime import worker
 from quantlab.runtime.kv_cache import HQQ_BITS
@@ -127,7 +127,7 @@ class CalibratedMethod(Method[P]):
 
 
 def _with_calibration(facts: Facts, text: str, windows: int, length: int, windows_asked: int) -> Facts:
-    told = f"{windows} windows of {length} tokens, {text} text"
+    told = f"{units.counted(windows, 'window')} of {length} tokens, {text} text"
     short = f"calibrated with {windows} of {windows_asked} windows of {length} tokens: the text has no more"
     notes = (*facts.notes, short) if windows < windows_asked else facts.notes
     return replace(facts, notes=notes, details={**facts.details, "calibration": told})

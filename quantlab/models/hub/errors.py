@@ -7,6 +7,11 @@ from quantlab.errors import BadInput, ModelError, QuantlabError
 from quantlab.models.source import SMOLLM2, offline_names
 from quantlab.runtime.disk import NO_ROOM
 
+
+class OutOfReach(ModelError):
+    """The Hub was not asked, or gave no answer: whether it has the model is not known."""
+
+
 #: A connection that was there and ended. The library went from httpx to httpx2; their errors have the same names.
 _BROKEN_OFF = "ReadError", "RemoteProtocolError"
 
@@ -87,17 +92,17 @@ def _disk(error: OSError, repo: str) -> ModelError:
     return ModelError(f"The cache of the Hub cannot be written ({error}).", "Set HF_HOME to a folder of yours.")
 
 
-def _out_of_reach(error: BaseException) -> ModelError:
+def _out_of_reach(error: BaseException) -> OutOfReach:
     """No answer from the Hub: switched off, no network, or too slow."""
     from huggingface_hub.errors import OfflineModeIsEnabled
 
     if isinstance(error, OfflineModeIsEnabled):
-        return ModelError("The model is not in the cache, and HF_HUB_OFFLINE forbids to fetch it.", _without_network())
+        return OutOfReach("The model is not in the cache, and HF_HUB_OFFLINE forbids to fetch it.", _without_network())
     if "Timeout" in type(error).__name__:
-        return ModelError(f"{_where()} did not answer in time.", f"Try again. {_without_network()}")
+        return OutOfReach(f"{_where()} did not answer in time.", f"Try again. {_without_network()}")
     if type(error).__name__ in _BROKEN_OFF:
-        return ModelError(f"{_where()} broke off in the middle.", "Check the network and try again.")
-    return ModelError(f"{_where()} is out of reach.", f"Check the network. {_without_network()}")
+        return OutOfReach(f"{_where()} broke off in the middle.", "Check the network and try again.")
+    return OutOfReach(f"{_where()} is out of reach.", f"Check the network. {_without_network()}")
 
 
 def _where() -> str:

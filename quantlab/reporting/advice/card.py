@@ -47,7 +47,7 @@ def card(
         f"## What quantization costs {line(name)}",
         "",
         f"Distance to `{_code(quality.reference)}`{at} over {text.scored:,} tokens of {line(text.name)}: every "
-        f"precision read the same {text.windows:,} windows of {text.window_tokens:,} tokens. {_TERMS}",
+        f"precision read the same {units.counted(text.windows, 'window')} of {text.window_tokens:,} tokens. {_TERMS}",
         "",
         *_table(quality),
         "",

@@ -92,8 +92,9 @@ def fastest(quality: Quality, bound: float, memory: int | None) -> tuple[str | N
         return None, [f"{trust.too_near([quality.run(name) for name in found.near])}."]
     best, weights = fits[found.fastest]
     said = (
-        f"Fastest {within}: {best.precision}, {trust.speed(best)} in {len(best.decode_samples)} answers, with weights "
-        f"of {units.size(weights)}; the KV cache and the activations come on top."
+        f"Fastest {within}: {best.precision}, {trust.speed(best)} in "
+        f"{units.counted(len(best.decode_samples), 'answer')}, with weights of "
+        f"{units.size(weights)}; the KV cache and the activations come on top."
     )
     return best.precision, [said, *_far(quality, best, bound)]
 

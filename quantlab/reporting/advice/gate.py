@@ -123,9 +123,9 @@ def _kld(quality: Quality, run: QualityRun, limit: float) -> _Found | str:
 def _no_kld(found: Fidelity) -> str:
     """Why a mean KLD cannot be held against a limit; empty where it can."""
     if words.few(found):
-        return f"it is from {found.tokens} positions, fewer than {trust.POSITIONS}"
+        return f"it is from {units.counted(found.tokens, 'position')}, fewer than {trust.POSITIONS}"
     if found.excluded or not math.isfinite(found.kld.mean):
-        return f"at {found.excluded:,} positions its logits, or the reference's, are no numbers"
+        return f"at {units.counted(found.excluded, 'position')} its logits, or the reference's, are no numbers"
     return "" if math.isfinite(words.upper(found)) else "its interval is not known, since the text is too short"
 
 

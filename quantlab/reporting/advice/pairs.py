@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from quantlab.fidelity.summary import Compared, with_error
 from quantlab.measure import paired
-from quantlab.records import Quality
+from quantlab.records import Quality, units
 from quantlab.reporting.advice import words
 from quantlab.reporting.advice.cautions import FEW_WINDOWS
 
@@ -42,7 +42,7 @@ def pair(quality: Quality, closer: Compared, farther: Compared) -> Pair:
     if found is None:
         why = "fewer than two windows of the text can be set beside each other"
         return Pair(*names, None, None, f"Whether {both} differ cannot be tested: {why}.")
-    figures = f"{with_error(found.mean, found.se, 'nats')} over {found.n:,} windows"
+    figures = f"{with_error(found.mean, found.se, 'nats')} over {units.counted(found.n, 'window')}"
     if found.apart and found.mean > 0:
         return Pair(*names, True, None, f"{names[0]} is closer to the reference than {names[1]}, by {figures}.")
     cannot = f"{both} cannot be told apart with this much text: they differ by {figures}{_few(found)}."

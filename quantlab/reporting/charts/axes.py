@@ -20,7 +20,7 @@ def nothing(quality: Quality) -> "go.Figure":
     """The empty chart of a quality without a single figure against the reference."""
     others = [run for run in quality.runs if run.precision != quality.reference]
     if not others:
-        return style.empty(f"Only {quality.reference} was asked for. Tick a second precision to see how they differ.")
+        return style.empty(f"Only {quality.reference} was asked for. A second precision would show how they differ.")
     if all(run.stopped or run.error is None for run in others):
         return style.empty(f"Nothing has been compared with {quality.reference} yet. Let it run, or start it again.")
     return style.empty(

@@ -70,7 +70,7 @@ def _range(bucket: Bucket) -> str:
 
 
 def _hover(run: summary.Compared, it: Bucket) -> str:
-    head = f"{escaped(run.precision)}<br>reference's confidence {_range(it)}: {it.tokens:,} tokens"
+    head = f"{escaped(run.precision)}<br>reference's confidence {_range(it)}: {units.counted(it.tokens, 'token')}"
     if it.kld is None or it.same_top is None:
         return head
     return f"{head}<br>mean KLD {it.kld:.6g} nats<br>same most likely token: {100 * it.same_top:.6g} %"

@@ -32,7 +32,7 @@ def compared(comparison: Comparison) -> list[Run]:
 def _nothing(comparison: Comparison) -> go.Figure:
     reference = comparison.reference
     if len([run for run in comparison.runs if run.error is None]) == 1:
-        return style.empty(f"Only {reference} answered. Tick a second precision to see how they differ.")
+        return style.empty(f"Only {reference} answered. A second precision would show how they differ.")
     return style.empty(
         f"No precision could be compared with the reference {reference}. The columns above say why; choose others."
     )

@@ -93,8 +93,9 @@ def table(quality: Quality) -> Table:
         rows.append(_row(_FLOOR, quality.noise_floor, quality.floor))
     text = quality.text
     return Table(COLUMNS, tuple(rows), (
-        f"Fidelity to {quality.reference} over {text.scored:,} tokens of {text.name}, in {text.windows:,} windows of "
-        f"{text.window_tokens:,}. KLD in nats; changes of probability in percent points."
+        f"Fidelity to {quality.reference} over {text.scored:,} tokens of {text.name}, in "
+        f"{units.counted(text.windows, 'window')} of {text.window_tokens:,}. KLD in nats; "
+        "changes of probability in percent points."
     ))  # fmt: skip
 
 
@@ -123,7 +124,7 @@ def _error(se: float | None) -> str:
 def _note(quality: Quality, run: QualityRun, fidelity: Fidelity) -> str:
     if run.precision == quality.reference:
         return reason(run, "the reference")
-    found = [f"{fidelity.excluded:,} positions left out"] if fidelity.excluded else []
+    found = [f"{units.counted(fidelity.excluded, 'position')} left out"] if fidelity.excluded else []
     return reason(run, ". ".join([*found, *perplexity_remark(fidelity.ppl)]))
 
 

@@ -290,7 +290,7 @@ def _error_x(point: Point, colour: str) -> dict:
 def _range(point: Point) -> str:
     if len(point.samples) < 2:
         return ""
-    return f", {min(point.samples):,.3f} to {max(point.samples):,.3f} in {len(point.samples)} answers"
+    return f", {min(point.samples):,.3f} to {max(point.samples):,.3f} in {units.counted(len(point.samples), 'answer')}"
 
 
 COLUMNS = (

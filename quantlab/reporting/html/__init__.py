@@ -52,7 +52,7 @@ def _facts(record: Comparison | Quality) -> list[tuple[str, str]]:
         ("Reference", record.reference),
         *(_asked(record) if isinstance(record, Comparison) else _read(record)),
         ("Measured", f"{record.started:%Y-%m-%d %H:%M:%S %Z}"),
-        ("Processor", f"{machine.cpu}, {machine.cores} cores"),
+        ("Processor", f"{machine.cpu}, {units.counted(machine.cores, 'core')}"),
         ("Memory", units.size(machine.memory_bytes)),
         ("Device", f"{machine.device}, {units.size(machine.device_memory_bytes)}"),
         ("Memory bandwidth", "not measured" if machine.bandwidth is None else f"{machine.bandwidth / 1e9:.3g} GB/s"),
@@ -65,9 +65,13 @@ def _asked(comparison: Comparison) -> list[tuple[str, str]]:
     asked = comparison.settings
     drawn = f"temperature {asked.temperature}, top-k {asked.top_k}, top-p {asked.top_p}, seed {asked.seed}"
     raced = " All at once: the times do not count." if asked.race else ""
+    prompt, most = (
+        units.counted(len(comparison.prompt_token_ids), "token"),
+        units.counted(asked.max_new_tokens, "new token"),
+    )
     return [
-        ("Prompt", f"{len(comparison.prompt_token_ids):,} tokens{', no chat template' if asked.raw else ''}"),
-        ("Answers", f"at most {asked.max_new_tokens:,} new tokens, {drawn if asked.sample else 'greedy'}.{raced}"),
+        ("Prompt", f"{prompt}{', no chat template' if asked.raw else ''}"),
+        ("Answers", f"at most {most}, {drawn if asked.sample else 'greedy'}.{raced}"),
     ]
 
 
@@ -76,7 +80,7 @@ def _read(quality: Quality) -> list[tuple[str, str]]:
     noise = f"mean KLD {units.nats(floor.kld.mean)}: {quality.floor}" if floor else quality.floor
     return [
         ("Text", f"{text.name}, {text.tokens:,} tokens (sha256 {text.digest[:16]}…)"),
-        ("Scored", f"{text.scored:,} tokens, in {text.windows:,} windows of {text.window_tokens:,}"),
+        ("Scored", f"{text.scored:,} tokens, in {units.counted(text.windows, 'window')} of {text.window_tokens:,}"),
         ("Noise floor", noise),
         ("Tasks", ", ".join(quality.tasks) or "none"),
     ]

@@ -49,7 +49,8 @@ def cell(record: Comparison | Quality) -> str:
     comparison = record if isinstance(record, Comparison) else None
     own = _of_comparison(record) if isinstance(record, Comparison) else _of_quality(record)
     machine = record.machine
-    facts = f"reference {record.reference} · {machine.device}, {machine.cores} cores · {record.started:%Y-%m-%d %H:%M}"
+    machine_told = f"{machine.device}, {units.counted(machine.cores, 'core')}"
+    facts = f"reference {record.reference} · {machine_told} · {record.started:%Y-%m-%d %H:%M}"
     html = _PIECES.cell(
         title=f"{'Comparison' if comparison else 'Quality'} of {model_data(record.model)['name']}",
         facts=facts,

@@ -35,7 +35,7 @@ def claims_html(found: Claims) -> str:
         facts=[
             ("Model", name),
             ("Judged", f"{found.started:%Y-%m-%d %H:%M:%S %Z}".strip()),
-            ("Processor", f"{machine.cpu}, {machine.cores} cores"),
+            ("Processor", f"{machine.cpu}, {units.counted(machine.cores, 'core')}"),
             ("Memory", units.size(machine.memory_bytes)),
             ("Device", f"{machine.device}, {units.size(machine.device_memory_bytes)}"),
             ("System", machine.system),

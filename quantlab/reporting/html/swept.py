@@ -21,7 +21,8 @@ def swept_html(sweep: Sweep) -> str:
     machine, failed = sweep.machine, [cell for cell in sweep.cells if cell.outcome != "done"]
     return page(
         "reporting/html/swept.html",
-        title=f"Sweep {sweep.name}: {len(sweep.asked.models)} models, {len(sweep.cells):,} cells",
+        title=f"Sweep {sweep.name}: {units.counted(len(sweep.asked.models), 'model')}, "
+        f"{units.counted(len(sweep.cells), 'cell')}",
         facts=[
             ("Models", ", ".join(sweep.asked.models)),
             ("Precisions", ", ".join(sweep.asked.precisions)),
@@ -29,7 +30,7 @@ def swept_html(sweep: Sweep) -> str:
             ("Tasks", ", ".join(sweep.asked.tasks) or "none"),
             ("Cells", _counted(sweep)),
             ("Written", f"{sweep.written:%Y-%m-%d %H:%M:%S %Z}".strip()),
-            ("Processor", f"{machine.cpu}, {machine.cores} cores"),
+            ("Processor", f"{machine.cpu}, {units.counted(machine.cores, 'core')}"),
             ("Device", f"{machine.device}, {units.size(machine.device_memory_bytes)}"),
             ("Versions", ", ".join(f"{name} {version}" for name, version in sweep.versions.items())),
         ],

@@ -126,8 +126,11 @@ class ClusterComparison(ComparisonJob):
             if (earlier := self._earlier(entrant)) is not None:
                 waiting.remove(entrant)
                 yield from self._finish(earlier)
-        if waiting:
-            yield from self._run(waiting, self.crew.share(shared))
+        if on_nodes := [it for it in waiting if it.server is None]:
+            yield from self._run(on_nodes, self.crew.share(shared))
+        # A server is asked from where its address was typed, by the key that is here: a node may know neither.
+        for entrant in (it for it in waiting if it.server is not None):
+            yield from self._finish((yield from self.column(entrant)))
 
     def _run(self, entrants: list[Entrant], shared: Any) -> "Any":
         """These columns to their ends; what the last of them leaves for the others."""

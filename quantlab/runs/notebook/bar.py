@@ -46,9 +46,9 @@ class Bar:
             case events.Loading(precision=name, done=done, total=total):
                 self._draw(name or "model", "loading", done, total)
             case events.Token(precision=name, index=index):
-                self._draw(name, f"answering, {index + 1:,} tokens", index + 1, self._new_tokens)
+                self._draw(name, f"answering, {units.counted(index + 1, 'token')}", index + 1, self._new_tokens)
             case events.TimingAgain(precision=name, answers=answers):
-                self._draw(name, f"timing again, {answers} answers", 0, 0)
+                self._draw(name, f"timing again, {units.counted(answers, 'answer')}", 0, 0)
             case events.Measuring(precision=name, stage=stage, done=done, total=total, left_s=left):
                 self._draw(name, _STAGES[stage] + (f", {units.seconds(left)} left" if left else ""), done, total)
             case events.Finished(run=run) | events.Measured(run=run):

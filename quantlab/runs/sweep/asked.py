@@ -1,19 +1,26 @@
 """A sweep's YAML file, read and checked before anything loads. What is wrong is told by its line and its field."""
 
+import math
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from quantlab.errors import BadInput, QuantlabError, shown, unknown
+from quantlab import models
+from quantlab.errors import BadInput, shown, unknown
 from quantlab.fidelity import tasks, texts
-from quantlab.methods import at_kv_cache, precision, published
-from quantlab.models.facts import kind_alone
+from quantlab.methods import at_kv_cache, precision, published, served
+from quantlab.models import source
+from quantlab.models.gguf import files
+from quantlab.models.hub.errors import OutOfReach
+from quantlab.records import Placement
 from quantlab.records.swept import SweepAsked
+from quantlab.runs.sweep.faults import ADVICE, Faults, in_words
+from quantlab.runtime import placement as placements
 from quantlab.runtime.kv_cache import split
 from quantlab.settings import app_settings
 
@@ -25,7 +32,6 @@ _DEPTH = 2
 MAX_CELLS = 100_000
 #: Fields that are lists of names, each of which may be there once.
 _LISTS = ("models", "precisions", "texts", "tasks", "prompts")
-_ADVICE = "docs/scale.md shows a whole file."
 
 
 #: libyaml's where there is one: it is many times faster.
@@ -50,59 +56,58 @@ class _File(BaseModel):
     device: str = SweepAsked.device
 
 
-Loc = tuple[int | str, ...]
-
-
-class _Lines:
-    """Which line of the file a field is on."""
-
-    def __init__(self, root: yaml.Node) -> None:
-        self._root = root
-
-    def of(self, loc: Loc) -> int:
-        """The line, from 1, of the field or item; of what is missing, where it should be."""
-        node, line = self._root, self._root.start_mark.line + 1
-        for part in loc:
-            found = self._below(node, part)
-            if found is None:
-                break
-            key, node = found
-            line = key.start_mark.line + 1
-        return line
-
-    @staticmethod
-    def _below(node: yaml.Node, part: int | str) -> tuple[yaml.Node, yaml.Node] | None:
-        if isinstance(node, yaml.MappingNode):
-            return next(((key, value) for key, value in node.value if key.value == part), None)
-        if isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
-            return node.value[part], node.value[part]
-        return None
-
-
 def read(file: Path) -> SweepAsked:
-    """The sweep of a file. Raises BadInput, with line and field, for whatever cannot be."""
+    """The sweep of a file. Raises BadInput with all that cannot be, each by its line and field."""
+    return _read(file, look_up=False)[0]
+
+
+def looked_up(file: Path) -> tuple[SweepAsked, tuple[str, ...]]:
+    """The same, with the description of every model and checkpoint looked at, for which the Hub may be asked; and
+    what could not be looked at, in words. No weights are fetched or loaded."""
+    return _read(file, look_up=True)
+
+
+def _read(file: Path, look_up: bool) -> tuple[SweepAsked, tuple[str, ...]]:
     content = _content(file)
     root = _composed(file, content)
-    lines = _Lines(root)
-
-    def wrong(loc: Loc, what: str, advice: str = _ADVICE) -> BadInput:
-        name = "".join(f"[{part + 1}]" if isinstance(part, int) else part for part in loc) or "the file"
-        return BadInput(f"{file.name}, line {lines.of(loc)}, {shown(name)[1:-1]}: {what}", advice)
-
+    faults = Faults(file, root)
     if not isinstance(root, yaml.MappingNode):
-        raise wrong((), "a sweep is made of fields, such as models and precisions.")
-    _check_keys(root, wrong)
+        faults.add((), "a sweep is made of fields, such as models and precisions.")
+        faults.check()
+    _check_keys(root, faults)
+    fields = _typed(file, content, faults)
+    _check(fields, faults)
+    left = tuple(_left_out(fields, faults)) if look_up else ()
+    faults.check()
+    return SweepAsked(file, **fields), left
+
+
+def _typed(file: Path, content: str, faults: Faults) -> dict[str, Any]:
+    """The fields, lists as tuples. Of a field with a fault the default, of a list what is right in it."""
     try:
-        found = _File.model_validate(yaml.load(content, _LOADER))  # noqa: S506 - a safe one
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise wrong(first["loc"], f"{first['msg']}.") from None
-    except ValueError as error:  # a date or a number that YAML takes for one and Python does not
+        given = yaml.load(content, _LOADER)  # noqa: S506 - a safe one
+        known = {name: value for name, value in given.items() if name in _File.model_fields}
+    except (yaml.YAMLError, ValueError) as error:  # a date or a number that YAML takes for one and Python does not
+        faults.check()
         raise BadInput(f"{file.name} cannot be read: {error}.", "Put quotes around that value.") from None
-    fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in found.model_dump().items()}
-    asked = SweepAsked(file, **fields)
-    _check(asked, wrong)
-    return asked
+    wrong: set[str] = set()
+    try:
+        _File.model_validate(known)
+    except ValidationError as error:
+        for it in error.errors():
+            faults.add(it["loc"], in_words(it))
+            wrong.add(str(it["loc"][0]))
+    fields = _File.model_construct().model_dump() | known
+    for name in wrong:
+        fields[name] = _right_part(known.get(name), name)
+    return {k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()}
+
+
+def _right_part(given: object, name: str) -> object:
+    """What can be looked at of a field that is wrong: the texts of a list, which keep their places; else nothing."""
+    if name in _LISTS:
+        return tuple(it if isinstance(it, str) else None for it in given) if isinstance(given, list) else None
+    return None
 
 
 def _content(file: Path) -> str:
@@ -127,73 +132,108 @@ def _composed(file: Path, content: str) -> yaml.Node:
             if isinstance(event, yaml.AliasEvent):
                 raise BadInput(f"{file.name}, line {line}: references (*name) are not read.", "Write it out.")
             if depth > _DEPTH:
-                raise BadInput(f"{file.name}, line {line}: lists within lists are not read.", _ADVICE)
+                raise BadInput(f"{file.name}, line {line}: lists within lists are not read.", ADVICE)
         root = yaml.compose(content, _LOADER)
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise BadInput(f"{file.name}, line {line}: this is no YAML ({error.problem}).", _ADVICE) from None
+        raise BadInput(f"{file.name}, line {line}: this is no YAML ({error.problem}).", ADVICE) from None
     except (yaml.YAMLError, RecursionError) as error:
-        raise BadInput(f"{file.name} is no YAML ({type(error).__name__}).", _ADVICE) from None
+        raise BadInput(f"{file.name} is no YAML ({type(error).__name__}).", ADVICE) from None
     if root is None:
-        raise BadInput(f"{file.name} is empty.", _ADVICE)
+        raise BadInput(f"{file.name} is empty.", ADVICE)
     return root
 
 
-Wrong = Callable[..., BadInput]
-
-
-def _check_keys(root: yaml.MappingNode, wrong: Wrong) -> None:
-    """Raises BadInput for a field that is unknown, or there twice: YAML would take the last and say nothing."""
+def _check_keys(root: yaml.MappingNode, faults: Faults) -> None:
+    """A field that is unknown, or there twice: YAML would take the last and say nothing."""
     seen: set[str] = set()
     for key, _ in root.value:
         name = key.value if isinstance(key.value, str) else "?"
         if name not in _File.model_fields:
             what = unknown("field", name, _File.model_fields)
-            raise BadInput(f"{wrong((name,), what.what)}".removesuffix(f" {_ADVICE}"), what.advice)
-        if name in seen:
-            line = key.start_mark.line + 1
-            raise BadInput(f"{wrong((name,), f'the field is there again on line {line}.').what}", "Leave one.")
+            faults.add((name,), what.what, what.advice)
+        elif name in seen:
+            faults.add((name,), f"the field is there again on line {key.start_mark.line + 1}.", "Leave one.")
         seen.add(name)
 
 
-def _check(asked: SweepAsked, wrong: Wrong) -> None:
+def _check(fields: Mapping[str, Any], faults: Faults) -> None:
+    """What the fields say, each alone and together. A list that is None, or holds a None, has its fault already."""
     for field in _LISTS:
         seen: set[str] = set()
-        for at, name in enumerate(getattr(asked, field)):
+        for at, name in enumerate(fields[field] or ()):
+            if name is None:
+                continue
             if not name.strip():
-                raise wrong((field, at), "it is empty.", "Fill it, or take the line out.")
+                faults.add((field, at), "it is empty.", "Fill it, or take the line out.")
+                continue
             if name in seen:
-                raise wrong((field, at), f"{shown(name)} is there twice.", "Leave one.")
+                faults.add((field, at), f"{shown(name)} is there twice.", "Leave one.")
+                continue
             seen.add(name)
-            with _placed(wrong, (field, at)):
+            with faults.of((field, at)):
                 _CHECKS[field](name)
-    called = [Path(name).name for name in asked.texts]
-    for at, name in enumerate(called):
-        if name in called[:at]:
-            raise wrong(("texts", at), f"two texts are called {shown(name)}.", "Rename one: the report names them so.")
-    if not asked.texts and not asked.prompts:
-        raise wrong(("texts",), "there is no text to read and no prompt to answer.", "Add texts: [english].")
-    if asked.tasks and not asked.texts:
-        raise wrong(("tasks",), "tasks are answered beside a text, and there is none.", "Add texts: [english].")
-    if asked.reference is not None and asked.reference not in asked.precisions:
-        raise wrong(("reference",), f"{shown(asked.reference)} is not among the precisions.", "Add it there.")
-    count = len(asked.models) * len(asked.precisions) * (len(asked.texts) + len(asked.prompts))
-    if count > MAX_CELLS:
-        raise wrong(("models",), f"that makes {count:,} cells, and at most {MAX_CELLS:,} are swept.", "Part it.")
+    with faults.of(("device",)):
+        if fields["device"] not in (None, "auto"):
+            placements.resolve(Placement(fields["device"]))
+    _check_together(fields, faults)
 
 
-@contextmanager
-def _placed(wrong: Wrong, loc: Loc) -> Iterator[None]:
-    """Errors in the block, told with the place in the file."""
-    try:
-        yield
-    except QuantlabError as error:
-        raise wrong(loc, error.what, error.advice) from error
+def _check_together(fields: Mapping[str, Any], faults: Faults) -> None:
+    texts_asked, prompts, precisions = fields["texts"], fields["prompts"], fields["precisions"]
+    called = [Path(name or "").name for name in texts_asked or ()]
+    for at, (name, whole) in enumerate(zip(called, texts_asked or (), strict=True)):
+        if name in called[:at] and whole is not None and whole not in texts_asked[:at]:
+            faults.add(("texts", at), f"two texts are called {shown(name)}.", "Rename one: the report names them so.")
+    if texts_asked == () and prompts == ():
+        faults.add(("texts",), "there is no text to read and no prompt to answer.", "Add texts: [english].")
+    elif fields["tasks"] and texts_asked == ():
+        faults.add(("tasks",), "tasks are answered beside a text, and there is none.", "Add texts: [english].")
+    reference = fields["reference"]
+    if isinstance(reference, str) and None not in (precisions or (None,)) and reference not in precisions:
+        faults.add(("reference",), f"{shown(reference)} is not among the precisions.", "Add it there.")
+    parts = [len(it or ()) for it in (fields["models"], precisions, (*(texts_asked or ()), *(prompts or ())))]
+    if (count := math.prod(parts)) > MAX_CELLS:
+        faults.add(("models",), f"that makes {count:,} cells, and at most {MAX_CELLS:,} are swept.", "Part it.")
+
+
+def _left_out(fields: Mapping[str, Any], faults: Faults) -> Iterator[str]:
+    """Look at the description of every model and checkpoint; yield which could not be, and why."""
+    for field, look in (("models", _look_at_model), ("precisions", _look_at_published)):
+        for at, name in enumerate(fields[field] or ()):
+            if name is None or faults.has((field, at)):
+                continue
+            with faults.of((field, at)):
+                try:
+                    look(name)
+                except OutOfReach as error:
+                    if (near := _near(name)) is not None:
+                        raise BadInput(f"there is no model {shown(name)} here.", f"Did you mean {near}?") from error
+                    yield f"{shown(name)[1:-1]} was not looked up. {error.what}"
+
+
+def _near(name: str) -> str | None:
+    """The model that needs no network whose name this one is nearly."""
+    known = (source.SMOLLM2, *source.offline_names())
+    return next(iter(get_close_matches(name.lower(), known, n=1, cutoff=0.75)), None) if "/" not in name else None
+
+
+def _look_at_model(name: str) -> None:
+    base, _, pick = (part.strip() for part in name.partition(source.SEPARATOR))
+    # Of a GGUF file its header tells enough: `peek_main` would also write down what is in it.
+    if models.peek(base, app_settings(), pick or None).stored_as != files.STORED_AS and pick:
+        models.peek_main(name, app_settings())  # which says that there is nothing to pick
+
+
+def _look_at_published(name: str) -> None:
+    bare, _ = split(name)
+    if published.is_published(bare) and not served.is_served(bare):
+        found = published.read(bare)
+        published.precision_of(found, found.label, models.peek(found.name, app_settings(), found.pick))
 
 
 def _check_model(name: str) -> None:
-    if kind_alone(name, app_settings()).kind is None:
-        raise BadInput(f"there is no model {shown(name)}.", "Name smollm2, demo, a folder, a .gguf file or a Hub id.")
+    source.parse(name.partition(source.SEPARATOR)[0], app_settings())
 
 
 def _check_precision(name: str) -> None:

@@ -3,12 +3,14 @@
 import json
 import logging
 import queue
+import shutil
 import threading
 from collections import Counter
 from collections.abc import Generator, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from filelock import FileLock, Timeout
@@ -33,6 +35,7 @@ from quantlab.runs.recorded import Earlier, Elsewhere, asked_of, recorded_compar
 from quantlab.runs.sweep.planning import Job
 
 log = logging.getLogger(__name__)
+_HISTORY = "history.sqlite"
 #: More entries than any sweep has.
 _ALL = 10**7
 
@@ -53,13 +56,27 @@ def opened(folder: Path) -> Iterator[History]:
         lock = FileLock(folder / ".lock")
         with lock.acquire(timeout=0):
             # No limit: what goes on for weeks must not lose what it began with.
-            history = History(folder / "history.sqlite")
+            history = History(folder / _HISTORY)
             history.mark_interrupted()
             yield history
     except Timeout as error:
         raise BadInput(f"The sweep in {folder} is being worked on.", "Wait for its end, or stop it.") from error
     except OSError as error:
         raise Unavailable(f"{folder} cannot be written: {error.strerror}.", "Name another by --out.") from error
+
+
+@contextmanager
+def looked_into(folder: Path) -> Iterator[History | None]:
+    """A copy of the sweep's history, to be read while nothing is written into the folder; None where there is none."""
+    with TemporaryDirectory(prefix="quantlab-") as aside:
+        copied = Path(aside, _HISTORY)
+        try:
+            for ending in ("", "-wal"):  # in the second is what is not in the file yet
+                with suppress(FileNotFoundError, NotADirectoryError):
+                    shutil.copyfile(f"{folder / _HISTORY}{ending}", f"{copied}{ending}")
+        except OSError as error:
+            raise Unavailable(f"{folder} cannot be read: {error.strerror}.", "Check its rights.") from error
+        yield History(copied) if copied.is_file() else None
 
 
 def found(history: History, jobs: tuple[Job, ...]) -> dict[Job, Entry]:
@@ -96,7 +113,7 @@ def run(
     begun = progress.entries
     yield _started(jobs, begun, retry)
     left = [it for it in jobs if it not in begun or begun[it].state != "done" or (retry and begun[it].failed)]
-    work = _Work(history, progress, stop, on)
+    work = _Work(history, progress, stop, on, retry)
     try:
         if at_once == 1:
             for job in left:
@@ -115,6 +132,7 @@ class _Work:
     progress: Progress
     stop: threading.Event
     on: Elsewhere | None
+    retry: bool
 
     def one(self, job: Job) -> SweepEvents:
         """A job to its end, whatever that is."""
@@ -122,7 +140,8 @@ class _Work:
             return
         entry, ended = self.progress.entries.get(job), set[str]()
         try:
-            for event in _told(job, _events(self.history, job, entry, self.stop, self.on)):
+            there = _there(entry, self.retry) if entry else set()
+            for event in _told(job, _events(self.history, job, entry, self.stop, self.on), there):
                 if isinstance(event, CellEnded):
                     ended.add(event.place.precision)
                 yield event
@@ -191,8 +210,13 @@ def _started(jobs: tuple[Job, ...], entries: Mapping[Job, Entry], retry: bool) -
     for job in jobs:
         cells[job.request.model] += len(job.places)
         if job in entries:
-            earlier[job.request.model] += len(entries[job].finished) - (len(entries[job].failed) if retry else 0)
+            earlier[job.request.model] += len(_there(entries[job], retry))
     return SweepStarted(cells, earlier)
+
+
+def _there(entry: Entry, retry: bool) -> set[str]:
+    """The precisions that are not measured again. What failed is where that is asked for, or the entry gone on with."""
+    return set(entry.finished) - (set(entry.failed) if retry or entry.state != "done" else set())
 
 
 class _NotKept(Unavailable):
@@ -216,8 +240,9 @@ def _events(
         yield from recorded_compare(history, request, stop=stop, earlier=answered, on=on)
 
 
-def _told(job: Job, events: Generator[Event | QualityEvent, None, None]) -> SweepEvents:
-    """What of a job's events a sweep tells: what is under way, once for each step, and the end of each cell."""
+def _told(job: Job, events: Generator[Event | QualityEvent, None, None], there: set[str]) -> SweepEvents:
+    """What of a job's events a sweep tells: what is under way, once for each step, and the end of each cell. `there`
+    are the precisions that were measured earlier."""
     places = {place.precision: place for place in job.places}
     last: dict[str, str] = {}
     ended: set[str] = set()
@@ -227,7 +252,8 @@ def _told(job: Job, events: Generator[Event | QualityEvent, None, None]) -> Swee
                 case Finished(run=done) | Measured(run=done) if done.precision not in ended:
                     ended.add(done.precision)
                     outcome: Outcome = "stopped" if done.stopped else "failed" if done.error else "done"
-                    yield CellEnded(places[done.precision], outcome, f"{done.error or ''} {done.advice}".strip())
+                    error, earlier = f"{done.error or ''} {done.advice}".strip(), done.precision in there
+                    yield CellEnded(places[done.precision], outcome, error, earlier)
                 case Loading(precision=name) | Measuring(precision=name) | Token(precision=name) if name in places:
                     what = _what(event)
                     if last.get(name) != what:

@@ -55,7 +55,7 @@ def truth() -> Truth:
             "outlier_code": str(with_outlier.grid.codes[_ASKED]),
             "outlier_kept": f"{with_outlier.grid.kept[_ASKED]:g}",
         },
-        "Computed now, by the same code as the tab Inside.",
+        "Computed now, by the same code as Inside (quantlab inside).",
     )
 
 

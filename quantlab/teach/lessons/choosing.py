@@ -47,7 +47,9 @@ def truth() -> Truth:
     best = next((ANSWERS[it.precision] for it in found.precisions if it.fits[0].fits), NONE)
     facts["best"] = best
     return Truth(
-        best, facts, "Planned now, by the same code as the tab Will it fit. What the driver takes is not counted."
+        best,
+        facts,
+        "Planned now, by the same code as Will it fit (quantlab plan). What the driver takes is not counted.",
     )
 
 

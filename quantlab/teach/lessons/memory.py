@@ -54,7 +54,7 @@ def truth() -> Truth:
             "small_times": units.number(_times(SMALL), 2),
             "large_times": units.number(_times(LARGE), 2),
         },
-        "Planned now from the model's published configuration, by the same code as the tab Will it fit.",
+        "Planned now from the model's published configuration, by the same code as Will it fit (quantlab plan).",
     )
 
 

@@ -72,7 +72,7 @@ def request(number: int, acted: Acted) -> ComparisonRequest:
     """What a learner runs here. Raises BadInput for what cannot be, also for a lesson that runs nothing."""
     course = _course(number)
     if course.request is None:
-        raise BadInput("This lesson runs no model.", f"Press “{SHOW}” instead.")
+        raise BadInput("This lesson runs no model.", "Look at its result instead: that is computed, or was recorded.")
     return course.request(acted)
 
 
@@ -100,5 +100,5 @@ def of_run(number: int, record: Comparison | Quality, acted: Acted, folder: Path
     if number == 4 and isinstance(record, Comparison):
         return replace(observe(number, acted, folder), record=record, live=True)
     if course.of_run is None:
-        raise BadInput("This lesson runs no model.", f"Press “{SHOW}” instead.")
+        raise BadInput("This lesson runs no model.", "Look at its result instead: that is computed, or was recorded.")
     return Observed(replace(course.of_run(record), source=f"Measured here: {told(record)}."), record, live=True)

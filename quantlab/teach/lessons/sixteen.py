@@ -96,8 +96,8 @@ def _freely(narrow: Run) -> str:
         return "Left to itself, it wrote the very same words."
     at = narrow.first_divergence.index + 1
     return (
-        f"Left to itself, it wrote the same {at - 1} tokens first. From there on it told its own story, since each "
-        "token is read again before the next one is written."
+        f"Left to itself, it wrote the same {units.counted(at - 1, 'token')} first. From there on it told its own "
+        "story, since each token is read again before the next one is written."
     )
 
 

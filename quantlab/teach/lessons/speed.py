@@ -62,4 +62,4 @@ def _speeds(run: Run) -> tuple[float, ...]:
 def machine_name(found: Comparison) -> str:
     machine = found.machine
     device = "" if machine.device.startswith("cpu") else f", {machine.device}"
-    return f"{machine.cpu}, {machine.cores} cores{device}"
+    return f"{machine.cpu}, {units.counted(machine.cores, 'core')}{device}"

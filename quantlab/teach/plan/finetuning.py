@@ -49,7 +49,7 @@ def finetuned(found: Subject, asked: Asked, cards: Sequence[Card]) -> Finetuned:
     else:
         trainable = _adapter_parameters(weights, asked.rank, asked.targets)
         parts |= {"adapters": ADAPTER * trainable, "gradients": ADAPTER * trainable, "optimizer": MOMENTS * trainable}
-    parts["activations"] = activation_bytes(found.network, asked.context, asked.batch, asked.checkpointing)
+    parts["activations"] = activation_bytes(found.network, asked.tokens, asked.batch, asked.checkpointing)
     total = sum(parts.values())
     fits = tuple(Fit(card, total, -(-total // card.nbytes)) for card in cards)
     low_rank = kind != "full"

@@ -13,7 +13,7 @@ from quantlab.teach.plan.cards import card as card_of
 def plan(
     model: str | ModelNumbers,
     precisions: Sequence[str] = (),
-    context: int = 4_096,
+    context: int | None = None,
     batch: int = 1,
     kv: str = "auto",
     card: str | float | None = None,
@@ -27,11 +27,12 @@ def plan(
 ) -> Plan:
     """What a model would take at each precision with `batch` sequences of `context` tokens, and what of it fits where.
 
-    Nothing is loaded; of a model on the Hub only its description is fetched. `precisions` empty: the usual ones. `kv`
-    is the type of keys and values: auto (as the precision computes), f32, f16, bf16, q8_0, q4_0, int8, int4. `card` is
-    a name or a size (12 or "12GB"); None: every card that is known. `piece`: tokens of a prompt that are read at once;
-    None: all. `finetune`: full, lora or qlora; `rank` and `targets` are of the adapters, `checkpointing` computes
-    activations again.
+    Nothing is loaded; of a model on the Hub only its description is fetched. `precisions` empty: the usual ones.
+    `context` None: 4,096 tokens, or as many as the model was made for where that is fewer; a note says so. `kv` is the
+    type of keys and values: auto (as the precision computes), f32, f16, bf16, q8_0, q4_0, int8, int4. `card` is a name
+    or a size (12 or "12GB"); None: every card that is known. `piece`: tokens of a prompt that are read at once; None:
+    all. `finetune`: full, lora or qlora; `rank` and `targets` are of the adapters, `checkpointing` computes activations
+    again.
 
     Bytes of weights, keys and values follow from the model's configuration; activations are an estimate. Raises
     BadInput or ModelError.
@@ -46,14 +47,15 @@ def plan(
 def which_fit(
     card: str | float,
     models: Sequence[str | ModelNumbers] = (),
-    context: int = 4_096,
+    context: int | None = None,
     batch: int = 1,
     kv: str = "auto",
     precisions: Sequence[str] = (),
 ) -> tuple[Suited, ...]:
     """For each model the precision with the most bits that fits a card, no more than its files have.
 
-    `models` empty: the bundled shapes. `precisions` empty: all that there are. A model that cannot be read says why.
+    `models` empty: the bundled shapes. `context` as in `plan`. `precisions` empty: all that there are. A model that
+    cannot be read says why.
     Raises BadInput.
     """
     asked = planning.check(Asked(tuple(precisions), context, batch, kv))

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
+from typing import Any
 
 from quantlab.errors import BadInput, QuantlabError
 from quantlab.methods import PRECISIONS, method_of, most_precise, precisions
@@ -10,7 +11,7 @@ from quantlab.models.shapes import PREFIX, names
 from quantlab.records import PARTS, Card, Fit, ModelNumbers, Plan, Planned, Precision, ResolvedPlacement, Suited
 from quantlab.runtime.placement import compute_dtype as checked_dtype
 from quantlab.settings import AppSettings
-from quantlab.teach.plan.asked import Asked
+from quantlab.teach.plan.asked import USUAL_CONTEXT, Asked
 from quantlab.teach.plan.finetuning import finetuned
 from quantlab.teach.plan.memory import Demand, kv_type, most
 from quantlab.teach.plan.numbers import wrong_number
@@ -23,18 +24,19 @@ MOST_CONTEXT, MOST_BATCH = 2**20, 100_000
 def planned(model: str | ModelNumbers, asked: Asked, cards: Sequence[Card], app: AppSettings) -> Plan:
     """What `asked` takes of a model at its precisions, held against `cards`. Raises BadInput or ModelError."""
     found = subject(model, app)
+    named, asked = asked.context, asked.of(found.network.context)
     wanted = precisions(asked.precisions or found.precisions)
     made = tuple(_planned(found, each, asked, cards) for each in wanted)
     trained = finetuned(found, asked, cards) if asked.finetune else None
     return Plan(
         found.name,
         found.weights,
-        asked.context,
+        asked.tokens,
         found.network.context,
         asked.batch,
         made,
         trained,
-        tuple(_notes(found, asked)),
+        tuple(_notes(found, asked, named)),
         asked.compute_dtype,
     )
 
@@ -61,6 +63,7 @@ def _suited(
         found = subject(model, app)
     except QuantlabError as error:
         return Suited(str(model), None, None, str(error))
+    asked = asked.of(found.network.context)
     left = [it for it in wanted if it.bits <= found.published_bits and not _hopeless(found, it, card)]
     while left:
         best = most_precise(tuple(left))
@@ -89,7 +92,7 @@ def _planned(found: Subject, chosen: Precision, asked: Asked, cards: Sequence[Ca
     demand = Demand(
         found.network, sum(parts.values()), kv_type(chosen.kv_cache or asked.kv, computed), computed, asked.piece
     )
-    cache, activations = (it(asked.context, asked.batch) for it in (demand.kv_cache, demand.activations))
+    cache, activations = (it(asked.tokens, asked.batch) for it in (demand.kv_cache, demand.activations))
     fits = tuple(_fit(demand, card, asked) for card in cards)
     return Planned(chosen.name, chosen.bits, parts, demand.kv, cache, activations, fits)
 
@@ -105,22 +108,25 @@ def _parts(found: Subject, chosen: Precision, dtype: str) -> Mapping[str, int]:
 
 
 def _fit(demand: Demand, card: Card, asked: Asked) -> Fit:
-    nbytes = demand.total(asked.context, asked.batch)
-    limit = max(asked.context, demand.network.context or MOST_CONTEXT)
+    nbytes = demand.total(asked.tokens, asked.batch)
+    limit = max(asked.tokens, demand.network.context or MOST_CONTEXT)
     return Fit(
         card,
         nbytes,
         -(-nbytes // card.nbytes),
         most(lambda context: demand.total(context, asked.batch) <= card.nbytes, limit),
-        most(lambda batch: demand.total(asked.context, batch) <= card.nbytes, MOST_BATCH),
+        most(lambda batch: demand.total(asked.tokens, batch) <= card.nbytes, MOST_BATCH),
     )
 
 
-def _notes(found: Subject, asked: Asked) -> Iterator[str]:
+def _notes(found: Subject, asked: Asked, named: int | None) -> Iterator[str]:
+    """`named` is the context that was asked for by a number."""
     network = found.network
-    if network.context is not None and asked.context > network.context:
+    if named is None and asked.tokens < USUAL_CONTEXT:
+        yield f"No context was named: it is planned for the {asked.tokens:,} tokens that the model was made for."
+    if network.context is not None and asked.tokens > network.context:
         yield (
-            f"{asked.context:,} tokens are more than the model was made for ({network.context:,}): it is planned all "
+            f"{asked.tokens:,} tokens are more than the model was made for ({network.context:,}): it is planned all "
             "the same, but what it writes beyond them means little."
         )
     if network.stateful:
@@ -132,11 +138,21 @@ def _notes(found: Subject, asked: Asked) -> Iterator[str]:
         yield network.unsure
 
 
+def check_context(tokens: Any) -> int:
+    """Raises BadInput for what can be no number of tokens, None too."""
+    return _check_number("context", tokens, 10**9)
+
+
+def _check_number(what: str, value: Any, largest: int) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= largest:
+        raise BadInput(wrong_number(f"The {what}", value), f"Give a whole number from 1 to {largest:,}.")
+    return value
+
+
 def check(asked: Asked) -> Asked:
     """Raises BadInput for a context, a batch, a type or a precision that cannot be."""
-    for what, value, largest in (("context", asked.context, 10**9), ("batch", asked.batch, 10**6)):
-        if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= largest:
-            raise BadInput(wrong_number(f"The {what}", value), f"Give a whole number from 1 to {largest:,}.")
+    check_context(asked.tokens)
+    _check_number("batch", asked.batch, 10**6)
     if asked.piece is not None and (not isinstance(asked.piece, int) or asked.piece < 1):
         raise BadInput(f"A prompt cannot be read {asked.piece!r} tokens at once.", "Give a whole number above zero.")
     kv_type(asked.kv, "float16")

@@ -10,7 +10,7 @@ from pathlib import Path
 from quantlab.errors import BadInput
 from quantlab.export import read_json
 from quantlab.fidelity import METRICS
-from quantlab.records import Comparison, Quality
+from quantlab.records import Comparison, Quality, units
 from quantlab.settings import ASSETS
 
 FOLDER = ASSETS / "recorded"
@@ -54,4 +54,4 @@ def told(record: Comparison | Quality) -> str:
     """When and on what a result was made."""
     machine, day = record.machine, record.started
     device = "" if machine.device.startswith("cpu") else f", {machine.device}"
-    return f"{day.day} {day:%B %Y}, {machine.cpu}, {machine.cores} cores{device}"
+    return f"{day.day} {day:%B %Y}, {machine.cpu}, {units.counted(machine.cores, 'core')}{device}"

@@ -10,8 +10,9 @@ from typing import Any, TypeVar
 
 import gradio as gr
 
-from quantlab.errors import BadInput
+from quantlab.errors import BadInput, shown
 from quantlab.export.told import estimate_data
+from quantlab.fidelity import texts
 from quantlab.methods.published import is_published
 from quantlab.records import ComparisonRequest, QualityRequest, Settings
 from quantlab.settings import AppSettings
@@ -132,8 +133,8 @@ class Endpoints:
         Parameters:
             model: a name from the tool models, such as demo or smollm2
             precisions: names from the tool precisions, such as bf16, int8, nf4; two or more
-            source: the name of a text that comes with the page, such as demo; not read where text is given
-            text: a text of your own to read instead
+            source: demo, english or wikitext2, a text by its name; not read where text is given
+            text: a text of your own to read instead, the words themselves; of a file, send what is in it
             windows: how many windows of the text are read; more make the errors smaller
             tasks: names of tasks with an accuracy, such as demo_facts; none where left out
             layers: true measures the error of each layer too
@@ -145,6 +146,9 @@ class Endpoints:
             an event, an object with its name in the field event; the last one is done, with the field quality
         """
         with plainly("a quality run for a program failed"):
+            if not text and str(source) not in texts.NAMED:
+                own = "A text of your own goes into the argument text."
+                raise BadInput(f"Unknown text {shown(str(source))}.", f"Choose from: {', '.join(texts.NAMED)}. {own}")
             choice = quality_form.from_inputs(
                 model, _names("precisions", precisions), quality_form.PASTE if text else source, text, None, windows,
                 _names("tasks", tasks or []), "", layers, noise_floor, reference, compute_dtype,
@@ -166,7 +170,7 @@ class Endpoints:
         self,
         model: str,
         precisions: list[str] | None = None,
-        context: int = 4_096,
+        context: int | None = None,
         batch: int = 1,
         kv: str = PlanChoice.kv,
         card: str = "",
@@ -183,7 +187,7 @@ class Endpoints:
         Parameters:
             model: a name from the tool models, or shape:NAME for a published architecture
             precisions: such as bf16, int8, nf4, q4_k_m, which are taken where none is named
-            context: tokens of each sequence, prompt and answer together
+            context: tokens of each sequence, prompt and answer; where left out 4096, or the model's own if that is less
             batch: sequences at once
             kv: the type of keys and values: auto, f32, f16, bf16, q8_0, q4_0, int8 or int4
             card: a card's name such as RTX 3060, or a size such as 12 GB; all known cards where empty
@@ -198,8 +202,9 @@ class Endpoints:
         with plainly("a plan for a program failed"):
             chosen = _names("precisions", precisions) if precisions is not None else PlanChoice.precisions
             choices.check_published(tuple(chosen), self._app)
+            tokens = plan_form.OWN if context is None else context
             choice = PlanChoice(
-                model=str(model or ""), precisions=chosen, context=context, batch=batch, kv=str(kv),
+                model=str(model or ""), precisions=chosen, context=tokens, batch=batch, kv=str(kv),
                 compute_dtype=str(compute_dtype), finetune=str(finetune), rank=rank, targets=str(targets),
                 checkpointing=bool(checkpointing),
             )  # fmt: skip

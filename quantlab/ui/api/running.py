@@ -64,7 +64,7 @@ def told(
             elif not batch.events and not done:
                 yield WORKING
     if not done:
-        raise refused(Problem(batch.notice or "Stopped.", "Ask for fewer precisions or tokens."))
+        raise refused(Problem(batch.notice or "Stopped."))
 
 
 def _see(before: Batch, events: Sequence[Event | QualityEvent]) -> Batch:

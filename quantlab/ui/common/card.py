@@ -12,7 +12,7 @@ from quantlab.reporting.templates import Pieces
 from quantlab.runtime.kv_cache import MARK, split
 from quantlab.settings import AppSettings
 from quantlab.teach.plan import card_rows, planning, words
-from quantlab.teach.plan.asked import Asked
+from quantlab.teach.plan.asked import USUAL_CONTEXT, Asked
 from quantlab.teach.plan.cards import card as card_of
 from quantlab.ui.common.explained import info
 from quantlab.ui.common.precision_list import PrecisionList, Room, Row
@@ -48,12 +48,12 @@ def build(before_ids: str = "") -> MyCard:
             max_lines=1, max_length=LONGEST, min_width=120, scale=3, elem_id=f"{before_ids}card-size",
         )  # fmt: skip
         context = gr.Number(
-            Asked.context, label="Context, tokens", info=info("context"), precision=0, min_width=110,
+            USUAL_CONTEXT, label="Context, tokens", info=info("context"), precision=0, min_width=110,
             scale=2, elem_id=f"{before_ids}card-context",
         )  # fmt: skip
     said = gr.HTML("", elem_id=f"{before_ids}card-said", elem_classes="card-said", apply_default_css=False)
     # What the visitor's browser remembers, as it was typed.
-    kept = gr.BrowserState(["", Asked.context], storage_key=STORAGE_KEY, secret=SECRET)
+    kept = gr.BrowserState(["", USUAL_CONTEXT], storage_key=STORAGE_KEY, secret=SECRET)
     return MyCard(card, context, said, kept)
 
 
@@ -67,8 +67,8 @@ def room(typed: object, context: object) -> Room | None:
     text = str(typed or "").strip()[:LONGEST]
     if not text:
         return None
-    asked = planning.check(Asked(context=as_int(context)))
-    return Room(card_of(text), asked.context)
+    tokens = planning.check_context(as_int(context))
+    return Room(card_of(text), tokens)
 
 
 def placed(where: Placement, asked: Room | None) -> Placement:
@@ -78,12 +78,12 @@ def placed(where: Placement, asked: Room | None) -> Placement:
 
 def remembered(value: object) -> tuple[str, Any, Room | None]:
     """What a browser kept, as it is shown and checked; whatever else it sends is forgotten."""
-    typed, context = value if isinstance(value, list | tuple) and len(value) == 2 else ("", Asked.context)
+    typed, context = value if isinstance(value, list | tuple) and len(value) == 2 else ("", USUAL_CONTEXT)
     try:
         found = room(typed, context)
     except QuantlabError:
         found = None
-    return ("", Asked.context, None) if found is None else (str(typed).strip()[:LONGEST], found.context, found)
+    return ("", USUAL_CONTEXT, None) if found is None else (str(typed).strip()[:LONGEST], found.context, found)
 
 
 def held(found: PrecisionList, model: str, where: Placement, app: AppSettings, services: Services) -> PrecisionList:

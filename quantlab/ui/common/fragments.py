@@ -163,7 +163,7 @@ def prompt_tokens(view: View) -> str:
     """The prompt as the model reads it, token by token, folded away. Its line is there as soon as there are columns."""
     if not view.columns:
         return ""
-    count = f"{len(view.prompt_token_ids)} tokens" if view.prompt_token_ids else "…"
+    count = units.counted(len(view.prompt_token_ids), "token") if view.prompt_token_ids else "…"
     return _HTML.prompt_tokens(count, zip(view.prompt_tokens, view.prompt_token_ids, strict=True))
 
 

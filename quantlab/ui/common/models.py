@@ -74,7 +74,7 @@ def listed(facts: ModelFacts) -> str:
     parts = [
         facts.architecture,
         f"{_count(facts.parameters)} parameters" if facts.parameters else "",
-        f"{facts.layers} layers" if facts.layers else "",
+        units.counted(facts.layers, "layer") if facts.layers else "",
         f"context of {facts.context:,} tokens" if facts.context else "",
         f"{units.size(facts.nbytes)} {_where(facts.kind)}{_quantized(facts.stored_as)}" if facts.nbytes else "",
     ]

@@ -13,7 +13,8 @@ from quantlab.errors import QuantlabError, Stopped, is_exit
 from quantlab.settings import AppSettings
 from quantlab.ui.common.problem import Problem
 from quantlab.ui.common.stream import Patience
-from quantlab.ui.turns.taking import TimeUp, Visitor, in_turn, limit_s, nothing
+from quantlab.ui.turns.cut_short import CutShort
+from quantlab.ui.turns.taking import Visitor, in_turn, limit_s, nothing
 from quantlab.ui.turns.turns import LeftQueue, Place, Turns
 
 log = logging.getLogger(__name__)
@@ -68,10 +69,7 @@ def watched(
                 if isinstance(told, Place):
                     yield replace(view, place=told)
                     continue
-                if isinstance(told, TimeUp):
-                    view = replace(view, notice=f"Stopped after {told.seconds:g} s, the limit of this public page.")
-                else:
-                    view = see(view, told)
+                view = replace(view, notice=told.notice) if isinstance(told, CutShort) else see(view, told)
                 if patience.lost():
                     break
                 yield view

@@ -14,7 +14,8 @@ from quantlab.errors import Stopped
 from quantlab.ui.common import fragments, runner
 from quantlab.ui.common.stream import Patience
 from quantlab.ui.common.tab import TabHandlers
-from quantlab.ui.turns.taking import TimeUp, in_turn, limit_s
+from quantlab.ui.turns.cut_short import CutShort, TimeUp, with_why
+from quantlab.ui.turns.taking import in_turn, limit_s
 from quantlab.ui.turns.turns import LeftQueue, Place
 
 Updates = dict[Any, Any]
@@ -74,14 +75,14 @@ class StepHandlers(TabHandlers):
                 if self.stops.replaced(stop):
                     return
                 left = isinstance(error, LeftQueue)
-                yield self._shown(fragments.left_queue() if left else fragments.said(self.stopped))
+                yield self._shown(fragments.left_queue() if left else fragments.said(with_why(stop, self.stopped)))
             except Exception as error:  # a card on the page; of a defect the log has the traceback
                 yield self._shown(fragments.problem(runner.problem_of(error, self.failed)))
 
     def _stopping(self) -> Updates:
         return {self.parts.stop: gr.update(interactive=False)}
 
-    def _followed(self, stream: Iterator[Place | TimeUp | list[Any]], patience: Patience) -> Iterator[Updates]:
+    def _followed(self, stream: Iterator[Place | CutShort | list[Any]], patience: Patience) -> Iterator[Updates]:
         """The places, and from the first batch on the steps."""
         for told in stream:
             if isinstance(told, Place):
@@ -93,7 +94,7 @@ class StepHandlers(TabHandlers):
         """What changed, until it has ended or is awaited no longer."""
         for batch in stream:
             if patience.lost():
-                yield self._shown(fragments.said(self.lost))
+                yield self._shown(fragments.said(with_why(patience.stop, self.lost)))
                 return
             if batch:
                 last = batch[-1]
@@ -106,7 +107,8 @@ def _in_time(stream: Iterator[Any]) -> Iterator[list[Any]]:
     for told in stream:
         if isinstance(told, TimeUp):
             raise told.error
-        yield told
+        if isinstance(told, list):
+            yield told
 
 
 def _to_the_end(work: Work, stop: StopEvent) -> Generator[Any, None, None]:

@@ -92,11 +92,11 @@ class Patience:
     cannot be broken off (a layer that is quantized, a window that is read) goes on to its end."""
 
     def __init__(self, stop: threading.Event) -> None:
-        self._stop = stop
+        self.stop = stop
         self._since: float | None = None
 
     def lost(self) -> bool:
-        if not self._stop.is_set():
+        if not self.stop.is_set():
             return False
         self._since = self._since or time.monotonic()
         return time.monotonic() - self._since > _PATIENCE_S

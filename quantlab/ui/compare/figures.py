@@ -159,15 +159,16 @@ def _fidelity(run: Run | None, reference: str) -> tuple[Figure, Figure]:
     same, few = sum(it.same_top for it in run.differences), trust.few(count)
     more = f", {few}" if few else ""
     kld = mean([it.kld for it in run.differences])
+    exact = f"{same} of {units.counted(count, 'token')}{more}"
     return (
-        Figure(same_name, units.percent(same / count), same_term, f"{same} of {count} tokens{more}", anchor="same_top"),
+        Figure(same_name, units.percent(same / count), same_term, exact, anchor="same_top"),
         Figure(kld_name, units.nats(kld), kld_term, f"{kld!r} nats{more}", anchor="kld"),
     )
 
 
 def _coarse(served: Served) -> Figure:
     """The divergence that a server's few log-probabilities allow, under a name of its own."""
-    exact = f"{served.distance!r} nats over {len(served.top_k_kld)} positions; at most the full KLD"
+    exact = f"{served.distance!r} nats over {units.counted(len(served.top_k_kld), 'position')}; at most the full KLD"
     name, term = f"Distance, top {served.top_k} only", "top-k divergence: tokens that are not told count as one"
     return Figure(name, units.nats(served.distance), term, exact, anchor="top_k_kld")
 

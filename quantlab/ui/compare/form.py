@@ -1,11 +1,12 @@
 """What a visitor has chosen on the page, and the limits it is held to on the server."""
 
 import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from quantlab.errors import BadInput, unknown
+from quantlab.errors import BadInput, shown, unknown
 from quantlab.methods import PRECISIONS, precision
 from quantlab.methods.calibration import MIN_LENGTH, calibration
 from quantlab.methods.published import is_published, labels
@@ -13,6 +14,7 @@ from quantlab.records import GENERATION, Calibration, Placement, Settings
 from quantlab.runtime.kv_cache import split
 from quantlab.settings import AppSettings
 
+N = TypeVar("N", int, float)
 #: Of a choice that names none. The page begins with the first of its list: see `start_model`.
 DEFAULT_MODEL = "demo"
 DEFAULT_TICKS = ("fp32", "bf16", "int8", "nf4", "nf4-dq", "fp4")
@@ -70,24 +72,33 @@ def from_inputs(*values: object) -> Choice:
             model=str(named["model"] or "").strip(),
             precisions=tuple(str(name) for name in named["precisions"] or ()),
             prompt=str(named["prompt"] or ""),
-            max_new_tokens=int(named["max_new_tokens"]),
+            max_new_tokens=number(named, "max_new_tokens"),
             sample=bool(named["sample"]),
-            temperature=float(named["temperature"]),
-            top_k=int(named["top_k"]),
-            top_p=float(named["top_p"]),
-            seed=int(named["seed"]),
+            temperature=number(named, "temperature", float),
+            top_k=number(named, "top_k"),
+            top_p=number(named, "top_p", float),
+            seed=number(named, "seed"),
             reference=str(named["reference"] or MOST_PRECISE),
             compute_dtype=str(named["compute_dtype"] or COMPUTE_DTYPES[0]),
             raw=bool(named["raw"]),
             race=bool(named["race"]),
-            calibration_samples=int(named["calibration_samples"]),
-            calibration_length=int(named["calibration_length"]),
+            calibration_samples=number(named, "calibration_samples"),
+            calibration_length=number(named, "calibration_length"),
             calibration_file=str(named["calibration_file"]) if named["calibration_file"] else None,
             kernel=str(named["kernel"] or AUTO_KERNEL).strip(),
             fresh=bool(named["fresh"]),
         )
+    except (TypeError, ValueError) as error:
+        raise BadInput("The precisions are no list of names.", "Choose them by their names.") from error
+
+
+def number(named: Mapping[str, Any], name: str, kind: Callable[[Any], N] = int) -> N:
+    """The field of that name. Raises BadInput where it holds none."""
+    try:
+        return kind(named[name])
     except (TypeError, ValueError, OverflowError) as error:
-        raise BadInput("A setting is not a number.", "Fill the empty fields under Settings.") from error
+        given = "is empty" if named[name] in (None, "") else f"is not a number: {shown(str(named[name]))}"
+        raise BadInput(f"{name.replace('_', ' ')} {given}.", "Give a number.") from error
 
 
 def placement(choice: Choice, app: AppSettings) -> Placement:
@@ -115,17 +126,17 @@ def check(choice: Choice, app: AppSettings) -> None:
     """Hold a choice to the page's limits, whatever sent it. Raises BadInput with what to change."""
     check_model(choice.model, app)
     if not choice.precisions:
-        raise BadInput("No precision is ticked.", "Tick at least one; two or more make a comparison.")
+        raise BadInput("No precision is chosen.", "Choose at least one; two or more make a comparison.")
     if len(set(choice.precisions)) != len(choice.precisions):
         raise BadInput("A precision is named twice.", "Name each one once.")
     if len(choice.precisions) > app.max_columns:
         raise BadInput(
-            f"{len(choice.precisions)} precisions are ticked.", f"At most {app.max_columns} run side by side."
+            f"{len(choice.precisions)} precisions are chosen.", f"At most {app.max_columns} run side by side."
         )
     check_published(choice.precisions, app)
     check_reference(choice.reference, choice.columns)
     if not choice.prompt.strip():
-        raise BadInput("The prompt is empty.", "Type one, or take one of the examples beside it.")
+        raise BadInput("The prompt is empty.", "Write what is to be answered.")
     if len(choice.prompt) > MAX_PROMPT_CHARACTERS:
         raise BadInput("The prompt is too long.", f"The most is {MAX_PROMPT_CHARACTERS:,} characters.")
     if not 1 <= choice.max_new_tokens <= app.max_new_tokens:
@@ -137,7 +148,7 @@ def check(choice: Choice, app: AppSettings) -> None:
 def check_published(names: tuple[str, ...], app: AppSettings) -> None:
     """Hold the chosen names to what may be added. Raises BadInput."""
     if app.public and any(map(is_published, names)):
-        raise BadInput("This public page takes no checkpoints of visitors.", "Tick precisions from the list.")
+        raise BadInput("This public page takes no checkpoints of visitors.", "Choose precisions from the list.")
     # Keys and values are a session's: another type of them is nothing to build.
     if app.public and (strange := [name for name in names if split(name)[0] not in PRECISIONS]):
         raise unknown("precision", strange[0][:100], PRECISIONS)  # each option in a name would be one more to build
@@ -150,7 +161,7 @@ def check_published(names: tuple[str, ...], app: AppSettings) -> None:
 def check_reference(name: str, columns: tuple[str, ...]) -> None:
     """Raises BadInput for a reference that was chosen and will not run."""
     if name != MOST_PRECISE and name not in columns:
-        raise BadInput(f"The reference {name[:100]} is not ticked.", "Tick it, or choose another one.")
+        raise BadInput(f"The reference {shown(name)} is none of the precisions.", "Choose it too, or another one.")
 
 
 def check_compute_dtype(name: str) -> None:
@@ -178,6 +189,6 @@ def check_quantizing(choice: Choice, app: AppSettings) -> None:
 def check_model(name: str, app: AppSettings) -> None:
     """Hold a model's name to the allow-list in public. Raises BadInput."""
     if not name:
-        raise BadInput("No model is chosen.", "Pick one from the list.")
+        raise BadInput("No model is chosen.", "Choose one from the list.")
     if app.public and name not in app.allowed_models:
         raise unknown("model", name, app.allowed_models)

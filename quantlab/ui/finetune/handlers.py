@@ -25,6 +25,7 @@ from quantlab.ui.finetune import form, view
 from quantlab.ui.finetune.form import FinetuneChoice
 from quantlab.ui.finetune.parts import FinetuneParts
 from quantlab.ui.finetune.view import Watched
+from quantlab.ui.turns.cut_short import with_why
 
 #: Charts are drawn anew no more often than this, in seconds.
 _DRAWN_S = 1.0
@@ -127,7 +128,7 @@ class FinetuneHandlers(StepHandlers):
         drawn, seen = 0.0, Watched()
         for batch in stream:
             if patience.lost():
-                yield self._shown(fragments.said(self.lost))
+                yield self._shown(fragments.said(with_why(patience.stop, self.lost)))
                 return
             events = [it for it in batch if isinstance(it, TrainingStarted | TrainingStep | Trained)]
             for event in events:

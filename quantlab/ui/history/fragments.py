@@ -80,7 +80,7 @@ def _how(record: Comparison | Quality) -> str:
     asked = record.settings
     drawn = f"sampled with seed {asked.seed}" if asked.sample else "greedy"
     raced = " in a race, so its times do not count" if asked.race else ""
-    return f"At most {asked.max_new_tokens} new tokens, {drawn}{raced}."
+    return f"At most {units.counted(asked.max_new_tokens, 'new token')}, {drawn}{raced}."
 
 
 def _missing(record: Comparison | Quality, entry: Entry | None, elsewhere: bool) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
+from threading import Event as StopEvent
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
@@ -24,6 +25,7 @@ from quantlab.ui.history import side_by_side
 from quantlab.ui.history.drawing import drawn, redrawn
 from quantlab.ui.history.opened import Opened
 from quantlab.ui.services import Services
+from quantlab.ui.turns.cut_short import with_why
 from quantlab.ui.turns.taking import in_turn
 from quantlab.ui.turns.turns import LeftQueue
 
@@ -168,7 +170,7 @@ class HistoryHandlers(TabHandlers):
                 with closing(asked) as stream:
                     for shown in history_opened.progress(stream, entry):
                         if patience.lost():
-                            yield self._stopped("Stopped. What is finished is kept.")
+                            yield self._stopped(with_why(stop, "Stopped. What is finished is kept."))
                             return
                         yield {self.parts.status: gr.skip() if shown == told else shown}
                         told = shown
@@ -183,7 +185,7 @@ class HistoryHandlers(TabHandlers):
                 said = {self.parts.problem: fragments.problem(found)}
             if self.stops.replaced(stop):
                 return
-        yield self._after(opened, search, kind) | said
+        yield self._after(opened, search, kind, stop) | said
 
     def _stopped(self, told: str) -> Updates:
         """What can be done again as soon as nothing is awaited any more."""
@@ -199,14 +201,13 @@ class HistoryHandlers(TabHandlers):
         super().leave(request)
         self._exports.forget(runner.session(request))
 
-    def _after(self, opened: Opened | None, search: str, kind: str) -> Updates:
+    def _after(self, opened: Opened | None, search: str, kind: str, stop: StopEvent) -> Updates:
         """The entry as it is once the work on it has ended."""
 
         def shown() -> Updates:
             found = self._kept(opened.id if opened else None)
-            ended = (
-                "It is complete now." if found.entry and found.entry.state == "done" else "What is finished is kept."
-            )
+            done = found.entry is not None and found.entry.state == "done"
+            ended = "It is complete now." if done else with_why(stop, "What is finished is kept.")
             return (
                 self._show(found)
                 | self._listed(search, kind, value=found.id)

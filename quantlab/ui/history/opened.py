@@ -16,7 +16,7 @@ from quantlab.ui.common import fragments
 from quantlab.ui.compare import view
 from quantlab.ui.history import fragments as html
 from quantlab.ui.quality import view as quality_view
-from quantlab.ui.turns.taking import TimeUp
+from quantlab.ui.turns.cut_short import CutShort
 from quantlab.ui.turns.turns import Place
 
 
@@ -67,7 +67,7 @@ def known(history: History, record: Comparison | Quality) -> Entry | None:
     return None
 
 
-def progress(told: Iterator[Place | TimeUp | list[Any]], entry: Entry) -> Iterator[str]:
+def progress(told: Iterator[Place | CutShort | list[Any]], entry: Entry) -> Iterator[str]:
     """How far the work on an entry is, as HTML: where it waits for its turn, then for each batch of its events."""
     comparison = entry.kind == "comparison"
     shown: Any = view.View() if comparison else quality_view.QualityView()
@@ -75,6 +75,6 @@ def progress(told: Iterator[Place | TimeUp | list[Any]], entry: Entry) -> Iterat
         if isinstance(batch, Place):
             yield fragments.waiting(batch)
             continue
-        for event in () if isinstance(batch, TimeUp) else batch:
+        for event in () if isinstance(batch, CutShort) else batch:
             shown = view.fold(shown, event) if comparison else quality_view.fold(shown, event, time.monotonic())
         yield html.progress(shown)

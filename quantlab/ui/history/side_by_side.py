@@ -254,4 +254,7 @@ def _answer(a: Comparison, b: Comparison, ours: Run, theirs: Run) -> Row | None:
     parts = next((place for place, (one, other) in enumerate(pairs) if one != other), None)
     same = SAME if first == second else "same as far as both go"
     told = same if parts is None else f"first differs at token {parts}"
-    return Row("Answer", tuple((text, None) for text in (f"{len(first)} tokens", f"{len(second)} tokens", told)))
+    return Row(
+        "Answer",
+        tuple((text, None) for text in (units.counted(len(first), "token"), units.counted(len(second), "token"), told)),
+    )

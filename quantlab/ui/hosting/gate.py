@@ -11,6 +11,7 @@ from quantlab.ui.hosting.metrics import Metrics
 from quantlab.ui.hosting.quota import App, Scope
 from quantlab.ui.hosting.rate import Rate
 from quantlab.ui.hosting.visitors import Visitors
+from quantlab.ui.turns.taking import VISITOR
 
 log = logging.getLogger("quantlab.access")
 _LOGIN = re.compile(r"/login/?$")
@@ -20,6 +21,8 @@ _ANSWERS = re.compile(r"/(queue/data|call/[^/]+/[^/]+)/?$")
 _SILENT = re.compile(r"^/(assets|static|svelte|theme\.css|favicon\.ico|healthz|metrics)|/(theme\.css|heartbeat/)")
 #: What follows names a file or a session of a visitor's.
 _NAMED = re.compile(r"((?:file|proxy)=|/(?:file|call/[^/]+|stream|heartbeat|monitoring)/).*")
+#: Where clients of the tools ask: gradio hands their headers on, and asks for all of them in one session of its own.
+_TOOLS = re.compile(r"/gradio_api/mcp(/|$)")
 #: Wrong passwords of one visitor.
 _WRONG = "20/minute"
 
@@ -51,6 +54,8 @@ class Gate:
             await self._app(scope, receive, send)
             return
         path, method, visitor = scope["path"], scope["method"], self._visitors.of(scope)
+        if _TOOLS.search(path):
+            scope = scope | {"headers": [*_without(VISITOR, scope), (VISITOR.encode(), visitor.encode())]}
         guess = method == "POST" and bool(_LOGIN.search(path))
         status, begun, answer = [0], time.monotonic(), bool(_ANSWERS.search(path))
 
@@ -75,6 +80,10 @@ class Gate:
                 took = (time.monotonic() - begun) * 1_000
                 shown = _NAMED.sub(r"\1...", path)[:100].encode("unicode_escape").decode()
                 log.info("%s %s %s %d %.0f ms", visitor, method, shown, status[0], took)
+
+
+def _without(name: str, scope: Scope) -> list[tuple[bytes, bytes]]:
+    return [pair for pair in scope["headers"] if pair[0] != name.encode()]
 
 
 async def refuse(send: Callable, code: int, why: str, again_s: int | None = None) -> None:

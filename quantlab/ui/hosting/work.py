@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from quantlab.errors import QuantlabError, Stopped, Unavailable
 from quantlab.ui.hosting.metrics import Metrics
+from quantlab.ui.turns.cut_short import SERVER_ENDS, cut
 
 E = TypeVar("E")
 R = TypeVar("R")
@@ -98,6 +99,7 @@ class Work:
         with self._lock:
             stops = [stop for those in self._stops.values() for stop in those]
         for stop in stops:
+            cut(stop, SERVER_ENDS)
             stop.set()
         _within(_STOPPING_S, lambda: not self.running and not busy())
         return False

@@ -16,6 +16,7 @@ from quantlab.errors import QuantlabError, Unavailable
 from quantlab.settings import AppSettings
 from quantlab.ui.compare.form import DEFAULT_TICKS
 from quantlab.ui.hosting.lent import Pace
+from quantlab.ui.turns.cut_short import GPU_TAKEN_BACK, cut
 
 E = TypeVar("E")
 Job = Callable[..., Generator[E, None, None]]
@@ -80,6 +81,11 @@ class _Raised:
         return error
 
 
+@dataclass(frozen=True)
+class _TakenBack:
+    """Told by the worker before what it has, where its time was over."""
+
+
 def on_lent_gpu(job: Job[E], app: AppSettings) -> Job[E]:
     """`job` as it must be called here: itself, or on ZeroGPU a decorated one.
 
@@ -95,13 +101,19 @@ def on_lent_gpu(job: Job[E], app: AppSettings) -> Job[E]:
 
     # The seconds go along: a worker of an earlier run knows only what had been learnt then.
     @spaces.GPU(duration=lambda request, seconds: seconds)
-    def lent(request: Any, seconds: int) -> Generator[E | _Raised, None, None]:
+    def lent(request: Any, seconds: int) -> Generator[E | _Raised | _TakenBack, None, None]:
         stop = threading.Event()
         clock = threading.Timer(seconds - _SPARE_S, stop.set)
         clock.daemon = True
         clock.start()
         try:
-            yield from job(request, stop=stop)
+            told = False
+            with closing(job(request, stop=stop)) as events:
+                for event in events:
+                    if stop.is_set() and not told:
+                        told = True
+                        yield _TakenBack()
+                    yield event
         except QuantlabError as error:
             yield _Raised(type(error), error.what, error.advice)
         finally:
@@ -115,6 +127,10 @@ def on_lent_gpu(job: Job[E], app: AppSettings) -> Job[E]:
                 for event in events:
                     if isinstance(event, _Raised):
                         raise event.again()
+                    if isinstance(event, _TakenBack):
+                        if stop is not None:
+                            cut(stop, GPU_TAKEN_BACK)
+                        continue
                     pace.saw(event)
                     yield event
                     if stop is not None and stop.is_set():

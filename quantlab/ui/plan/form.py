@@ -7,7 +7,7 @@ from typing import Any
 from quantlab.errors import BadInput
 from quantlab.records import ModelNumbers
 from quantlab.teach.plan import planning
-from quantlab.teach.plan.asked import Asked
+from quantlab.teach.plan.asked import USUAL_CONTEXT, Asked
 from quantlab.teach.plan.memory import AS_COMPUTED, KV_TYPES
 from quantlab.ui.common.typed import as_int
 
@@ -16,6 +16,8 @@ NAMED, NUMBERS = "A model", "Numbers"
 KINDS = (("All weights", "full"), ("LoRA on 16 bits", "lora"), ("QLoRA on 4 bits", "qlora"))
 KV_CHOICES = (AS_COMPUTED, *KV_TYPES)
 MOST_PRECISIONS = 6
+#: A context that is not named: see `Asked`. A field that was emptied is none.
+OWN = "own"
 #: What the typed numbers begin with: those of Mistral 7B.
 START_NUMBERS = ModelNumbers(32, 4_096, 32, 14_336, 32_768, 8, 128)
 
@@ -35,7 +37,7 @@ class PlanChoice:
     head_dim: Any = START_NUMBERS.head_dim
     tied: bool = START_NUMBERS.tied
     precisions: Sequence[str] = ("bf16", "int8", "nf4", "q4_k_m")
-    context: Any = Asked.context
+    context: Any = USUAL_CONTEXT
     batch: Any = Asked.batch
     kv: str = Asked.kv
     card: str = "RTX 3060"
@@ -56,7 +58,7 @@ def model(choice: PlanChoice) -> str | ModelNumbers:
         return ModelNumbers(**given, tied=bool(choice.tied))
     name = str(choice.model or "").strip()
     if not name:
-        raise BadInput("No model was named.", "Pick one, or type its numbers.")
+        raise BadInput("No model was named.", "Name one, or give its numbers.")
     return name
 
 
@@ -67,9 +69,10 @@ def asked(choice: PlanChoice) -> Asked:
         raise BadInput("No precision was chosen.", "Choose one to six of them.")
     if len(chosen) > MOST_PRECISIONS:
         raise BadInput(f"{len(chosen)} precisions are more than one look takes.", f"Choose up to {MOST_PRECISIONS}.")
+    context = None if choice.context == OWN else planning.check_context(as_int(choice.context))
     return planning.check(
         Asked(
-            chosen, as_int(choice.context), as_int(choice.batch), str(choice.kv), str(choice.compute_dtype),
+            chosen, context, as_int(choice.batch), str(choice.kv), str(choice.compute_dtype),
             as_int(choice.piece) or None,
         )
     )  # fmt: skip

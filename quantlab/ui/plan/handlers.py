@@ -59,7 +59,7 @@ class PlanHandlers:
             parts.chart.column: gr.update(visible=True),
             **parts.chart.filled((figure,), (table,)),
             parts.cards: view.cards(everywhere),
-            parts.inverse: view.inverse(found, card, asked.context, asked.batch),
+            parts.inverse: view.inverse(found, card, asked.tokens, asked.batch),
             parts.trained: fragments.problem(wrong) if wrong else view.trained(here),
         }
 

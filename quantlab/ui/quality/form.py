@@ -75,7 +75,7 @@ def from_inputs(*values: object) -> QualityChoice:
             source=str(named["source"] or ""),
             pasted=str(named["pasted"] or ""),
             file=str(named["file"]) if named["file"] else None,
-            windows=int(named["windows"]),
+            windows=choices.number(named, "windows"),
             tasks=tuple(str(name) for name in named["tasks"] or ()),
             more_tasks=str(named["more_tasks"] or ""),
             layers=bool(named["layers"]),
@@ -83,19 +83,19 @@ def from_inputs(*values: object) -> QualityChoice:
             reference=str(named["reference"] or choices.MOST_PRECISE),
             compute_dtype=str(named["compute_dtype"] or choices.COMPUTE_DTYPES[0]),
         )
-    except (TypeError, ValueError, OverflowError) as error:
-        raise BadInput("The number of windows is not a number.", "Type one.") from error
+    except (TypeError, ValueError) as error:
+        raise BadInput("The precisions or tasks are no list of names.", "Choose them by their names.") from error
 
 
 def check(choice: QualityChoice, app: AppSettings) -> None:
     """Hold a choice to the page's limits, whatever sent it. Raises BadInput with what to change."""
     choices.check_model(choice.model, app)
     if not choice.precisions:
-        raise BadInput("No precision is ticked.", "Tick at least two: one of them is what the others are held against.")
+        raise BadInput("No precision is chosen.", "Choose at least two: one is what the others are held against.")
     if len(set(choice.precisions)) != len(choice.precisions):
         raise BadInput("A precision is named twice.", "Name each one once.")
     if len(choice.precisions) > app.max_columns:
-        raise BadInput(f"{len(choice.precisions)} precisions are ticked.", f"At most {app.max_columns} run at once.")
+        raise BadInput(f"{len(choice.precisions)} precisions are chosen.", f"At most {app.max_columns} run at once.")
     choices.check_published(choice.precisions, app)
     choices.check_reference(choice.reference, choice.columns)
     choices.check_compute_dtype(choice.compute_dtype)

@@ -10,12 +10,15 @@ from typing import TypeVar
 import gradio as gr
 from gradio.context import LocalContext
 
-from quantlab.errors import BadInput
+from quantlab.errors import Stopped
 from quantlab.settings import AppSettings
 from quantlab.ui.common.stream import batches
+from quantlab.ui.turns.cut_short import CutShort, TimeUp, why
 from quantlab.ui.turns.turns import Place, Turns, never
 
 T = TypeVar("T")
+#: The header that says which client of the tools asks.
+VISITOR = "x-quantlab-visitor"
 
 
 @dataclass(frozen=True)
@@ -26,21 +29,9 @@ class Visitor:
     gone: Callable[[], bool] = never
 
 
-@dataclass(frozen=True)
-class TimeUp:
-    """A run was told to stop because it took all the time that one may take."""
-
-    seconds: float
-
-    @property
-    def error(self) -> BadInput:
-        """The same for work that leaves nothing when it is broken off."""
-        return BadInput(f"That took longer than {self.seconds:g} s, the limit of this public page.")
-
-
 def visitor(request: gr.Request) -> Visitor:
-    """Whoever sent the event that is handled now: who signed in with Hugging Face, else the page's session. Beside a
-    class's password any name can be typed, which tells nobody from another.
+    """Whoever sent the event that is handled now: who signed in with Hugging Face, else a tool's client by its address,
+    else the page's session. Beside a class's password any name can be typed, which tells nobody from another.
 
     A browser tells when its page is closed. A program may just hang up, which gradio's queue notes with its event, or
     cancel, which ends the event's task; neither reaches a generator that waits.
@@ -53,7 +44,16 @@ def visitor(request: gr.Request) -> Visitor:
         event = queue.event_ids_to_events.get(event_id) if queue is not None else None
         return (event is not None and not event.alive) or any(task.cancelling() for task in tasks)
 
-    return Visitor(_signed_in(request) or f"page: {request.session_hash or event_id}", gone)
+    name = _signed_in(request) or _of_tools(request) or f"page: {request.session_hash or event_id}"
+    return Visitor(name, gone)
+
+
+def _of_tools(request: gr.Request) -> str:
+    """All calls of tools come in one session, with what the gate wrote down of who asked. Whoever writes that himself
+    gains nothing: a session's name is free as well."""
+    headers = getattr(request, "headers", None) or {}
+    who = headers.get(VISITOR) if headers.get("x-gradio-user") == "mcp" else None
+    return f"tools: {who}" if who else ""
 
 
 def _signed_in(request: gr.Request) -> str:
@@ -80,15 +80,16 @@ def in_turn(
     stop: threading.Event,
     seconds: float = float("inf"),
     answered: Callable[[], Generator[T, None, object] | None] = nothing,
-) -> Generator[Place | TimeUp | list[T], None, None]:
+) -> Generator[Place | CutShort | list[T], None, None]:
     """Wait for a turn and do the work in a thread: yield places while it waits, then batches (see `batches`).
 
     `answered` gives the events of the same work where it was done by somebody else, before or while this one waits:
     they need no turn.
 
-    After `seconds` of work `stop` is set and a TimeUp given; what the work still tells comes after it. The turn is
-    over when the work has ended, also where nobody waits for that any more, so that no two works overlap. Raises Full
-    at once where no more are taken in, and LeftQueue where `stop` is set, or `who` is gone, before the turn comes.
+    After `seconds` of work `stop` is set. Why the work was cut short, by that or by the server's end, is given once;
+    what the work still tells comes after it. The turn is over when the work has ended, also where nobody waits for that
+    any more, so that no two works overlap. Raises Full at once where no more are taken in, and LeftQueue where `stop`
+    is set, or `who` is gone, before the turn comes.
     """
     there: list[Generator[T, None, object]] = []
 
@@ -108,10 +109,17 @@ def in_turn(
     if there:
         yield from batches(lambda: there[0], stop, nothing)
         return
-    deadline = time.monotonic() + seconds
+    deadline, cut = time.monotonic() + seconds, None
     with closing(batches(events, stop, turn.leave)) as stream:
-        for batch in stream:
-            yield batch
-            if time.monotonic() > deadline and not stop.is_set():
-                stop.set()
-                yield TimeUp(seconds)
+        try:
+            for batch in stream:
+                if cut is None and (cut := why(stop)) is not None:
+                    yield cut
+                yield batch
+                if time.monotonic() > deadline and not stop.is_set():
+                    stop.set()
+                    yield TimeUp(seconds)
+        except Stopped:
+            if cut is None and (cut := why(stop)) is not None:
+                yield cut
+            raise

@@ -95,7 +95,7 @@ def test_nothing_to_draw_says_what_to_do(draw, failed: Comparison):
 
 @pytest.mark.parametrize("draw", (difference.figure, difference.summary, difference.probabilities))
 def test_one_answer_alone_asks_for_a_second(draw):
-    assert "Tick a second" in draw(example_comparison(("fp32",))).layout.annotations[0].text
+    assert "A second precision" in draw(example_comparison(("fp32",))).layout.annotations[0].text
 
 
 @pytest.mark.parametrize("draw", FIGURES)

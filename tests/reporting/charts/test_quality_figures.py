@@ -80,7 +80,7 @@ def test_nothing_to_draw_says_what_to_do(draw):
         assert len(drawn.data) == 0
         return drawn.layout.annotations[0].text.replace("<br>", " ")
 
-    assert "Tick a second" in words(quality(("fp32",)))
+    assert "A second precision" in words(quality(("fp32",)))
     assert "choose others" in words(quality(("fp32", "int8")))
     assert "yet" in words(quality(("fp32", "nf4"), stopped="nf4"))
 

@@ -7,11 +7,13 @@ import subprocess
 import sys
 import threading
 from collections import Counter
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from quantlab import cli, models
+from quantlab.cli.render.sweep import Board
 from quantlab.errors import BadInput
 from quantlab.methods import PRECISIONS, refusal
 from quantlab.records import QualityRequest
@@ -20,7 +22,7 @@ from quantlab.runs.compare import variant_cache
 from quantlab.runs.sweep.asked import read
 from quantlab.runs.sweep.outcome import outcome
 from quantlab.runs.sweep.planning import jobs
-from quantlab.runs.sweep.running import Progress, found, opened, run
+from quantlab.runs.sweep.running import Progress, found, looked_into, opened, run
 from quantlab.settings import app_settings
 from tests import tiny
 
@@ -136,6 +138,34 @@ def test_what_failed_is_measured_once_more_when_that_is_asked_for(tmp_path, fold
         assert [entry.failed for entry in history.entries()] == [()]
 
 
+def test_a_plan_of_one_cell_writes_nothing_also_while_the_sweep_is_worked_on(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    file = tmp_path / "one.yaml"
+    file.write_text(json.dumps({"models": ["demo"], "precisions": ["fp32"], "prompts": ["Hello"], "device": "cpu"}))
+    assert cli.main(["sweep", str(file), "--plan", "--out", str(tmp_path / "deep" / "out")]) == 0
+    assert "1 cell, 0 there already" in " ".join(capsys.readouterr().out.split())
+    assert [it.name for it in tmp_path.iterdir()] == ["one.yaml"]
+    with opened(tmp_path / "out") as history, looked_into(tmp_path / "out") as copy:
+        assert copy is not None and copy.file != history.file and copy.entries() == ()
+    assert cli.main(["sweep", "none.yaml", "--plan"]) == cli.REFUSED
+
+
+def test_what_a_job_that_is_gone_on_with_tells_again_counts_as_there_already(tmp_path, folders):
+    what, stop = asked(folders[0], precisions=("fp32", "rtn-4", "rtn-3")), threading.Event()
+    with opened(tmp_path) as history, closing(run(history, jobs(what), Progress(), stop=stop)) as events:
+        next(event for event in events if isinstance(event, CellEnded))
+        stop.set()
+        list(events)
+    board = Board()
+    with opened(tmp_path) as history:
+        events = list(run(history, jobs(what), Progress()))
+    for event in events:
+        board.see(event)
+    told = [it for it in events if isinstance(it, CellEnded)]
+    assert events[0].earlier == {folders[0]: 1} and [it.earlier for it in told] == [True, False, False]
+    assert board.measured == 2 and board.done == {folders[0]: 3} and board.left == 0
+
+
 def test_two_do_not_work_on_one_sweep(tmp_path):
     with opened(tmp_path), pytest.raises(BadInput, match="being worked on"), opened(tmp_path):
         pass
@@ -198,10 +228,12 @@ def test_the_command_line_writes_its_reports(tmp_path, folders, capsys, monkeypa
         json.dumps({"models": ["demo"], "precisions": ["fp32", "rtn-4", "rtn-3"], "texts": ["demo"], "windows": 1})
     )
     assert cli.main(["sweep", str(file), "--plan"]) == 0
-    assert "3 cells, 0 of them" in " ".join(capsys.readouterr().out.split())
+    assert "3 cells, 0 there already" in " ".join(capsys.readouterr().out.split())
+    assert [it.name for it in tmp_path.iterdir()] == ["mine.yaml"], "a plan writes nothing"
     assert cli.main(["sweep", str(file)]) == 0
     told = capsys.readouterr()
-    assert "demo, rtn-3, demo: done" in told.err and "3 cells measured, 0 failed" in told.out
+    assert "demo, rtn-3, demo: done" in told.err
+    assert "3 cells measured now, 0 there already, 0 failed, 0 not measured." in " ".join(told.out.split())
     assert all(len(line) <= 80 for line in told.out.splitlines())
     report = json.loads((tmp_path / "mine.sweep" / "report.json").read_text())
     assert report["schema"] == "quantlab.sweep/1" and [cell["outcome"] for cell in report["cells"]] == ["done"] * 3
@@ -209,6 +241,12 @@ def test_the_command_line_writes_its_reports(tmp_path, folders, capsys, monkeypa
     assert klds[0] == 0 < klds[1] < klds[2]
     page = (tmp_path / "mine.sweep" / "report.html").read_text()
     assert "Distance (mean KLD) on demo" in page and "rtn-3" in page
+    before = {it: it.stat().st_mtime_ns for it in (tmp_path / "mine.sweep").rglob("*")}
+    assert cli.main(["sweep", str(file), "--plan"]) == 0
+    assert "3 cells, 3 there already" in " ".join(capsys.readouterr().out.split())
+    assert {it: it.stat().st_mtime_ns for it in (tmp_path / "mine.sweep").rglob("*")} == before
+    assert cli.main(["sweep", str(file)]) == 0
+    assert "0 cells measured now, 3 there already" in " ".join(capsys.readouterr().out.split())
     with pytest.raises(SystemExit):
         cli.main(["sweep"])
     assert cli.main(["sweep", "nosuch.yaml"]) == cli.REFUSED

@@ -133,6 +133,18 @@ def test_a_context_beyond_the_models_is_planned_and_told():
     assert quantlab.plan("demo", ["bf16"], 1_024).notes == ()
 
 
+def test_where_no_context_is_named_the_model_s_own_is_the_most():
+    found, named = quantlab.plan("demo", ["bf16"], finetune="lora"), quantlab.plan("demo", ["bf16"], 1_024)
+    assert found.context == 1_024 and found.precisions == named.precisions
+    assert found.notes == ("No context was named: it is planned for the 1,024 tokens that the model was made for.",)
+    assert found.finetuned == quantlab.plan("demo", ["bf16"], 1_024, finetune="lora").finetuned
+    large = quantlab.plan(MISTRAL, ["bf16"])
+    assert large.context == 4_096 and large.notes == quantlab.plan(MISTRAL, ["bf16"], 4_096).notes
+    assert quantlab.plan(NUMBERS, ["bf16"]).context == 4_096, "of typed numbers no limit is known"
+    (one,), (same,) = (quantlab.which_fit("12GB", ["demo"], it) for it in (None, 1_024))
+    assert one == same
+
+
 @pytest.mark.parametrize(
     ("more", "what"),
     [

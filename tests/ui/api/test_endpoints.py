@@ -21,6 +21,7 @@ from quantlab.errors import BadInput
 from quantlab.export import record_from
 from quantlab.settings import DOCS, AppSettings
 from quantlab.ui.api.endpoints import Endpoints
+from quantlab.ui.hosting.work import Work
 from quantlab.ui.page import build_page
 from quantlab.ui.turns.turns import Turns
 from tests.fakes import Script, services
@@ -138,13 +139,19 @@ REFUSED = [
     ("/compare", {"prompt": " "}, "prompt is empty"),
     ("/compare", {"prompt": "x" * 300_000}, "too long"),
     ("/compare", {"max_new_tokens": 129}, "Ask for 1 to 128"),
-    ("/compare", {"max_new_tokens": "many"}, "not a number"),
+    ("/compare", {"max_new_tokens": "many"}, "max new tokens is not a number: 'many'"),
     ("/compare", {"compute_dtype": "int8"}, "Unknown compute dtype"),
-    ("/compare", {"reference": "int8"}, "is not ticked"),
-    ("/compare", {"seed": None}, "not a number"),
+    ("/compare", {"reference": "int8"}, "'int8' is none of the precisions"),
+    ("/compare", {"seed": None}, "seed is empty. Give a number"),
     ("/quality", {"windows": 21}, "Ask for 1 to 20"),
     ("/quality", {"source": "/etc/passwd"}, "Unknown text"),
-    ("/quality", {"source": "file"}, "No file"),
+    (
+        "/quality",
+        {"source": "file"},
+        "^Unknown text 'file'. Choose from: demo, english, wikitext2. A text of your",
+    ),
+    ("/quality", {"source": "paste"}, "Unknown text 'paste'"),
+    ("/quality", {"text": " "}, "is empty"),
     ("/quality", {"text": "a b " * 60_000}, "reads at most"),
     ("/quality", {"tasks": ["hellaswag"]}, "Unknown task"),
     ("/quality", {"model": "/etc"}, "Unknown model"),
@@ -192,8 +199,26 @@ def test_a_public_run_ends_at_its_time_and_says_so():
     with served(script, public=True, max_seconds=1) as address:
         client = Client(address, verbose=False, download_files=False)
         done = client.predict(**GOOD | {"max_new_tokens": 60}, api_name="/compare")
-    assert done["notice"] == "Stopped after 1 s, the limit of this public page."
+    assert done["notice"] == "Stopped after 1 s, the limit of this public page. Ask for fewer precisions or tokens."
     assert all(run["stopped"] for run in done["comparison"]["runs"]) and done["comparison"]["runs"][0]["text"]
+
+
+@pytest.mark.parametrize(("name", "begun"), [("/compare", "token"), ("/quality", "measuring")])
+def test_a_run_that_the_servers_end_cuts_short_says_so(name, begun):
+    work, script = Work(), Script(load_s=0, gap_s=0.1)
+    jobs = services(script)
+    counted = {it: work.counted(it, getattr(jobs, it)) for it in ("compare", "quality")}
+    with served(script, counted) as address:
+        client = Client(address, verbose=False, download_files=False)
+        long = {"max_new_tokens": 100} if name == "/compare" else {"windows": 100}
+        job = client.submit(**{**NEEDED[name], **long}, api_name=name)
+        while not any(it["event"] == begun for it in job.outputs()):
+            time.sleep(0.02)
+        assert not work.end(0)
+        done = job.result()
+    assert done["event"] == "done" and done["notice"] == "Cut short: this server ends. Ask again in a minute."
+    record = done["comparison" if name == "/compare" else "quality"]
+    assert any(run["stopped"] for run in record["runs"])
 
 
 def ends(script: Script, after: int) -> bool:

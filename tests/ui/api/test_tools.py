@@ -14,6 +14,7 @@ from quantlab.errors import Unavailable
 from quantlab.export import record_from
 from quantlab.settings import AppSettings
 from quantlab.ui.api import tools
+from quantlab.ui.turns.turns import Turns
 from tests.fakes import Script
 from tests.ui.pages import FAST, served
 
@@ -139,3 +140,29 @@ def test_tools_without_their_package_say_what_to_install(monkeypatch):
     assert tools.wanted(AppSettings(mcp=False)) is False
     with pytest.raises(Unavailable, match=r"need the package mcp.*pip install 'quantlab\[mcp\]'"):
         tools.wanted(AppSettings(mcp=True))
+
+
+@installed
+def test_each_client_has_turns_of_its_own(monkeypatch):
+    from mcp import ClientSession
+    from mcp.client.streamable_http import streamable_http_client
+
+    turns, names = Turns(), []
+    monkeypatch.setattr(turns, "enter", lambda name, kind: names.append(name) or Turns.enter(turns, name, kind))
+
+    async def ask(url: str, address: str) -> None:
+        own = {"x-forwarded-for": address, "x-quantlab-visitor": "somebody else"}
+        async with (
+            httpx.AsyncClient(headers=own, timeout=60) as http,
+            streamable_http_client(f"{url}gradio_api/mcp/", http_client=http) as (read, write, _),
+            ClientSession(read, write) as session,
+        ):
+            await session.initialize()
+            assert not (await session.call_tool("compare", GOOD)).isError
+
+    with served(Script(0, 0), {"turns": turns}, mcp=True, space="somebody/quantlab") as url:
+        for address in ("1.2.3.4", "1.2.3.5", "1.2.3.4"):
+            asyncio.run(ask(url, address))
+    first, second, again = names
+    assert first == again != second and all(it.startswith("tools: ") for it in names)
+    assert "somebody else" not in "".join(names)

@@ -13,6 +13,7 @@ from quantlab.settings import AppSettings
 from quantlab.ui.hosting.metrics import Metrics
 from quantlab.ui.hosting.work import Work
 from quantlab.ui.launch import real_services
+from quantlab.ui.turns.cut_short import SERVER_ENDS, why
 from tests.fakes import Script, services
 
 ASKED = ComparisonRequest("demo", ("fp32", "nf4"), "Once upon a time")
@@ -140,7 +141,7 @@ def test_what_does_not_end_is_told_to_stop():
     thread.start()
     while not work.running:
         pass
-    assert not work.end(0.1) and stop.is_set()
+    assert not work.end(0.1) and stop.is_set() and why(stop) == SERVER_ENDS
     thread.join(5)
     assert work.running == 0
 

@@ -6,9 +6,11 @@ import os
 import pickle
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import gradio as gr
 import pytest
@@ -17,16 +19,19 @@ from gradio_client import Client
 from quantlab.errors import Unavailable
 from quantlab.records import ComparisonRequest, QualityRequest, QualitySettings, Settings, Text
 from quantlab.records.events import Finished, Loaded
-from quantlab.ui.compare.form import DEFAULT_TICKS
+from quantlab.settings import AppSettings
+from quantlab.ui.compare import runner as compare_runner
+from quantlab.ui.compare.form import DEFAULT_TICKS, Choice
 from quantlab.ui.hosting import zero
 from quantlab.ui.hosting.lent import LEAST_S, LOAD_S, MOST_S, Pace
-from tests.fakes import Script, services
+from tests.fakes import Script, alone, services
 from tests.ui.hosting.asking import ask, finished
 from tests.ui.hosting.device_api import DeviceApi, device_api, of_space
 from tests.ui.hosting.running import Server, running
 
 ROOT = Path(__file__).parents[3]
 ASKED = ComparisonRequest("demo", ("fp32", "nf4"), "Once upon a time", Settings(max_new_tokens=8))
+LOCAL = AppSettings(public=False)
 TEXT = Text("a text", "It rained . " * 400, "")
 
 
@@ -83,6 +88,20 @@ def test_requests_and_events_are_the_same_once_pickled(kind):
     )
     events = [asked, *job(asked)]
     assert len(events) > 6 and [pickle.loads(pickle.dumps(event)) for event in events] == events
+
+
+def test_a_run_whose_time_on_the_gpu_is_over_says_so(monkeypatch):
+    lent = SimpleNamespace(GPU=lambda duration: lambda job: job)
+    monkeypatch.setitem(sys.modules, "spaces", lent)
+    monkeypatch.setattr(zero, "_SPARE_S", LEAST_S - 0.2)
+    job = zero.on_lent_gpu(services(Script(0, 0.05)).compare, AppSettings(zero_gpu=True))
+    few, many = (
+        list(compare_runner.views(Choice(prompt="Hello", precisions=("fp32", "nf4"), max_new_tokens=count), LOCAL,
+             replace(services(), compare=job), threading.Event(), alone()))
+        for count in (1, 60)
+    )  # fmt: skip
+    assert few[-1].notice == "" and many[-1].notice.startswith("Cut short: the GPU was lent for no longer.")
+    assert many[-1].comparison is not None
 
 
 # Refusals

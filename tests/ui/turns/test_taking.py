@@ -2,11 +2,14 @@
 
 import threading
 import time
+from contextlib import suppress
 from types import SimpleNamespace
 
 import pytest
 
-from quantlab.ui.turns.taking import TimeUp, Visitor, in_turn, visitor
+from quantlab.errors import Stopped
+from quantlab.ui.turns.cut_short import SERVER_ENDS, TimeUp, cut, why, with_why
+from quantlab.ui.turns.taking import Visitor, in_turn, visitor
 from quantlab.ui.turns.turns import Full, LeftQueue, Place, Turns
 
 ONE, OTHER = Visitor("one"), Visitor("other")
@@ -55,6 +58,36 @@ def test_work_that_takes_too_long_is_stopped_and_what_it_tells_then_is_heard():
     told = list(work.begun(Turns(), seconds=0.2))
     assert [it for it in told if isinstance(it, TimeUp)] == [TimeUp(0.2)]
     assert not work.running and "0.2 s, the limit" in told[told.index(TimeUp(0.2))].error.what
+
+
+@pytest.mark.parametrize("ends", [None, Stopped()], ids=["by itself", "stopped"])
+def test_work_that_the_servers_end_cuts_short_says_so_and_a_visitors_stop_does_not(ends):
+    def told(by):
+        work = Work()
+
+        def events():
+            yield from work()
+            if ends is not None:
+                raise ends
+            yield 0
+
+        found, stream = [], in_turn(Turns(), ONE, "work", events, work.stop)
+        with suppress(Stopped):
+            for batch in stream:
+                found.append(batch)
+                if by is not None:
+                    cut(work.stop, by)
+                work.stop.set()
+        return [it for it in found if not isinstance(it, list)]
+
+    assert told(SERVER_ENDS) == [SERVER_ENDS] and told(None) == []
+
+
+def test_what_was_stopped_already_is_not_cut_short():
+    stop = threading.Event()
+    stop.set()
+    cut(stop, SERVER_ENDS)
+    assert why(stop) is None and with_why(stop, "Stopped.") == "Stopped."
 
 
 def test_time_in_the_queue_is_not_time_of_the_work():
@@ -114,6 +147,15 @@ def test_visitors_are_told_apart_by_their_sign_in_else_by_their_pages():
     assert asks("page 1", "ann") == asks("page 2", "ann") != asks("page 1", "bob")
     assert asks("page 1", username="pupil") != asks("page 2", username="pupil"), "a class types any name"
     assert asks("page 1") == asks("page 1") != asks("signed in: ann")
+
+
+def test_clients_of_the_tools_are_told_apart_by_what_the_gate_wrote_down():
+    def asks(who, by="mcp"):
+        headers = {"x-gradio-user": by, "x-quantlab-visitor": who}
+        return visitor(SimpleNamespace(request=None, session_hash="all tools", headers=headers)).name
+
+    assert asks("ab12") == asks("ab12") != asks("cd34")
+    assert asks("ab12", "api") == asks("cd34", "api") == "page: all tools"
 
 
 def test_full_is_said_before_anything_begins():
