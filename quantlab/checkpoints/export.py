@@ -7,11 +7,9 @@ import time
 from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
-from uuid import uuid4
 
 from quantlab import models
 from quantlab.checkpoints.load import checkpoint_store, with_weights
-from quantlab.checkpoints.staging import atomic_folder
 from quantlab.checkpoints.store import check_space, write_manifest
 from quantlab.errors import BadInput, Unavailable
 from quantlab.methods import PRECISIONS, method_of, precision, variant_of, without_kv_cache
@@ -63,12 +61,9 @@ def quantize(
     folder = free_folder(out)
     where = placements.resolve(placement or Placement("auto"))
     _refuse(chosen, method_of(chosen).unavailable(where.device))
-    aside = folder.parent / f".{folder.name}.{uuid4().hex}"
 
     def job(progress: Progress) -> Saved:
-        work = checkpoint_store().work
-        work.sweep()
-        with work.register(aside), atomic_folder(aside, folder):
+        with checkpoint_store().work.beside(folder) as aside:
             found = models.resolve_main(model, app_settings(), progress)
             _refuse(chosen, method_of(chosen).refuses(chosen, models.checkpoint(found), where.device))
             variant = variant_of(found, chosen, where, calibration or Calibration())

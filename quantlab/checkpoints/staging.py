@@ -47,6 +47,15 @@ class StagingArea:
             yield free
 
     @contextmanager
+    def beside(self, folder: Path) -> Iterator[Path]:
+        """A new folder to write into, which becomes `folder` when the block ends well (see `atomic_folder`). It lies
+        beside it, on the same disk, and goes with a later `sweep` should this process be killed."""
+        aside = folder.parent / f".{folder.name}.{uuid4().hex}"
+        self.sweep()
+        with self.register(aside), atomic_folder(aside, folder):
+            yield aside
+
+    @contextmanager
     def register(self, aside: Path) -> Iterator[None]:
         """Have `aside`, which lies elsewhere, removed by a later `sweep` should this process be killed in the block."""
         note = self._elsewhere / aside.name.rpartition(".")[2]

@@ -16,6 +16,8 @@ from quantlab.records import units
 #: The largest file that is read, in bytes.
 LONGEST = 50 * 10**6
 _LINE_END = re.compile(r"\r\n|\n|\r")
+#: What may stand between the two cells of a row.
+_BETWEEN = (",", ";", "\t")
 ROLES = ("system", "user", "assistant")
 _FORMS = 'Each line is an object such as {"text": ..}, {"prompt": .., "completion": ..} or {"messages": [..]}.'
 
@@ -69,7 +71,11 @@ def _text_of(read: bytes, name: str) -> str:
     try:
         return read.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise BadInput(f"{name} is no text in UTF-8: byte {error.start:,} cannot be read.", "Save it so.") from None
+        line = read.count(b"\n", 0, error.start) + 1
+        raise BadInput(
+            f"{name} is no text in UTF-8: line {line:,} cannot be read.",
+            "Save the file as UTF-8 (in Excel: CSV UTF-8).",
+        ) from None
 
 
 def _bytes(path: Path) -> bytes:
@@ -94,29 +100,63 @@ def _jsonl(content: str, name: str) -> Iterator[Row]:
         try:
             data = json.loads(line)
         except json.JSONDecodeError as error:  # its own words name the line once more, which is always 1 here
+            if at == 1 and line.strip() == "[":
+                raise _one_list(name) from None
             raise BadInput(f"{name}, line {at} is no JSON: {error.msg}, at character {error.colno}.", _FORMS) from None
         except (ValueError, RecursionError) as error:
             raise BadInput(f"{name}, line {at} is no JSON: {error}.", _FORMS) from None
+        if at == 1 and isinstance(data, list):
+            raise _one_list(name)
         yield _row(data, at, name)
 
 
+def _one_list(name: str) -> BadInput:
+    return BadInput(f"{name} is one list of JSON.", f"Write its rows without the brackets around them. {_FORMS}")
+
+
+@dataclass(frozen=True)
+class _Table:
+    """Rows of cells with their lines, by one sign between cells; and what is wrong with the line behind the last."""
+
+    rows: tuple[tuple[int, list[str]], ...]
+    wrong: BadInput | None
+
+
 def _csv(content: str, name: str) -> Iterator[Row]:
-    """Two columns: prompt and completion; a first line that says so is left out."""
-    reader = csv.reader(io.StringIO(content), strict=True)
+    """Two columns: prompt and completion; a first line that says so is left out. Between them stands whichever of the
+    signs parts all rows in two: spreadsheets of many countries write a semicolon."""
+    tables = [_table(content, name, sign) for sign in _BETWEEN]
+    found = next((it for it in tables if it.wrong is None), None) or max(tables, key=lambda it: len(it.rows))
+    if found.wrong is not None:
+        raise found.wrong
+    for at, (line, cells) in enumerate(found.rows):
+        if at == 0 and [cell.strip().lower() for cell in cells] == ["prompt", "completion"]:
+            continue
+        yield _row(dict(zip(("prompt", "completion"), cells, strict=True)), line, name)
+
+
+def _table(content: str, name: str, sign: str) -> _Table:
+    csv.field_size_limit(LONGEST)  # Python's own would refuse long texts
+    reader = csv.reader(io.StringIO(content, newline=""), strict=True, delimiter=sign)
+    found: list[tuple[int, list[str]]] = []
     try:
         for cells in reader:
             if not any(cell.strip() for cell in cells):
                 continue
             if len(cells) != 2:
-                raise BadInput(
+                said = BadInput(
                     f"{name}, line {reader.line_num} has {units.counted(len(cells), 'column')}.",
-                    "Two are needed: prompt, completion.",
+                    "Two are needed: prompt, completion. A cell with a comma or a line break in it stands in quotes.",
                 )
-            if reader.line_num == 1 and [cell.strip().lower() for cell in cells] == ["prompt", "completion"]:
-                continue
-            yield _row(dict(zip(("prompt", "completion"), cells, strict=True)), reader.line_num, name)
+                return _Table(tuple(found), said)
+            found.append((reader.line_num, cells))
     except csv.Error as error:
-        raise BadInput(f"{name}, line {reader.line_num} is no CSV: {error}.", "Put quotes around such cells.") from None
+        said = BadInput(
+            f"{name}, line {reader.line_num} is no CSV: {error}.",
+            "A quote within a cell in quotes is written twice; each cell that opens a quote closes it.",
+        )
+        return _Table(tuple(found), said)
+    return _Table(tuple(found), None)
 
 
 def _row(data: Any, line: int, name: str) -> Row:
@@ -150,4 +190,6 @@ def _text(data: Mapping[str, Any], key: str, line: int, name: str) -> str:
     value = data.get(key)
     if not isinstance(value, str) or not value.strip():
         raise BadInput(f"{name}, line {line}: {key} is no text with something in it.", _FORMS)
+    if any("\ud800" <= it <= "\udfff" for it in value):
+        raise BadInput(f"{name}, line {line}: {key} holds half of a character.", "Write the file anew, in UTF-8.")
     return value

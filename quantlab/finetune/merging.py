@@ -5,12 +5,10 @@ from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from uuid import uuid4
 
 from quantlab import models
 from quantlab.checkpoints.export import free_folder
 from quantlab.checkpoints.load import checkpoint_store
-from quantlab.checkpoints.staging import atomic_folder
 from quantlab.errors import BadInput, Unavailable
 from quantlab.finetune.job import READ
 from quantlab.methods import method_of, precision, refusal, with_adapter, without_adapter
@@ -56,12 +54,9 @@ def merge(
     if onto not in READ:
         raise BadInput(f"Weights of {onto} cannot be merged into.", f"Choose from: {', '.join(READ)}.")
     folder = free_folder(out)
-    aside = folder.parent / f".{folder.name}.{uuid4().hex}"
 
     def job(progress: Progress) -> Merged:
-        work = checkpoint_store().work
-        work.sweep()
-        with work.register(aside), atomic_folder(aside, folder):
+        with checkpoint_store().work.beside(folder) as aside:
             found = models.resolve_main(model, app_settings(), progress)
             _write(found, chosen, aside, dtype, progress)
             return Merged(folder, without_adapter(chosen).name, dtype, nbytes(aside))

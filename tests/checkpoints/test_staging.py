@@ -100,6 +100,16 @@ def test_what_a_living_process_writes_elsewhere_stays(work, tmp_path):
     assert process.exitcode == 0 and inside(tmp_path) == ["out/half"], "and no note of it"
 
 
+def test_a_folder_written_beside_its_place(work, tmp_path):
+    """Nothing is seen of it before it is whole, and what a killed one left goes when the next begins."""
+    process, _ = begin(work, tmp_path / "out" / ".killed.0a1b", die=True)
+    process.join(30)
+    with work.beside(tmp_path / "out" / "new") as aside:
+        (aside / "whole").write_text("whole")
+        assert inside(tmp_path / "out") == [f"{aside.name}/whole"]
+    assert inside(tmp_path) == ["out/new/whole"], "and no note of it"
+
+
 def test_a_note_that_was_cut_short_removes_nothing(work, tmp_path):
     (tmp_path / "mine").mkdir()
     (work.root / ".elsewhere").mkdir(parents=True)

@@ -66,7 +66,12 @@ def test_a_table_of_two_columns(write):
         (lines({"messages": ["x"]}), "line 1: a message has the role 'None'"),
         ("", "holds no rows"),
         (lines(ONE), "holds one row"),
-        (b"\xff\xfe\x00", "no text in UTF-8: byte 0"),
+        (b"\xff\xfe\x00", "no text in UTF-8: line 1"),
+        (lines(ONE, ONE).encode() + b"\n\xe9", "no text in UTF-8: line 3"),
+        (lines(ONE, '{"text": "a" "b"}'), "line 2 is no JSON: Expecting ',' delimiter, at character 14"),
+        ("[\n" + lines(ONE) + "\n]", "rows.jsonl is one list of JSON"),
+        (json.dumps([ONE, ONE]), "rows.jsonl is one list of JSON"),
+        (lines(ONE, '{"text": "\\ud83d"}'), "line 2: text holds half of a character"),
         ("[" * 100_000, "line 1 is no JSON"),
     ],
 )
@@ -82,6 +87,34 @@ def test_a_line_that_is_none_is_named(write, content, told):
 def test_a_table_that_is_none(write, content, told):
     with pytest.raises(BadInput, match=told):
         rows(write(content, "rows.csv"))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "Where, please?;Kestrel\r\nWho?;Sanna\r\n",
+        "prompt;completion\nWhere, please?;Kestrel\nWho?;Sanna",
+        "Where, please?\tKestrel\nWho?\tSanna\n",
+        'Prompt,Completion\r"Where, please?",Kestrel\rWho?,Sanna\r',
+        '\ufeff"prompt","completion"\n"Where, please?","Kestrel"\n"Who?","Sanna"\n',
+    ],
+)
+def test_what_spreadsheets_write(write, content):
+    found = rows(write(content, "rows.csv"))
+    assert [[turn.text for turn in row.turns] for row in found] == [["Where, please?", "Kestrel"], ["Who?", "Sanna"]]
+
+
+def test_the_error_of_a_table_is_of_the_sign_that_parts_most_rows(write):
+    with pytest.raises(BadInput, match=r"line 3 has 3 columns") as told:
+        rows(write("a;b\nc, d;e\nf;g;h\n", "rows.csv"))
+    assert "stands in quotes" in told.value.advice
+
+
+def test_texts_may_be_long_and_hold_signs_that_end_lines_elsewhere(write):
+    text = "one\u2028two\x85three\x0cfour"
+    found = rows(write("\r\n".join(json.dumps({"text": it}, ensure_ascii=False) for it in (text, "x" * 200_000))))
+    assert [row.turns[0].text for row in found] == [text, "x" * 200_000] and found[1].line == 2
+    assert rows(write(f"a,{'x' * 200_000}\nb,c", "rows.csv"))[0].turns[1].text == "x" * 200_000
 
 
 @pytest.mark.parametrize("name", ["missing.jsonl", "a" * 300, "nul\0byte", "."])
