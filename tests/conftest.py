@@ -104,6 +104,16 @@ def _small_heap() -> None:
     small_heap()
 
 
+@pytest.fixture(autouse=True)
+def _warm_workers(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """See `tests.warm`."""
+    if request.node.get_closest_marker("cold") is None:
+        from quantlab.runtime import worker
+        from tests import warm
+
+        monkeypatch.setattr(worker, "run", warm.run)
+
+
 @pytest.fixture
 def at_once() -> Iterator[None]:
     """See `tests.loading.llama_cpp_at_once`."""

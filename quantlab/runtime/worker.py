@@ -192,8 +192,8 @@ def _explain(task: str, code: int, output: list[str], doing: str) -> None:
 class _Teller:
     """The child's side of the pipe; its `progress` is what the task is given."""
 
-    def __init__(self) -> None:
-        self._pipe = os.fdopen(int(os.environ.pop(PIPE)), "w")
+    def __init__(self, pipe: IO[str]) -> None:
+        self._pipe = pipe
 
     def progress(self, done: int, total: int, what: str) -> None:
         self._tell({"progress": [done, total, what]})
@@ -208,9 +208,14 @@ class _Teller:
 
 
 def _main(task: str) -> int:
-    teller = _Teller()
+    teller = _Teller(os.fdopen(int(os.environ.pop(PIPE)), "w"))
     arguments = json.loads(sys.stdin.readline())
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    return _call(task, arguments, teller)
+
+
+def _call(task: str, arguments: Mapping[str, Any], teller: _Teller) -> int:
+    """What the task raises is told, where it is for users; the exit code."""
     module, _, function = task.partition(":")
     try:
         getattr(importlib.import_module(module), function)(teller.progress, **arguments)

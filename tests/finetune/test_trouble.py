@@ -117,6 +117,7 @@ def _limited(limit: int) -> None:
         resource.prlimit(child.pid, resource.RLIMIT_FSIZE, (limit, limit))
 
 
+@pytest.mark.cold
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("limit", "error", "said"),

@@ -179,6 +179,7 @@ def test_the_folder_is_an_ordinary_checkpoint_and_nothing_else(llama):
     assert str(folder.parent) not in json.dumps(quantization) and "/tmp" not in json.dumps(quantization)
 
 
+@pytest.mark.cold
 @pytest.mark.slow
 def test_a_build_tells_its_progress_by_layer_and_how_little_text_there_was_and_the_terminal_nothing(
     llama, tmp_path, capfd
@@ -199,6 +200,7 @@ def test_a_build_tells_its_progress_by_layer_and_how_little_text_there_was_and_t
     assert capfd.readouterr() == ("", "")
 
 
+@pytest.mark.cold
 @pytest.mark.slow
 def test_a_stop_in_the_middle_ends_the_worker_and_leaves_nothing(llama):
     wanted = replace(variant(llama, "gptq-4"), calibration=Calibration(samples=8, length=65))

@@ -6,15 +6,13 @@ import pytest
 import torch
 
 from quantlab import models
-from quantlab.checkpoints.load import load_variant
 from quantlab.errors import BadInput
 from quantlab.finetune.job import READ, check
 from quantlab.finetune.training import _parameters
-from quantlab.methods import precision, variant_of
-from quantlab.records import Calibration, Placement, silent
+from quantlab.records import Placement
 from quantlab.records.finetuning import FinetuneSettings
-from quantlab.runtime.placement import resolve
 from quantlab.settings import app_settings
+from tests.loading import load
 
 #: Of a norm. Products in bfloat16 are rounded to 8 bits.
 TOLERANCE = {"float32": 1e-5, "bfloat16": 1e-2}
@@ -25,8 +23,7 @@ TOLERANCE = {"float32": 1e-5, "bfloat16": 1e-2}
 @pytest.mark.parametrize("name", ["gptq-8", "gptq-4", "gptq-3"])
 def test_the_gradient_is_that_of_the_weights(name, computed):
     model = models.resolve_main("demo", app_settings())
-    variant = variant_of(model, precision(name), resolve(Placement("cpu", computed)), Calibration())
-    loaded = load_variant(variant, silent).loaded
+    loaded = load(model, name, placement=Placement("cpu", computed))
     try:
         layer = loaded.network.model.layers[0].mlp.down_proj.train()
         dtype = getattr(torch, computed)
