@@ -64,5 +64,5 @@ class FinetuneParts:
     def shown(self) -> list[Any]:
         return [
             *(self.start, self.stop, self.status, self.losses, self.loss_table, self.memory, self.memory_table),
-            *(self.charts, self.result, self.compare, self.inputs.name, *self.led),
+            *(self.charts, self.result, self.compare, self.preview, self.inputs.name, *self.led),
         ]
