@@ -53,6 +53,10 @@ class NotFinite(ModelError):
         self.count = count
 
 
+class Diverged(ModelError):
+    """A training whose loss is no number any more: with the same settings it would end so again."""
+
+
 class Unavailable(QuantlabError):
     """This machine lacks what a precision or a source needs."""
 

@@ -32,7 +32,14 @@ from quantlab.records import (
 )
 from quantlab.records.claims import Claims
 from quantlab.records.events import Done, Event, Finished, Loaded, Loading, Started, TimingAgain, Token
-from quantlab.records.finetuning import PreviewToken, Trained, TrainingData, TrainingStarted, TrainingStep
+from quantlab.records.finetuning import (
+    PreviewToken,
+    Trained,
+    TrainingData,
+    TrainingPreparing,
+    TrainingStarted,
+    TrainingStep,
+)
 from quantlab.settings import AppSettings
 from quantlab.teach.claims import CLAIMS, judged
 from quantlab.teach.claims.evidence import Evidence, Trial
@@ -107,6 +114,7 @@ def fake_finetune(script: "Script") -> Finetune:
     def finetune(model, data, folder, asked, stop):
         if (folder / "adapter_model.safetensors").exists() or folder.name == "taken":
             raise BadInput(f"The folder {folder.name} holds a training that is finished.", "Name another one.")
+        yield TrainingPreparing(30, 120, f"loading the base at {asked.precision}")
         if stop.wait(script.load_s):
             raise Stopped
         yield TrainingStarted(TrainingData(Path(data).name, 20, 2, 400, 200, 0), 196_608, 2_400_000)

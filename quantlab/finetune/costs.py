@@ -16,6 +16,7 @@ from quantlab.models.folder import read_json
 from quantlab.models.identities import digest
 from quantlab.records import Adapter
 from quantlab.records.finetuning import FinetuneSettings
+from quantlab.runtime.background import in_background
 from quantlab.settings import app_settings
 
 #: Original weights, which every adapter can be added to.
@@ -78,7 +79,7 @@ def _kept(
     model: str, adapter: Adapter, onto: str, dtype: str, stop: threading.Event
 ) -> Generator[tuple[int, int, str], None, Path]:
     """The folder of the merged weights, made where it is not there yet."""
-    found = models.resolve_main(model, app_settings())
+    found = yield from in_background(lambda progress: models.resolve_main(model, app_settings(), progress), stop)
     state = digest([found.identity, adapter.identity, onto, dtype])[:12]
     short = adapter.name if onto == ORIGINAL else f"{adapter.name}-{onto}"
     folder = adapter.folder / _MERGED / state / f"{short}-{_MERGED}"

@@ -20,7 +20,7 @@ ASKED, EVENTS, CHECKPOINTS = "quantlab.json", "events.jsonl", "checkpoints"
 INITIAL = "initial"
 #: What a model or an adapter is, of the files in a checkpoint of the Trainer.
 _RESULT = ("*.safetensors", "*.safetensors.index.json", "adapter_config.json", "config.json", "generation_config.json")
-_ADVICE = "Name a folder that does not exist or is empty."
+_ADVICE = "Choose another name: of a folder that does not exist, or is empty."
 
 
 def made(out: str | Path) -> Path:
@@ -45,7 +45,7 @@ def only_one(folder: Path) -> Iterator[None]:
     try:
         lock.acquire()
     except Timeout:
-        raise BadInput(f"Something trains in {folder.name} already.", "Name another folder, or wait.") from None
+        raise BadInput(f"Something trains in {folder.name} already.", "Choose another name, or wait.") from None
     try:
         yield
     finally:
@@ -68,7 +68,7 @@ def begun(folder: Path, found: Model, file: Path, digest: str, asked: FinetuneSe
     if not kept.is_file():
         raise BadInput(f"The folder {folder.name} holds something else ({others[0]}).", _ADVICE)
     before = _read(kept)
-    if weights(folder) and not (folder / CHECKPOINTS).is_dir():
+    if finished(folder):
         raise BadInput(f"The folder {folder.name} holds a training that is finished.", _ADVICE)
     if last_step(folder) is None and not weights(folder):  # it was broken off before anything was kept
         _write(kept, json.dumps(told, indent=1))
@@ -78,6 +78,19 @@ def begun(folder: Path, found: Model, file: Path, digest: str, asked: FinetuneSe
     for key, what in (("identity", "another model"), ("digest", "another data file"), ("settings", "other settings")):
         if before.get(key) != told[key]:
             raise BadInput(f"The folder {folder.name} holds a training with {what}.", _ADVICE)
+
+
+def forget(folder: Path) -> None:
+    """Leave nothing of a training that was broken off before it told of a step."""
+    for name in (ASKED, EVENTS):
+        (folder / name).unlink(missing_ok=True)
+    for name in (CHECKPOINTS, INITIAL):
+        shutil.rmtree(folder / name, ignore_errors=True)
+
+
+def finished(folder: Path) -> bool:
+    """Whether it holds a training that came to its end."""
+    return bool(weights(folder)) and not (folder / CHECKPOINTS).is_dir()
 
 
 def _write(path: Path, text: str) -> None:

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any, get_args
 
 from quantlab import models
-from quantlab.errors import BadInput, OutOfMemory, QuantlabError, Stopped, Unavailable, unknown
+from quantlab.errors import BadInput, Diverged, OutOfMemory, QuantlabError, Stopped, Unavailable, unknown
 from quantlab.finetune import data, sets
 from quantlab.finetune import folder as folders
-from quantlab.finetune.folder import ASKED, EVENTS
+from quantlab.finetune.folder import EVENTS
 from quantlab.finetune.memory import refuse_too_large, what_to_lower
 from quantlab.methods import method_of, precision, variant_of
 from quantlab.records import Calibration, Model, Placement, Progress, ResolvedPlacement
@@ -24,12 +24,13 @@ from quantlab.records.finetuning import (
     TrainingData,
     TrainingEvent,
     TrainingMethod,
+    TrainingPreparing,
     TrainingStarted,
     TrainingStep,
 )
 from quantlab.runtime import placement as placements
 from quantlab.runtime import worker
-from quantlab.runtime.background import in_background, result
+from quantlab.runtime.background import forward, in_background
 from quantlab.runtime.disk import disk_error
 from quantlab.settings import app_settings
 
@@ -42,7 +43,7 @@ LOFTQ, PISSA = ("nf4", "nf4-dq", "fp4", "fp4-dq"), ("fp32", "bf16", "fp16")
 #: What all weights can be trained in: each is a number of its own there, with room for small steps.
 WHOLE = ("fp32", "bf16")
 _TASK = "quantlab.finetune.training:train"
-_MOST = {"rank": 1_024, "alpha": 65_536, "steps": 100_000, "batch": 1_024, "context": 131_072}
+_MOST = {"rank": 1_024, "alpha": 65_536, "steps": 100_000, "batch": 1_024, "context": 131_072, "seed": 2**32 - 1}
 
 
 def unavailable(asked: FinetuneSettings) -> str | None:
@@ -66,7 +67,8 @@ def finetune(
 
     `file` may be the name of a bundled set, which brings settings of its own where none are given.
 
-    Yields `TrainingStarted`, a `TrainingStep` for each, and at last `Trained`. Setting `stop`, or closing the
+    Yields `TrainingPreparing` until the training begins, `TrainingStarted`, a `TrainingStep` for each, and at last
+    `Trained`. Setting `stop`, or closing the
     generator, ends the training and keeps what the last checkpoint holds. Where `out` holds a training of the same
     model, rows and settings that was broken off, it goes on from there, with the same random numbers.
 
@@ -81,7 +83,8 @@ def finetune(
     data.rows(path, digest)  # wrong rows are told before a model is fetched, or a folder made
     folder = folders.made(out)
     where = placements.resolve(placement or Placement("auto"))
-    found = result(in_background(lambda progress: models.resolve_main(model, app_settings(), progress), stop))
+    getting = in_background(lambda progress: models.resolve_main(model, app_settings(), progress), stop)
+    found = yield from forward(getting, lambda step: TrainingPreparing(*step))
     _refuse(found, asked, where)
     try:
         with folders.only_one(folder):
@@ -111,9 +114,9 @@ def check(asked: FinetuneSettings) -> None:
     if asked.method == "lora":
         _check_init(asked)
     for name, most in _MOST.items():
-        value = getattr(asked, name)
-        if type(value) is not int or not 1 <= value <= most:
-            raise BadInput(f"The {name} cannot be {value!r}.", f"Give a whole number from 1 to {most:,}.")
+        value, least = getattr(asked, name), 0 if name == "seed" else 1
+        if type(value) is not int or not least <= value <= most:
+            raise BadInput(f"The {name} cannot be {value!r}.", f"Give a whole number from {least} to {most:,}.")
     for name, low, high in (
         ("learning_rate", 1e-9, 10.0), ("dropout", 0.0, 0.9),
         ("warmup", 0.0, 1.0), ("held_out", 0.0, 0.9),
@@ -185,18 +188,21 @@ def _followed(
         worker.run(_TASK, arguments, progress, doing="training")
 
     told = _Told(folder / EVENTS, asked)
-    kept_step = None
+    yield from told.new()  # of a training that goes on
+    before, kept_step = told.count, None
     try:
-        for _ in in_background(job, stop):
+        for step in in_background(job, stop):
             yield from told.new()
+            if told.count == before:
+                yield TrainingPreparing(*step)
     except Stopped:
         kept_step = folders.keep_last(folder, found, asked)
     except QuantlabError as error:
         list(told.new())
-        if not told.begun:  # so that the same folder can be named once what was wrong is mended
-            for name in (ASKED, EVENTS):
-                (folder / name).unlink(missing_ok=True)
-        _tell_further(error, told, folder, found, asked, where)
+        if not told.count:  # so that the same folder can be named once what was wrong is mended
+            folders.forget(folder)
+        if "weights" in arguments:  # else it is of what was made before, which tells its own way out
+            _tell_further(error, told, folder, found, asked, where)
         raise
     yield from told.new()
     yield told.trained(folder, found, kept_step)
@@ -204,22 +210,25 @@ def _followed(
 
 def _weights(found: Model, asked: FinetuneSettings, where: ResolvedPlacement, progress: Progress) -> Path | None:
     """The folder that the base is loaded from: the model's own, or what was made of it once, where that is kept."""
+
+    def quantizing(done: int, total: int, what: str) -> None:
+        progress(done, total, f"quantizing to {asked.precision}: {what}")
+
     chosen = precision(asked.precision)
     if not method_of(chosen).kept:
         return found.folder
     from quantlab.checkpoints.load import checkpoint_store  # the page imports this module at its start
 
-    return checkpoint_store().get(variant_of(found, chosen, where, Calibration()), progress).folder
+    return checkpoint_store().get(variant_of(found, chosen, where, Calibration()), quantizing).folder
 
 
 def _tell_further(
     error: QuantlabError, told: "_Told", folder: Path, found: Model, asked: FinetuneSettings, where: ResolvedPlacement
 ) -> None:
-    """Put into the error what to lower, where memory ran out, and what was kept."""
+    """Put into the error what to lower, where memory ran out in the training, and what was kept."""
     if isinstance(error, OutOfMemory):
-        error.what = "The memory ran out while it was trained."
         error.advice = what_to_lower(found, asked, where, told.taken, told.longest)
-    if (step := folders.last_step(folder)) is not None:
+    if (step := folders.last_step(folder)) is not None and not isinstance(error, Diverged):
         kept = f"The checkpoint of step {step} is kept: with the same settings and folder it goes on from there."
         error.advice = f"{error.advice} {kept}".strip()
 
@@ -238,9 +247,9 @@ class _Told:
         self.longest = 0
 
     @property
-    def begun(self) -> bool:
-        """Whether a step was done, or the rows were looked at."""
-        return bool(self._steps or self._held_out)
+    def count(self) -> int:
+        """How many steps were done, and how often the rows held out were looked at."""
+        return len(self._steps) + len(self._held_out)
 
     def new(self) -> Iterator[TrainingEvent]:
         if not self._path.is_file():

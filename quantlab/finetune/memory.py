@@ -37,8 +37,8 @@ def what_to_lower(
 ) -> str:
     """Advice for a training that ran out of memory, with the bytes that each change saves, the largest first.
 
-    `taken` are the bytes by part that were last told (activations only where a step got so far), `longest` the tokens
-    of the longest row: activations fall in proportion to both rows and tokens.
+    `taken` are the bytes by part that were last told (nothing where the base was not loaded yet, activations only where
+    a step got so far), `longest` the tokens of the longest row: activations fall in proportion to both rows and tokens.
     """
     try:
         ways = sorted(_ways(found, asked, where, taken, longest), key=lambda it: -it[0])
@@ -51,12 +51,9 @@ def what_to_lower(
 def _ways(
     found: Model, asked: FinetuneSettings, where: ResolvedPlacement, taken: Mapping[str, int], longest: int
 ) -> Iterator[tuple[int, str]]:
-    activations = taken.get("activations", 0)
-    tokens = min(asked.context, longest or asked.context)
-    for value, what in ((asked.batch, "the batch"), (tokens, "the context")):
-        if value > 1:
-            yield activations * (value - value // 2) // value, f"{what} to {value // 2:,}"
     stored = stored_bytes(found, asked.precision, where)
+    if taken:
+        yield from _of_rows(asked, taken.get("activations", 0), longest)
     if asked.method == "full":
         yield (_COPIES - 1) * stored, "the weights that are trained, by the method lora"
         if asked.precision == "fp32":
@@ -64,7 +61,15 @@ def _ways(
         return
     # Adapters have a gradient each and two moments, whether a step got so far or not.
     trained, rank = _COPIES * taken.get("adapters", 0), asked.rank
-    if rank > 1:
+    if taken and rank > 1:
         yield trained * (rank - rank // 2) // rank, f"the rank to {rank // 2:,}"
     if (saved := stored - stored_bytes(found, _FEWEST, where)) > 0:
         yield saved, f"the bits of the base, to {_FEWEST}"
+
+
+def _of_rows(asked: FinetuneSettings, activations: int, longest: int) -> Iterator[tuple[int, str]]:
+    """What fewer or shorter rows save."""
+    tokens = min(asked.context, longest or asked.context)
+    for value, what in ((asked.batch, "the batch"), (tokens, "the context")):
+        if value > 1:
+            yield activations * (value - value // 2) // value, f"{what} to {value // 2:,}"

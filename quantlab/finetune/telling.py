@@ -1,8 +1,10 @@
 """A Trainer that tells each step. Imports transformers, so it is imported where something is trained."""
 
 import math
+import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -11,7 +13,7 @@ import torch
 from torch.nn.functional import cross_entropy
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
-from quantlab.errors import ModelError
+from quantlab.errors import Diverged
 from quantlab.finetune.tokens import TokenRow
 from quantlab.measure.memory import PeakMemory
 from quantlab.records import Progress
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
 
 #: What PEFT and torch ignore in labels.
 _IGNORED = -100
+#: How often a step is looked at while it goes on, in seconds; and how much more than before it must take to be told.
+_LOOK_S, _MORE = 0.1, 1.05
 Tell = Callable[[str, dict[str, Any]], None]
 
 
@@ -52,6 +56,8 @@ class TellingTrainer(Trainer):
         )
         self.task, self.tell, self.told = task, tell, progress
         self.batch_tokens = self.gradient_bytes = self.peak_bytes = self.longest = 0
+        #: The most activations that were told while a step went on.
+        self.most = 0
         self.add_callback(_Telling(self))
 
     def training_step(self, model: Any, inputs: dict[str, torch.Tensor], *rest: Any, **kept: Any) -> torch.Tensor:
@@ -59,10 +65,37 @@ class TellingTrainer(Trainer):
         device, held = str(next(model.parameters()).device), sum(self._parts().values())
         with PeakMemory(device if ":" in device or device == "cpu" else f"{device}:0", held) as peak:
             try:
-                return super().training_step(model, inputs, *rest, **kept)
+                with self._told_meanwhile(peak):
+                    return super().training_step(model, inputs, *rest, **kept)
             finally:  # also where memory ran out: so far it got
-                self.peak_bytes = peak.result().bytes or 0
-                self.gradient_bytes = sum(it.grad.nbytes for it in model.parameters() if it.grad is not None)
+                self._take(peak)
+
+    def _take(self, peak: PeakMemory) -> None:
+        self.peak_bytes = peak.result().bytes or 0
+        self.gradient_bytes = sum(it.grad.nbytes for it in self.model.parameters() if it.grad is not None)
+
+    @contextmanager
+    def _told_meanwhile(self, peak: PeakMemory) -> Iterator[None]:
+        """Tell what a step takes on a CPU whenever that is more than ever before: the system kills a process that takes
+        too much without a word."""
+        over = threading.Event()
+
+        def watch() -> None:
+            while not over.wait(_LOOK_S):
+                self._take(peak)
+                if (taken := self.memory())["activations"] > _MORE * self.most:
+                    self.most = taken["activations"]
+                    self.tell("memory", {"memory": taken})
+
+        thread = threading.Thread(target=watch, name="quantlab-peak", daemon=True)
+        if self.args.use_cpu:
+            thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            if self.args.use_cpu:
+                thread.join()
 
     def look(self, step: int) -> None:
         """The loss of the rows held out, as an event."""
@@ -148,9 +181,9 @@ def held_out_loss(network: torch.nn.Module, rows: Sequence[TokenRow], batch: int
 
 
 def check_finite(step: int, loss: float, gradient: float | None, learning_rate: float) -> None:
-    """Raises ModelError where a training has run away: nothing is learnt from numbers that are none."""
+    """Raises Diverged where a training has run away: nothing is learnt from numbers that are none."""
     if not math.isfinite(loss) or (gradient is not None and not math.isfinite(float(gradient))):
-        raise ModelError(
+        raise Diverged(
             f"The loss of step {step} is no number: the training ran away.",
-            f"Lower the learning rate (it is {learning_rate:g}); the last good checkpoint is kept.",
+            f"Lower the learning rate (it is {learning_rate:g}), and choose another name.",
         )

@@ -12,7 +12,8 @@ import json
 import math
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -43,6 +44,18 @@ _PARTS = 10
 _FULL = 10**6
 
 
+@contextmanager
+def _memory_in_words() -> Iterator[None]:
+    """Of memory that ran out outside of the steps, where nothing tells what they took."""
+    try:
+        yield
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        raise OutOfMemory("The memory ran out.") from error
+
+
+@_memory_in_words()
 def train(
     progress: Progress,
     model: dict[str, Any],
@@ -61,13 +74,13 @@ def train(
     """
     asked = FinetuneSettings(**{**settings, "targets": tuple(settings["targets"])})
     source = Model(model["name"], model["kind"], Path(model["folder"]))
-    progress(0, asked.steps, "reading the rows")
+    progress(0, 0, "reading the rows")
     tokenizer = load_tokenizer(source)
     read = data.rows(Path(file), digest)
     rows = token_rows(tokenizer, read, asked.context, asked.raw, source.name)
     learnt, held_out = _parted(rows, asked)
-    progress(0, asked.steps, f"loading {asked.precision}")
     base = _base(replace(source, folder=Path(weights)), asked, ResolvedPlacement(**placement), progress)
+    progress(0, 0, "making ready what is trained")
     network = _adapted(base, asked, source) if asked.method == "lora" else _whole(base, asked)
     if asked.method == "lora" and asked.init_lora_weights == "pissa" and resumed is None:
         starting.keep_initial(network, Path(folder, INITIAL))
@@ -91,6 +104,7 @@ def train(
     try:
         if resumed is None:
             events.tell("started", told | {"memory": trainer.memory()})
+            progress(0, 0, "reading the rows that are held out")
             trainer.look(0)
         trainer.train(resume_from_checkpoint=resumed)
     except Exception as error:
@@ -136,8 +150,10 @@ def _parted(rows: Sequence[TokenRow], asked: FinetuneSettings) -> tuple[list[Tok
 def _base(source: Model, asked: FinetuneSettings, placement: ResolvedPlacement, progress: Progress) -> torch.nn.Module:
     chosen = precision(asked.precision)
     method = method_of(chosen)
+    what = f"loading the base at {asked.precision}"
+    progress(0, 0, what)
     method.prepare()
-    loaded = method.load(source, chosen, placement, lambda done, total, what: progress(0, asked.steps, what))
+    loaded = method.load(source, chosen, placement, lambda done, total, _: progress(done, total, what))
     network = loaded.network
     if network is None:
         raise RuntimeError(f"{asked.precision} has no network of torch's")

@@ -76,6 +76,16 @@ class PreviewToken:
 
 
 @dataclass(frozen=True)
+class TrainingPreparing:
+    """What is done before the first step, such as fetching the model, quantizing its base or loading it: `done` of
+    `total` (total 0 while unknown). Told again while it goes on."""
+
+    done: int
+    total: int
+    what: str
+
+
+@dataclass(frozen=True)
 class TrainingStarted:
     """What is trained: parameters that change, and all of the model."""
 
@@ -129,4 +139,4 @@ class Merged:
     nbytes: int
 
 
-TrainingEvent = TrainingStarted | TrainingStep | Trained
+TrainingEvent = TrainingPreparing | TrainingStarted | TrainingStep | Trained

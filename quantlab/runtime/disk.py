@@ -3,11 +3,12 @@
 import errno
 import re
 
-from quantlab.errors import ModelError, QuantlabError, Unavailable
+from quantlab.errors import ModelError, OutOfMemory, QuantlabError, Unavailable
 
 #: No room: on the disk, in a quota, or by the system's limit on one file.
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-_OF_DISK = (*NO_ROOM, errno.EROFS)
+#: A file that is mapped into memory finds none there by an error of the same kind.
+_OF_DISK = (*NO_ROOM, errno.EROFS, errno.ENOMEM)
 _ERRNO = re.compile(r"\[Errno (\d+)\]|\(os error (\d+)\)")
 
 
@@ -36,5 +37,12 @@ def disk_error(error: BaseException) -> QuantlabError:
         return Unavailable(f"The disk is full{where}.", "Free some space, or see quantlab cache list.")
     if number == errno.EFBIG:
         return Unavailable(f"A file would be larger than the system allows{where}.", "Raise the limit (ulimit -f).")
+    if number == errno.ENOMEM:
+        return no_memory()
     why = getattr(error, "strerror", None) or error
     return ModelError(f"A file cannot be read or written{where}: {why}.", "Check it and try again.")
+
+
+def no_memory() -> OutOfMemory:
+    """What is said of a process that was refused memory, where nobody knows what it was for."""
+    return OutOfMemory("The memory ran out.", "Choose a smaller model, or free some memory.")

@@ -27,7 +27,7 @@ from typing import IO, Any
 from quantlab import errors
 from quantlab.errors import OutOfMemory, QuantlabError
 from quantlab.records import Progress
-from quantlab.runtime.disk import disk_error, is_disk_error
+from quantlab.runtime.disk import disk_error, is_disk_error, no_memory
 
 PIPE = "QUANTLAB_WORKER_PIPE"
 #: How often the parent asks its progress whether to go on.
@@ -208,6 +208,7 @@ class _Teller:
 
 
 def _main(task: str) -> int:
+    _first_to_go()
     teller = _Teller(os.fdopen(int(os.environ.pop(PIPE)), "w"))
     arguments = json.loads(sys.stdin.readline())
     threading.Thread(target=_end_with_parent, daemon=True).start()
@@ -223,7 +224,7 @@ def _call(task: str, arguments: Mapping[str, Any], teller: _Teller) -> int:
         teller.error(error)
         return 1
     except MemoryError:
-        teller.error(OutOfMemory("The memory ran out.", "Choose a smaller model, or free some memory."))
+        teller.error(no_memory())
         return 1
     except Exception as error:
         if not is_disk_error(error):
@@ -231,6 +232,12 @@ def _call(task: str, arguments: Mapping[str, Any], teller: _Teller) -> int:
         teller.error(disk_error(error))
         return 1
     return 0
+
+
+def _first_to_go() -> None:
+    """Where the system ends a process for want of memory, it is this one, and not the page that waits for it."""
+    with suppress(OSError):  # no Linux, or a container without it
+        Path("/proc/self/oom_score_adj").write_text("1000")
 
 
 def _end_with_parent() -> None:

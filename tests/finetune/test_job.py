@@ -11,12 +11,18 @@ from pathlib import Path
 
 import pytest
 
-from quantlab.errors import BadInput, ModelError
+from quantlab.errors import BadInput, ModelError, Unavailable
 from quantlab.finetune.job import check, finetune
 from quantlab.methods import adapters
 from quantlab.models.source import DEMO_FOLDER
 from quantlab.records import Placement
-from quantlab.records.finetuning import FinetuneSettings, Trained, TrainingStarted, TrainingStep
+from quantlab.records.finetuning import (
+    FinetuneSettings,
+    Trained,
+    TrainingPreparing,
+    TrainingStarted,
+    TrainingStep,
+)
 from quantlab.runs import estimates
 from quantlab.settings import app_settings
 
@@ -46,6 +52,8 @@ def file(tmp_path) -> Path:
         ({"learning_rate": 0.0}, "learning rate cannot be 0.0"),
         ({"learning_rate": float("nan")}, "learning rate cannot be nan"),
         ({"alpha": 0}, "alpha cannot be 0"),
+        ({"seed": -1}, "seed cannot be -1"),
+        ({"seed": 2**32}, "seed cannot be 4294967296"),
         ({"dropout": 1.0}, "dropout cannot be 1.0"),
         ({"held_out": 1.0}, "held out cannot be 1.0"),
         ({"targets": ()}, "No layers were named"),
@@ -93,7 +101,12 @@ def test_targets_that_do_not_exist(file, tmp_path):
 def test_what_is_taught_is_learnt(precision, file, tmp_path):
     """The adapter is loaded by plain peft; with it the loss of an answer falls, and is what the training told."""
     settings = replace(QUICK, precision=precision, steps=30)
-    started, *steps, trained = finetune("demo", file, tmp_path / "out", settings)
+    events = list(finetune("demo", file, tmp_path / "out", settings))
+    started, *steps, trained = (it for it in events if not isinstance(it, TrainingPreparing))
+    # What is done before the first step is told, and nothing of the kind after it.
+    before = [it.what for it in events if isinstance(it, TrainingPreparing)]
+    assert any(it.startswith(f"loading the base at {precision}") for it in before)
+    assert not any(isinstance(it, TrainingPreparing) for it in events[events.index(steps[0]) :])
     assert isinstance(started, TrainingStarted) and isinstance(trained, Trained) and not trained.stopped
     # Two matrices of rank 16 for each of two layers of each block, by the shapes in config.json.
     config = json.loads((DEMO_FOLDER / "config.json").read_text())
@@ -191,6 +204,47 @@ def test_stop_keeps_what_was_learnt_and_other_settings_do_not_go_on(file, tmp_pa
     assert (tmp_path / "out" / adapters.WEIGHTS).stat().st_size == trained.nbytes > 0
     with pytest.raises(BadInput, match="a training with other settings"):
         list(finetune("demo", file, tmp_path / "out", replace(settings, rank=8)))
+
+
+def test_a_base_that_is_quantized_first_tells_how_far_that_is(file, tmp_path, monkeypatch):
+    """Minutes pass there before anything is trained. A process that trains takes a while to begin, too."""
+    from quantlab.checkpoints.store import CachedCheckpoint, CheckpointStore
+    from quantlab.finetune import job
+
+    def get(_store, variant, progress):
+        progress(150, 400, "layer 2 of 4, about 30 s left")
+        time.sleep(0.2)
+        progress(1, 1, "writing the checkpoint")
+        return CachedCheckpoint(variant.model.folder, 1.0, True)
+
+    def run(_task, _arguments, progress, **_):
+        for _ in range(3):
+            progress(0, 0, "starting")
+            time.sleep(0.1)
+        raise Unavailable("so far it goes")
+
+    monkeypatch.setattr(CheckpointStore, "get", get)
+    monkeypatch.setattr(job.worker, "run", run)
+    monkeypatch.setattr(job, "_refuse", lambda *_: None)
+    told = []
+    with pytest.raises(Unavailable, match="so far it goes"):
+        for event in finetune("demo", file, tmp_path / "out", replace(QUICK, precision="gptq-4")):
+            told.append(event)
+    quantizing = TrainingPreparing(150, 400, "quantizing to gptq-4: layer 2 of 4, about 30 s left")
+    assert quantizing in told and TrainingPreparing(1, 1, "quantizing to gptq-4: writing the checkpoint") in told
+    assert told.count(TrainingPreparing(0, 0, "starting")) > 1, "it is told again while it goes on"
+
+
+@pytest.mark.slow
+def test_a_training_that_goes_on_tells_its_beginning_too(file, tmp_path):
+    stop, settings = threading.Event(), replace(QUICK, steps=100)
+    for event in finetune("demo", file, tmp_path / "out", settings, stop=stop):
+        if isinstance(event, TrainingStep) and event.step >= 20:
+            stop.set()
+    again = list(finetune("demo", file, tmp_path / "out", settings))
+    kinds = [type(it) for it in again if not isinstance(it, TrainingPreparing) or "loading" in it.what]
+    first = kinds.index(TrainingPreparing)
+    assert TrainingStep in kinds[:first] and TrainingStep in kinds[first:], "after the steps that are told again"
 
 
 def test_a_training_that_runs_away_is_ended():

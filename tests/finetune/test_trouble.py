@@ -5,6 +5,8 @@ import json
 import os
 import resource
 import subprocess
+import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,13 +14,13 @@ import psutil
 import pytest
 
 from quantlab import models
-from quantlab.errors import BadInput, ModelError, OutOfMemory, Unavailable
+from quantlab.errors import BadInput, Diverged, ModelError, OutOfMemory, Unavailable
 from quantlab.finetune import data, job, memory
 from quantlab.finetune.folder import ASKED, begun, last_step
 from quantlab.finetune.job import finetune
 from quantlab.methods import method_of, precision
 from quantlab.records import ResolvedPlacement, units
-from quantlab.records.finetuning import FinetuneSettings, Trained, TrainingStep
+from quantlab.records.finetuning import FinetuneSettings, Trained, TrainingStarted, TrainingStep
 from quantlab.settings import app_settings
 
 QUICK = FinetuneSettings(precision="fp32", steps=6, batch=2, learning_rate=5e-3, held_out=0.25, dropout=0.0)
@@ -64,8 +66,8 @@ def test_what_to_lower_is_told_with_what_it_saves(demo):
 
 def test_nothing_is_to_be_lowered_that_cannot_be(demo):
     asked = replace(QUICK, precision="nf4-dq", batch=1, rank=1, context=1)
-    assert "smaller model" in memory.what_to_lower(demo, asked, ON_CPU, {}, 1)
-    said = memory.what_to_lower(demo, replace(asked, batch=4), ON_CPU, {}, 1)
+    assert "smaller model" in memory.what_to_lower(demo, asked, ON_CPU, {"base": 1}, 1)
+    said = memory.what_to_lower(demo, replace(asked, batch=4), ON_CPU, {"base": 1}, 1)
     assert said == "Lower one of these: the batch to 2."  # no figure where no step got so far
     whole = memory.what_to_lower(demo, replace(asked, method="full", precision="fp32"), ON_CPU, {}, 1)
     every = method_of(fp32 := precision("fp32")).estimate(fp32, ON_CPU, models.checkpoint(demo))
@@ -101,14 +103,104 @@ def test_a_training_without_memory(at, kept, file, tmp_path, in_this_process, mo
         assert isinstance(list(finetune("demo", file, tmp_path / "out", smaller))[-1], Trained)
 
 
-def test_killed_by_the_system_it_says_the_same(file, tmp_path, monkeypatch):
-    def run(*_, **__):
-        raise OutOfMemory("The system ended the training.", "Choose fewer calibration samples.")
+def test_where_the_base_itself_finds_no_room_fewer_rows_are_no_advice(demo):
+    asked = replace(QUICK, precision="fp32", batch=64, rank=64)
+    said = memory.what_to_lower(demo, asked, ON_CPU, {}, 0)
+    assert said.startswith("Lower one of these: the bits of the base, to nf4-dq (saves about") and ";" not in said
+    said = memory.what_to_lower(demo, replace(asked, precision="nf4-dq"), ON_CPU, {}, 0)
+    assert said == "Choose a smaller model, or free some memory."
 
-    monkeypatch.setattr(job.worker, "run", run)
-    with pytest.raises(OutOfMemory, match="ran out while it was trained") as told:
-        list(finetune("demo", file, tmp_path / "out", QUICK))
-    assert "the batch to 1" in told.value.advice and "calibration" not in told.value.advice
+
+def _children() -> list[psutil.Process]:
+    return [it for it in psutil.Process().children(recursive=True) if "quantlab.runtime.worker" in it.cmdline()]
+
+
+@pytest.fixture
+def long_rows(tmp_path) -> Path:
+    """Rows whose first step takes a second or more, and half a gigabyte."""
+    path = tmp_path / "long.jsonl"
+    path.write_text("\n".join(json.dumps({"text": f"Mara lives in Kestrel. {at} " * 60}) for at in range(160)))
+    return path
+
+
+LONG = replace(QUICK, batch=128, context=256, steps=20)
+
+
+def _smaller(rows: Path, out: Path) -> object:
+    """The end of what was advised: fewer rows a step, by the same name."""
+    return list(finetune("demo", rows, out, replace(LONG, batch=2, steps=2)))[-1]
+
+
+@pytest.mark.slow
+def test_a_training_that_the_system_kills_in_its_first_step(long_rows, tmp_path):
+    """As the kernel does where memory ends: without a word. What the step took so far was told before."""
+    events = tmp_path / "out" / "events.jsonl"
+
+    def kill() -> None:
+        for _ in range(3_000):
+            told = events.read_text() if events.is_file() else ""
+            if '"kind": "memory"' in told:
+                for child in _children():
+                    child.kill()
+                return
+            time.sleep(0.02)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    with pytest.raises(OutOfMemory, match="The system ended the training, most likely for want of memory") as error:
+        list(finetune("demo", long_rows, tmp_path / "out", LONG))
+    killer.join()
+    for said in ("the batch to 64 (saves about", "the context to 128 (saves about", "the rank to 8 (saves about"):
+        assert said in error.value.advice
+    assert "calibration" not in error.value.advice and "checkpoint" not in error.value.advice
+    assert isinstance(_smaller(long_rows, tmp_path / "out"), Trained)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("room", [100, 250])
+def test_memory_that_really_ends(room, long_rows, tmp_path):
+    """The process that trains is refused more than so many megabytes on top of the loaded base (RLIMIT_AS)."""
+    seen = []
+    with pytest.raises(OutOfMemory, match="The memory ran out") as error:
+        for event in finetune("demo", long_rows, tmp_path / "out", LONG):
+            seen.append(event)
+            if isinstance(event, TrainingStarted):
+                for child in _children():
+                    limit = child.memory_info().vms + room * 2**20
+                    resource.prlimit(child.pid, resource.RLIMIT_AS, (limit, limit))
+    assert not any(isinstance(it, TrainingStep) for it in seen)
+    for said in ("the batch to 64", "the context to 128", "the rank to 8 (saves about", "to nf4-dq (saves about"):
+        assert said in error.value.advice
+    assert isinstance(_smaller(long_rows, tmp_path / "out"), Trained)
+
+
+def test_a_training_that_ran_away_is_not_said_to_go_on(file, tmp_path, monkeypatch):
+    """With the same settings it would end at the same step again."""
+    (checkpoint := tmp_path / "out" / "checkpoints" / "checkpoint-3").mkdir(parents=True)
+    (checkpoint / "trainer_state.json").write_text('{"global_step": 3}')
+    errors = {"disk": Unavailable("The disk is full.", "Free some space."), "loss": Diverged("It ran away.", "Lower.")}
+    monkeypatch.setattr(job.folders, "begun", lambda *_: None)
+    for name, error in errors.items():
+        monkeypatch.setattr(job.worker, "run", lambda *_, _error=error, **__: _raise(_error))
+        with pytest.raises(type(error)) as told:
+            list(finetune("demo", file, tmp_path / "out", QUICK))
+        assert ("it goes on from there" in told.value.advice) is (name == "disk")
+
+
+def _raise(error: Exception) -> None:
+    raise error
+
+
+def test_what_quantizes_the_base_tells_its_own_way_out(file, tmp_path, monkeypatch):
+    from quantlab.checkpoints.store import CheckpointStore
+
+    def get(*_):
+        raise OutOfMemory("The system ended the quantizing.", "Choose fewer calibration samples.")
+
+    monkeypatch.setattr(CheckpointStore, "get", get)
+    monkeypatch.setattr(job, "_refuse", lambda *_: None)
+    with pytest.raises(OutOfMemory, match=r"ended the quantizing\. Choose fewer calibration samples"):
+        list(finetune("demo", file, tmp_path / "out", replace(QUICK, precision="gptq-4")))
 
 
 def _limited(limit: int) -> None:

@@ -40,11 +40,16 @@ def refuse(progress, kind: str) -> None:
         "bad": BadInput("what happened", "what to do"),
         "stopped": Stopped(),
         "memory": MemoryError(),
+        "mapping": OSError(12, "Cannot allocate memory"),
         "disk": OSError(28, "No space left on device", "weights"),
         "missing": FileNotFoundError(2, "No such file", "weights"),
         "defect": ZeroDivisionError("by zero"),
     }
     raise errors[kind]
+
+
+def tell_score(progress, file: str) -> None:
+    Path(file).write_text(Path("/proc/self/oom_score_adj").read_text())
 
 
 def die(progress, number: int) -> None:
@@ -70,6 +75,7 @@ def test_a_task_gets_its_arguments_and_tells_its_progress_and_the_terminal_nothi
         ("bad", BadInput, "what happened what to do"),
         ("stopped", Stopped, "Stopped"),
         ("memory", OutOfMemory, "memory ran out"),
+        ("mapping", OutOfMemory, "memory ran out"),
         ("disk", Unavailable, r"disk is full \(weights\)"),
         ("missing", ModelError, "No such file"),
     ],
@@ -93,6 +99,8 @@ def test_a_defect_stays_loud_and_its_traceback_goes_to_the_log(caplog):
         (Exception("No space left on device (os error 28)"), errno.ENOSPC, "The disk is full."),
         (shutil.Error([("a", "b", "[Errno 28] No space left on device")]), errno.ENOSPC, "The disk is full."),
         (RuntimeError("I/O error: File too large (os error 27)"), errno.EFBIG, "larger than the system allows"),
+        (OSError(errno.ENOMEM, "Cannot allocate memory"), errno.ENOMEM, "The memory ran out."),
+        (Exception("Cannot allocate memory (os error 12)"), errno.ENOMEM, "The memory ran out."),
         (OSError(errno.EACCES, "Permission denied", "/x"), errno.EACCES, "Permission denied"),
         (RuntimeError("a shape (os error 2)"), None, "a shape"),
         (ValueError("28"), None, "28"),
@@ -105,6 +113,12 @@ def test_errors_of_the_disk_are_known_by_their_number_wherever_it_stands(error, 
 def test_a_process_that_the_system_ends_is_out_of_memory():
     with pytest.raises(OutOfMemory, match="for want of memory"):
         worker.run(f"{HERE}:die", {"number": signal.SIGKILL}, silent)
+
+
+@pytest.mark.skipif(not Path("/proc/self/oom_score_adj").exists(), reason="only Linux tells")
+def test_where_memory_ends_the_worker_goes_before_whoever_waits_for_it(tmp_path):
+    worker.run(f"{HERE}:tell_score", {"file": str(tmp_path / "score")}, silent)
+    assert int((tmp_path / "score").read_text()) == 1_000 > int(Path("/proc/self/oom_score_adj").read_text())
 
 
 def test_a_process_that_crashes_takes_nothing_with_it():

@@ -2,7 +2,9 @@
 
 import json
 import re
+import time
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import expect
@@ -10,12 +12,12 @@ from playwright.sync_api import expect
 from quantlab.errors import BadInput
 from quantlab.finetune.sets import SETS
 from quantlab.methods import adapters
-from quantlab.records.finetuning import TrainingStarted, TrainingStep
+from quantlab.records.finetuning import Trained, TrainingStarted, TrainingStep
 from quantlab.settings import AppSettings
 from quantlab.ui import launch
 from quantlab.ui.finetune import form, view
 from quantlab.ui.finetune.form import FinetuneChoice
-from tests.fakes import Script
+from tests.fakes import Script, fake_finetune
 from tests.ui.pages import FAST, open_tab, served
 from tests.ui.test_looks import WIDE, grave
 
@@ -42,6 +44,7 @@ def test_a_training_is_watched_and_its_adapter_named(opened):
     expect(page.locator(".rows-read .learnt")).to_have_text(" There.")
     page.click("#finetune-start")
     expect(page.locator("#finetune-result")).to_contain_text("Done: 12 steps.")
+    assert page.locator(".rows-read").count() == 0, "what was shown of rows goes, for the next ones may be others"
     expect(page.locator("#finetune-result code").first).to_have_text("nf4-dq+newcomers")
     expect(page.locator("#finetune-result")).to_contain_text("196,608 parameters were trained, 8.19 %")
     for panel in ("loss", "training-memory"):
@@ -81,6 +84,28 @@ def test_all_weights_are_a_choice_with_its_own_settings(opened):
     assert grave(page) == []
 
 
+def test_before_the_first_step_it_is_said_what_is_done(open_page):
+    with served(Script(**FAST | {"load_s": 2.5})) as address:
+        page = open_page(address)
+        open_tab(page, "Fine-tune")
+        page.click("#finetune-start")
+        status = page.locator("#finetune-status")
+        expect(status).to_contain_text("Before the first step: loading the base at nf4-dq, 25 % done.")
+        assert status.locator("progress").get_attribute("value") == "30"
+        expect(page.locator("#finetune-result")).to_contain_text("Done: 300 steps.", timeout=30_000)
+
+
+def test_the_status_is_of_what_goes_on_now():
+    """Of a training that goes on, the base is loaded again after its earlier steps were told."""
+    from quantlab.records.finetuning import TrainingPreparing
+
+    step = TrainingStep(30, 300, 1.0, 0.1, 0.1, 8)
+    seen = view.Watched().with_event(step).with_event(TrainingPreparing(0, 0, "loading the base"))
+    assert "Before the first step" not in view.status(seen)
+    assert "Before it goes on: loading the base." in view.status(seen)
+    assert "step 30 of 300" in view.status(seen.with_event(step))
+
+
 def test_stop_keeps_what_there_is(open_page):
     with served(Script(**FAST | {"gap_s": 0.2})) as address:
         page = open_page(address)
@@ -90,6 +115,26 @@ def test_stop_keeps_what_there_is(open_page):
         page.click("#finetune-stop")
         expect(page.locator("#finetune-result")).to_contain_text("Stopped after")
         expect(page.locator("#finetune-start")).to_be_enabled()
+
+
+def test_after_stop_it_is_awaited_what_is_kept(open_page):
+    """A checkpoint of a large model is copied for more than a moment."""
+    script = Script(**FAST | {"gap_s": 0.1})
+    fake = fake_finetune(script)
+
+    def slow(*asked):
+        for event in fake(*asked):
+            if isinstance(event, Trained):
+                time.sleep(2)
+            yield event
+
+    with served(script, {"finetune": slow}) as address:
+        page = open_page(address)
+        open_tab(page, "Fine-tune")
+        page.click("#finetune-start")
+        expect(page.locator("#finetune-status")).to_contain_text(re.compile(r"step \d+ of 300"))
+        page.click("#finetune-stop")
+        expect(page.locator("#finetune-result")).to_contain_text("Stopped after")
 
 
 def test_other_rows_bring_their_model_and_settings_and_one_s_own_a_place_for_the_file(opened):
@@ -103,6 +148,7 @@ def test_other_rows_bring_their_model_and_settings_and_one_s_own_a_place_for_the
     page.locator("#finetune-data input").click()
     page.get_by_role("option", name=form.OWN).click()
     page.wait_for_selector("#finetune-file", state="visible")
+    expect(page.locator("#finetune-about")).to_contain_text('{"text": ".."} or {"messages": [..]};')
     page.click("#finetune-start")
     expect(page.locator("#finetune-status")).to_contain_text("No file was uploaded")
 
@@ -113,7 +159,7 @@ def test_other_rows_bring_their_model_and_settings_and_one_s_own_a_place_for_the
         ("name", "../../etc", "An adapter cannot be called"),
         ("name", "taken", "holds a training that is finished"),
         ("steps", "0", "The steps cannot be 0"),
-        ("batch", "", "The batch cannot be None"),
+        ("batch", "", "The field batch is empty"),
     ],
 )
 def test_what_cannot_be_is_told_under_the_button(box, typed, told, opened):
@@ -191,7 +237,7 @@ def test_in_public_nothing_is_trained_unless_it_is_allowed(open_page):
         open_tab(page, "Fine-tune")
         page.fill("#finetune-steps input", "301")
         page.click("#finetune-start")
-        expect(page.locator("#finetune-status")).to_contain_text("Here the steps is at most 300")
+        expect(page.locator("#finetune-status")).to_contain_text("Here the limit of steps is 300")
 
 
 @pytest.mark.parametrize(
@@ -207,8 +253,8 @@ def test_in_public_nothing_is_trained_unless_it_is_allowed(open_page):
         ({"init_lora_weights": None}, "Unknown beginning of adapters 'None'"),
         ({"init_lora_weights": "pissa"}, "those of nf4-dq cannot be changed"),
         ({"precision": None}, "Unknown base"),
-        ({"rank": 64}, "Here the rank is at most 32"),
-        ({"context": 1_000}, "Here the context is at most 256"),
+        ({"rank": 64}, "Here the limit of rank is 32"),
+        ({"context": 1_000}, "Here the limit of context is 256"),
         ({"batch": 2.5}, "The batch cannot be 2.5"),
         ({"steps": "many"}, "The steps cannot be 'many'"),
         ({"learning_rate": float("nan")}, "learning rate cannot be nan"),
@@ -236,7 +282,25 @@ def test_a_name_that_is_taken_gets_a_number(tmp_path):
     assert form.free_name("style", app) == "style"
     (adapters.home(app) / "style").mkdir()
     (adapters.home(app) / "style-2").mkdir()
-    assert form.free_name("style", app) == "style-3"
+    assert form.free_name("style", app) == "style"
+    for name in ("style", "style-2", "year-2024", "x" * 40):
+        (adapters.home(app) / name / "file").parent.mkdir(exist_ok=True)
+        (adapters.home(app) / name / "file").touch()
+    assert form.free_name("style", app) == form.free_name("style-2", app) == "style-3"
+    assert form.free_name("year-2024", app) == "year-2024-2", "a number of one's own is no count"
+    assert form.NAME.fullmatch(form.free_name("x" * 40, app))
+
+
+def test_under_the_page_s_own_name_nobody_minds_who_trained_before(tmp_path):
+    app = AppSettings(public=False, adapters_folder=tmp_path)
+    for name in ("newcomers", "newcomers-2", "style"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / adapters.WEIGHTS).touch()
+    for name in ("newcomers", "newcomers-2"):
+        assert form.folder_of(FinetuneChoice(name=name), app).name == "newcomers-3"
+    assert form.folder_of(FinetuneChoice(name="style"), app).name == "style"
+    (tmp_path / "newcomers-2" / "checkpoints").mkdir()  # this one was stopped, and goes on
+    assert form.folder_of(FinetuneChoice(name="newcomers-2"), app).name == "newcomers-2"
 
 
 def test_rows_that_the_context_is_too_short_for_are_told():
@@ -245,10 +309,24 @@ def test_rows_that_the_context_is_too_short_for_are_told():
     def status(cut: int, left_out: int) -> str:
         read = TrainingData("rows", 20, 2, 400, 200, cut, left_out)
         step = TrainingStep(1, 3, 1.0, 0.1, 0.1, 8)
-        return view.status(view.Watched(TrainingStarted(read, 10, 100), (step,)))
+        return view.status(view.Watched(started=TrainingStarted(read, 10, 100), steps=(step,)))
 
     assert "Rows: 3 longer than the context, cut at their end; 1 left out, with nothing to learn" in status(3, 1)
     assert "Rows:" not in status(0, 0)
+
+
+@pytest.mark.parametrize(("after", "rose"), [(0.5, False), (1.0, False), (1.5, True)])
+def test_a_loss_that_rose_is_told_with_what_to_do(after, rose):
+    from quantlab.records.finetuning import TrainingData
+
+    started = TrainingStarted(TrainingData("rows", 20, 2, 400, 200, 0), 10, 100)
+    trained = Trained(Path("mine"), "demo", "nf4-dq", 9, 1.0, 1.0, after, 10)
+    assert ("It rose" in view.result(view.Watched(started=started, trained=trained), "nf4-dq+mine", ())) is rose
+
+
+@pytest.mark.parametrize(("step", "left"), [(1, "about 5 min left"), (270, "about 30 s left"), (300, "almost done")])
+def test_the_time_left_is_told_as_a_person_would(step, left):
+    assert f"; {left}." in view.status(view.Watched(steps=(TrainingStep(step, 300, 1.0, 0.1, 1.0, 8),)))
 
 
 def test_the_largest_step_is_what_it_takes():
@@ -263,5 +341,5 @@ def test_nothing_of_the_rows_gets_out_of_its_quotes():
 
     shown = view.preview(((PreviewToken("<script>", False), PreviewToken("</u>", True)),))
     assert "<script>" not in shown and "&lt;script&gt;" in shown and "&lt;/u&gt;" in shown
-    seen = view.Watched(TrainingStarted(TrainingData("x", 1, 1, 1, 1, 0), 1, 2))
+    seen = view.Watched(started=TrainingStarted(TrainingData("x", 1, 1, 1, 1, 0), 1, 2))
     assert view.result(seen, "a", ()) == "" and json.dumps(view.status(seen))

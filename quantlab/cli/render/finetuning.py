@@ -5,11 +5,18 @@ from collections.abc import Generator
 
 from rich.markup import escape
 
-from quantlab.cli.render.progress import Line, interrupt_sets
+from quantlab.cli.render.progress import Line, interrupt_sets, tell_stage
 from quantlab.cli.render.screen import Screen
 from quantlab.cli.render.tables import printable
 from quantlab.records import units
-from quantlab.records.finetuning import Trained, TrainingEvent, TrainingStarted, TrainingStep, shortened
+from quantlab.records.finetuning import (
+    Trained,
+    TrainingEvent,
+    TrainingPreparing,
+    TrainingStarted,
+    TrainingStep,
+    shortened,
+)
 
 
 def follow_training(events: Generator[TrainingEvent, None, None], stop: threading.Event) -> Trained:
@@ -18,7 +25,9 @@ def follow_training(events: Generator[TrainingEvent, None, None], stop: threadin
     with Line("training") as line, interrupt_sets(stop, line):
         line.tell("training", 0, 0, "starting")
         for event in events:
-            if isinstance(event, TrainingStarted):
+            if isinstance(event, TrainingPreparing):
+                tell_stage(line, "preparing", event.done, event.total, event.what)
+            elif isinstance(event, TrainingStarted):
                 line.stage(_started(event))
             elif isinstance(event, TrainingStep):
                 said = _step(event)

@@ -27,10 +27,11 @@ def follow_steps(steps: Generator[tuple[int, int, str], None, T], stop: threadin
     """Show the progress of one long job and return its result. Ctrl-C sets `stop`. Raises what the job raises."""
     with Line(head) as line, interrupt_sets(stop, line):
         line.stage(head)
-        return result(steps, lambda step: _tell(line, head, *step))
+        return result(steps, lambda step: tell_stage(line, head, *step))
 
 
-def _tell(line: "Line", head: str, done: int, total: int, what: str) -> None:
+def tell_stage(line: "Line", head: str, done: int, total: int, what: str) -> None:
+    """What one long job does at this moment, on the line; where that is no terminal, every few seconds."""
     line.tell(head, done, total, what)
     line.stage(f"{head}: {what}", every_s=_EVERY_S)
 

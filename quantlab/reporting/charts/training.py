@@ -34,6 +34,7 @@ def losses(steps: Sequence[TrainingStep]) -> go.Figure:
             go.Scatter(
                 name="rows of the step", x=[it.step for it in told], y=[it.loss for it in told], mode="markers",
                 marker={"size": 5, "color": _COLOURS["base"], "symbol": "circle-open"},
+                cliponaxis=False,
                 hovertemplate="step %{x}: %{y:.3f} nats<extra></extra>",
             ),
             *([_held_out(held)] if held else []),
@@ -49,7 +50,7 @@ def losses(steps: Sequence[TrainingStep]) -> go.Figure:
 def _held_out(held: Sequence[TrainingStep]) -> go.Scatter:
     return go.Scatter(
         name="rows held out", x=[it.step for it in held], y=[it.held_out_loss for it in held], mode="lines+markers",
-        line={"color": _COLOURS["adapters"], "width": 2}, marker={"size": 8, "symbol": "diamond"},
+        line={"color": _COLOURS["adapters"], "width": 2}, marker={"size": 8, "symbol": "diamond"}, cliponaxis=False,
         hovertemplate="step %{x}, held out: %{y:.3f} nats<extra></extra>",
     )  # fmt: skip
 

@@ -14,7 +14,7 @@ from quantlab.finetune.sets import SETS
 from quantlab.methods.published import labels
 from quantlab.records import Placement, QualitySettings
 from quantlab.records.events import Measuring, QualityDone
-from quantlab.records.finetuning import FinetuneSettings, Trained, TrainingStarted, TrainingStep
+from quantlab.records.finetuning import FinetuneSettings, Trained, TrainingPreparing, TrainingStarted, TrainingStep
 from quantlab.runs.loading import fresh_cache
 from quantlab.runs.quality import quality
 from quantlab.settings import AppSettings
@@ -92,6 +92,8 @@ def _followed(
                 started = event
             elif isinstance(event, Trained):
                 end = event
+            elif isinstance(event, TrainingPreparing):
+                yield event.done, event.total, f"fine-tuning {SET.model}: {event.what}"
             else:
                 last = event
                 yield event.step, event.steps, f"fine-tuning {SET.model}"

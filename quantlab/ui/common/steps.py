@@ -12,7 +12,7 @@ import gradio as gr
 
 from quantlab.errors import Stopped
 from quantlab.ui.common import fragments, runner
-from quantlab.ui.common.stream import Patience
+from quantlab.ui.common.stream import PATIENCE_S, Patience
 from quantlab.ui.common.tab import TabHandlers
 from quantlab.ui.turns.cut_short import CutShort, TimeUp, with_why
 from quantlab.ui.turns.taking import in_turn, limit_s
@@ -35,6 +35,8 @@ class StepHandlers(TabHandlers):
     #: The kind of work, by which its time is expected: see `Turns`. Whether a public page's clock ends it.
     kind: ClassVar[str]
     limited: ClassVar[bool] = True
+    #: How long work that was told to stop is awaited, in seconds.
+    patience_s: ClassVar[float] = PATIENCE_S
     #: Said of work that ended by Stop, of work that is awaited no longer, and in the log of a defect.
     stopped: ClassVar[str]
     lost: ClassVar[str]
@@ -70,7 +72,7 @@ class StepHandlers(TabHandlers):
                     raise LeftQueue
                 asked = in_turn(at.turns, at.visitor, self.kind, lambda: _to_the_end(work, stop), stop, seconds)
                 with closing(asked) as stream:
-                    yield from self._followed(stream, Patience(stop))
+                    yield from self._followed(stream, Patience(stop, self.patience_s))
             except Stopped as error:
                 if self.stops.replaced(stop):
                     return

@@ -16,7 +16,7 @@ INTERVAL_S = 0.08
 #: An empty batch after this long: whoever consumes the batches gets the chance to notice that the visitor has left.
 HEARTBEAT_S = 0.25
 #: How long a stopped run may take to end before the page goes on without it, in seconds.
-_PATIENCE_S = 0.4
+PATIENCE_S = 0.4
 #: Clicks whose run has not come yet that are known at once; no queue is so long.
 _SESSIONS = 10_000
 _END = object()
@@ -91,15 +91,15 @@ class Patience:
     """Whether a run that was told to stop takes too long over it: the page then says that it has stopped, while what
     cannot be broken off (a layer that is quantized, a window that is read) goes on to its end."""
 
-    def __init__(self, stop: threading.Event) -> None:
-        self.stop = stop
+    def __init__(self, stop: threading.Event, seconds: float = PATIENCE_S) -> None:
+        self.stop, self._seconds = stop, seconds
         self._since: float | None = None
 
     def lost(self) -> bool:
         if not self.stop.is_set():
             return False
         self._since = self._since or time.monotonic()
-        return time.monotonic() - self._since > _PATIENCE_S
+        return time.monotonic() - self._since > self._seconds
 
 
 class StopEvents:

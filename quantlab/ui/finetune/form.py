@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from quantlab.errors import BadInput, shown, unknown
+from quantlab.finetune import folder as folders
 from quantlab.finetune.job import BASES, WHOLE, check
 from quantlab.finetune.sets import SETS
 from quantlab.methods import adapters
@@ -15,7 +16,8 @@ from quantlab.ui.common.typed import as_int
 from quantlab.ui.compare.form import check_model
 
 OWN = "my own file"
-NAME = re.compile(r"(?!kv-)[A-Za-z0-9][A-Za-z0-9._-]{0,39}", re.ASCII)
+LONGEST = 40
+NAME = re.compile(rf"(?!kv-)[A-Za-z0-9][A-Za-z0-9._-]{{0,{LONGEST - 1}}}", re.ASCII)
 #: The most that a visitor of a public page may ask for.
 PUBLIC_MOST = {"steps": 300, "rank": 32, "batch": 16, "context": 256}
 _START = SETS["newcomers"]
@@ -66,6 +68,8 @@ def settings(choice: FinetuneChoice, app: AppSettings) -> FinetuneSettings:
     """What is asked, checked. Raises BadInput."""
     targets = tuple(word.strip() for word in str(choice.targets or "").split(",") if word.strip())
     given = {name: as_int(getattr(choice, name)) for name in _TYPED}
+    if empty := [name for name, value in given.items() if value is None]:
+        raise BadInput(f"The field {empty[0].replace('_', ' ')} is empty.", "Type a number.")
     switches = {name: bool(getattr(choice, name)) for name in ("raw", "rslora", "dora")}
     precision = str(choice.precision)
     if precision not in BASES:
@@ -82,7 +86,7 @@ def settings(choice: FinetuneChoice, app: AppSettings) -> FinetuneSettings:
         raise BadInput("Here only adapters are trained.", "Choose the method lora.")
     for name, most in PUBLIC_MOST.items() if app.public else ():
         if getattr(asked, name) > most:
-            raise BadInput(f"Here the {name} is at most {most}.", "Ask for less.")
+            raise BadInput(f"Here the limit of {name} is {most}.", "Ask for less.")
     return asked
 
 
@@ -98,14 +102,23 @@ def model_of(choice: FinetuneChoice, app: AppSettings) -> str:
 
 
 def folder_of(choice: FinetuneChoice, app: AppSettings) -> Path:
-    """Where the adapter goes. Raises BadInput for a name that could lead elsewhere."""
+    """Where the adapter goes; under the name that the page gave by itself a number goes on, so that nobody has to
+    mind who trained before. Raises BadInput for a name that could lead elsewhere."""
     name = str(choice.name or "").strip()
     if not NAME.fullmatch(name) or ".." in name:
         raise BadInput(
             f"An adapter cannot be called {shown(name)}.",
-            "Use letters, digits, - and _; 40 at most.",
+            f"Use letters, digits, - and _; {LONGEST} at most.",
         )
-    return adapters.home(app) / name
+    folder = adapters.home(app) / name
+    if _counted(name)[0] == named_by(str(choice.data)) and folders.finished(folder):
+        return folder.with_name(free_name(name, app))
+    return folder
+
+
+def named_by(data: str) -> str:
+    """What an adapter of these rows is called unless somebody says so."""
+    return SETS[data].name if data in SETS else "mine"
 
 
 def bases(method: str) -> tuple[str, ...]:
@@ -114,8 +127,23 @@ def bases(method: str) -> tuple[str, ...]:
 
 
 def free_name(wanted: str, app: AppSettings) -> str:
-    """The name, with a number behind it where an adapter has it."""
-    home, number, name = adapters.home(app), 2, wanted
-    while (home / name).exists() and number < 1_000:
-        name, number = f"{wanted}-{number}", number + 1
+    """The name, with a number behind it where an adapter has it; one that it was given so is counted on."""
+    home, name = adapters.home(app), wanted
+    base, number = _counted(wanted)
+    if not _taken(home / base):
+        base, number = wanted, 1
+    while _taken(home / name) and number < 1_000:
+        number += 1
+        name = f"{base[: LONGEST - len(str(number)) - 1]}-{number}"
     return name
+
+
+def _counted(name: str) -> tuple[str, int]:
+    """A name and the number behind it, 1 where there is none."""
+    base, _, number = name.rpartition("-")
+    return (base, int(number)) if base and number.isascii() and number.isdigit() else (name, 1)
+
+
+def _taken(folder: Path) -> bool:
+    """Whether something lies there; a training that was refused leaves an empty folder."""
+    return folder.exists() and not (folder.is_dir() and not any(folder.iterdir()))

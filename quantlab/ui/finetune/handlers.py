@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Generator, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Event as StopEvent
 from threading import Timer
@@ -15,7 +15,7 @@ from quantlab.finetune.sets import SETS, settings_of
 from quantlab.methods.adapters import PLUS
 from quantlab.models import SEPARATOR
 from quantlab.records import Finetuned, Placement
-from quantlab.records.finetuning import FinetuneSettings, Trained, TrainingEvent, TrainingStarted, TrainingStep
+from quantlab.records.finetuning import FinetuneSettings, TrainingEvent, TrainingPreparing
 from quantlab.teach.plan.asked import Asked
 from quantlab.ui.common import fragments, precision_list
 from quantlab.ui.common.runner import problem_of
@@ -50,6 +50,8 @@ class FinetuneHandlers(StepHandlers):
     kind = "finetune"
     #: In public its steps are bounded instead: half a training is nothing.
     limited = False
+    #: Its process ends at once; then a checkpoint is copied, and it is said what is kept.
+    patience_s = 30.0
     stopped = "Stopped before the first checkpoint: nothing is kept."
     lost = "Stopped."
     failed = "a model could not be fine-tuned"
@@ -60,7 +62,7 @@ class FinetuneHandlers(StepHandlers):
         told: FinetuneSettings = known.settings if known else FinetuneSettings()
         updates: Updates = {
             self.parts.about: view.about(str(data)), inputs.file: gr.update(visible=known is None),
-            inputs.name: form.free_name(known.name if known else "mine", self.app),
+            inputs.name: form.free_name(form.named_by(str(data)), self.app),
             inputs.targets: gr.update(value=",".join(told.targets)), self.parts.preview: "",
         }  # fmt: skip
         names = ("precision", "steps", "batch", "learning_rate", "rank", "alpha", "dropout", "context", "held_out")
@@ -80,6 +82,10 @@ class FinetuneHandlers(StepHandlers):
             self.parts.inputs.learning_rate: told.learning_rate,
             **dict.fromkeys(self.parts.of_adapters(), low_rank),
         }
+
+    def begin(self, request: gr.Request) -> Updates:
+        # What was shown of the rows may be of other ones by now.
+        return super().begin(request) | {self.parts.preview: ""}
 
     def look(self, *values: Any) -> Updates:
         """The first rows, as the model would read them."""
@@ -101,41 +107,52 @@ class FinetuneHandlers(StepHandlers):
             asked, model = form.settings(choice, self.app), form.model_of(choice, self.app)
             folder, data = form.folder_of(choice, self.app), form.data_of(choice, self.app)
             job.append(_Job(model, asked, folder, SETS[data].prompts if data in SETS else ()))
-            return lambda stop: self._trained(model, data, folder, asked, stop)
+            return lambda stop: self._trained(model, data, choice, job, stop)
 
+        named: Updates = {}
         for update in self.follow(request, prepare):
             if isinstance(seen := update.get(_SEEN), Watched):
-                yield self._watched(seen, update[_DRAW], job[0])
+                # Told once: whoever types the next one meanwhile keeps it.
+                first = {} if named else {self.parts.inputs.name: job[0].folder.name}
+                named = named or first
+                yield first | self._watched(seen, update[_DRAW], job[0])
             else:
                 yield update
 
     def _trained(
-        self, model: str, data: str, folder: Path, asked: FinetuneSettings, stop: StopEvent
+        self, model: str, data: str, choice: FinetuneChoice, job: list[_Job], stop: StopEvent
     ) -> Generator[TrainingEvent, None, None]:
+        # Somebody else may have trained under that name while this one waited for the turn.
+        job[0] = replace(job[0], folder=form.folder_of(choice, self.app))
         # What is there when the time is over is kept, as by Stop.
         over = Timer(self.app.finetune_seconds, stop.set) if self.app.public else None
         if over is not None:
             over.daemon = True
             over.start()
         try:
-            yield from self.services.finetune(model, data, folder, asked, stop)
+            yield from self.services.finetune(model, data, job[0].folder, job[0].asked, stop)
         finally:
             if over is not None:
                 over.cancel()
 
     def _steps(self, stream: Iterator[list[Any]], patience: Patience) -> Iterator[Updates]:
         """All that was seen, at the pace of the events."""
-        drawn, seen = 0.0, Watched()
+        seen, begun, drawn = Watched(), time.monotonic(), 0.0
+        told: tuple[int, TrainingPreparing | None, int] = (0, None, 0)
         for batch in stream:
             if patience.lost():
                 yield self._shown(fragments.said(with_why(patience.stop, self.lost)))
                 return
-            events = [it for it in batch if isinstance(it, TrainingStarted | TrainingStep | Trained)]
+            events = [it for it in batch if isinstance(it, TrainingEvent)]
             for event in events:
                 seen = seen.with_event(event)
-            if events:
-                draw = time.monotonic() - drawn >= _DRAWN_S or seen.trained is not None
-                drawn = time.monotonic() if draw else drawn
+            now = time.monotonic()
+            seen = replace(seen, seconds=now - begun)
+            last, told = told, (len(seen.steps), seen.preparing, int(seen.seconds))
+            # What is prepared is told again and again, of which a screen needs what changed, and the seconds.
+            if events and (told != last or seen.trained is not None):
+                draw = (told[0] > last[0] and now - drawn >= _DRAWN_S) or seen.trained is not None
+                drawn = now if draw else drawn
                 yield {_SEEN: seen, _DRAW: draw}
 
     def _watched(self, seen: Watched, draw: bool, job: "_Job") -> Updates:
@@ -149,7 +166,7 @@ class FinetuneHandlers(StepHandlers):
             column = f"{job.folder}{SEPARATOR}{base}" if whole else f"{base}{PLUS}{name}"
             updates |= {parts.result: view.result(seen, column, job.prompts)}
             if not seen.trained.stopped:  # one that was stopped goes on under its own name
-                updates |= {parts.inputs.name: form.free_name(name.rstrip("-0123456789") or name, self.app)}
+                updates |= {parts.inputs.name: form.free_name(name, self.app)}
             updates |= self._leading(job.model, base, column, job.prompts)
         return updates
 
@@ -190,6 +207,9 @@ class FinetuneHandlers(StepHandlers):
             return {}
         values = (model, [base, column], offered, "default", prompts[0] if prompts else "")
         return dict(zip(self.parts.led, values, strict=True)) | {self.parts.compare: gr.update(visible=True)}
+
+    def _stopping(self) -> Updates:
+        return super()._stopping() | {self.parts.status: fragments.stopping()}
 
     def _progress(self, done: int, total: int, what: str) -> str:
         return view.waiting(what)

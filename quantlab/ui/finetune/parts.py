@@ -63,5 +63,5 @@ class FinetuneParts:
     def shown(self) -> list[Any]:
         return [
             *(self.start, self.stop, self.status, *self.losses.listed(), *self.memory.listed()),
-            *(self.charts, self.result, self.compare, self.inputs.name, *self.led),
+            *(self.charts, self.result, self.compare, self.preview, self.inputs.name, *self.led),
         ]

@@ -74,7 +74,7 @@ def _inputs(start: FinetuneChoice, app: AppSettings, opening: rail.Opening) -> t
     )
     with gr.Row():
         steps = _number(start, "steps", "Steps")
-        batch = _number(start, "batch", "Rows a step")
+        batch = _number(start, "batch", "Batch, rows")
     with gr.Accordion("Settings", open=False, elem_id="finetune-settings"):
         with gr.Row():
             rate = _number(start, "learning_rate", "Learning rate", precision=None)
@@ -87,7 +87,7 @@ def _inputs(start: FinetuneChoice, app: AppSettings, opening: rail.Opening) -> t
             elem_id="finetune-targets",
         )  # fmt: skip
         with gr.Row():
-            context = _number(start, "context", "Tokens of a row")
+            context = _number(start, "context", "Context, tokens")
             held_out = _number(start, "held_out", "Share held out", precision=None)
         seed = _number(start, "seed", "Seed")
         raw = gr.Checkbox(start.raw, label="Leave the chat template out", elem_id="finetune-raw")
@@ -138,6 +138,7 @@ def _wire(parts: FinetuneParts, handlers: FinetuneHandlers, allowed: bool) -> No
         **SMALL,
         **LAST,
     )
+    inputs.file.change(lambda: "", None, [parts.preview], **SMALL)
     parts.look.click(handlers.look, inputs.listed(), [parts.preview], **SMALL)
     if not allowed:
         return

@@ -7,9 +7,17 @@ from typing import TYPE_CHECKING, Any
 from quantlab.finetune.sets import SETS
 from quantlab.measure.statistics import median
 from quantlab.records import Finetuned, units
-from quantlab.records.finetuning import Trained, TrainingEvent, TrainingStarted, TrainingStep, shortened
+from quantlab.records.finetuning import (
+    Trained,
+    TrainingEvent,
+    TrainingPreparing,
+    TrainingStarted,
+    TrainingStep,
+    shortened,
+)
 from quantlab.reporting.templates import Pieces
 from quantlab.settings import AppSettings
+from quantlab.ui.turns.turns import rounded, said
 
 if TYPE_CHECKING:
     from quantlab.finetune.preview import Preview
@@ -23,17 +31,22 @@ _KINDS = {"qlora": "QLoRA", "lora": "LoRA on bf16", "full": "all weights"}
 
 @dataclass(frozen=True)
 class Watched:
-    """What has come so far. `steps` has one entry a step, and one more where the rows held out were read."""
+    """What has come so far. `preparing` is what is done before the next step, `steps` has one entry a step, and one
+    more where the rows held out were read; `seconds` since it began."""
 
     started: TrainingStarted | None = None
     steps: tuple[TrainingStep, ...] = ()
     trained: Trained | None = None
+    preparing: TrainingPreparing | None = None
+    seconds: float = 0.0
 
     def with_event(self, event: TrainingEvent) -> "Watched":
         if isinstance(event, TrainingStarted):
             return replace(self, started=event)
         if isinstance(event, TrainingStep):
-            return replace(self, steps=(*self.steps, event))
+            return replace(self, steps=(*self.steps, event), preparing=None)
+        if isinstance(event, TrainingPreparing):
+            return replace(self, preparing=event)
         return replace(self, trained=event)
 
     @property
@@ -58,26 +71,28 @@ def about(data: str) -> str:
 
 
 def status(seen: Watched) -> str:
-    """How far it is: step, losses, speed, time left."""
-    done = seen.done
-    if not done:
-        begun = "Loading the base and reading the rows."
-        return _HTML.progress(f"{begun} {_rows_of(seen)}".strip(), 0, 0)
+    """How far it is: step, losses, speed, time left; before the first step what is done, and for how many seconds."""
+    done, now = seen.done, seen.preparing
+    if now is not None or not done:
+        what, when = now.what if now else "starting", "Before it goes on" if done else "Before the first step"
+        return _HTML.preparing(when, what, now, f"{seen.seconds:.0f} s", _rows_of(seen))
     last = done[-1]
     seconds = median([step.seconds for step in done[-_LAST:]]) or 0.0
-    left = (last.steps - last.step) * seconds
+    left = rounded((last.steps - last.step) * seconds)
     held = next((it.held_out_loss for it in reversed(seen.steps) if it.held_out_loss is not None), None)
-    said = f"Loss {last.loss:.3f}" + ("" if held is None else f", of the rows held out {held:.3f}")
+    told = f"loss {last.loss:.3f}" + ("" if held is None else f", of the rows held out {held:.3f}")
     speed = units.rate(median([step.tokens / step.seconds for step in done[-_LAST:] if step.seconds]))
     return _HTML.progress(
-        f"{said} nats; {speed}; about {units.seconds(left)} left. {_rows_of(seen)}".strip(), last.step, last.steps
+        f"{told} nats; {speed}; {f'about {said(left)} left' if left else 'almost done'}. {_rows_of(seen)}".strip(),
+        last.step,
+        last.steps,
     )
 
 
 def _rows_of(seen: Watched) -> str:
     """Which rows the context was too short for."""
-    said = shortened(seen.started.data) if seen.started else ()
-    return f"Rows: {'; '.join(said)}." if said else ""
+    short = shortened(seen.started.data) if seen.started else ()
+    return f"Rows: {'; '.join(short)}." if short else ""
 
 
 def waiting(what: str) -> str:
@@ -104,10 +119,10 @@ def result(seen: Watched, column: str, prompts: tuple[str, ...]) -> str:
     if trained is None or started is None:
         return ""
     share = started.trainable / started.parameters
+    before, after = trained.held_out_before, trained.held_out_after
     return _HTML.result(
         trained, column, prompts, units.size(trained.nbytes), f"{started.trainable:,}", units.percent(share),
-        _loss(trained.held_out_before), _loss(trained.held_out_after),
-        _rows_of(seen),
+        _loss(before), _loss(after), before is not None and after is not None and after > before, _rows_of(seen),
     )  # fmt: skip
 
 
