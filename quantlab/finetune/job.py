@@ -68,9 +68,9 @@ def finetune(
     `file` may be the name of a bundled set, which brings settings of its own where none are given.
 
     Yields `TrainingPreparing` until the training begins, `TrainingStarted`, a `TrainingStep` for each, and at last
-    `Trained`. Setting `stop`, or closing the
-    generator, ends the training and keeps what the last checkpoint holds. Where `out` holds a training of the same
-    model, rows and settings that was broken off, it goes on from there, with the same random numbers.
+    `Trained`. Setting `stop`, or closing the generator, ends the training and keeps what the last checkpoint holds.
+    Where `out` holds a training of the same model, rows and settings that was broken off, it goes on from there, with
+    the same random numbers.
 
     Raises BadInput, ModelError, Unavailable or OutOfMemory, which says what to lower.
     """
@@ -199,7 +199,7 @@ def _followed(
         kept_step = folders.keep_last(folder, found, asked)
     except QuantlabError as error:
         list(told.new())
-        if not told.count:  # so that the same folder can be named once what was wrong is mended
+        if not told.count and folders.last_step(folder) is None:  # the same folder can be named again then
             folders.forget(folder)
         if "weights" in arguments:  # else it is of what was made before, which tells its own way out
             _tell_further(error, told, folder, found, asked, where)

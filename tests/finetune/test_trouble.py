@@ -131,6 +131,7 @@ def _smaller(rows: Path, out: Path) -> object:
     return list(finetune("demo", rows, out, replace(LONG, batch=2, steps=2)))[-1]
 
 
+@pytest.mark.cold
 @pytest.mark.slow
 def test_a_training_that_the_system_kills_in_its_first_step(long_rows, tmp_path):
     """As the kernel does where memory ends: without a word. What the step took so far was told before."""
@@ -156,6 +157,7 @@ def test_a_training_that_the_system_kills_in_its_first_step(long_rows, tmp_path)
     assert isinstance(_smaller(long_rows, tmp_path / "out"), Trained)
 
 
+@pytest.mark.cold
 @pytest.mark.slow
 @pytest.mark.parametrize("room", [100, 250])
 def test_memory_that_really_ends(room, long_rows, tmp_path):
@@ -205,7 +207,7 @@ def test_what_quantizes_the_base_tells_its_own_way_out(file, tmp_path, monkeypat
 
 def _limited(limit: int) -> None:
     """No process that this one started writes a longer file."""
-    for child in psutil.Process().children(recursive=True):
+    for child in _children():
         resource.prlimit(child.pid, resource.RLIMIT_FSIZE, (limit, limit))
 
 
