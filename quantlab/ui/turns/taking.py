@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Generator
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 
 import gradio as gr
@@ -14,7 +15,7 @@ from quantlab.errors import Stopped
 from quantlab.settings import AppSettings
 from quantlab.ui.common.stream import batches
 from quantlab.ui.turns.cut_short import CutShort, TimeUp, why
-from quantlab.ui.turns.turns import Place, Turns, never
+from quantlab.ui.turns.turns import Place, Turn, Turns, never
 
 T = TypeVar("T")
 #: The header that says which client of the tools asks.
@@ -109,17 +110,24 @@ def in_turn(
     if there:
         yield from batches(lambda: there[0], stop, nothing)
         return
-    deadline, cut = time.monotonic() + seconds, None
-    with closing(batches(events, stop, turn.leave)) as stream:
+    deadline, cut, late = time.monotonic() + seconds, None, threading.Event()
+    leave = partial(_leave, turn, stop, late)
+    with closing(batches(events, stop, leave)) as stream:
         try:
             for batch in stream:
                 if cut is None and (cut := why(stop)) is not None:
                     yield cut
                 yield batch
                 if time.monotonic() > deadline and not stop.is_set():
+                    late.set()
                     stop.set()
                     yield TimeUp(seconds)
         except Stopped:
             if cut is None and (cut := why(stop)) is not None:
                 yield cut
             raise
+
+
+def _leave(turn: Turn, stop: threading.Event, late: threading.Event) -> None:
+    """What ran into its limit took as long as such work may take; what somebody stopped tells nothing."""
+    turn.leave(whole=late.is_set() or not stop.is_set())

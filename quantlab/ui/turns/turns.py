@@ -12,6 +12,7 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from itertools import chain, zip_longest
+from math import inf, isfinite
 from statistics import mean
 from types import TracebackType
 from typing import Self
@@ -148,7 +149,7 @@ class Turns:
         return self._places
 
     def _starts(self, order: list["Turn"], now: float) -> Iterator[float | None]:
-        """In how many seconds each one is called, if runs take as long as those before them did."""
+        """In how many seconds each one is called, if runs take as long as those before them did; None: nobody knows."""
         free = [self._left_of(turn, now) for turn in self._running]
         free += [0.0] * (self.at_once - len(free))
         heapq.heapify(free)
@@ -159,13 +160,13 @@ class Turns:
             else:
                 start = heapq.heappop(free)
                 heapq.heappush(free, start + takes)
-                yield start
+                yield start if isfinite(start) else None
 
     def _left_of(self, turn: "Turn", now: float) -> float:
-        """What a running one still takes, by those that took longer than it has until now."""
+        """What a running one still takes, by those that took longer than it has until now; infinite without any."""
         ran = now - turn.began
         longer = [took for took in self._times(turn.kind) if took > ran]
-        return mean(longer) - ran if longer else 0.0
+        return mean(longer) - ran if longer else inf
 
     def _expected(self, kind: str) -> float | None:
         """How long a run of a kind takes; None where nothing was measured."""
@@ -192,12 +193,13 @@ class Turns:
             self._served += 1
             turn.called.set()
 
-    def _leave(self, turn: "Turn") -> None:
+    def _leave(self, turn: "Turn", whole: bool) -> None:
         with self._lock:
             if turn in self._running:
                 self._running.remove(turn)
-                took = self._took.setdefault(turn.kind, deque(maxlen=_REMEMBERED))
-                took.append(self._clock() - turn.began)
+                if whole:
+                    took = self._took.setdefault(turn.kind, deque(maxlen=_REMEMBERED))
+                    took.append(self._clock() - turn.began)
             elif turn in (theirs := self._waiting.get(turn.visitor, deque())):
                 self._left += 1
                 theirs.remove(turn)
@@ -241,9 +243,12 @@ class Turn:
                 yield place
             self.called.wait(POLL_S)
 
-    def leave(self) -> None:
-        """Give it back, whether it was called or not; a second time changes nothing."""
-        self._turns._leave(self)
+    def leave(self, whole: bool = True) -> None:
+        """Give it back, whether it was called or not; a second time changes nothing.
+
+        What was not `whole`, since somebody stopped it, does not tell how long such work takes.
+        """
+        self._turns._leave(self, whole)
 
     def __enter__(self) -> Self:
         return self
@@ -251,7 +256,7 @@ class Turn:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.leave()
+        self.leave(whole=kind is None)
 
 
 def rounded(seconds: float) -> int:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from quantlab.errors import Unavailable
+from quantlab.errors import Stopped, Unavailable
 from quantlab.ui.turns.turns import TOLD_S, TOLD_TOGETHER, Full, LeftQueue, Place, Turns, rounded, words
 
 
@@ -104,12 +104,25 @@ def test_the_expected_wait_follows_what_was_measured():
     clock.now += 12  # of those measured, 20 alone took so long: 8 are left
     assert long.place().seconds == 8
     clock.now += 60  # longer than any before
-    assert long.place().seconds == 0 and short.place().seconds == 100
+    assert long.place() == Place(1, 2, None) and short.place() == Place(2, 2, None), "nobody knows"
     turns.limit = 2
-    with pytest.raises(Full, match="Try again in about 100 s"):
+    with pytest.raises(Full, match="Try again in a minute"):
         turns.enter("d", "compare")
     running.leave()
     assert long.called.is_set() and short.place() == Place(1, 1, 100)
+
+
+def test_what_was_stopped_tells_nothing_of_how_long_such_work_takes():
+    clock = Clock()
+    turns = Turns(clock=clock)
+    for seconds, whole in ((60, True), (1, False)):
+        turn = turns.enter("a", "finetune")
+        clock.now += seconds
+        turn.leave(whole)
+    with pytest.raises(Stopped), turns.enter("a", "finetune"):
+        raise Stopped
+    turns.enter("a", "finetune")
+    assert turns.enter("b", "finetune").place().seconds == 60
 
 
 def test_waits_and_refusals_are_told():
