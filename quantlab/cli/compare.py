@@ -14,6 +14,13 @@ from quantlab.records import GENERATION, ComparisonRequest, QualityRun, Run, Set
 DEFAULT_PROMPT = "Tell me a story about Sanna Corsa."
 #: Exit codes: some columns failed; nothing could run.
 SOME_FAILED, REFUSED = 1, 2
+#: What draws tokens, by its field of `Settings`.
+_OF_SAMPLING = {
+    "temperature": (float, "below 1 the likely tokens are drawn more often"),
+    "top_k": (int, "only of so many of the likeliest, 0 for all"),
+    "top_p": (float, "only of the likeliest that have this share of the probability"),
+    "seed": (int, "of the random numbers, the same for every column"),
+}
 
 
 def add(verbs: arguments.Verbs) -> None:
@@ -25,10 +32,9 @@ def add(verbs: arguments.Verbs) -> None:
     compare.add_argument("--max-new-tokens", type=int, default=Settings.max_new_tokens)
     compare.add_argument("--raw", action="store_true", help="no chat template")
     compare.add_argument("--sample", action="store_true", help="draw tokens instead of taking the likeliest")
-    compare.add_argument("--temperature", type=float, default=Settings.temperature)
-    compare.add_argument("--top-k", type=int, default=Settings.top_k)
-    compare.add_argument("--top-p", type=float, default=Settings.top_p)
-    compare.add_argument("--seed", type=int, default=Settings.seed)
+    for name, (kind, about) in _OF_SAMPLING.items():
+        told = f"with --sample: {about} ({getattr(Settings, name)})"
+        compare.add_argument(_option(name), type=kind, help=told)
     compare.add_argument("--race", action="store_true", help="run all at once; the timings then do not count")
     compare.add_argument("--fresh", action="store_true", help="measure again what the history has already")
     compare.add_argument(
@@ -42,9 +48,17 @@ def add(verbs: arguments.Verbs) -> None:
     arguments.add_cluster(compare)
 
 
+def _option(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
 def _settings(args: argparse.Namespace) -> Settings:
+    typed = {name: value for name in GENERATION if (value := getattr(args, name)) is not None}
+    idle = [_option(name) for name in _OF_SAMPLING if name in typed]
+    if idle and not args.sample:
+        print(f"quantlab: without --sample nothing is drawn: no use is made of {', '.join(idle)}.", file=sys.stderr)
     return Settings(
-        **{name: getattr(args, name) for name in GENERATION},
+        **typed,
         reference=args.reference,
         placement=arguments.placement(args),
         calibration=arguments.calibration(args),

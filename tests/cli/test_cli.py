@@ -117,6 +117,16 @@ def test_settings_arrive(folder, tmp_path):
     assert not any(run["timings_count"] for run in data["runs"])
 
 
+def test_options_of_sampling_without_it_are_told(folder, capsys, tmp_path):
+    file = tmp_path / "out.json"
+    assert compare(folder, "--temperature", "0.5", "--top-k", "7", "--json", str(file)) == 0
+    assert "without --sample nothing is drawn: no use is made of --temperature, --top-k." in capsys.readouterr().err
+    assert compare(folder, "--json", str(file)) == 0
+    assert "--sample" not in capsys.readouterr().err
+    told = json.loads(file.read_text())["settings"]
+    assert (told["temperature"], told["top_k"], told["seed"]) == (0.8, 50, 0)
+
+
 def test_a_column_that_failed_shows_in_the_exit_code(folder, capsys, monkeypatch):
     monkeypatch.setattr("quantlab.methods.bitsandbytes.missing_package", lambda name: True)
     arguments = ["compare", "--model", folder, "--precisions", "fp32,nf4", "--max-new-tokens", "2", "--json", "-"]
