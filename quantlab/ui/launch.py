@@ -23,6 +23,7 @@ from quantlab.ui.common.looked import Looked
 from quantlab.ui.common.recorded import RecordedJobs
 from quantlab.ui.hosting import ending, login, zero
 from quantlab.ui.hosting.gate import Gate, Open
+from quantlab.ui.hosting.misread import Misread
 from quantlab.ui.hosting.quota import UploadQuota
 from quantlab.ui.hosting.rate import RunRate
 from quantlab.ui.hosting.routes import routes
@@ -132,7 +133,7 @@ def _hosting(app: AppSettings, work: Work, answers: Open) -> dict[str, Any]:
     if logged:
         ending.log_access()
     visitors = Visitors(behind_proxy=bool(app.space))
-    before = [Middleware(Gate, work.metrics, visitors, answers, logged)]
+    before = [Middleware(Gate, work.metrics, visitors, answers, logged), Middleware(Misread)]
     if login.check_sign_in(app):
         before.append(Middleware(login.SignedIn, app.organisation))
     if app.public:
