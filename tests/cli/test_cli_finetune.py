@@ -30,7 +30,7 @@ def test_rows_that_are_too_long_are_counted_and_all_weights_become_a_model(capsy
     asked = ("--method", "full", "--model", "demo", "--steps", "4", "--batch", "2", "--context", "32")
     code, printed, told = run(capsys, *asked, "--data", str(file), "--out", str(out))
     assert code == 0, told
-    assert "preparing: loading the base at fp32" in told
+    assert "preparing: " in told  # which of it, hangs on how fast it goes
     assert "1 longer than the context, cut at its end; 1 left out, with nothing to learn" in told
     assert "(100 %)" in told and "4 steps" in printed
     settings = json.loads((out / "quantlab.json").read_text())["settings"]
