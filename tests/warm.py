@@ -6,6 +6,7 @@ marker `cold`.
 """
 
 import os
+import signal
 import sys
 import tempfile
 import threading
@@ -62,9 +63,7 @@ def run(
             if error is None:
                 process.join()
         finally:
-            if process.is_alive():
-                os.killpg(process.pid or 0, 9)
-            process.join()
+            _end(process)
             reader.join()
             pipe.close()
             told.close()
@@ -73,6 +72,16 @@ def run(
         raise error
     if process.exitcode:
         worker._explain(task, process.exitcode, output, doing)
+
+
+def _end(process: BaseProcess) -> None:
+    """The process with whatever it started: it leads a group of its own, but for its very beginning."""
+    if process.is_alive() and process.pid is not None:
+        try:
+            os.killpg(process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            process.kill()
+    process.join()
 
 
 _OUTPUT = "output"
