@@ -288,8 +288,8 @@ def test_the_same_file_in_process_and_served_gives_the_same_text_and_times_besid
     for run in (here, there):
         assert run.ttft_s and run.decode_tokens_per_s and len(run.timing.itl_s) == 47
     assert there.ttft_s > here.ttft_s, "the way to the server and back costs time"
-    # Of the same weights: the divergence over five tokens is below the full one, and not far below. The two programs read
-    # the prompt in pieces of other sizes, whose rounding differs by some 1e-5 nats.
+    # Of the same weights: the divergence over five tokens is below the full one, and not far below; and the rounding of
+    # two programs differs by some 1e-5 nats.
     full = mean(it.kld for it in here.differences)
     assert len(there.served.top_k_kld) == len(here.differences) == 48
     assert 0.5 * full < there.served.distance <= full * 1.05 + 2e-5
