@@ -33,7 +33,7 @@ def patience(monkeypatch):
 
 
 def test_its_text_comes_piece_by_piece_and_is_timed():
-    with serving(Script(gap_s=0.02)) as spec:
+    with serving(Script(gap_s=0.06)) as spec:
         events = list(comparing.compare("demo", ("fp32", spec), PROMPT, Settings(max_new_tokens=4)))
     name = f"served@{spec.removeprefix('openai:http://').removesuffix('/v1')}"
     texts = [it.text for it in events if isinstance(it, Token) and it.precision == name]
@@ -42,9 +42,9 @@ def test_its_text_comes_piece_by_piece_and_is_timed():
     assert [it.answers for it in events if isinstance(it, TimingAgain) and it.precision == name] == [2, 3]
     (run,) = [it.run for it in events if isinstance(it, Finished) and it.run.precision == name]
     assert run.text == "".join(WORDS) == "".join(run.tokens) and not run.stopped
-    assert run.timing is not None and len(run.timing.itl_s) == 3 and all(gap > 0.015 for gap in run.timing.itl_s)
-    assert run.timing.ttft_s > 0.015 and len(run.ttft_samples) == len(run.decode_samples) == trust.ANSWERS
-    assert 0 < (run.decode_tokens_per_s or 0) < 1 / 0.015
+    assert run.timing is not None and len(run.timing.itl_s) == 3 and all(gap > 0.03 for gap in run.timing.itl_s)
+    assert run.timing.ttft_s > 0.03 and len(run.ttft_samples) == len(run.decode_samples) == trust.ANSWERS
+    assert 0 < (run.decode_tokens_per_s or 0) < 1 / 0.03
 
 
 def test_what_no_server_tells_is_missing_and_says_why():
