@@ -28,13 +28,13 @@ class Misread:
         if scope["type"] != "http" or not _READ.search(scope["path"]):
             await self._app(scope, receive, send)
             return
-        if _unknown(scope):
-            await refuse(send, 404, "There is no such run.")
-            return
-        begun = False
+        begun, unknown = False, _unknown(scope)
 
         async def sending(message: dict) -> None:
             nonlocal begun
+            # Whoever is not let in is told that first.
+            if unknown and message["type"] == "http.response.start" and message["status"] == 200:
+                raise KeyError("no such run")
             begun = True
             await send(message)
 
@@ -43,6 +43,9 @@ class Misread:
         except Exception as error:
             if begun:
                 raise
+            if unknown:
+                await refuse(send, 404, "There is no such run.")
+                return
             log.warning("%s cannot be read: %s: %s", scope["path"][:100], type(error).__name__, str(error)[:200])
             await refuse(send, *_said(scope["path"], error))
 
